@@ -1,0 +1,220 @@
+"""What Tune runs: a member's segments, one after the other, in a process that is reused.
+
+Each segment is built from its own description – hyperparameters, seed, the training state it starts
+from – so that a lost one is simply run again, and a member that copies a donor needs nothing but the
+donor's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune import Trainable
+
+from rllib_ext.callback import hand_over_evaluation, masks_of
+from rllib_ext.compose import with_pruning
+from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.policy import policy_of, save_policy
+from rllib_ext.pruning.config import PruningConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A member's training between two exploit/explore decisions.
+
+    Attributes:
+        member: Index of the member.
+        segment: Index of the member's segment.
+        trial_number: The segment's trial in the Optuna study; −1 without a study.
+        seed: Of everything that is drawn in this segment: environments, actions, minibatches.
+        pruning: A `PruningConfig` as plain values.
+        training: Keyword arguments for `PPOConfig.training`.
+        until_env_steps: Lineage's clock at which the segment ends.
+        evaluation_seeds: One episode each at every evaluation.
+        state: Folder of the training state to start from; "" for a fresh policy.
+        parent: `snapshot_id` of that state.
+    """
+
+    member: int
+    segment: int
+    trial_number: int
+    seed: int
+    pruning: dict[str, Any]
+    training: dict[str, Any]
+    until_env_steps: int
+    evaluation_seeds: tuple[int, ...]
+    state: str = ""
+    parent: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a trial's config."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemberSettings:
+    """What is the same for all segments of a search.
+
+    Attributes:
+        folder: The results folder, as every process sees it.
+        ppo_config: The PPO configuration before hyperparameters and pruning.
+        evaluation_interval: Iterations between evaluations; a segment's end is always evaluated.
+    """
+
+    folder: str
+    ppo_config: PPOConfig
+    evaluation_interval: int
+
+
+def snapshot_name(member: int, segment: int, iteration: int) -> str:
+    """The id of a snapshot; sorts by member and time."""
+    return f"m{member:02d}-s{segment:03d}-i{iteration:04d}"
+
+
+class MemberTrainable(Trainable):
+    """Trains one segment at a time; `reset_config` starts the next one in the same process.
+
+    Each `step` is one training iteration. When the policy was evaluated, it is on disk before the
+    result, and the result carries the snapshot as JSON under "snapshot".
+    """
+
+    _clock: int
+
+    def setup(self, config: dict[str, Any], settings: MemberSettings) -> None:
+        """Builds the segment that the trial's config describes."""
+        torch.set_num_threads(1)
+        self._settings = settings
+        self._evaluator = Evaluator(env_maker(settings.ppo_config))
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Replaces the segment: seconds faster than a new process."""
+        self._algorithm.stop()
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains for one iteration; evaluates and saves where it is due."""
+        before = self._clock
+        trained = self._algorithm.train()
+        pruning = trained["pruning"]
+        self._clock = int(pruning["env_steps"])
+        segment_done = self._clock >= self._segment.until_env_steps
+        result = {
+            "member": self._segment.member,
+            "segment": self._segment.segment,
+            "env_steps": self._clock,
+            "env_steps_this_iter": self._clock - before,
+            "segment_done": segment_done,
+            "pruning": pruning,
+            "env_runners": _numbers(trained.get("env_runners", {})),
+            "learners": _numbers(trained.get("learners", {}).get("default_policy", {})),
+        }
+        if segment_done or self._algorithm.iteration % self._settings.evaluation_interval == 0:
+            snapshot = self._evaluate(pruning)
+            result["return_mean"] = snapshot["return_mean"]
+            result["evaluation_env_steps"] = sum(snapshot["lengths"])
+            result["snapshot"] = json.dumps(snapshot)
+        return result
+
+    def cleanup(self) -> None:
+        """Stops the algorithm and closes the environments."""
+        self._algorithm.stop()
+        self._evaluator.close()
+
+    def _start(self, config: Mapping[str, Any]) -> None:
+        values = {f.name: config[f.name] for f in dataclasses.fields(Segment)}
+        self._segment = Segment(**values)
+        self._algorithm = self._build(self._segment)
+        self._clock = 0
+        if self._segment.state:
+            self._algorithm.restore_from_path(self._segment.state)
+            self._clock = _clock_of(self._algorithm)
+
+    def _build(self, segment: Segment) -> Algorithm:
+        ppo = self._settings.ppo_config.copy(copy_frozen=False)
+        ppo.training(**segment.training)
+        # RLlib would otherwise replay the same episode starts after every restore.
+        ppo.debugging(seed=segment.seed)
+        pruned = with_pruning(ppo, PruningConfig.from_dict(segment.pruning), evaluated_outside=True)
+        algorithm = pruned.build_algo()
+        # RLlib makes an empty folder under the home directory for every algorithm it builds.
+        with contextlib.suppress(OSError):
+            Path(algorithm.logdir).rmdir()
+        return algorithm
+
+    def _evaluate(self, pruning: Mapping[str, Any]) -> dict[str, Any]:
+        """Evaluates and saves the policy as it is now; returns the snapshot's values."""
+        segment, algorithm = self._segment, self._algorithm
+        episodes = self._evaluator.run(policy_of(algorithm), segment.evaluation_seeds)
+        hand_over_evaluation(algorithm, episodes.mean)
+        name = snapshot_name(segment.member, segment.segment, algorithm.iteration)
+        folder = Path(self._settings.folder)
+        finite = all(bool(torch.isfinite(p).all()) for p in algorithm.get_module().parameters())
+        counts = {
+            key: pruning[key]
+            for key in ("sparsity", "critic_sparsity", "nonzero_params", "total_params", "layers")
+        }
+        snapshot = {
+            "snapshot_id": name,
+            "trial_number": segment.trial_number,
+            "member": segment.member,
+            "segment": segment.segment,
+            "iteration": algorithm.iteration,
+            "env_steps": self._clock,
+            "status": "ok" if finite and math.isfinite(episodes.mean) else "failed",
+            "return_mean": episodes.mean,
+            "return_std": episodes.std,
+            "episodes": episodes.count,
+            "parent": segment.parent,
+            "checkpoint": f"policies/{name}",
+            "state": f"states/{name}",
+            "seeds": list(episodes.seeds),
+            "returns": list(episodes.returns),
+            "lengths": list(episodes.lengths),
+            **counts,
+        }
+        metadata = {
+            "snapshot_id": name,
+            "env": str(self._settings.ppo_config.env),
+            "env_steps": self._clock,
+            "search_return": episodes.mean,
+            **counts,
+        }
+        save_policy(algorithm, masks_of(algorithm), folder / "policies" / name, metadata)
+        save_state(algorithm, folder / "states" / name)
+        return snapshot
+
+
+def save_state(algorithm: Algorithm, folder: Path) -> None:
+    """Writes an algorithm's full training state: aside, then renamed."""
+    aside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    algorithm.save_to_path(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def _clock_of(algorithm: Algorithm) -> int:
+    results = algorithm.learner_group.foreach_learner(lambda learner: learner.pruner.env_steps)
+    return int(next(result.get() for result in results))
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among RLlib's metrics; the rest is of no use to a logger."""
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) or getattr(value, "ndim", None) == 0
+    }

@@ -1,0 +1,88 @@
+"""The callback that conducts pruning: hands evaluations to the Learners and reports what stands."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    EPISODE_RETURN_MEAN,
+    EVALUATION_RESULTS,
+)
+
+logger = logging.getLogger(__name__)
+
+# Episodes that tell how well a policy does that acts at random.
+RANDOM_EPISODES = 20
+
+
+class PruningCallback(RLlibCallback):
+    """Closes the loop between evaluation and pruning.
+
+    After each iteration it gives the evaluated return – of the masked policy as it is now – to every
+    Learner, which decides with it at the start of its next update, and puts the Learner's report under
+    `result["pruning"]`: sparsity in all and per layer, extent in force, events, patience left.
+
+    It holds no state: RLlib never saves callbacks. All state is the Learner's.
+    """
+
+    def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
+        """Measures the random policy's return where the schedule needs it and it isn't given."""
+        from rllib_ext.evaluate import random_policy_episodes
+        from rllib_ext.learner import PRUNING_KEY
+
+        pruning = algorithm.config.learner_config_dict[PRUNING_KEY]
+        if pruning["schedule"] != "plateau" or pruning["random_return"] is not None:
+            return
+        episodes = random_policy_episodes(algorithm.config, seeds=range(RANDOM_EPISODES))
+        logger.info("random policy: mean return %.4g (%d episodes)", episodes.mean, episodes.count)
+        _foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
+
+    def on_train_result(
+        self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Hands the evaluation to the Learners and takes the first one's report."""
+        evaluation = result.get(EVALUATION_RESULTS, {}).get(ENV_RUNNER_RESULTS, {})
+        reports = _foreach_learner(
+            algorithm, _observe, evaluated_return=evaluation.get(EPISODE_RETURN_MEAN)
+        )
+        result["pruning"] = reports[0]
+
+
+def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
+    """Gives the Learners an evaluation that was made outside `Algorithm.train`.
+
+    Args:
+        algorithm: Trains the policy that was evaluated, unchanged since.
+        evaluated_return: Mean return of its fresh episodes.
+    """
+    _foreach_learner(algorithm, _observe, evaluated_return=evaluated_return)
+
+
+def masks_of(algorithm: Algorithm) -> dict[str, torch.Tensor]:
+    """The masks in force, from the first Learner; True = keep."""
+    masks: dict[str, torch.Tensor] = _foreach_learner(algorithm, _masks)[0]
+    return masks
+
+
+def _foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list[Any]:
+    results = algorithm.learner_group.foreach_learner(function, **kwargs)
+    return [result.get() for result in results]
+
+
+def _observe(learner: Any, evaluated_return: float | None) -> dict[str, Any]:
+    learner.pruner.observe(None if evaluated_return is None else float(evaluated_return))
+    report: dict[str, Any] = learner.pruner.report()
+    return report
+
+
+def _set_random_return(learner: Any, random_return: float) -> None:
+    learner.pruner.random_return = random_return
+
+
+def _masks(learner: Any) -> dict[str, torch.Tensor]:
+    return {name: mask.cpu() for name, mask in learner.pruner.masks.items()}

@@ -1,0 +1,89 @@
+"""Composing a user's PPOConfig with pruning."""
+
+from __future__ import annotations
+
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.utils import force_list
+
+from rllib_ext.callback import PruningCallback
+from rllib_ext.learner import PRUNING_KEY, with_pruning_mixin
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
+
+
+def with_pruning(
+    ppo_config: PPOConfig, pruning_config: PruningConfig, *, evaluated_outside: bool = False
+) -> PPOConfig:
+    """A copy of a PPO configuration whose policy is pruned while it trains.
+
+    Callbacks and a Learner class that are already there go on running.
+
+    Args:
+        ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
+        pruning_config: What to prune, how far, and when; with `horizon`.
+        evaluated_outside: Whether the caller evaluates the policy itself and hands each return over
+            with `rllib_ext.callback.hand_over_evaluation`.
+
+    Returns:
+        The copy, not frozen.
+
+    Raises:
+        ConfigError: The two contradict each other; the message says what to change.
+    """
+    _refuse(ppo_config, pruning_config, evaluated_outside)
+    config: PPOConfig = ppo_config.copy(copy_frozen=False)
+    callbacks = force_list(config.callbacks_class)
+    if PruningCallback not in callbacks:
+        config.callbacks([*callbacks, PruningCallback])
+    config.learners(
+        learner_class=with_pruning_mixin(config.learner_class),
+        learner_config_dict={**config.learner_config_dict, PRUNING_KEY: pruning_config.to_dict()},
+    )
+    return config
+
+
+def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> None:
+    if not isinstance(ppo, PPOConfig):
+        raise ConfigError(
+            f"with_pruning was given a {type(ppo).__name__}; expected a PPOConfig. Other algorithms "
+            "are not supported."
+        )
+    if not (ppo.enable_rl_module_and_learner and ppo.enable_env_runner_and_connector_v2):
+        raise ConfigError(
+            "with_pruning was given a config of RLlib's old API stack; expected the new one. Remove "
+            "api_stack(enable_rl_module_and_learner=False, ...) from it."
+        )
+    if ppo.is_multi_agent:
+        raise ConfigError(
+            "with_pruning was given a multi-agent config; expected one policy. Train and prune each "
+            "policy by itself."
+        )
+    if pruning.horizon is None:
+        raise ConfigError(
+            "pruning: horizon is missing, so begin and end have no meaning. Set it to the training "
+            "budget in env steps, for example PruningConfig(horizon=100_000)."
+        )
+    if ppo.evaluation_interval and ppo.evaluation_parallel_to_training:
+        raise ConfigError(
+            "evaluation_parallel_to_training=True evaluates the weights from before the update, so a "
+            "sparsity would be booked with another network's return. Set it to False."
+        )
+    evaluated = evaluated_outside or ppo.evaluation_interval
+    if pruning.schedule == "plateau" and not evaluated:
+        raise ConfigError(
+            "schedule='plateau' raises sparsity while the evaluated return holds, but the config has "
+            "no evaluation. Add .evaluation(evaluation_interval=1, ...)."
+        )
+    if pruning.critic_final_sparsity > 0 and _shares_encoder(ppo):
+        raise ConfigError(
+            f"critic_final_sparsity = {pruning.critic_final_sparsity} asks for a target of the "
+            "critic's own, but actor and critic share their encoder (vf_share_layers). Set "
+            "vf_share_layers=False in the model config, or critic_final_sparsity=0."
+        )
+
+
+def _shares_encoder(ppo: PPOConfig) -> bool:
+    model = ppo.model_config
+    if isinstance(model, dict):
+        return bool(model.get("vf_share_layers", False))
+    return bool(model.vf_share_layers)

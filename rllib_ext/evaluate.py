@@ -1,0 +1,278 @@
+"""Fresh episodes with given seeds -> returns.
+
+One episode a seed, all finished: "the first N that finish" would favour short ones. Environments step
+in one process; policies see the observations of all unfinished episodes at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.env_context import EnvContext
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from rllib_ext.pruning.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# An episode of an environment without a time limit is cut here.
+MAX_EPISODE_STEPS = 50_000
+
+EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
+
+
+class Policy(Protocol):
+    """Something that acts in several episodes at once."""
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Starts as many episodes as there are seeds, numbered from 0."""
+        ...
+
+    def act(
+        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+    ) -> Sequence[Any]:
+        """Actions for the environments.
+
+        Args:
+            episodes: Numbers of the unfinished episodes.
+            observations: The latest observation of each of them.
+            rewards: The reward that came with it; 0 for the first.
+
+        Returns:
+            One action for each, ready for `env.step`.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """Finished episodes, one a seed.
+
+    Attributes:
+        seeds: What each environment was reset with.
+        returns: Undiscounted return of each episode.
+        lengths: Env steps of each episode.
+    """
+
+    seeds: tuple[int, ...]
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many episodes."""
+        return len(self.returns)
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation of the returns; 0 for a single episode."""
+        return float(np.std(self.returns, ddof=1)) if self.count > 1 else 0.0
+
+
+def env_maker(config: AlgorithmConfig) -> EnvMaker:
+    """How to build one environment that an RLlib configuration names.
+
+    Args:
+        config: `env` is a Gymnasium id, a name registered with Tune, a class or a function.
+
+    Raises:
+        ConfigError: The configuration names no environment.
+    """
+    env, env_config = config.env, dict(config.env_config)
+    if not env:
+        raise ConfigError("the PPO config has no environment. Add .environment('CartPole-v1').")
+    creator = env
+    if isinstance(env, str):
+        if not _global_registry.contains(ENV_CREATOR, env):
+            return lambda: gymnasium.make(env, disable_env_checker=True, **env_config)
+        creator = _global_registry.get(ENV_CREATOR, env)
+    return lambda: creator(EnvContext(env_config, worker_index=0))
+
+
+class Evaluator:
+    """Runs policies in environments that are built once.
+
+    Args:
+        make: Builds one environment.
+        max_episode_steps: Where an episode is cut that doesn't end.
+    """
+
+    def __init__(self, make: EnvMaker, max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+        self._make = make
+        self._max_steps = max_episode_steps
+        self._envs: list[gymnasium.Env[Any, Any]] = []
+
+    def run(self, policy: Policy, seeds: Iterable[int]) -> Episodes:
+        """One episode a seed, all finished.
+
+        Args:
+            policy: Acts; deterministic or not as it is built.
+            seeds: What the environments are reset with, ≥ 0.
+
+        Returns:
+            Returns and lengths in the order of the seeds.
+        """
+        seeds = tuple(int(seed) for seed in seeds)
+        while len(self._envs) < len(seeds):
+            self._envs.append(self._make())
+        returns = [0.0] * len(seeds)
+        lengths = [0] * len(seeds)
+        active = list(range(len(seeds)))
+        observations = [self._envs[i].reset(seed=seeds[i])[0] for i in active]
+        rewards = [0.0] * len(active)
+        policy.begin(seeds)
+        while active:
+            actions = policy.act(active, observations, rewards)
+            going: list[int] = []
+            observations, rewards = [], []
+            for i, action in zip(active, actions, strict=True):
+                observation, reward, terminated, truncated, _ = self._envs[i].step(action)
+                returns[i] += float(reward)
+                lengths[i] += 1
+                if lengths[i] >= self._max_steps and not (terminated or truncated):
+                    logger.warning(
+                        "episode with seed %d was cut after %d steps: the environment has no time "
+                        "limit; give it max_episode_steps",
+                        seeds[i],
+                        lengths[i],
+                    )
+                    truncated = True
+                if not (terminated or truncated):
+                    going.append(i)
+                    observations.append(observation)
+                    rewards.append(float(reward))
+            active = going
+        return Episodes(seeds, tuple(returns), tuple(lengths))
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        """The environments' action space."""
+        if not self._envs:
+            self._envs.append(self._make())
+        return self._envs[0].action_space
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for env in self._envs:
+            env.close()
+        self._envs.clear()
+
+
+class RandomPolicy:
+    """Draws actions uniformly from the action space, each episode from its own seed.
+
+    Args:
+        action_space: The environment's.
+    """
+
+    def __init__(self, action_space: gymnasium.Space[Any]) -> None:
+        self._space = action_space
+        self._generators: list[np.random.Generator] = []
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """As `Policy.begin`."""
+        # Apart from the environment's own stream, which starts from the same number.
+        self._generators = [np.random.default_rng([seed, 1]) for seed in seeds]
+
+    def act(
+        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+    ) -> list[Any]:
+        """As `Policy.act`."""
+        actions = []
+        for i in episodes:
+            self._space._np_random = self._generators[i]
+            actions.append(self._space.sample())
+        return actions
+
+
+class ConstantPolicy:
+    """Takes the same action at every step.
+
+    Args:
+        action: The action.
+    """
+
+    def __init__(self, action: Any) -> None:
+        self.action = action
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """As `Policy.begin`."""
+
+    def act(
+        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+    ) -> list[Any]:
+        """As `Policy.act`."""
+        return [self.action] * len(episodes)
+
+
+def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
+    """Actions whose constant repetition is worth trying.
+
+    Args:
+        space: The action space.
+        most: How many at most.
+
+    Returns:
+        All actions of a small discrete space; the lowest, middle and highest of a box; for other
+        spaces, and what exceeds `most`, a sample that is the same at every call.
+    """
+    if isinstance(space, gymnasium.spaces.Discrete) and space.n <= most:
+        return [space.start + i for i in range(int(space.n))]
+    if isinstance(space, gymnasium.spaces.Box):
+        low = np.where(np.isfinite(space.low), space.low, -1.0).astype(space.dtype)
+        high = np.where(np.isfinite(space.high), space.high, 1.0).astype(space.dtype)
+        return [low, ((low + high) / 2).astype(space.dtype), high]
+    space._np_random = np.random.default_rng(0)
+    return [space.sample() for _ in range(most)]
+
+
+def random_policy_episodes(config: AlgorithmConfig, seeds: Iterable[int]) -> Episodes:
+    """Episodes of a policy that acts at random.
+
+    Args:
+        config: Names the environment.
+        seeds: One episode each.
+    """
+    evaluator = Evaluator(env_maker(config))
+    try:
+        return evaluator.run(RandomPolicy(evaluator.action_space), seeds)
+    finally:
+        evaluator.close()
+
+
+def best_constant_episodes(
+    config: AlgorithmConfig, choose: Iterable[int], seeds: Iterable[int]
+) -> tuple[Any, Episodes]:
+    """The best action to repeat for ever, and its episodes.
+
+    Args:
+        config: Names the environment.
+        choose: Seeds on which the action is chosen.
+        seeds: Seeds of the returned episodes; others than `choose`, for an honest figure.
+
+    Returns:
+        The action and its episodes.
+    """
+    evaluator = Evaluator(env_maker(config))
+    choose = tuple(choose)
+    try:
+        best_action, best_mean = None, -math.inf
+        for action in constant_actions(evaluator.action_space):
+            mean = evaluator.run(ConstantPolicy(action), choose).mean
+            if best_action is None or mean > best_mean:
+                best_action, best_mean = action, mean
+        return best_action, evaluator.run(ConstantPolicy(best_action), seeds)
+    finally:
+        evaluator.close()

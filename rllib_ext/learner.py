@@ -1,0 +1,125 @@
+"""The Learner that keeps masks exact after every optimizer step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.pruner import Pruner
+
+# Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
+PRUNING_KEY = "pruning"
+KL_COEFF_KEY = "kl_coeff"
+
+
+class PruningLearnerMixin:
+    """Prunes the module at the start of an update and keeps masks exact within it.
+
+    Stands before a PPO torch Learner class in the bases. Reads its `PruningConfig` from
+    `learner_config_dict["pruning"]`. Masks, schedule, clock and the KL coefficient (which RLlib forgets)
+    are Learner state: they travel with every checkpoint and every clone.
+    """
+
+    pruner: Pruner
+    _pruned_now: bool
+
+    def build(self) -> None:
+        """Builds the Learner, then finds the module's prunable weights."""
+        super().build()  # type: ignore[misc]
+        learner: Any = self
+        module = learner.module[DEFAULT_MODULE_ID].unwrapped()
+        critic = (
+            module.get_non_inference_attributes() if isinstance(module, InferenceOnlyAPI) else []
+        )
+        self._pruned_now = False
+        self.pruner = Pruner(
+            module,
+            lambda: [o for _, o in learner.get_optimizers_for_module(DEFAULT_MODULE_ID)],
+            PruningConfig.from_dict(learner.config.learner_config_dict[PRUNING_KEY]),
+            critic_prefixes=critic,
+            seed=learner.config.seed or 0,
+            synchronise=_broadcast_from_first if learner.distributed else None,
+        )
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Applies the decision for this update, so that all that follows shows the same masks."""
+        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self._pruned_now = self.pruner.before_update(
+            int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        )
+
+    def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
+        """Masks gradients before they are clipped."""
+        self.pruner.mask_gradients_(gradients_dict.items())
+        clipped: dict[Any, Any] = super().postprocess_gradients(gradients_dict)  # type: ignore[misc]
+        return clipped
+
+    def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
+        """Steps the optimizers, then zeroes masked weights again."""
+        super().apply_gradients(gradients_dict)  # type: ignore[misc]
+        self.pruner.enforce_()
+
+    def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
+        # The divergence of a pruning update speaks of the pruning, not of the step size.
+        if not self._pruned_now:
+            super()._update_module_kl_coeff(  # type: ignore[misc]
+                module_id=module_id, config=config, kl_loss=kl_loss
+            )
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """RLlib's state, with masks, schedule, clock and KL coefficient."""
+        learner: Any = self
+        state: dict[str, Any] = super().get_state(  # type: ignore[misc]
+            components, not_components=not_components, **kwargs
+        )
+        if learner._check_component(PRUNING_KEY, components, not_components):
+            state[PRUNING_KEY] = self.pruner.state_dict()
+            state[KL_COEFF_KEY] = {
+                module_id: float(value)
+                for module_id, value in learner.curr_kl_coeffs_per_module.items()
+            }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores; hyperparameters stay those of this Learner's own configuration."""
+        super().set_state(state)  # type: ignore[misc]
+        learner: Any = self
+        for module_id, value in state.get(KL_COEFF_KEY, {}).items():
+            learner.curr_kl_coeffs_per_module[module_id].fill_(value)
+        if PRUNING_KEY in state:
+            self.pruner.load_state_dict(state[PRUNING_KEY])
+        if COMPONENT_OPTIMIZER in state:
+            self._use_configured_learning_rates()
+
+    def _use_configured_learning_rates(self) -> None:
+        # The optimizer's state brings the donor's rate along, and RLlib corrects it only after the
+        # first update (ray-project/ray#62173).
+        learner: Any = self
+        for optimizer, schedule in learner._optimizer_lr_schedules.items():
+            learner._set_optimizer_lr(optimizer, lr=schedule.update(self.pruner.env_steps))
+
+
+class PruningPPOTorchLearner(PruningLearnerMixin, PPOTorchLearner):
+    """RLlib's PPO Learner with pruning."""
+
+
+def with_pruning_mixin(learner_class: type[Learner]) -> type[Learner]:
+    """The given Learner class with pruning composed in; unchanged where it has it already."""
+    if issubclass(learner_class, PruningLearnerMixin):
+        return learner_class
+    if learner_class is PPOTorchLearner:
+        return PruningPPOTorchLearner
+    return type(f"Pruning{learner_class.__name__}", (PruningLearnerMixin, learner_class), {})
+
+
+def _broadcast_from_first(mask: torch.Tensor) -> None:
+    torch.distributed.broadcast(mask, src=0)

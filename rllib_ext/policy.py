@@ -1,0 +1,243 @@
+"""A policy on disk and in use: RLModule, connectors, masks.
+
+A saved policy is a folder:
+
+    rl_module/          an RLlib RLModule checkpoint; plain RLlib loads it
+    env_to_module/      the connector pipelines with their state (filters, frame stacking)
+    module_to_env/
+    masks.npz           True = keep, by parameter name
+    metadata.json       sparsity, counts, size, environment
+
+RLlib's checkpoints are pickles: loading a policy runs code from it.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from rllib_ext.pruning.errors import CheckpointError
+from rllib_ext.pruning.masks import save_masks
+
+METADATA = "metadata.json"
+MASKS = "masks.npz"
+PARTS = ("rl_module", "env_to_module", "module_to_env")
+
+
+class ConnectorPolicy:
+    """Acts through an RLModule and its own connector pipelines, deterministically.
+
+    Observations take the very way they took in training: frame stacking, filters, recurrent state.
+
+    Args:
+        module: The RLModule.
+        env_to_module: Pipeline from episodes to the module's batch.
+        module_to_env: Pipeline from the module's outputs to actions.
+    """
+
+    def __init__(
+        self,
+        module: RLModule,
+        env_to_module: EnvToModulePipeline,
+        module_to_env: ModuleToEnvPipeline,
+    ) -> None:
+        self.module = module
+        self._env_to_module = env_to_module
+        self._module_to_env = module_to_env
+        self._episodes: list[SingleAgentEpisode] = []
+        self._latest: list[dict[str, Any]] = []
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """As `rllib_ext.evaluate.Policy.begin`."""
+        self._episodes = [SingleAgentEpisode() for _ in seeds]
+        self._latest = [{} for _ in seeds]
+
+    def act(
+        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+    ) -> list[Any]:
+        """As `rllib_ext.evaluate.Policy.act`."""
+        for i, observation, reward in zip(episodes, observations, rewards, strict=True):
+            episode, latest = self._episodes[i], self._latest[i]
+            if latest:
+                action = latest.pop(Columns.ACTIONS)
+                episode.add_env_step(observation, action, reward, extra_model_outputs=latest)
+            else:
+                episode.add_env_reset(observation)
+        active = [self._episodes[i] for i in episodes]
+        shared: dict[str, Any] = {}
+        common = {"rl_module": self.module, "explore": False, "shared_data": shared}
+        with torch.no_grad():
+            batch = self._env_to_module(episodes=active, batch={}, metrics=None, **common)
+            outputs = self.module.forward_inference(batch)
+            outputs = self._module_to_env(episodes=active, batch=outputs, metrics=None, **common)
+        actions = outputs.pop(Columns.ACTIONS)
+        for_env = outputs.pop(Columns.ACTIONS_FOR_ENV, actions)
+        for row, i in enumerate(episodes):
+            self._latest[i] = {key: values[row] for key, values in outputs.items()}
+            self._latest[i][Columns.ACTIONS] = actions[row]
+        return list(for_env)
+
+
+class DirectPolicy:
+    """Acts straight through an RLModule: for discrete actions, plain observations and no memory.
+
+    Gives the actions of `ConnectorPolicy` some fifteen times faster.
+
+    Args:
+        module: The RLModule; not recurrent.
+    """
+
+    def __init__(self, module: RLModule) -> None:
+        self.module = module
+        self._distribution = module.get_inference_action_dist_cls()
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """As `rllib_ext.evaluate.Policy.begin`."""
+
+    def act(
+        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+    ) -> Sequence[Any]:
+        """As `rllib_ext.evaluate.Policy.act`."""
+        stacked = torch.from_numpy(np.stack(observations).astype(np.float32, copy=False))
+        with torch.no_grad():
+            outputs = self.module.forward_inference({Columns.OBS: stacked})
+        logits = outputs[Columns.ACTION_DIST_INPUTS]
+        actions = self._distribution.from_logits(logits).to_deterministic().sample()
+        return list(actions.numpy())
+
+
+def policy_of(algorithm: Algorithm) -> ConnectorPolicy | DirectPolicy:
+    """The policy of an algorithm as it is now.
+
+    It acts through copies of the connectors: an evaluation must not move the statistics of a filter.
+    """
+    runner = algorithm.env_runner
+    module = algorithm.get_module()
+    return _policy(
+        module,
+        runner._env_to_module,
+        runner._module_to_env,
+        plain=_is_plain(algorithm),
+    )
+
+
+def save_policy(
+    algorithm: Algorithm,
+    masks: Mapping[str, torch.Tensor],
+    folder: Path,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Writes the policy of an algorithm as it is now: aside, then renamed.
+
+    Args:
+        algorithm: Its local EnvRunner holds the policy path's weights and connectors.
+        masks: Masks by parameter name.
+        folder: Where to; replaced when it exists.
+        metadata: Plain values that go beside it.
+    """
+    aside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    runner = algorithm.env_runner
+    module = algorithm.get_module()
+    module.save_to_path(aside / "rl_module")
+    _save_pipeline(runner._env_to_module, aside / "env_to_module")
+    _save_pipeline(runner._module_to_env, aside / "module_to_env")
+    save_masks(aside / MASKS, masks)
+    size = compressed_size(module)
+    description = {**metadata, "policy_bytes": size, "plain": _is_plain(algorithm)}
+    (aside / METADATA).write_text(json.dumps(description, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
+    """Loads a saved policy. This runs code from the checkpoint: load only what you trust.
+
+    Args:
+        path: A folder that `save_policy` wrote, such as `results/…/policies/m03-s002-i0014`.
+
+    Returns:
+        A policy for `rllib_ext.evaluate.Evaluator.run`.
+
+    Raises:
+        CheckpointError: The folder is missing or incomplete.
+    """
+    folder = Path(path)
+    missing = [part for part in (*PARTS, METADATA) if not (folder / part).exists()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} is not a saved policy: {', '.join(missing)} missing. Expected a folder under "
+            "policies/ of a results folder."
+        )
+    metadata = json.loads((folder / METADATA).read_text())
+    return _policy(
+        RLModule.from_checkpoint(folder / "rl_module"),
+        EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
+        ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
+        plain=metadata["plain"],
+    )
+
+
+def compressed_size(module: torch.nn.Module) -> int:
+    """Bytes of a module's parameters as one zip-compressed .npz: zeros shrink to almost nothing."""
+    buffer = io.BytesIO()
+    arrays = {name: p.detach().cpu().numpy() for name, p in module.named_parameters()}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getbuffer().nbytes
+
+
+def _policy(
+    module: RLModule,
+    env_to_module: EnvToModulePipeline,
+    module_to_env: ModuleToEnvPipeline,
+    *,
+    plain: bool,
+) -> ConnectorPolicy | DirectPolicy:
+    if plain:
+        return DirectPolicy(module)
+    return ConnectorPolicy(module, _frozen(env_to_module), _frozen(module_to_env))
+
+
+def _is_plain(algorithm: Algorithm) -> bool:
+    """Whether `DirectPolicy` gives the actions that the connectors would give."""
+    config = algorithm.config
+    module = algorithm.get_module()
+    spaces = (module.observation_space, module.action_space)
+    return (
+        config._env_to_module_connector is None
+        and config._module_to_env_connector is None
+        and not module.is_stateful()
+        and type(spaces[0]).__name__ == "Box"
+        and type(spaces[1]).__name__ == "Discrete"
+        and int(spaces[1].start) == 0
+    )
+
+
+def _frozen(pipeline: Any) -> Any:
+    """A copy whose filters apply their statistics without moving them."""
+    pipeline = copy.deepcopy(pipeline)
+    for connector in pipeline.connectors:
+        if hasattr(connector, "_update_stats"):
+            connector._update_stats = False
+    return pipeline
+
+
+def _save_pipeline(pipeline: Any, folder: Path) -> None:
+    # Its own get_state leaves out connectors without state, and save_to_path then misses them.
+    state = {type(connector).__name__: connector.get_state() for connector in pipeline.connectors}
+    pipeline.save_to_path(folder, state=state)

@@ -1,0 +1,35 @@
+"""The errors that prunefront raises on purpose, under one root.
+
+    PrunefrontError
+    ├── ConfigError       what was asked for is wrong
+    ├── CheckpointError   a checkpoint cannot be used
+    ├── ScoreError        a criterion gave scores that cannot be ranked
+    ├── ResultsError      a results folder cannot be used
+    └── RunError          a run failed; what is on disk is safe
+
+Every message says what was given, what was expected and how to mend it.
+"""
+
+
+class PrunefrontError(Exception):
+    """Root of all errors that prunefront raises on purpose."""
+
+
+class ConfigError(PrunefrontError, ValueError):
+    """What was asked for is wrong: a value out of range, an unknown name, a contradiction."""
+
+
+class CheckpointError(PrunefrontError):
+    """A checkpoint is missing, truncated or not of the expected kind."""
+
+
+class ScoreError(PrunefrontError):
+    """A criterion gave scores that cannot be ranked, such as NaN."""
+
+
+class ResultsError(PrunefrontError):
+    """A results folder is missing, empty, in use, or not a results folder."""
+
+
+class RunError(PrunefrontError):
+    """A run failed; its message says what is safe on disk."""

@@ -1,0 +1,253 @@
+"""The archive of a search: every evaluated moment of every member, on disk as it happens.
+
+Three append-only files hold what a run learns. Each record is one whole line, synced before the
+append returns; a last line that a crash has torn is ignored when reading and cut off before the next
+append. Nothing here imports Ray or torch.
+
+    snapshots.jsonl     one `Snapshot` a line
+    evaluations.jsonl   one `Evaluation` a line: fresh episodes of a policy on held-out seeds
+    baselines.jsonl     one `Baseline` a line
+    events.jsonl        what happened: start, explore, exploit, failure …
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from rllib_ext.pruning.errors import ResultsError
+
+Hyperparameter = float | int | str | bool
+Status = Literal["ok", "infeasible", "failed"]
+Purpose = Literal["selection", "report"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """A line of one of the archive's files."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a record from one parsed line; keys of newer versions are ignored.
+
+        Raises:
+            ResultsError: A value that this version needs is missing.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        try:
+            return cls(**{name: value for name, value in values.items() if name in names})
+        except TypeError as error:
+            raise ResultsError(
+                f"A line of {cls.__name__.lower()}s lacks values that this version reads: {error}. "
+                "The folder was probably written by another version of prunefront."
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshot(Record):
+    """One evaluated moment of one member.
+
+    Attributes:
+        snapshot_id: Unique in the search, such as "m03-s002-i0014".
+        trial_number: The segment's trial in the Optuna study; −1 without a study.
+        member: Index of the member, from 0.
+        segment: Index of the member's segment, from 0.
+        iteration: Training iterations of the lineage.
+        env_steps: Training env steps of the lineage: the clock that schedules read.
+        wall_time: Seconds since the search started.
+        status: "ok"; "infeasible" (no better than a random or constant policy); "failed".
+        return_mean: Mean return of the evaluation episodes.
+        return_std: Their sample standard deviation.
+        episodes: How many there were.
+        sparsity: Share of the policy path's prunable weights that are exactly zero, in [0, 1].
+        critic_sparsity: The same over weights that only the critic uses.
+        nonzero_params: Non-zero prunable weights on the policy path.
+        total_params: Prunable weights on the policy path: sparsity = 1 − nonzero ÷ total.
+        parent: `snapshot_id` whose training state the segment started from; "" for a birth.
+        checkpoint: Folder of the policy, relative to the results folder; "" once removed.
+        state: Folder of the full training state, relative likewise; "" where none is kept.
+        hyperparameters: What the segment trained with.
+        objectives: Further objectives by name.
+        layers: Sparsity of each prunable layer.
+        seeds: Seeds of the evaluation episodes.
+        returns: Return of each episode, in the order of `seeds`.
+        lengths: Env steps of each episode.
+    """
+
+    snapshot_id: str
+    trial_number: int
+    member: int
+    segment: int
+    iteration: int
+    env_steps: int
+    wall_time: float
+    status: Status
+    return_mean: float
+    return_std: float
+    episodes: int
+    sparsity: float
+    critic_sparsity: float
+    nonzero_params: int
+    total_params: int
+    parent: str
+    checkpoint: str
+    state: str
+    hyperparameters: dict[str, Hyperparameter]
+    objectives: dict[str, float] = dataclasses.field(default_factory=dict)
+    layers: dict[str, float] = dataclasses.field(default_factory=dict)
+    seeds: list[int] = dataclasses.field(default_factory=list)
+    returns: list[float] = dataclasses.field(default_factory=list)
+    lengths: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the snapshot can be ranked: it did not fail and its return is a number."""
+        return self.status != "failed" and math.isfinite(self.return_mean)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation(Record):
+    """Fresh deterministic episodes of one policy, one a seed.
+
+    Attributes:
+        snapshot_id: The policy: a snapshot's id or a baseline's name.
+        purpose: "selection" decides who is on the front; "report" gives the published figures.
+        seeds: Seed of each episode.
+        returns: Return of each episode.
+        lengths: Env steps of each episode.
+    """
+
+    snapshot_id: str
+    purpose: Purpose
+    seeds: list[int]
+    returns: list[float]
+    lengths: list[int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Baseline(Record):
+    """A policy that the front is compared with.
+
+    Attributes:
+        name: "dense", "random" or "constant".
+        description: One line for the report.
+        env_steps: Training env steps it took; 0 without training.
+        wall_time: Seconds that training took.
+        search_return: Mean return over the search's evaluation seeds; for "dense" of its last policy.
+        sparsity: As `Snapshot.sparsity`; NaN where there is no network.
+        nonzero_params: As `Snapshot.nonzero_params`; 0 where there is no network.
+        total_params: As `Snapshot.total_params`; 0 where there is no network.
+        checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
+    """
+
+    name: str
+    description: str
+    env_steps: int
+    wall_time: float
+    search_return: float
+    sparsity: float = math.nan
+    nonzero_params: int = 0
+    total_params: int = 0
+    checkpoint: str = ""
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Appends one record and syncs it to disk; a torn last line is cut off first.
+
+    Args:
+        path: The file; made when missing.
+        values: The record. Must be plain JSON; NaN and infinities are kept as JSON's extensions.
+    """
+    line = json.dumps(values, separators=(",", ":")) + "\n"
+    with path.open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.truncate(_end_of_last_whole_line(path))
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the whole records of a file; a missing file has none, a torn last line is ignored.
+
+    Raises:
+        ResultsError: A line other than the last is not a JSON object.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise ResultsError(
+                    f"{path}: line {number} is not JSON ({error}). The file was changed by something "
+                    "else; remove the line to go on with the others."
+                ) from error
+            if not isinstance(values, dict):
+                raise ResultsError(f"{path}: line {number} holds no JSON object.")
+            yield values
+
+
+def _end_of_last_whole_line(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+class Archive:
+    """The files of one results folder. One process writes; any number may read.
+
+    Args:
+        folder: The results folder; it must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ids: set[str] = {snapshot.snapshot_id for snapshot in self.snapshots()}
+
+    def add_snapshot(self, snapshot: Snapshot) -> bool:
+        """Appends a snapshot; returns False where its id is already there (a repeated segment)."""
+        if snapshot.snapshot_id in self._ids:
+            return False
+        append_line(self.folder / "snapshots.jsonl", dataclasses.asdict(snapshot))
+        self._ids.add(snapshot.snapshot_id)
+        return True
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Appends the episodes of a policy on held-out seeds."""
+        append_line(self.folder / "evaluations.jsonl", dataclasses.asdict(evaluation))
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Appends a baseline; of several with one name the last counts."""
+        append_line(self.folder / "baselines.jsonl", dataclasses.asdict(baseline))
+
+    def add_event(self, kind: str, **values: Any) -> None:
+        """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
+        append_line(self.folder / "events.jsonl", {"event": kind, **values})
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots in the order they were made."""
+        return [Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl")]
+
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluations; of several of one policy and purpose the last counts."""
+        found = (Evaluation.from_json(v) for v in read_lines(self.folder / "evaluations.jsonl"))
+        return list({(e.snapshot_id, e.purpose): e for e in found}.values())
+
+    def baselines(self) -> dict[str, Baseline]:
+        """Baselines by name."""
+        found = (Baseline.from_json(v) for v in read_lines(self.folder / "baselines.jsonl"))
+        return {baseline.name: baseline for baseline in found}
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events in the order they happened."""
+        return list(read_lines(self.folder / "events.jsonl"))

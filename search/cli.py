@@ -1,0 +1,5 @@
+"""The `prunefront` command."""
+
+
+def main() -> None:
+    """Runs the command line."""
