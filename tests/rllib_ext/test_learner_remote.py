@@ -1,10 +1,16 @@
 """Learners and EnvRunners in processes of their own: one Learner, then two that train together."""
 
 import os
+import sys
 
 import pytest
+from ray import cloudpickle
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 
 from rllib_ext import PruningConfig, with_pruning
+
+# Other processes cannot import this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.ray
 
@@ -13,6 +19,16 @@ ACTOR_WEIGHTS = 4 * 16 + 16 * 16 + 16 * 2
 CRITIC_WEIGHTS = 4 * 16 + 16 * 16 + 16
 ITERATION = 256
 HORIZON = 3 * ITERATION
+
+
+class UsersLearner(PPOTorchLearner):
+    """Pruning is composed into it; the class then travels to the Learners' processes."""
+
+    losses = 0
+
+    def compute_loss_for_module(self, **kwargs):
+        self.losses += 1
+        return super().compute_loss_for_module(**kwargs)
 
 
 def disagree(learner):
@@ -68,7 +84,7 @@ def train_and_check(algorithm, learners, runners):
 def test_all_learners_and_runners_hold_the_same_masks(small_ppo, tmp_path, learners, runners):
     batch = ITERATION // learners
     ppo = small_ppo(train_batch_size_per_learner=batch, minibatch_size=batch // 2)
-    ppo.learners(num_learners=learners, num_cpus_per_learner=0.5)
+    ppo.learners(num_learners=learners, num_cpus_per_learner=0.5, learner_class=UsersLearner)
     ppo.env_runners(num_env_runners=runners, num_cpus_per_env_runner=0.5)
     pruning = PruningConfig(
         final_sparsity=0.9,
@@ -83,6 +99,7 @@ def test_all_learners_and_runners_hold_the_same_masks(small_ppo, tmp_path, learn
     foreach_learner(algorithm, disagree)
     train_and_check(algorithm, learners, runners)
     train_and_check(algorithm, learners, runners)
+    assert all(losses > 0 for losses in foreach_learner(algorithm, lambda lrn: lrn.losses))
     algorithm.save_to_path(tmp_path / "state")
     algorithm.stop()
 
