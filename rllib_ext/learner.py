@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.pruner import Pruner
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
@@ -47,6 +48,7 @@ class PruningLearnerMixin:
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
         )
+        _refuse_nothing_to_prune(self.pruner)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Applies the decision for this update, so that all that follows shows the same masks."""
@@ -119,6 +121,22 @@ def with_pruning_mixin(learner_class: type[Learner]) -> type[Learner]:
     if learner_class is PPOTorchLearner:
         return PruningPPOTorchLearner
     return type(f"Pruning{learner_class.__name__}", (PruningLearnerMixin, learner_class), {})
+
+
+def _refuse_nothing_to_prune(pruner: Pruner) -> None:
+    config, weights = pruner.config, pruner.weights
+    if not weights.policy:
+        raise ConfigError(
+            "the policy network has no prunable weights: expected linear, convolutional or recurrent "
+            f"torch layers that exclude = {list(config.exclude)} leaves over. Exclude fewer layers, or "
+            "build the network from torch's own."
+        )
+    if config.critic_final_sparsity > 0 and not weights.critic:
+        raise ConfigError(
+            f"critic_final_sparsity = {config.critic_final_sparsity} asks for a target of the critic's "
+            "own, but no prunable weights belong to the critic alone. Set critic_final_sparsity=0, or "
+            "name the critic's layers in the RLModule's get_non_inference_attributes()."
+        )
 
 
 def _broadcast_from_first(mask: torch.Tensor) -> None:

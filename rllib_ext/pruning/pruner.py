@@ -73,7 +73,7 @@ class Pruner:
         self.masks: Masks = full_masks(self.all_weights)
         self.standing: Standing = start(config)
         self.env_steps = 0
-        self.random_return = config.random_return if config.random_return is not None else 0.0
+        self.random_return = config.random_return
         self.event = ""
         self.events = {"pruned": 0, "held": 0, "rolled_back": 0}
         self.extent: Extent | None = None
@@ -90,7 +90,7 @@ class Pruner:
         assert self.config.horizon is not None
         return self.env_steps / self.config.horizon
 
-    def observe(self, evaluated_return: float | None) -> None:
+    def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
 
@@ -104,8 +104,9 @@ class Pruner:
             Whether weights were changed.
         """
         self.env_steps = env_steps
+        random_return = 0.0 if self.random_return is None else self.random_return
         decision, self.standing = decide(
-            self.config, self.standing, self.progress, self._evaluated_return, self.random_return
+            self.config, self.standing, self.progress, self._evaluated_return, random_return
         )
         self._evaluated_return = None
         if decision.accept:
@@ -192,7 +193,8 @@ class Pruner:
         """
         self.masks = masks_from_numpy(state["masks"], self.all_weights)
         self.env_steps = int(state["env_steps"])
-        self.random_return = float(state["random_return"])
+        if self.random_return is None:
+            self.random_return = state["random_return"]
         if PruningConfig.from_dict(state["config"]) == self.config:
             self.standing = Standing.from_dict(state["standing"])
             self.events = dict(state["events"])
