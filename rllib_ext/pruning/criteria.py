@@ -87,3 +87,22 @@ def score(criterion: str, weights: Weights, statistics: Statistics | None = None
                 "The training has probably diverged: lower the learning rate or clip gradients."
             )
     return scores
+
+
+def in_layer_deviations(scores: Mapping[str, Tensor], weights: Weights) -> Scores:
+    """Scores in units of their layer's standard deviation of stored weights, pruned zeros included.
+
+    Args:
+        scores: Scores by layer.
+        weights: Weights by the same names.
+
+    Returns:
+        score ÷ deviation. A layer whose weights are all equal has none: its scores become so large
+        that no threshold reaches them, but zeros stay zero.
+    """
+    return {
+        name: values / weights[name].detach().std(correction=0).clamp_min(1e-12)
+        if values.numel()
+        else values
+        for name, values in scores.items()
+    }

@@ -6,6 +6,8 @@ A mask is a bool tensor of its weight's shape, True = keep. Functions here retur
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -152,6 +154,6 @@ def load_masks(path: Path, weights: Mapping[str, Tensor]) -> Masks:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be read as masks: {error}") from error
     return masks_from_numpy(arrays, weights)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import Statistics, score
+from rllib_ext.pruning.criteria import Statistics, in_layer_deviations, score
 from rllib_ext.pruning.decide import Decision, Extent, Standing, decide, start
 from rllib_ext.pruning.masks import (
     Masks,
@@ -250,7 +250,7 @@ class Pruner:
             return {name: mask.clone() for name, mask in masks.items()}
         scores = score(self.config.criterion, weights, self._statistics)
         if threshold is not None and self.config.threshold_unit == "std":
-            scores = {n: s / weights[n].detach().std().clamp_min(1e-12) for n, s in scores.items()}
+            scores = in_layer_deviations(scores, weights)
         return prune(scores, masks, scope=self.config.scope, count=count, threshold=threshold)
 
     def _collect_masked(self) -> None:
