@@ -6,7 +6,6 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rllib_ext.pruning.accepted import Accepted
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import Statistics, in_layer_deviations, score
 from rllib_ext.pruning.decide import Decision, Extent, Standing, decide, start
@@ -21,26 +21,16 @@ from rllib_ext.pruning.masks import (
     Masks,
     apply_masks_,
     count_for,
-    count_zeros,
     full_masks,
     masks_from_numpy,
     masks_to_numpy,
     prune,
-    sparsity_of,
 )
-from rllib_ext.pruning.optimizer import clear_moments_, copy_moments, restore_moments_
+from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics
+from rllib_ext.pruning.optimizer import clear_moments_
 from rllib_ext.pruning.scope import prunable_weights
 
 Synchronise = Callable[[Tensor], None]
-
-
-@dataclasses.dataclass
-class Accepted:
-    """A state to come back to: parameters, masks, and the optimizers' moments."""
-
-    parameters: dict[str, Tensor]
-    masks: Masks
-    moments: list[dict[str, dict[str, Any]]]
 
 
 class Pruner:
@@ -109,7 +99,7 @@ class Pruner:
         )
         self._evaluated_return = None
         if decision.accept:
-            self._accept()
+            self._accepted = Accepted.take(self.module, self.masks, self._optimizers())
         if decision.roll_back:
             self._roll_back()
         pruned = not decision.roll_back and self._prune(decision.extent)
@@ -136,34 +126,17 @@ class Pruner:
 
     def report(self) -> dict[str, Any]:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
-        policy, critic = self.weights.policy, self.weights.critic
-        total = sum(w.numel() for w in policy.values())
-        plateau = self.standing.plateau
-        extent = self.extent
-        values: dict[str, Any] = {
-            "sparsity": sparsity_of(policy),
-            "critic_sparsity": sparsity_of(critic),
-            "zeros": count_zeros(policy.values()),
-            "nonzero_params": total - count_zeros(policy.values()),
-            "total_params": total,
-            "layers": {name: sparsity_of({name: w}) for name, w in self.all_weights.items()},
+        return {
+            **sparsity_metrics(self.weights),
+            **schedule_metrics(self.extent, self.standing, self.config.patience),
             "env_steps": self.env_steps,
             "progress": self.progress,
             "event": self.event,
             "events": dict(self.events),
         }
-        if extent is not None and extent.sparsity is not None:
-            values["target_sparsity"] = extent.sparsity
-        if extent is not None and extent.threshold is not None:
-            values["threshold"] = extent.threshold
-        if plateau is not None:
-            values["patience_left"] = self.config.patience - plateau.waited
-            values["plateau_step"] = plateau.step
-        return values
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must travel with a checkpoint or a clone, in plain values and arrays."""
-        accepted = self._accepted
         return {
             "config": self.config.to_dict(),
             "masks": masks_to_numpy(self.masks),
@@ -172,13 +145,7 @@ class Pruner:
             "random_return": self.random_return,
             "events": dict(self.events),
             "evaluated_return": self._evaluated_return,
-            "accepted": None
-            if accepted is None
-            else {
-                "parameters": {n: t.numpy() for n, t in accepted.parameters.items()},
-                "masks": masks_to_numpy(accepted.masks),
-                "moments": accepted.moments,
-            },
+            "accepted": None if self._accepted is None else self._accepted.to_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -197,7 +164,10 @@ class Pruner:
             self.standing = Standing.from_dict(state["standing"])
             self.events = dict(state["events"])
             self._evaluated_return = state["evaluated_return"]
-            self._accepted = self._load_accepted(state["accepted"])
+            accepted = state["accepted"]
+            self._accepted = (
+                None if accepted is None else Accepted.from_state(accepted, self.all_weights)
+            )
         else:
             self.standing = self._anchored_standing(state)
             self._evaluated_return = None
@@ -266,35 +236,7 @@ class Pruner:
         if self.event:
             self.events[self.event] += 1
 
-    def _accept(self) -> None:
-        parameters = dict(self.module.named_parameters())
-        self._accepted = Accepted(
-            parameters={name: p.detach().cpu().clone() for name, p in parameters.items()},
-            masks={name: mask.clone() for name, mask in self.masks.items()},
-            moments=copy_moments(self._optimizers(), parameters),
-        )
-
-    @torch.no_grad()
     def _roll_back(self) -> None:
         assert self._accepted is not None, "the plateau rule accepts a state before it raises"
-        parameters = dict(self.module.named_parameters())
-        for name, saved in self._accepted.parameters.items():
-            parameters[name].copy_(saved)
-        self.masks = {name: mask.clone() for name, mask in self._accepted.masks.items()}
+        self.masks = self._accepted.put_back_(self.module, self._optimizers())
         self._collect_masked()
-        restore_moments_(self._optimizers(), parameters, self._accepted.moments)
-
-    def _load_accepted(self, saved: Mapping[str, Any] | None) -> Accepted | None:
-        if saved is None:
-            return None
-        return Accepted(
-            parameters={n: torch.as_tensor(v).clone() for n, v in saved["parameters"].items()},
-            masks=masks_from_numpy(saved["masks"], self.all_weights),
-            moments=[
-                {
-                    name: {k: torch.as_tensor(v).clone() for k, v in state.items()}
-                    for name, state in by_name.items()
-                }
-                for by_name in saved["moments"]
-            ],
-        )
