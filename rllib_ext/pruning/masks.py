@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.pruning.errors import CheckpointError
-from rllib_ext.pruning.scope import share_out
+from rllib_ext.pruning.scope import pruned_by_layer
 
 Masks = dict[str, Tensor]
 
@@ -48,7 +48,8 @@ def prune(
     Args:
         scores: Scores by layer.
         masks: The masks so far, of the same names and shapes.
-        scope: "global": all layers compete; "layerwise": each layer loses the same share.
+        scope: "global": all layers compete, and one may lose every weight; "layerwise", "erk": as
+            `pruned_by_layer` shares the count out.
         count: Pruned weights afterwards, over all layers, at most the number of weights.
         threshold: Prune where score < threshold.
 
@@ -64,7 +65,8 @@ def prune(
         return _prune_jointly(names, scores, masks, limit, threshold)
     lost = [sizes[i] - int(masks[name].sum()) for i, name in enumerate(names)]
     pruned: Masks = {}
-    for name, layer_limit in zip(names, share_out(limit, sizes, lost), strict=True):
+    limits = pruned_by_layer(scope, limit, [masks[name].shape for name in names], lost)
+    for name, layer_limit in zip(names, limits, strict=True):
         pruned |= _prune_jointly([name], scores, masks, layer_limit, threshold)
     return pruned
 

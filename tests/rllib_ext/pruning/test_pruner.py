@@ -47,9 +47,11 @@ class Training:
             inputs = torch.randn(8, 3, generator=self.generator)
             self.optimizer.zero_grad()
             (self.module(inputs) - inputs.sum(-1, keepdim=True)).pow(2).mean().backward()
+            self.pruner.observe_gradients([(p, p.grad) for p in self.module.parameters()])
             self.pruner.mask_gradients_([(p, p.grad) for p in self.module.parameters()])
             self.optimizer.step()
             self.pruner.enforce_()
+        self.pruner.after_update()
 
     def save(self) -> bytes:
         return pickle.dumps(
@@ -175,7 +177,8 @@ def test_after_a_roll_back_everything_equals_the_accepted_state_bit_by_bit() -> 
     assert training.pruner.event == "rolled_back"
     assert equal(training.snapshot(), accepted)
     assert training.pruner.report()["plateau_step"] == pytest.approx(0.15 / 0.8)
-    assert training.pruner.events == {"pruned": 1, "held": 1, "rolled_back": 1}
+    events = {name: count for name, count in training.pruner.events.items() if count}
+    assert events == {"pruned": 1, "held": 1, "rolled_back": 1}
 
 
 def test_a_roll_back_survives_a_checkpoint() -> None:

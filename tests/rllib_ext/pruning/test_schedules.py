@@ -16,7 +16,7 @@ share = st.floats(0.0, 1.0)
 
 
 def test_config_offers_exactly_the_schedules_that_exist() -> None:
-    assert set(get_args(config.Schedule)) == {*RAMPS, "plateau"}
+    assert set(get_args(config.Schedule)) == {*RAMPS, "iterative", "constant", "plateau"}
 
 
 @pytest.mark.parametrize("name", SHAPES)
