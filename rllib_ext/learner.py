@@ -58,7 +58,8 @@ class PruningLearnerMixin:
         )
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
-        """Masks gradients before they are clipped."""
+        """Shows the gradients to the criterion and masks them, before they are clipped."""
+        self.pruner.observe_gradients(gradients_dict.items())
         self.pruner.mask_gradients_(gradients_dict.items())
         clipped: dict[Any, Any] = super().postprocess_gradients(gradients_dict)  # type: ignore[misc]
         return clipped
@@ -67,6 +68,11 @@ class PruningLearnerMixin:
         """Steps the optimizers, then zeroes masked weights again."""
         super().apply_gradients(gradients_dict)  # type: ignore[misc]
         self.pruner.enforce_()
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Rewinds where a round of iterative pruning asks for it."""
+        super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.pruner.after_update()
 
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
         # The divergence of a pruning update speaks of the pruning, not of the step size.
