@@ -16,9 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.layers import NORMS, Layer, understood_layers
-from rllib_ext.pruning.probe import Run, flatten, perturbed_input, run, stand_ins
+from rllib_ext.pruning.probe import (
+    Run,
+    depends_on_values,
+    flatten,
+    perturbed_input,
+    run,
+    stand_ins,
+)
 
 # In place of a unit's index: no unit of the layer reaches the column, or several do.
 NONE, SEVERAL = -1, -2
@@ -125,10 +131,7 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
         def record(chosen: Mapping[str, Tensor], variant: str, at: Any = inputs) -> Run:
             found = run(module, probe.forward, at, layers, opaque, spaces.values(chosen, variant))
             if found.calls != base.calls:
-                raise ConfigError(
-                    "the network's computation calls other layers when values change, so its units "
-                    "cannot be coupled. Use granularity='weight' for it."
-                )
+                raise depends_on_values()
             return found
 
         base = run(module, probe.forward, inputs, layers, opaque, spaces.values({}, "up"))

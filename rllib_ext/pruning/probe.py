@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.layers import Layer
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -75,6 +76,14 @@ class Run:
         )
 
 
+def depends_on_values() -> ConfigError:
+    """The error of a computation that one run doesn't show."""
+    return ConfigError(
+        "the network's computation calls other layers when values change, so its units cannot be "
+        "coupled. Use granularity='weight' for it."
+    )
+
+
 class StandIns:
     """Known values in the form of what each layer returned: at rest, and to change to."""
 
@@ -82,11 +91,17 @@ class StandIns:
         self._layers = layers
         self._drawn = drawn
 
+    def _of(self, name: str, call: int) -> dict[str, Any]:
+        calls = self._drawn.get(name, [])
+        if call >= len(calls):
+            raise depends_on_values()
+        return calls[call]
+
     def values(self, chosen: Mapping[str, Tensor], variant: str) -> Values:
         """Values at rest, but for the chosen units (bool of shape (width,) by layer)."""
 
         def value(name: str, call: int) -> Any:
-            drawn = self._drawn[name][call]
+            drawn = self._of(name, call)
             if name not in chosen:
                 return drawn["rest"]
             layer = self._layers[name]
@@ -101,7 +116,7 @@ class StandIns:
         """Values at rest, but for units that have a level (float of shape (width,), NaN: none)."""
 
         def value(name: str, call: int) -> Any:
-            rest = self._drawn[name][call]["rest"]
+            rest = self._of(name, call)["rest"]
             if name not in levels:
                 return rest
             level = levels[name].view(-1, *[1] * self._layers[name].kernel_dims)

@@ -76,14 +76,15 @@ class Constant(nn.Module):
         width = len(self.bias)
         axes = len(self._axes)
         if not axes:
-            return self.bias.expand(*x.shape[:-1], width)
+            return self.bias.expand(*x.shape[:-1], width).clone()
         sizes = [
             (size + padding - dilation * (kernel - 1) - 1) // stride + 1
             for size, (kernel, stride, dilation, padding) in zip(
                 x.shape[-axes:], self._axes, strict=True
             )
         ]
-        return self.bias.view(-1, *[1] * axes).expand(*x.shape[: -axes - 1], width, *sizes)
+        spread = self.bias.view(-1, *[1] * axes)
+        return spread.expand(*x.shape[: -axes - 1], width, *sizes).clone()
 
 
 def shrink(
