@@ -34,7 +34,7 @@ from rllib_ext.pruning.masks import (
     masks_from_numpy,
     masks_to_numpy,
 )
-from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics
+from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.rewind import Rewinding
 from rllib_ext.pruning.scope import prunable_weights
@@ -169,6 +169,7 @@ class Pruner:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
         return {
             **sparsity_metrics(self.weights),
+            **structure_metrics(self.structure, self.masks),
             **schedule_metrics(self.extent, self.standing, self.config.patience),
             "env_steps": self.env_steps,
             "progress": self.progress,
