@@ -13,7 +13,9 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
+from rllib_ext.structure import probe_of
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"
@@ -47,6 +49,7 @@ class PruningLearnerMixin:
             critic_prefixes=critic,
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
+            graph=lambda: trace(module, probe_of(module)),
         )
         _refuse_nothing_to_prune(self.pruner)
 

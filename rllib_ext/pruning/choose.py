@@ -9,8 +9,12 @@ from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, random, score
+from rllib_ext.pruning.decide import Extent
+from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import Masks, count_for, prune
 from rllib_ext.pruning.regrow import exchange, gradient_growth, random_growth
+from rllib_ext.pruning.scope import PrunableWeights
+from rllib_ext.pruning.structured import prune_groups
 
 
 def kinds_for(config: PruningConfig) -> list[Kind]:
@@ -63,6 +67,59 @@ def pruned_to(
         scores = in_layer_deviations(scores, weights)
     kept = {name: masks[name] for name in weights}
     return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
+
+
+def groups_pruned_to(
+    config: PruningConfig,
+    structure: Structure,
+    weights: PrunableWeights,
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    extent: Extent,
+) -> Masks:
+    """Masks that prune groups on the policy path, then in the critic, as far as is asked.
+
+    A threshold speaks of the policy path; the critic follows its own target only.
+
+    Args:
+        config: Criterion, scope and unit of the threshold.
+        structure: The groups.
+        weights: All prunable weights.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        extent: How far to prune.
+
+    Returns:
+        New masks, subsets of `masks`, of all weights.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    scored: dict[str, Tensor] = {**weights.policy, **weights.critic}
+    if config.criterion == "sensitivity":
+        # Only the policy path need be measured: groups then go by what they hold of it.
+        scored = {n: w for n, w in scored.items() if n in weights.policy or n in statistics.damage}
+    scores = score(config.criterion, scored, statistics)
+    if config.threshold_unit == "std" and extent.threshold is not None:
+        scores = in_layer_deviations(scores, scored)
+    pruned: Masks = {name: mask.clone() for name, mask in masks.items()}
+    for among, sparsity, threshold in (
+        (weights.policy, extent.sparsity, extent.threshold),
+        (weights.critic, extent.critic_sparsity, None),
+    ):
+        # A threshold of 0 asks for nothing, although scores of movement can lie below it.
+        if sparsity == 0.0 or threshold == 0.0 or (sparsity is None and threshold is None):
+            continue
+        pruned = prune_groups(
+            structure,
+            scores,
+            pruned,
+            scope=config.scope,
+            among=among,
+            sparsity=sparsity,
+            threshold=threshold,
+        )
+    return pruned
 
 
 def exchanged(

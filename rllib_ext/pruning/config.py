@@ -168,6 +168,12 @@ class PruningConfig:
                 f"pruning: regrow = {self.regrow!r} exchanges weights at a given sparsity; expected "
                 "final_sparsity and no threshold."
             )
+        if self.regrow is not None and self.granularity != "weight":
+            raise ConfigError(
+                f"pruning: regrow = {self.regrow!r} exchanges single weights, but granularity = "
+                f"{self.granularity!r} removes whole groups. Set granularity='weight', or leave regrow "
+                "out."
+            )
         if self.criterion == "sensitivity" and not self.damage:
             raise ConfigError(
                 "pruning: criterion='sensitivity' ranks layers by what was measured, but damage is "

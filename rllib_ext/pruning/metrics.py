@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from rllib_ext.pruning.decide import Extent, Standing
+from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import count_zeros, sparsity_of
 from rllib_ext.pruning.scope import PrunableWeights
 
@@ -27,6 +31,18 @@ def sparsity_metrics(weights: PrunableWeights) -> dict[str, Any]:
         "total_params": total,
         "layers": {name: sparsity_of({name: weight}) for name, weight in layers.items()},
     }
+
+
+def structure_metrics(structure: Structure | None, masks: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many units (or layers, or branches) there were and are left; nothing for single weights.
+
+    Returns:
+        "groups" and "groups_left", of the policy path and the critic together.
+    """
+    if structure is None:
+        return {}
+    left = len(structure) - int(structure.removed(masks).sum())
+    return {"groups": len(structure), "groups_left": left}
 
 
 def schedule_metrics(

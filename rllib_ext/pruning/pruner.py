@@ -14,19 +14,27 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.accepted import Accepted
-from rllib_ext.pruning.choose import exchanged, kinds_for, pruned_to, starts_at_random
+from rllib_ext.pruning.choose import (
+    exchanged,
+    groups_pruned_to,
+    kinds_for,
+    pruned_to,
+    starts_at_random,
+)
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import Statistics
 from rllib_ext.pruning.decide import Event, Extent, Standing, anchored, decide, start
 from rllib_ext.pruning.enforce import Enforcer
+from rllib_ext.pruning.graph import Graph
+from rllib_ext.pruning.grouping import build_structure
+from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import (
     Masks,
-    apply_masks_,
     full_masks,
     masks_from_numpy,
     masks_to_numpy,
 )
-from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics
+from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.rewind import Rewinding
 from rllib_ext.pruning.scope import prunable_weights
@@ -47,6 +55,10 @@ class Pruner:
         seed: For criteria that draw.
         synchronise: Called with each new mask (uint8), in a fixed order, to make it the same on all
             processes that train this network together.
+        graph: Finds the network's coupling; called once, for granularities coarser than "weight".
+
+    Raises:
+        ConfigError: The network has nothing that could be removed at the configured granularity.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class Pruner:
         critic_prefixes: Iterable[str] = (),
         seed: int = 0,
         synchronise: Synchronise | None = None,
+        graph: Callable[[], Graph] | None = None,
     ) -> None:
         self.module = module
         self.config = config
@@ -77,7 +90,13 @@ class Pruner:
         self._synchronise = synchronise
         self._gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window)
         self._rewinding = Rewinding(config.rewind_to)
-        self._enforcer = Enforcer(self.all_weights)
+        self.structure: Structure | None = None
+        if config.granularity != "weight":
+            assert graph is not None, "coarser granularities need the network's coupling"
+            self.structure = build_structure(graph(), config.granularity, self.all_weights)
+        self._enforcer = Enforcer(
+            self.all_weights, self.structure, biases=dict(module.named_parameters())
+        )
 
     @property
     def progress(self) -> float:
@@ -135,7 +154,7 @@ class Pruner:
         """
         if self._rewinding.due:
             self._rewinding.rewind_(self.module, self._optimizers())
-            apply_masks_(self.all_weights, self.masks)
+            self._enforcer.apply_()
             self._count("rewound")
 
     def mask_gradients_(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
@@ -150,6 +169,7 @@ class Pruner:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
         return {
             **sparsity_metrics(self.weights),
+            **structure_metrics(self.structure, self.masks),
             **schedule_metrics(self.extent, self.standing, self.config.patience),
             "env_steps": self.env_steps,
             "progress": self.progress,
@@ -208,7 +228,7 @@ class Pruner:
             self._evaluated_return = None
             self._accepted = None
         self._enforcer.take(self.masks)
-        apply_masks_(self.all_weights, self.masks)
+        self._enforcer.apply_()
 
     def _masked_share(self, weights: Mapping[str, Tensor]) -> float:
         total = sum(w.numel() for w in weights.values())
@@ -217,28 +237,30 @@ class Pruner:
 
     def _prune(self, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        statistics = self._statistics()
-        policy, critic = self.weights.policy, self.weights.critic
-        # A threshold speaks of the policy path; the critic follows its own target only.
-        asked = (
-            (policy, extent.sparsity, extent.threshold),
-            (critic, extent.critic_sparsity, None),
-        )
-        masks: Masks = {}
-        for weights, sparsity, threshold in asked:
-            masks |= pruned_to(
-                self.config,
-                weights,
-                self.masks,
-                statistics,
-                sparsity=sparsity,
-                threshold=threshold,
-            )
+        masks = self._pruned_to(extent)
         self._agreed(masks)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False
         self._set_masks(masks)
         return True
+
+    def _pruned_to(self, extent: Extent) -> Masks:
+        config, statistics = self.config, self._statistics()
+        if self.structure is not None:
+            return groups_pruned_to(
+                config, self.structure, self.weights, self.masks, statistics, extent
+            )
+        # A threshold speaks of the policy path; the critic follows its own target only.
+        asked = (
+            (self.weights.policy, extent.sparsity, extent.threshold),
+            (self.weights.critic, extent.critic_sparsity, None),
+        )
+        masks: Masks = {}
+        for weights, sparsity, threshold in asked:
+            masks |= pruned_to(
+                config, weights, self.masks, statistics, sparsity=sparsity, threshold=threshold
+            )
+        return masks
 
     def _statistics(self) -> Statistics:
         gathered = {kind: self._gatherer.values(kind) for kind in kinds_for(self.config)}
@@ -278,8 +300,8 @@ class Pruner:
     def _set_masks(self, masks: Masks) -> None:
         self.masks = masks
         self._enforcer.take(self.masks)
-        apply_masks_(self.all_weights, self.masks)
-        clear_moments_(self._optimizers(), self.all_weights, self.masks)
+        self._enforcer.apply_()
+        clear_moments_(self._optimizers(), self._enforcer.parameters, self._enforcer.masks)
 
     def _count(self, event: Event) -> None:
         self.event = event
