@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from search.archive import Snapshot
 from search.front import hypervolume_history, log_density
-from search.report.words import marks, recipe
+from search.report.words import marks, number, recipe, span
 from search.results import Results
 from search.tables import env_steps_done
 
 # More points than this are no clearer and make the page heavy.
 CLOUD = 1500
 CURVE = 3000
+# Ancestors that a hover text names.
+GENERATIONS = 6
 
 
 def thinned(count: int, limit: int) -> np.ndarray:
@@ -41,10 +44,25 @@ def candidate_points(results: Results) -> pd.DataFrame:
     by_id = {s.snapshot_id: s for s in results.records}
     known = [by_id[name] for name in table["snapshot_id"]]
     table["weights"] = table["nonzero_params"].clip(lower=1)
-    table["marks"] = [marks(row) for row in table.to_dict("records")]
+    rows = table.to_dict("records")
+    table["marks"] = [marks(row) for row in rows]
+    table["picked"] = table["marks"].replace("", "–")
+    table["score"] = [
+        f"{number(row['return_mean'])} ({_interval(row) or row['return_note']})" for row in rows
+    ]
     table["hyperparameters"] = [recipe(s.hyperparameters) for s in known]
-    table["lineage"] = [" ← ".join([s.snapshot_id, *ancestors(s, by_id)]) for s in known]
+    table["lineage"] = [_lineage(s, by_id) for s in known]
     return table.drop(columns=["macs", "latency_us", "shrunk_params", "policy"])
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    return span(row["return_ci_low"], row["return_ci_high"])
+
+
+def _lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> str:
+    chain = [snapshot.snapshot_id, *ancestors(snapshot, by_id)]
+    more = f" ← {len(chain) - GENERATIONS} more" if len(chain) > GENERATIONS else ""
+    return " ← ".join(chain[:GENERATIONS]) + more
 
 
 def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:

@@ -32,6 +32,19 @@ BEFORE_AFTER = (
     "search score",
     "optimism",
 )
+# Columns that a table sets flush right.
+NUMBERS = frozenset(
+    {
+        "return",
+        "retained",
+        "non-zero weights",
+        "sparsity",
+        "P(non-dominated)",
+        "search score",
+        "optimism",
+        "env steps",
+    }
+)
 Row = dict[str, str]
 
 

@@ -60,7 +60,7 @@ def front_chart(
     y = alt.Y("return_mean:Q", title="mean return of an episode", scale=alt.Scale(zero=False))
     layers: list[Any] = [
         alt.Chart(inline(cloud))
-        .mark_circle(size=16, opacity=0.35, aria=False)
+        .mark_circle(size=16, opacity=0.5, aria=False)
         .encode(
             x=x,
             y=alt.Y("search_return:Q"),
@@ -88,7 +88,7 @@ def front_chart(
         alt.Chart(own)
         .mark_circle(size=70, opacity=1)
         .encode(x=x, y=y, color=color, tooltip=hover, description=alt.Description("snapshot_id:N")),
-        *_pick_layers(points[points["member"]], axis, x, y),
+        *_pick_layers(points[points["member"]], front.scale.dense, axis, x, y),
     ]
     what = "non-zero weights" if axis == "weights" else "sparsity"
     return finished(
@@ -104,7 +104,7 @@ def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
     if axis == "sparsity":
         return alt.X(
             "sparsity:Q",
-            title="sparsity of the policy: share of weights that are zero",
+            title="sparsity: share of weights that are zero",
             axis=alt.Axis(format=".0%", tickCount=6),
             scale=alt.Scale(domain=[0, 1]),
         )
@@ -112,13 +112,13 @@ def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
     fewest = min(max(1, s.nonzero_params) for s in results.records)
     ticks = [k * 10**e for e in range(9) for k in (1, 3) if fewest <= k * 10**e < total / 1.6]
     share = f"datum.value / {total}"
-    sparse = f"format(1 - {share}, {share} < 0.01 ? '.2%' : '.1%') + ' sparse'"
+    sparse = f"format(1 - {share}, {share} < 0.01 ? '.2%' : '.1%')"
     return alt.X(
         "weights:Q",
-        title="non-zero weights of the policy, logarithmic: fewer to the right",
+        title="non-zero weights (log), sparsity below",
         axis=alt.Axis(
             values=[*ticks, total],
-            labelExpr=f"[format(datum.value, ','), datum.value == {total} ? 'dense' : {sparse}]",
+            labelExpr=f"[format(datum.value, ','), {sparse}]",
             labelOverlap=True,
             labelFlush=True,
         ),
@@ -129,17 +129,14 @@ def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
 def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
     fields = {
         "snapshot_id": ("policy", None),
-        "return_mean": (f"{results.confirmed.figures} score", ",.4~g"),
-        "return_ci_low": ("95 % from", ",.4~g"),
-        "return_ci_high": ("95 % to", ",.4~g"),
-        "return_note": ("note", None),
+        "score": (f"{results.confirmed.figures} score", None),
         "retained": ("retained", ".3f"),
         "p_nondominated": ("P(non-dominated)", ".2f"),
         "sparsity": ("sparsity", ".2%"),
         "nonzero_params": ("non-zero weights", ","),
         "search_return": ("search score", ",.4~g"),
         "optimism": ("optimism", ",.3~g"),
-        "marks": ("picked as", None),
+        "picked": ("picked as", None),
         "hyperparameters": ("hyperparameters", None),
         "lineage": ("lineage", None),
     }
@@ -191,8 +188,7 @@ def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float
     labels = []
     if "dense" in returns:
         labels.append((f"dense {number(returns['dense'])}", returns["dense"], COLORS["dense"]))
-    words = {"random": "random policy", "constant": "constant action"}
-    controls = {words.get(name, name): y for name, y in returns.items() if name != "dense"}
+    controls = {name: y for name, y in returns.items() if name != "dense"}
     scores = [*returns.values(), *(s.return_mean for s in results.records if s.usable)]
     apart = 0.06 * (max(scores) - min(scores))
     groups: list[list[tuple[str, float]]] = []
@@ -215,33 +211,43 @@ def _rule_label(text: str, y: float, color: str) -> Any:
     )
 
 
-def _pick_layers(members: pd.DataFrame, axis: str, x: alt.X, y: alt.Y) -> list[Any]:
-    """Rings and labels; a label is lifted where its neighbour would touch it."""
+def _pick_layers(members: pd.DataFrame, dense: float, axis: str, x: alt.X, y: alt.Y) -> list[Any]:
+    """Rings and labels: right of the point, where the front leaves room; at the edge left of it."""
     picks = members[members["marks"] != ""].copy()
     if not len(picks):
         return []
-    where = picks["sparsity"] if axis == "sparsity" else -np.log10(picks["weights"])
-    picks["top"] = picks["return_ci_high"].fillna(picks["return_mean"])
+    domain = x.to_dict()["scale"]["domain"]
+    if axis == "sparsity":
+        places = picks["sparsity"].to_numpy(float)
+    else:
+        low, high = np.log10(domain)
+        places = (high - np.log10(picks["weights"].to_numpy(float))) / (high - low)
+    picks["label"] = picks["marks"].str.replace("95 % and 99 %", "95, 99 %")
     layers: list[Any] = [
         alt.Chart(inline(picks[["sparsity", "weights", "return_mean"]]))
         .mark_point(size=190, strokeWidth=2, filled=False, color=COLORS["pick"], aria=False)
         .encode(x=x, y=y)
     ]
-    extent = 1.0 if axis == "sparsity" else math.log10(max(10, members["weights"].max())) + 1
+    # A label is set above the dense rule where that would strike it through.
+    near = 0.06 * (members["return_mean"].max() - members["return_mean"].min())
     level, last = 0, -math.inf
-    for (_, row), place in zip(picks.iterrows(), where, strict=True):
-        level = level + 1 if place - last < CROWDED * extent else 0
+    for row, place in zip(picks.to_dict("records"), places, strict=True):
+        level = level + 1 if place - last < CROWDED else 0
         last = place
-        sparse_end = axis == "sparsity" and row["sparsity"] > 0.8
+        at_edge = place > 0.75
+        lift = 0 <= dense - row["return_mean"] < near and not at_edge
+        top = dense if lift else row["return_mean"]
         layers.append(
-            alt.Chart(inline(pd.DataFrame([row[["sparsity", "weights", "top", "marks"]]])))
+            alt.Chart(
+                values([{key: row[key] for key in ("sparsity", "weights", "label")} | {"y": top}])
+            )
             .mark_text(
-                dy=-12 - 15 * level,
-                dx=6 if sparse_end else 0,
-                align="right" if sparse_end else "center",
+                align="right" if at_edge else "left",
+                dx=-12 if at_edge else 12,
+                dy=15 * (level + 1) if at_edge else -15 * level - 6,
                 fontWeight=600,
                 color=COLORS["pick"],
             )
-            .encode(x=x, y=alt.Y("top:Q"), text="marks:N")
+            .encode(x=x, y=alt.Y("y:Q"), text="label:N")
         )
     return layers

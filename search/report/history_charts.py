@@ -152,13 +152,11 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
                     labelExpr=SPARSITY_LABEL,
                     orient="top",
                     gradientLength=180,
-                    values=DECADES,
+                    values=[d for d in DECADES if bars["density"].min() <= d <= 1],
                 ),
             ),
-            opacity=alt.Opacity(
-                "leads:N",
-                scale=alt.Scale(domain=["leads to the front", "ends here"], range=[1.0, 0.3]),
-                legend=None,
+            opacity=alt.condition(
+                "datum.leads == 'leads to the front'", alt.value(1.0), alt.value(0.3)
             ),
             tooltip=[
                 alt.Tooltip("member:O"),
@@ -172,15 +170,17 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
     )
     layers: list[alt.Chart] = [segments]
     if len(copies):
-        data = inline(copies)
+        # Slanted, so that copies of the same moment don't hide each other.
+        slant = 0.012 * bars["stop"].max()
+        data = inline(copies.assign(left=copies["start"] - slant, right=copies["start"] + slant))
         layers += [
             alt.Chart(data)
             .mark_rule(color=COLORS["pick"], strokeWidth=1.4, opacity=0.85)
-            .encode(x=x, y=alt.Y("from:O", sort=order), y2="to:O"),
+            .encode(x=alt.X("left:Q"), x2="right:Q", y=alt.Y("from:O", sort=order), y2="to:O"),
             alt.Chart(data)
             .mark_circle(color=COLORS["pick"], size=42, opacity=1)
             .encode(
-                x=x,
+                x=alt.X("right:Q"),
                 y=alt.Y("to:O", sort=order),
                 tooltip=[
                     alt.Tooltip("to:O", title="member"),

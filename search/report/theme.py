@@ -11,8 +11,9 @@ import pandas as pd
 
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
-# Light-mode colours by role. The page replaces each by the CSS variable of that name, so that one chart
-# serves light, dark and print.
+# Light-mode colours by role; vermilion and green are a little darker than Okabe and Ito's, because
+# text is set in them. The page replaces each by the CSS variable of that name, so that one chart serves
+# light, dark and print.
 COLORS = {
     "ink": "#1f2630",
     "quiet": "#5b6573",
@@ -20,7 +21,7 @@ COLORS = {
     "muted": "#9aa4b1",
     "front": "#0072b2",
     "near": "#56b4e9",
-    "pick": "#d55e00",
+    "pick": "#bf4f00",
     "dense": "#007f5f",
     "control": "#8a5a83",
 }
