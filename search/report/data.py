@@ -1,0 +1,192 @@
+"""What the charts draw, as tables: thinned where a search is long, with hover texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.archive import Snapshot
+from search.front import hypervolume_history, log_density
+from search.report.words import marks, number, recipe, span
+from search.results import Results
+from search.tables import env_steps_done
+
+# More points than this are no clearer and make the page heavy.
+CLOUD = 1500
+CURVE = 3000
+# Ancestors that a hover text names.
+GENERATIONS = 6
+
+
+def thinned(count: int, limit: int) -> np.ndarray:
+    """Indices of at most `limit` of `count` rows, evenly spread, first and last among them."""
+    if count <= limit:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, limit).round().astype(int))
+
+
+def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
+    """The snapshots that a snapshot's segments started from, the youngest first."""
+    chain: list[str] = []
+    parent = snapshot.parent
+    while parent and parent not in chain:
+        chain.append(parent)
+        parent = by_id[parent].parent if parent in by_id else ""
+    return chain
+
+
+def candidate_points(results: Results) -> pd.DataFrame:
+    """Re-evaluated policies with hover texts; `marks` says what a point is picked as."""
+    table = results.confirmed.candidates.copy()
+    by_id = {s.snapshot_id: s for s in results.records}
+    known = [by_id[name] for name in table["snapshot_id"]]
+    table["weights"] = table["nonzero_params"].clip(lower=1)
+    rows = table.to_dict("records")
+    table["marks"] = [marks(row) for row in rows]
+    table["picked"] = table["marks"].replace("", "–")
+    table["score"] = [
+        f"{number(row['return_mean'])} ({_interval(row) or row['return_note']})" for row in rows
+    ]
+    table["hyperparameters"] = [recipe(s.hyperparameters) for s in known]
+    table["lineage"] = [_lineage(s, by_id) for s in known]
+    return table.drop(columns=["macs", "latency_us", "shrunk_params", "policy"])
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    return span(row["return_ci_low"], row["return_ci_high"])
+
+
+def _lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> str:
+    chain = [snapshot.snapshot_id, *ancestors(snapshot, by_id)]
+    more = f" ← {len(chain) - GENERATIONS} more" if len(chain) > GENERATIONS else ""
+    return " ← ".join(chain[:GENERATIONS]) + more
+
+
+def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:
+    """The search's own scores, thinned, and how many there are in all.
+
+    What is on the search front stays; of the rest an even share of the archive.
+    """
+    usable = [s for s in results.records if s.usable]
+    rated = set(results.confirmed.candidates["snapshot_id"])
+    kept = sorted(
+        {i for i, s in enumerate(usable) if s.snapshot_id in rated}
+        | {int(i) for i in thinned(len(usable), CLOUD)}
+    )
+    table = pd.DataFrame(
+        [
+            {
+                "snapshot_id": s.snapshot_id,
+                "search_return": s.return_mean,
+                "sparsity": s.sparsity,
+                "weights": max(1, s.nonzero_params),
+                "status": s.status,
+                "env_steps": s.env_steps,
+                "hyperparameters": recipe(s.hyperparameters),
+                "parent": s.parent or "none",
+            }
+            for s in (usable[i] for i in kept)
+        ],
+        columns=[
+            "snapshot_id", "search_return", "sparsity", "weights", "status", "env_steps",
+            "hyperparameters", "parent",
+        ],
+    )  # fmt: skip
+    return table, len(usable)
+
+
+def hypervolume_points(results: Results) -> pd.DataFrame:
+    """Hypervolume of the search scores over the training steps of all members."""
+    records = results.records
+    scale = results.confirmed.scale
+    steps = env_steps_done(records)
+    scores = [s.return_mean if s.usable and s.status == "ok" else np.nan for s in records]
+    kept = scale.retained(np.array(scores, dtype=np.float64))
+    sparsity = np.array([s.sparsity for s in records])
+    decades = log_density(sparsity, [s.total_params for s in records])
+    reference = (scale.retained_floor, 0.0)
+    table = pd.DataFrame(
+        {
+            "env_steps": steps,
+            "over_sparsity": hypervolume_history(np.column_stack([kept, sparsity]), reference),
+            "over_decades": hypervolume_history(np.column_stack([kept, decades]), reference),
+        }
+    )
+    changed = table[["over_sparsity", "over_decades"]].diff().ne(0).any(axis=1)
+    changed.iloc[-1] = True
+    table = table[changed]
+    return table.iloc[thinned(len(table), CURVE)]
+
+
+def training_points(results: Results) -> pd.DataFrame:
+    """Each member's snapshots; `donor` is set where a segment started from another member's state."""
+    by_id = {s.snapshot_id: s for s in results.records}
+    seen: set[tuple[int, int]] = set()
+    rows = []
+    for s in results.records:
+        first = (s.member, s.segment) not in seen
+        seen.add((s.member, s.segment))
+        donor = by_id.get(s.parent)
+        copied = first and donor is not None and donor.member != s.member
+        rows.append(
+            {
+                "snapshot_id": s.snapshot_id,
+                "member": s.member,
+                "segment": s.segment,
+                "env_steps": s.env_steps,
+                "return_mean": s.return_mean if s.usable else np.nan,
+                "sparsity": s.sparsity,
+                "density": _density(s),
+                "donor": s.parent if copied else "",
+                "hyperparameters": recipe(s.hyperparameters),
+            }
+        )
+    table = pd.DataFrame(rows)
+    kept = np.zeros(len(table), dtype=bool)
+    kept[thinned(len(table), CURVE)] = True
+    return table[kept | (table["donor"] != "")]
+
+
+def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The family tree: one row a segment, and one row a copy from another member."""
+    by_id = {s.snapshot_id: s for s in results.records}
+    segments: dict[tuple[int, int], list[Snapshot]] = {}
+    for s in results.records:
+        segments.setdefault((s.member, s.segment), []).append(s)
+    front = {name: by_id[name] for name in results.front["snapshot_id"]}
+    fathers = {
+        (by_id[a].member, by_id[a].segment)
+        for s in front.values()
+        for a in (s.snapshot_id, *ancestors(s, by_id))
+        if a in by_id
+    }
+    bars, copies = [], []
+    for (member, segment), own in segments.items():
+        last, parent = own[-1], by_id.get(own[0].parent)
+        start = parent.env_steps if parent else 0
+        bars.append(
+            {
+                "member": member,
+                "segment": segment,
+                "start": start,
+                "stop": last.env_steps,
+                "sparsity": last.sparsity,
+                "density": _density(last),
+                "return_mean": last.return_mean,
+                "leads": "leads to the front" if (member, segment) in fathers else "ends here",
+                "hyperparameters": recipe(last.hyperparameters),
+            }
+        )
+        if parent and parent.member != member:
+            copies.append(
+                {"start": start, "from": parent.member, "to": member, "donor": parent.snapshot_id}
+            )
+    return pd.DataFrame(bars), pd.DataFrame(copies, columns=["start", "from", "to", "donor"])
+
+
+def _density(snapshot: Snapshot) -> float:
+    """For logarithmic axes: at least one weight."""
+    return max(1 - snapshot.sparsity, 1 / max(1, snapshot.total_params))

@@ -1,0 +1,244 @@
+"""The report's tables as text, shared by the page and the Markdown."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from typing import Any
+
+from search.report.words import (
+    duration,
+    marks,
+    number,
+    percent,
+    recipe,
+    share,
+    size,
+    span,
+)
+from search.results import Results
+
+BEFORE_AFTER = (
+    "policy",
+    "picked as",
+    "return",
+    "95 % interval",
+    "retained",
+    "non-zero weights",
+    "sparsity",
+    "size, compressed",
+    "P(non-dominated)",
+    "search score",
+    "optimism",
+)
+# Columns that a table sets flush right.
+NUMBERS = frozenset(
+    {
+        "return",
+        "retained",
+        "non-zero weights",
+        "sparsity",
+        "P(non-dominated)",
+        "search score",
+        "optimism",
+        "env steps",
+    }
+)
+Row = dict[str, str]
+
+
+def before_after(results: Results) -> list[Row]:
+    """The dense policy against each front point: what pruning cost and what it saved."""
+    dense = results.baselines[results.baselines["name"] == "dense"].to_dict("records")
+    rows = [_row(row, "dense (before)", "baseline", dense) for row in dense]
+    return rows + [
+        _row(row, str(row["snapshot_id"]), marks(row), dense)
+        for row in results.front.to_dict("records")
+    ]
+
+
+def _row(
+    row: dict[Any, Any], policy: str, picked: str, dense: list[dict[Any, Any]]
+) -> dict[str, str]:
+    bytes_before = dense[0].get("policy_bytes") if dense else None
+    text = size(row["policy_bytes"])
+    if bytes_before and row["policy_bytes"] and row["policy_bytes"] < bytes_before:
+        text += f" ({bytes_before / row['policy_bytes']:.1f}× smaller)"
+    return_mean, search = row["return_mean"], row["search_return"]
+    return {
+        "policy": policy,
+        "picked as": picked,
+        "return": number(return_mean),
+        "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
+        or str(row["return_note"] or "–"),
+        "retained": share(row["retained"]),
+        "non-zero weights": f"{int(row['nonzero_params']):,}",
+        "sparsity": percent(row["sparsity"]),
+        "size, compressed": text,
+        "P(non-dominated)": share(row.get("p_nondominated")),
+        "search score": number(search),
+        "optimism": number(search - return_mean),
+    }
+
+
+def tiles(results: Results) -> list[Row]:
+    """The picks at a glance, each once."""
+    found = []
+    for row in results.front.to_dict("records"):
+        if picked := marks(row):
+            kept = f"return {number(row['return_mean'])}, retained {share(row['retained'])}"
+            found.append(
+                {
+                    "title": picked[0].upper() + picked[1:],
+                    "big": f"{int(row['nonzero_params']):,}",
+                    "unit": f"weights, {percent(row['sparsity'])} sparse",
+                    "text": f"{kept} · {row['snapshot_id']}",
+                }
+            )
+    for row in results.baselines.to_dict("records"):
+        if row["name"] == "dense":
+            found.append(
+                {
+                    "title": "Dense baseline",
+                    "big": f"{int(row['nonzero_params']):,}",
+                    "unit": "weights",
+                    "text": f"return {number(row['return_mean'])}, {row['description']}",
+                }
+            )
+    return found
+
+
+def baselines(results: Results) -> list[Row]:
+    """Every baseline with its return."""
+    return [
+        {
+            "baseline": str(row["name"]),
+            "what it is": str(row["description"]),
+            "return": number(row["return_mean"]),
+            "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
+            or str(row["return_note"]),
+            "retained": share(row["retained"]),
+            "env steps": number(row["env_steps"]),
+        }
+        for row in results.baselines.to_dict("records")
+    ]
+
+
+def recipes(results: Results) -> list[Row]:
+    """Hyperparameters of each front point's last segment."""
+    by_id = {s.snapshot_id: s for s in results.records}
+    return [
+        {
+            "policy": str(row["snapshot_id"]),
+            "picked as": marks(row),
+            "started from": by_id[row["snapshot_id"]].parent or "its own birth",
+            "hyperparameters": recipe(by_id[row["snapshot_id"]].hyperparameters, ", "),
+        }
+        for row in results.front.to_dict("records")
+    ]
+
+
+def failures(results: Results) -> list[Row]:
+    """What went wrong: failure events, the manifest's list, snapshots that failed or gave no number."""
+    rows = [
+        {
+            "member": str(e.get("member", "–")),
+            "segment": str(e.get("segment", "–")),
+            "what": str(e.get("message") or e.get("error") or e.get("reason") or "not recorded"),
+        }
+        for e in results.events
+        if e.get("event") == "failure"
+    ]
+    told = {row["what"] for row in rows}
+    for item in _listed(results.manifest.get("failures")):
+        text = item if isinstance(item, str) else recipe(item, ", ") if item else ""
+        what = item.get("message", text) if isinstance(item, dict) else text
+        if str(what) not in told:
+            member = str(item.get("member", "–")) if isinstance(item, dict) else "–"
+            rows.append({"member": member, "segment": "–", "what": str(what)})
+    for s in results.records:
+        if not s.usable:
+            why = "failed" if s.status == "failed" else "its return is not a number"
+            rows.append(
+                {
+                    "member": str(s.member),
+                    "segment": str(s.segment),
+                    "what": f"snapshot {s.snapshot_id}: {why}",
+                }
+            )
+    return rows
+
+
+def provenance(results: Results) -> list[tuple[str, str]]:
+    """Budget, hardware and versions; "not recorded" where the manifest doesn't say."""
+    manifest = results.manifest
+    steps, budget = _mapping(manifest, "env_steps"), _mapping(manifest, "budget")
+    hardware, versions = _mapping(manifest, "hardware"), _mapping(manifest, "versions")
+    kinds = Counter(str(e.get("event")) for e in results.events)
+    fields: dict[str, Any] = {
+        "status": manifest.get("status"),
+        "environment": manifest.get("env"),
+        "strategy": manifest.get("strategy"),
+        "training env steps": _of(steps.get("training"), budget.get("env_steps")),
+        "env steps of baselines": _count(steps.get("baselines")),
+        "env steps of evaluation": _count(steps.get("evaluation")),
+        "horizon of a member": _count(budget.get("horizon")),
+        "members": _of(manifest.get("members"), None, "at once", manifest.get("slots")),
+        "snapshots": f"{len(results.records):,}",
+        "events": ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items())),
+        "wall-clock": duration(manifest.get("wall_time")) if manifest.get("wall_time") else None,
+        "started": manifest.get("started"),
+        "seed": manifest.get("seed"),
+        "hardware": ", ".join(f"{key} {value}" for key, value in hardware.items()),
+        "versions": ", ".join(f"{key} {value}" for key, value in versions.items()),
+        "git revision": manifest.get("git_revision"),
+    }
+    return [
+        (name, "not recorded" if value in (None, "", "–") else str(value))
+        for name, value in fields.items()
+    ]
+
+
+def command(results: Results) -> str:
+    """The exact command, quoted for a shell; "" where it isn't recorded."""
+    words = results.manifest.get("command")
+    if isinstance(words, str):
+        return words
+    return shlex.join(str(word) for word in _listed(words))
+
+
+def reference(results: Results) -> str:
+    """What the hypervolume is measured from, and its two values."""
+    front = results.confirmed
+    over_sparsity, over_decades = front.hypervolumes
+    if math.isnan(over_sparsity):
+        return "The hypervolume is not defined here, because retained is not."
+    return (
+        f"Hypervolume of the front: {over_sparsity:.4f} over (retained, sparsity) and "
+        f"{over_decades:.4f} over (retained, decades of density = −log10 of the density, at least one "
+        f"weight). Reference point: sparsity 0 and retained {front.scale.retained_floor:.4f}, the "
+        "better of random policy and constant action."
+    )
+
+
+def _mapping(manifest: dict[str, Any], key: str) -> dict[str, Any]:
+    value = manifest.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _count(value: Any) -> str | None:
+    return None if value is None else number(value)
+
+
+def _of(value: Any, total: Any, joint: str = "", other: Any = None) -> str | None:
+    if value is None:
+        return None
+    text = number(value)
+    if total is not None:
+        text += f" of {number(total)}"
+    return f"{text}, {number(other)} {joint}" if other is not None else text

@@ -1,0 +1,253 @@
+"""The front: return against what is left of the network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from search.report.data import candidate_points, cloud_points
+from search.report.theme import COLORS, Drawing, finished, inline, values
+from search.report.words import number
+from search.results import Results
+
+Axis = Literal["weights", "sparsity"]
+
+SERIES = (
+    "front, report score with 95 % interval",
+    "re-evaluated, not on the front",
+    "search score",
+)
+# Two labels closer than this share of the axis are stacked.
+CROWDED = 0.16
+
+
+def front_chart(
+    results: Results,
+    axis: str = "weights",
+    width: int | Literal["container"] = 640,
+    height: int = 400,
+) -> Drawing:
+    """The front with intervals, near misses, the search's own scores and the baselines.
+
+    Args:
+        results: The search.
+        axis: "weights" for non-zero weights on a logarithmic axis, or "sparsity".
+        width: In pixels, or "container" to fill the page's column.
+        height: In pixels.
+    """
+    front = results.confirmed
+    points = candidate_points(results)
+    points["series"] = np.where(points["member"], SERIES[0], SERIES[1])
+    if front.figures == "selection":
+        points["series"] = points["series"].str.replace("report score", "selection score")
+    names = [SERIES[0].replace("report", front.figures), *SERIES[1:]]
+    cloud, _ = cloud_points(results)
+    cloud["series"] = SERIES[2]
+    x = _x_axis(axis, points, results)
+    color = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=names, range=[COLORS["front"], COLORS["near"], COLORS["muted"]]),
+        legend=alt.Legend(
+            title=None, orient="top", direction="vertical", symbolType="circle", symbolOpacity=1
+        ),
+    )
+    own = inline(points[points["member"]])
+    hover = _hover(points, results)
+    y = alt.Y("return_mean:Q", title="mean return of an episode", scale=alt.Scale(zero=False))
+    layers: list[Any] = [
+        alt.Chart(inline(cloud))
+        .mark_circle(size=16, opacity=0.5, aria=False)
+        .encode(
+            x=x,
+            y=alt.Y("search_return:Q"),
+            color=color,
+            tooltip=[
+                alt.Tooltip("snapshot_id:N", title="snapshot"),
+                alt.Tooltip("search_return:Q", title="search score", format=",.4~g"),
+                alt.Tooltip("sparsity:Q", format=".2%"),
+                alt.Tooltip("weights:Q", title="non-zero weights", format=","),
+                alt.Tooltip("env_steps:Q", title="env steps", format=","),
+                alt.Tooltip("parent:N", title="started from"),
+                alt.Tooltip("hyperparameters:N"),
+            ],
+        ),
+        *_baseline_layers(results, axis, x),
+        alt.Chart(own)
+        .mark_line(interpolate="linear", strokeWidth=2, opacity=0.7)
+        .encode(x=x, y=y, order=alt.Order("sparsity:Q"), color=color),
+        alt.Chart(own)
+        .mark_rule(strokeWidth=2)
+        .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q", color=color),
+        alt.Chart(inline(points[~points["member"]]))
+        .mark_point(size=34, strokeWidth=1.5, filled=False)
+        .encode(x=x, y=y, color=color, tooltip=hover),
+        alt.Chart(own)
+        .mark_circle(size=70, opacity=1)
+        .encode(x=x, y=y, color=color, tooltip=hover, description=alt.Description("snapshot_id:N")),
+        *_pick_layers(points[points["member"]], front.scale.dense, axis, x, y),
+    ]
+    what = "non-zero weights" if axis == "weights" else "sparsity"
+    return finished(
+        alt.layer(*layers),
+        width,
+        height,
+        f"Mean return against {what}: {len(front.table)} front points with 95 % intervals, "
+        "baselines as rules.",
+    )
+
+
+def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
+    if axis == "sparsity":
+        return alt.X(
+            "sparsity:Q",
+            title="sparsity: share of weights that are zero",
+            axis=alt.Axis(format=".0%", tickCount=6),
+            scale=alt.Scale(domain=[0, 1]),
+        )
+    total = max(s.total_params for s in results.records)
+    fewest = min(max(1, s.nonzero_params) for s in results.records)
+    ticks = [k * 10**e for e in range(9) for k in (1, 3) if fewest <= k * 10**e < total / 1.6]
+    share = f"datum.value / {total}"
+    sparse = f"format(1 - {share}, {share} < 0.01 ? '.2%' : '.1%')"
+    return alt.X(
+        "weights:Q",
+        title="non-zero weights (log), sparsity below",
+        axis=alt.Axis(
+            values=[*ticks, total],
+            labelExpr=f"[format(datum.value, ','), {sparse}]",
+            labelOverlap=True,
+            labelFlush=True,
+        ),
+        scale=alt.Scale(type="log", reverse=True, domain=[0.85 * fewest, 1.1 * total], nice=False),
+    )
+
+
+def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
+    fields = {
+        "snapshot_id": ("policy", None),
+        "score": (f"{results.confirmed.figures} score", None),
+        "retained": ("retained", ".3f"),
+        "p_nondominated": ("P(non-dominated)", ".2f"),
+        "sparsity": ("sparsity", ".2%"),
+        "nonzero_params": ("non-zero weights", ","),
+        "search_return": ("search score", ",.4~g"),
+        "optimism": ("optimism", ",.3~g"),
+        "picked": ("picked as", None),
+        "hyperparameters": ("hyperparameters", None),
+        "lineage": ("lineage", None),
+    }
+    return [
+        alt.Tooltip(name, type="nominal", title=title)
+        if form is None
+        else alt.Tooltip(name, type="quantitative", title=title, format=form)
+        for name, (title, form) in fields.items()
+        if name in points
+    ]
+
+
+def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
+    table = results.baselines.dropna(subset=["return_mean"])
+    layers: list[Any] = []
+    for row in table.to_dict("records"):
+        is_dense = row["name"] == "dense"
+        layers.append(
+            alt.Chart(values([{"y": row["return_mean"], "name": row["name"]}]))
+            .mark_rule(
+                strokeDash=[6, 4] if is_dense else [2, 3],
+                color=COLORS["dense"] if is_dense else COLORS["control"],
+                strokeWidth=1.5,
+            )
+            .encode(y="y:Q", tooltip=[alt.Tooltip("name:N"), alt.Tooltip("y:Q", title="return")])
+        )
+    layers += [_rule_label(text, y, color) for text, y, color in _rule_labels(table, results)]
+    dense = table[table["name"] == "dense"].assign(
+        weights=lambda t: t["nonzero_params"].clip(lower=1)
+    )
+    if len(dense):
+        data = inline(
+            dense[["weights", "sparsity", "return_mean", "return_ci_low", "return_ci_high"]]
+        )
+        layers += [
+            alt.Chart(data)
+            .mark_rule(color=COLORS["dense"], strokeWidth=2)
+            .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q"),
+            alt.Chart(data)
+            .mark_point(shape="diamond", filled=True, size=90, opacity=1, color=COLORS["dense"])
+            .encode(x=x, y=alt.Y("return_mean:Q")),
+        ]
+    return layers
+
+
+def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float, str]]:
+    """A label for each rule; those of the controls become one where the rules nearly meet."""
+    returns: dict[str, float] = dict(zip(table["name"], table["return_mean"], strict=True))
+    labels = []
+    if "dense" in returns:
+        labels.append((f"dense {number(returns['dense'])}", returns["dense"], COLORS["dense"]))
+    controls = {name: y for name, y in returns.items() if name != "dense"}
+    scores = [*returns.values(), *(s.return_mean for s in results.records if s.usable)]
+    apart = 0.06 * (max(scores) - min(scores))
+    groups: list[list[tuple[str, float]]] = []
+    for item in sorted(controls.items(), key=lambda pair: -pair[1]):
+        if groups and groups[-1][0][1] - item[1] < apart:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    for group in groups:
+        text = " · ".join(f"{name} {number(y)}" for name, y in group)
+        labels.append((text, group[0][1], COLORS["control"]))
+    return labels
+
+
+def _rule_label(text: str, y: float, color: str) -> Any:
+    return (
+        alt.Chart(values([{"y": y, "text": text}]))
+        .mark_text(align="left", dx=14, dy=-7, color=color, fontWeight=600)
+        .encode(x=alt.value(0), y="y:Q", text="text:N")
+    )
+
+
+def _pick_layers(members: pd.DataFrame, dense: float, axis: str, x: alt.X, y: alt.Y) -> list[Any]:
+    """Rings and labels: right of the point, where the front leaves room; at the edge left of it."""
+    picks = members[members["marks"] != ""].copy()
+    if not len(picks):
+        return []
+    domain = x.to_dict()["scale"]["domain"]
+    if axis == "sparsity":
+        places = picks["sparsity"].to_numpy(float)
+    else:
+        low, high = np.log10(domain)
+        places = (high - np.log10(picks["weights"].to_numpy(float))) / (high - low)
+    picks["label"] = picks["marks"].str.replace("95 % and 99 %", "95, 99 %")
+    layers: list[Any] = [
+        alt.Chart(inline(picks[["sparsity", "weights", "return_mean"]]))
+        .mark_point(size=190, strokeWidth=2, filled=False, color=COLORS["pick"], aria=False)
+        .encode(x=x, y=y)
+    ]
+    # A label is set above the dense rule where that would strike it through.
+    near = 0.06 * (members["return_mean"].max() - members["return_mean"].min())
+    level, last = 0, -math.inf
+    for row, place in zip(picks.to_dict("records"), places, strict=True):
+        level = level + 1 if place - last < CROWDED else 0
+        last = place
+        at_edge = place > 0.75
+        lift = 0 <= dense - row["return_mean"] < near and not at_edge
+        top = dense if lift else row["return_mean"]
+        layers.append(
+            alt.Chart(
+                values([{key: row[key] for key in ("sparsity", "weights", "label")} | {"y": top}])
+            )
+            .mark_text(
+                align="right" if at_edge else "left",
+                dx=-12 if at_edge else 12,
+                dy=15 * (level + 1) if at_edge else -15 * level - 6,
+                fontWeight=600,
+                color=COLORS["pick"],
+            )
+            .encode(x=x, y=alt.Y("y:Q"), text="label:N")
+        )
+    return layers

@@ -1,0 +1,69 @@
+"""report.md: the report for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.report import facts
+from search.report.words import verdict
+from search.results import Results
+
+
+def markdown(results: Results) -> str:
+    """The report in GitHub's Markdown; it shows `front.png` beside it."""
+    front = results.confirmed
+    parts = [
+        f"# {_plain(results.name)}: reward–sparsity front",
+        f"**{_plain(verdict(results))}**",
+        *(f"> **Note:** {_plain(note)}." for note in front.notes),
+        "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
+        "constant baselines as rules](front.png)",
+        "## Before and after",
+        table(facts.before_after(results), facts.BEFORE_AFTER),
+        f"Returns are from {front.figures} episodes; selection episodes chose the points. Optimism is "
+        "search score − return. Retained is (R − R_random) ÷ (R_dense − R_random). P(non-dominated) "
+        "is the share of bootstrap resamples, paired by seed, in which the point stays on the front.",
+        facts.reference(results),
+        "## Baselines",
+        table(facts.baselines(results)) or "None were run.",
+        "## Recipes",
+        table(facts.recipes(results)),
+        "## Failures",
+        table(facts.failures(results)) or "None.",
+        "## How it was made",
+        table([{"what": k, "value": v} for k, v in facts.provenance(results)]),
+        "Command:",
+        _block(facts.command(results) or "not recorded", "sh"),
+        "<details><summary>Configuration</summary>",
+        _block(results.config or "not recorded", "yaml"),
+        "</details>",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(rows: Sequence[facts.Row], columns: Sequence[str] = ()) -> str:
+    """Rows as a Markdown table; "" without rows."""
+    if not rows:
+        return ""
+    names = list(columns or rows[0])
+    lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """One line without markup: what a run recorded must not become HTML or a link."""
+    line = " ".join(str(text).split())
+    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
+        line = line.replace(sign, safe)
+    return line
+
+
+def _block(text: str, language: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

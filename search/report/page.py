@@ -1,0 +1,73 @@
+"""report.html: one page that works offline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from search.report import facts
+from search.report.data import cloud_points
+from search.report.front_chart import front_chart
+from search.report.history_charts import hypervolume_chart, lineage_chart, training_chart
+from search.report.layers_chart import layer_cells, layers_chart
+from search.report.theme import COLORS, Drawing, with_variables
+from search.report.words import verdict
+from search.results import Results
+
+
+def page(results: Results) -> str:
+    """The whole report as one HTML document without any outside reference."""
+    front = results.confirmed
+    charts = _charts(results)
+    cloud, snapshots = cloud_points(results)
+    environment = Environment(
+        loader=PackageLoader("search.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        title=results.name,
+        verdict=verdict(results),
+        front=front,
+        results=results,
+        facts=facts,
+        tiles=facts.tiles(results),
+        charts={name: _json(with_variables(chart.to_dict())) for name, chart in charts.items()},
+        descriptions={name: str(chart.description) for name, chart in charts.items()},
+        colors=COLORS,
+        shown=len(cloud),
+        snapshots=snapshots,
+        runtime=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+    )
+
+
+def _charts(results: Results) -> dict[str, Drawing]:
+    charts: dict[str, Drawing] = {
+        "front_weights": front_chart(results, "weights", "container", 430),
+        "front_sparsity": front_chart(results, "sparsity", "container", 430),
+        "training_return": training_chart(results, "return_mean", "container"),
+        "training_sparsity": training_chart(results, "sparsity", "container"),
+        "lineage": lineage_chart(results, "container"),
+    }
+    if not results.confirmed.scale.note:
+        charts["hypervolume_decades"] = hypervolume_chart(results, "over_decades", "container")
+        charts["hypervolume_sparsity"] = hypervolume_chart(results, "over_sparsity", "container")
+    if len(layer_cells(results)):
+        charts["layers"] = layers_chart(results, "container")
+    return charts
+
+
+def _json(spec: dict[str, Any]) -> str:
+    """JSON that can stand in a script element: no text of a run can close it."""
+    text = json.dumps(spec, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def still(chart: Drawing) -> dict[str, Any]:
+    """A chart's specification for PNG and SVG: on white."""
+    return {**chart.to_dict(), "background": "white", "padding": 16}

@@ -1,0 +1,20 @@
+"use strict";
+const options = { mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
+const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
+  const spec = JSON.parse(document.getElementById("spec-" + place.dataset.chart).textContent);
+  return vegaEmbed(place, spec, options).then((result) => result.view);
+});
+Promise.all(drawn).then((views) => {
+  // One choice of member for all charts that can highlight it.
+  const follow = views.filter((view) => "highlight" in view.getState({ signals: (name) => name === "highlight" }).signals);
+  for (const view of follow) {
+    view.addSignalListener("highlight", (name, value) => {
+      for (const other of follow) {
+        if (other !== view && other.signal(name) !== value) other.signal(name, value).runAsync();
+      }
+    });
+  }
+  document.documentElement.dataset.drawn = views.length;
+}).catch((error) => console.error(error));
+// Print what is folded away too.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));

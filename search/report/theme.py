@@ -1,0 +1,120 @@
+"""Colours and chart settings. The palette is Okabe and Ito's, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import altair as alt
+import pandas as pd
+
+Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
+
+# Light-mode colours by role; vermilion and green are a little darker than Okabe and Ito's, because
+# text is set in them. The page replaces each by the CSS variable of that name, so that one chart serves
+# light, dark and print.
+COLORS = {
+    "ink": "#1f2630",
+    "quiet": "#5b6573",
+    "line": "#dfe3e8",
+    "muted": "#9aa4b1",
+    "front": "#0072b2",
+    "near": "#56b4e9",
+    "pick": "#bf4f00",
+    "dense": "#007f5f",
+    "control": "#8a5a83",
+}
+# Members, in turn; Okabe and Ito without black and with a yellow that shows on white.
+MEMBERS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#b8a800",
+    "#7a7a7a",
+)
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+
+
+def config() -> dict[str, Any]:
+    """Vega-Lite's `config` for every chart."""
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": COLORS["quiet"],
+            "titleColor": COLORS["ink"],
+            "titleFontWeight": 500,
+            "titleFontSize": 12,
+            "labelFontSize": 11,
+            "titlePadding": 10,
+            "gridColor": COLORS["line"],
+            "domainColor": COLORS["line"],
+            "tickColor": COLORS["line"],
+        },
+        "axisX": {"grid": False},
+        "legend": {
+            "labelColor": COLORS["ink"],
+            "titleColor": COLORS["quiet"],
+            "titleFontWeight": 500,
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "labelLimit": 320,
+            "symbolStrokeWidth": 2,
+        },
+        "text": {"color": COLORS["ink"], "fontSize": 11},
+        "range": {"category": list(MEMBERS)},
+    }
+
+
+def finished(
+    chart: Drawing, width: int | Literal["container"], height: int, description: str
+) -> Drawing:
+    """A chart with its size, its description for screen readers, and our settings.
+
+    Args:
+        chart: A chart or a layer of them.
+        width: In pixels, or "container" to fill the page's column.
+        height: In pixels.
+        description: One sentence that says what is drawn.
+    """
+    done: Drawing = chart.properties(width=width, height=height, description=description).configure(
+        **config()
+    )
+    return done
+
+
+def inline(table: pd.DataFrame) -> alt.Data:
+    """A table as chart data: six significant digits, NaN as null."""
+    records = [
+        {str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")
+    ]
+    return values(records)
+
+
+def values(records: list[dict[str, Any]]) -> alt.Data:
+    """Records as chart data."""
+    return alt.Data(values=records)  # type: ignore[no-untyped-call]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() else float(f"{number:.6g}")
+
+
+def with_variables(spec: Any) -> Any:
+    """A chart's JSON with each palette colour replaced by its CSS variable."""
+    names = {color: f"var(--{name}, {color})" for name, color in COLORS.items()}
+    if isinstance(spec, Mapping):
+        return {key: with_variables(value) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [with_variables(value) for value in spec]
+    return names.get(spec, spec) if isinstance(spec, str) else spec

@@ -1,0 +1,127 @@
+"""Numbers as readers write them, and sentences that page and Markdown share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from search.results import Results
+
+MARKS = {"keeps_99": "keeps 99 %", "keeps_95": "keeps 95 %", "knee": "knee"}
+
+
+def number(value: Any) -> str:
+    """A return or a count: 4 significant digits or all before the point; "–" where unknown."""
+    x = _float(value)
+    if not math.isfinite(x):
+        return "–"
+    if x == int(x) and abs(x) < 1e15:
+        return f"{int(x):,}"
+    digits = 1 if abs(x) >= 100 else 2 if abs(x) >= 1 else 3
+    return f"{x:,.{digits}f}".replace("-", "−")
+
+
+def percent(share: Any) -> str:
+    """A sparsity with as many digits as tell it from its neighbours near 100 %."""
+    x = _float(share)
+    return f"{100 * x:.2f} %" if math.isfinite(x) else "–"
+
+
+def share(value: Any) -> str:
+    """Retained or a probability, two digits."""
+    x = _float(value)
+    return f"{x:.2f}".replace("-", "−") if math.isfinite(x) else "–"
+
+
+def size(value: Any) -> str:
+    """Bytes as B, kB or MB."""
+    x = _float(value)
+    if not math.isfinite(x):
+        return "–"
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if x >= factor:
+            return f"{x / factor:.1f} {unit}"
+    return f"{x:.0f} B"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as s, min or h."""
+    x = _float(seconds)
+    if not math.isfinite(x):
+        return "–"
+    if x < 120:
+        return f"{x:.0f} s"
+    return f"{x / 60:.1f} min" if x < 7200 else f"{x / 3600:.1f} h"
+
+
+def span(low: Any, high: Any, style: Any = number) -> str:
+    """An interval as "low to high"; "" where there is none."""
+    if not (math.isfinite(_float(low)) and math.isfinite(_float(high))):
+        return ""
+    return f"{style(low)} to {style(high)}"
+
+
+def marks(row: Mapping[Any, Any]) -> str:
+    """What a front point is picked as: "knee", "keeps 95 % and 99 %"; "" for none."""
+    keeps = [text for name, text in MARKS.items() if name != "knee" and row.get(name)]
+    parts = ["keeps 95 % and 99 %"] if len(keeps) == 2 else keeps
+    return ", ".join([*parts, *(["knee"] if row.get("knee") else [])])
+
+
+def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:
+    """Hyperparameters as "name = value" lines."""
+    return joint.join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in sorted(values.items())
+    )
+
+
+def verdict(results: Results) -> str:
+    """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
+    front = results.confirmed
+    if not len(front.table):
+        return "No policy of this search is better than random and constant action."
+    if front.scale.note:
+        sparsest = front.table.iloc[-1]
+        return (
+            f"The front has {len(front.table)} points, up to {percent(sparsest['sparsity'])} sparsity; "
+            f"{front.scale.note}."
+        )
+    rows = {
+        name: front.table.loc[front.table[f"keeps_{name}"].astype(bool)].head(1)
+        for name in ("95", "99")
+    }
+    if not len(rows["95"]):
+        best = front.table.sort_values("retained").iloc[-1]
+        return (
+            "No policy on the front keeps 95 % of the dense one; the best keeps "
+            f"{share(best['retained'])} at {percent(best['sparsity'])} sparsity."
+        )
+    cheapest = rows["95"].iloc[0]
+    if len(rows["99"]) and rows["99"].iloc[0]["snapshot_id"] == cheapest["snapshot_id"]:
+        return _pick("95 % and 99 %", cheapest)
+    if len(rows["99"]):
+        return f"{_pick('95 %', cheapest)} {_pick('99 %', rows['99'].iloc[0], short=True)}"
+    return f"{_pick('95 %', cheapest)} None keeps 99 %."
+
+
+def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
+    weights = f"{int(row['nonzero_params']):,}"
+    if short:
+        return f"{level} takes {weights} weights ({percent(row['sparsity'])})."
+    kept = f"return {number(row['return_mean'])}"
+    interval = span(row["return_ci_low"], row["return_ci_high"])
+    kept += f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"
+    return (
+        f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity) keep "
+        f"{level} of the dense policy: {kept}, retained {share(row['retained'])}."
+    )
+
+
+def _float(value: Any) -> float:
+    if value is None or isinstance(value, str):
+        return math.nan
+    return float(value)

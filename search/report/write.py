@@ -1,0 +1,43 @@
+"""Rebuilds every file of a report from what is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import vl_convert
+
+from search import tables
+from search.report.front_chart import front_chart
+from search.report.markdown import markdown
+from search.report.page import page, still
+from search.results import load
+
+# Twice the screen's pixels, so that the picture is sharp in a README.
+PNG_SCALE = 2.0
+
+
+def write_report(folder: Path) -> Path:
+    """Writes tables, `report.html`, `report.md`, `front.png` and `front.svg` into a results folder.
+
+    Loads no Ray and no torch and unpickles nothing.
+
+    Args:
+        folder: The results folder.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        ResultsError: The folder can't be reported; the message says how to mend it.
+    """
+    results = load(folder)
+    picture = still(front_chart(results, "weights", 760, 420))
+    html, text = page(results), markdown(results)
+    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
+    svg = vl_convert.vegalite_to_svg(picture)
+    results.write_tables()
+    tables.write_aside(results.folder / "front.png", lambda aside: aside.write_bytes(png))
+    tables.write_text(results.folder / "front.svg", svg)
+    tables.write_text(results.folder / "report.md", text)
+    tables.write_text(results.folder / "report.html", html)
+    return results.folder / "report.html"

@@ -1,0 +1,210 @@
+"""A results folder, read back: from Python, from a notebook, for the report. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rllib_ext.pruning.errors import ResultsError
+from search import tables
+from search.archive import Archive, Baseline, Evaluation, Snapshot
+from search.confirm import Front, confirm
+
+if TYPE_CHECKING:
+    import altair
+
+# Any of these makes a folder a results folder.
+MARKS = ("config.yaml", "manifest.json", "snapshots.jsonl")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Results:
+    """One search, from its folder; tables are made when they are first asked for.
+
+    Attributes:
+        folder: The results folder.
+        config: The resolved configuration, verbatim; "" where the file is missing.
+        manifest: `manifest.json`; empty where the file is missing.
+        records: The archive's snapshots in the order they were made.
+        evaluations: Fresh episodes.
+        baseline_records: Baselines by name.
+        events: What happened, in order.
+    """
+
+    folder: Path
+    config: str
+    manifest: dict[str, Any]
+    records: list[Snapshot]
+    evaluations: list[Evaluation]
+    baseline_records: dict[str, Baseline]
+    events: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """What the search is called."""
+        return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @cached_property
+    def confirmed(self) -> Front:
+        """The front with its baselines, scale and notes.
+
+        Raises:
+            ResultsError: No policy was re-evaluated.
+        """
+        seed = self.manifest.get("seed")
+        rng = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else 0)
+        rated = {e.snapshot_id for e in self.evaluations}
+        folders = {s.snapshot_id: s.checkpoint for s in self.records if s.snapshot_id in rated}
+        folders |= {name: b.checkpoint for name, b in self.baseline_records.items()}
+        metadata = {key: self._metadata(checkpoint) for key, checkpoint in folders.items()}
+        return confirm(self.records, self.evaluations, self.baseline_records, rng, metadata)
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """One row a front point, the columns of `front.csv`."""
+        return self.confirmed.table
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """One row a baseline, the columns of `baselines.csv`."""
+        return self.confirmed.baselines
+
+    @cached_property
+    def snapshots(self) -> pd.DataFrame:
+        """One row a snapshot, the columns of `snapshots.csv`."""
+        return tables.snapshots_table(self.records)
+
+    @cached_property
+    def episodes(self) -> pd.DataFrame:
+        """One row an evaluated episode."""
+        return tables.episodes_table(self.records, self.evaluations)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Sparsity of each layer of each snapshot."""
+        return tables.layers_table(self.records)
+
+    def front_chart(self, *, axis: str = "weights") -> altair.TopLevelMixin:
+        """The front with intervals and baselines.
+
+        Args:
+            axis: "weights" for non-zero weights on a logarithmic axis, or "sparsity".
+        """
+        from search.report.front_chart import front_chart
+
+        return front_chart(self, axis=axis)
+
+    def hypervolume_chart(self) -> altair.TopLevelMixin:
+        """Hypervolume of the search scores over env steps."""
+        from search.report.history_charts import hypervolume_chart
+
+        return hypervolume_chart(self)
+
+    def training_chart(self, value: str = "return_mean") -> altair.TopLevelMixin:
+        """Each member over training.
+
+        Args:
+            value: "return_mean" or "sparsity".
+        """
+        from search.report.history_charts import training_chart
+
+        return training_chart(self, value)
+
+    def lineage_chart(self) -> altair.TopLevelMixin:
+        """The family tree: who copied whom."""
+        from search.report.history_charts import lineage_chart
+
+        return lineage_chart(self)
+
+    def layers_chart(self) -> altair.TopLevelMixin:
+        """Sparsity of each layer along the front."""
+        from search.report.layers_chart import layers_chart
+
+        return layers_chart(self)
+
+    def write_tables(self) -> None:
+        """Writes every table of the folder, aside and renamed."""
+        both = {"snapshots": self.snapshots, "front": self.front}
+        for stem, table in both.items():
+            tables.write_csv(self.folder / f"{stem}.csv", table)
+            tables.write_parquet(self.folder / f"{stem}.parquet", table)
+        tables.write_csv(self.folder / "baselines.csv", self.baselines)
+        tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
+        tables.write_parquet(self.folder / "layers.parquet", self.layers)
+
+    def _metadata(self, checkpoint: str) -> dict[str, Any]:
+        path = self.folder / checkpoint / "metadata.json"
+        if not checkpoint or not path.is_file():
+            return {}
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def __repr__(self) -> str:
+        return f"<Results {self.name}: {len(self.records):,} snapshots in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        from search.report.notebook import summary_html
+
+        return summary_html(self)
+
+
+def load(folder: str | Path) -> Results:
+    """Reads a results folder.
+
+    Args:
+        folder: Such as "results/cartpole".
+
+    Raises:
+        ResultsError: It doesn't exist, is no results folder, holds no snapshot yet, or a file of it
+            can't be read.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise ResultsError(
+            f"{path} is not a folder. Expected a results folder of `prunefront search`."
+        )
+    if not any((path / mark).is_file() for mark in MARKS):
+        raise ResultsError(
+            f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
+            "--output of `prunefront search`."
+        )
+    archive = Archive(path)
+    records = archive.snapshots()
+    if not records:
+        raise ResultsError(
+            f"{path}: nothing to report yet, the search has made no snapshot. Go on with "
+            f"`prunefront resume {path}`."
+        )
+    config = path / "config.yaml"
+    return Results(
+        folder=path,
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        manifest=_manifest(path / "manifest.json"),
+        records=records,
+        evaluations=archive.evaluations(),
+        baseline_records=archive.baselines(),
+        events=archive.events(),
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultsError(
+            f"{path} is not JSON ({error}). Remove it to make the report without the manifest."
+        ) from error
+    if not isinstance(values, dict):
+        raise ResultsError(f"{path} holds no JSON object. Remove it to make the report without it.")
+    return values

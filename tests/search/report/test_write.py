@@ -1,0 +1,203 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+import search
+from rllib_ext.pruning.errors import ResultsError
+from search.report import write_report
+
+FILES = (
+    "report.html", "report.md", "front.png", "front.svg", "front.csv", "front.parquet",
+    "snapshots.csv", "snapshots.parquet", "baselines.csv", "episodes.parquet", "layers.parquet",
+)  # fmt: skip
+SECTIONS = (
+    "front", "before-after", "history", "members", "layers", "recipes", "failures", "provenance"
+)  # fmt: skip
+# Names that the chart library carries as text; nothing is ever loaded from them.
+NAMESPACES = ("https://vega.github.io/", "http://www.w3.org/", "https://github.com/vega/")
+VOID = {"meta", "link", "br", "input", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask for, and fails where tags don't match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.sources, self.script = [], [], [], ""
+        self.unlabelled, self.headings = [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in values:
+            self.ids.append(values["id"])
+        self.sources += [v for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
+        if tag in ("figure", "nav") and not values.get("aria-label"):
+            self.unlabelled.append(tag)
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def reported(finished, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reported") / "cartpole"
+    shutil.copytree(finished.folder, folder)
+    assert write_report(folder) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(reported):
+    return (reported / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_file_of_the_contract_is_there_and_nothing_half_written(reported):
+    assert all((reported / name).stat().st_size for name in FILES)
+    assert not [path.name for path in reported.iterdir() if ".part" in path.name]
+    assert (reported / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (reported / "front.svg").read_text().startswith("<svg")
+
+
+def test_the_page_is_well_formed_with_every_section_once(html):
+    page = Page(html)
+    for section in SECTIONS:
+        assert page.ids.count(section) == 1
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == "h1"
+    assert page.headings.count("h1") == 1
+    assert not page.unlabelled
+
+
+def test_the_page_loads_nothing_from_outside(html):
+    page = Page(html)
+    assert [s for s in page.sources if not s.startswith(("#", "data:"))] == []
+    assert "default-src 'none'" in html
+    addresses = set(re.findall(r"https?://[^\s\"'<>)\\`]+", html))
+    assert {a for a in addresses if not a.startswith(NAMESPACES)} == set()
+    style = re.search(r"<style>(.*?)</style>", html, re.S)[1]
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def test_every_chart_has_its_place_and_data(html):
+    places = set(re.findall(r'data-chart="(\w+)"', html))
+    specs = dict(
+        re.findall(r'<script type="application/json" id="spec-(\w+)">(.*?)</script>', html, re.S)
+    )
+    assert places == specs.keys()
+    assert len(places) == 8
+    for text in specs.values():
+        spec = json.loads(text)
+        assert spec["description"]
+        assert spec["width"] == "container"
+
+
+def test_what_a_run_recorded_cannot_become_markup(tmp_path, simulate):
+    evil = "</script><script>alert(1)</script>|`x`[a](http://b)"
+    world = simulate(tmp_path / "a", members=4, segments=3, name=evil)
+    events = world.folder / "events.jsonl"
+    events.write_text(json.dumps({"event": "failure", "member": 1, "message": evil}) + "\n")
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert Page(text)
+    markdown = (world.folder / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in markdown
+    assert not re.search(r"(?<!\\)\[a\]", markdown)
+
+
+def test_markdown_holds_verdict_picture_and_a_row_a_point(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
+    table = pd.read_csv(reported / "front.csv")
+    assert text.startswith("# cartpole: reward–sparsity front\n\n**")
+    assert "](front.png)" in text
+    cheapest = table[table["keeps_95"]].iloc[0]
+    assert f"{int(cheapest['nonzero_params'])} of 4,480 weights" in text.splitlines()[2]
+    for name in table["snapshot_id"]:
+        assert f"| {name} |" in text
+    assert "dense (before)" in text
+    assert "prunefront search configs/cartpole.yaml seed=1" in text
+    assert "env: CartPole-v1  # <b>verbatim</b>" in text
+    assert "the environment \\| process &lt;died>" in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all(line.endswith(" |") for line in lines)
+
+
+def test_the_same_folder_gives_the_same_report(reported):
+    before = {name: (reported / name).read_bytes() for name in FILES}
+    write_report(reported)
+    changed = [
+        name for name, content in before.items() if (reported / name).read_bytes() != content
+    ]
+    assert changed == []
+
+
+def test_tables_on_disk_are_those_in_memory(reported):
+    results = search.load(reported)
+    for stem in ("front", "snapshots"):
+        csv = pd.read_csv(reported / f"{stem}.csv", keep_default_na=False, na_values=[""])
+        parquet = pd.read_parquet(reported / f"{stem}.parquet")
+        table = getattr(results, stem)
+        assert list(csv.columns) == list(parquet.columns) == list(table.columns)
+        assert len(csv) == len(parquet) == len(table)
+        assert parquet["sparsity"].tolist() == table["sparsity"].tolist()
+    episodes = pd.read_parquet(reported / "episodes.parquet")
+    assert list(episodes.columns) == ["snapshot_id", "purpose", "seed", "return", "length"]
+    assert set(episodes["purpose"]) == {"search", "selection", "report"}
+
+
+def test_a_report_loads_neither_ray_nor_torch(reported):
+    code = (
+        "import sys, pathlib; from search.report import write_report;"
+        f"write_report(pathlib.Path({str(reported)!r}));"
+        "print(sorted({'ray', 'torch', 'gymnasium'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_selection_figures_are_called_so(tmp_path, simulate):
+    world = simulate(tmp_path / "a", purposes=("selection",), members=4, segments=3)
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert "report episodes are missing" in text
+    assert "selection score with 95 % interval" in (world.folder / "front.svg").read_text()
+
+
+def test_a_folder_with_the_archive_alone_is_reported(tmp_path, simulate):
+    world = simulate(tmp_path / "a", members=4, segments=3)
+    for name in ("manifest.json", "config.yaml", "baselines.jsonl", "events.jsonl"):
+        (world.folder / name).unlink()
+    shutil.rmtree(world.folder / "policies")
+    evaluations = world.folder / "evaluations.jsonl"
+    lines = evaluations.read_text().splitlines(keepends=True)
+    evaluations.write_text("".join(line for line in lines if '"snapshot_id": "m' in line))
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert "not recorded" in text
+    assert "retained is unknown" in text
+    assert Page(text)
+
+
+@pytest.mark.parametrize("name", ["empty", "no_front"])
+def test_folders_without_a_front_get_one_clear_error(tmp_path, simulate, name):
+    if name == "no_front":
+        simulate(tmp_path / name, purposes=(), members=4, segments=2)
+        expected = "re-evaluated"
+    else:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("name: x\n")
+        expected = "nothing to report yet"
+    with pytest.raises(ResultsError, match=expected):
+        write_report(tmp_path / name)
+    assert not (tmp_path / name / "report.html").exists()

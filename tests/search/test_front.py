@@ -1,0 +1,159 @@
+import dataclasses
+import math
+
+import moocore
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.archive import Snapshot
+from search.front import (
+    candidates,
+    hypervolume,
+    hypervolume_history,
+    knee,
+    log_density,
+    nondominated,
+    retained,
+    scale_of,
+)
+
+# Few values, so that ties and duplicates are common.
+few = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, 2.0])
+points = st.lists(st.tuples(few, few), min_size=1, max_size=25).map(np.array)
+exact = settings(deadline=None, derandomize=True, max_examples=200)
+
+
+def by_pairs(array):
+    """Non-domination by its definition, pair by pair."""
+    return np.array(
+        [not any((b >= a).all() and (b > a).any() for b in array) for a in array], dtype=bool
+    )
+
+
+@exact
+@given(points)
+def test_nondominated_agrees_with_the_definition_and_with_moocore(array):
+    found = nondominated(array)
+    assert (found == by_pairs(array)).all()
+    assert (found == moocore.is_nondominated(array, maximise=True, keep_weakly=True)).all()
+
+
+def test_nondominated_agrees_with_moocore_on_many_points():
+    array = np.random.default_rng(0).normal(size=(20_000, 2)).round(2)
+    assert (
+        nondominated(array) == moocore.is_nondominated(array, maximise=True, keep_weakly=True)
+    ).all()
+
+
+def test_points_that_are_not_finite_never_count_and_dominate_nothing():
+    array = [[math.nan, 9], [9, math.nan], [math.inf, 0], [1, 1]]
+    assert nondominated(array).tolist() == [False, False, False, True]
+    assert not nondominated(np.empty((0, 2))).size
+
+
+@exact
+@given(points, few, few)
+def test_hypervolume_agrees_with_moocore(array, x, y):
+    expected = moocore.hypervolume(array, ref=[x, y], maximise=True)
+    assert hypervolume(array, (x, y)) == pytest.approx(expected, abs=1e-12)
+
+
+@exact
+@given(points)
+def test_history_is_the_hypervolume_of_each_beginning(array):
+    reference = (-0.5, -0.5)
+    expected = [hypervolume(array[: i + 1], reference) for i in range(len(array))]
+    assert hypervolume_history(array, reference) == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_density_counts_decades_down_to_one_weight():
+    assert log_density([0.0, 0.9, 0.999, 1.0], 1000) == pytest.approx([0, 1, 3, 3])
+
+
+def test_knee_is_the_corner_and_ignores_units():
+    decades = np.array([0.0, 1.0, 2.0, 3.0])
+    returns = np.array([500.0, 495.0, 480.0, 20.0])
+    assert knee(returns, decades) == 2
+    assert knee(returns / 7 - 3, decades * 5) == 2
+    assert knee(returns[::-1], decades[::-1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("returns", "decades"),
+    [
+        ([1.0, 0.0], [0.0, 1.0]),
+        ([2.0, 1.0, 0.0], [0.0, 1.0, 2.0]),
+        ([1.0, 1.0, 1.0], [0.0, 1.0, 2.0]),
+        ([2.0, math.nan, 0.0], [0.0, 1.0, 2.0]),
+        ([], []),
+    ],
+)
+def test_no_knee_where_nothing_bends(returns, decades):
+    assert knee(returns, decades) is None
+
+
+def test_retained_is_0_at_random_and_1_at_dense():
+    assert retained([20, 260, 500, 740], 20, 500) == pytest.approx([0, 0.5, 1, 1.5])
+    assert np.isnan(retained([20, 260], 500, 20)).all()
+
+
+def test_scale_says_why_retained_is_unknown():
+    rng = np.random.default_rng(0)
+    unclear = scale_of(rng.normal(20, 30, 50), rng.normal(24, 30, 50))
+    assert "not clearly above" in unclear.note
+    assert math.isnan(unclear.retained_floor)
+    assert "dense baseline has no episodes" in scale_of([1.0, 2.0], []).note
+    clear = scale_of(rng.normal(20, 30, 50), rng.normal(90, 30, 50), constant=[40.0, 42.0])
+    assert not clear.note
+    assert clear.floor == 41
+    assert clear.retained(clear.dense) == pytest.approx(1)
+
+
+def snapshot(i: int, return_mean: float, sparsity: float, **changes) -> Snapshot:
+    plain = Snapshot(
+        snapshot_id=f"s{i}", trial_number=i, member=0, segment=0, iteration=i, env_steps=i,
+        wall_time=0.0, status="ok", return_mean=return_mean, return_std=1.0, episodes=4,
+        sparsity=sparsity, critic_sparsity=0.0, nonzero_params=round(1000 * (1 - sparsity)),
+        total_params=1000, parent="", checkpoint=f"policies/s{i}", state="", hyperparameters={},
+    )  # fmt: skip
+    return dataclasses.replace(plain, **changes)
+
+
+def test_candidates_hold_the_search_front_before_near_misses():
+    front = [snapshot(i, 100 - 10 * i, 0.5 + 0.04 * i) for i in range(10)]
+    behind = [snapshot(20 + i, 90 - 10 * i, 0.48 + 0.04 * i) for i in range(9)]
+    assert candidates(behind + front, 10) == front
+    assert {s.snapshot_id for s in candidates(behind + front, 15)} > {s.snapshot_id for s in front}
+    assert len(candidates(behind + front, 15)) == 15
+    assert len(candidates(behind + front, 99)) == 19
+
+
+def test_candidates_leave_out_what_failed_or_cannot_be_evaluated_again():
+    left_out = [
+        snapshot(1, math.nan, 0.9),
+        snapshot(2, 99, 0.9, status="failed"),
+        snapshot(3, 99, 0.9, status="infeasible"),
+        snapshot(4, 99, 0.9, checkpoint=""),
+        snapshot(5, 10, 0.99),
+    ]
+    good = snapshot(6, 50, 0.5)
+    assert candidates([*left_out, good], 9, floor=10) == [good]
+    assert candidates(left_out, 9, floor=10) == []
+    assert candidates([good], 0) == []
+
+
+def test_the_cap_keeps_both_ends_and_spreads_over_decades():
+    crowd = [snapshot(i, 500 - i, 0.5 + 0.0001 * i) for i in range(200)]
+    spread = [snapshot(300 + i, 290 - i, 1 - 10.0**-i) for i in (1, 2, 3)]
+    chosen = candidates(crowd + spread, 5)
+    assert chosen[0] == crowd[0]
+    assert chosen[-3:] == spread
+
+
+def test_a_lucky_spread_of_few_episodes_does_not_hide_its_neighbour():
+    lucky = snapshot(1, 500, 0.99, return_std=0.0)
+    steady = snapshot(2, 499, 0.98, return_std=0.0)
+    noisy = [snapshot(3 + i, 100, 0.1 + 0.01 * i, return_std=200.0) for i in range(20)]
+    assert steady in candidates([lucky, steady, *noisy], 2)
