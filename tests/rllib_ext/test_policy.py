@@ -220,6 +220,15 @@ def test_evaluation_moves_no_statistics_and_no_episode_state(trained):
         assert filter_state(algorithm) != before
 
 
+def test_a_restored_algorithm_sees_through_the_same_filter(trained, tmp_path):
+    _, algorithm = trained
+    algorithm.save_to_path(tmp_path / "state")
+    clone = algorithm.config.copy(copy_frozen=False).build_algo()
+    clone.restore_from_path(tmp_path / "state")
+    assert filter_state(clone) == filter_state(algorithm)
+    clone.stop()
+
+
 def test_plain_rllib_loads_the_saved_module_with_its_zeros(trained, tmp_path):
     _, algorithm = trained
     masks = masks_of(algorithm)
