@@ -110,6 +110,12 @@ def test_rounds_are_spread_evenly_and_the_last_one_comes_at_end() -> None:
     )
 
 
+def test_a_round_comes_at_its_very_time() -> None:
+    """(0.5 − 0.2) ÷ 0.6 is a hair below one half in floating point."""
+    ramp = Ramp(ROUNDED, 0.2, 0.8, 0.75, rounds=round_shares(0.5, 0.0, 0.75))
+    assert ramp.at(0.5) == pytest.approx(0.5)
+
+
 def test_an_anchored_ramp_makes_its_rounds_in_the_time_that_is_left() -> None:
     rounds = round_shares(0.5, 0.5, 0.875)
     ramp = Ramp(ROUNDED, 0.2, 0.8, 0.875, 0.5, anchor=0.6, rounds=rounds)
