@@ -28,11 +28,11 @@ class Changed:
 
     Attributes:
         columns: For each layer, whether any element of the column differs: bool of shape (columns,).
-        others: For each other tensor, whether any element differs.
+        elements: For each other tensor, whether each element differs: bool, flat.
     """
 
     columns: dict[str, Tensor]
-    others: dict[str, bool]
+    elements: dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Run:
                 for name, seen in self.layer_inputs.items()
             },
             {
-                name: any(
-                    not torch.equal(a, b) for a, b in zip(seen, other.others[name], strict=True)
-                )
+                name: torch.cat(
+                    [(a != b).flatten() for a, b in zip(seen, other.others[name], strict=True)]
+                ).cpu()
                 for name, seen in self.others.items()
             },
         )

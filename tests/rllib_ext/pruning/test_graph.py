@@ -103,14 +103,30 @@ def test_recurrent_units_reach_what_reads_the_output(kind, probe_for, networks):
 
 def test_inputs_are_told_apart_by_their_key(probe_for, networks):
     graph = trace(networks["two_encoders"](), probe_for({"camera": (2, 5, 5), "speed": (3,)}))
-    assert graph.sources("camera.0") == {"camera"}
-    assert graph.sources("speed.0") == {"speed"}
-    assert graph.input_names() == {"camera", "speed"}
+    assert graph.sources("camera.0") == {"input:camera"}
+    assert graph.sources("speed.0") == {"input:speed"}
+    assert graph.input_names() == {"input:camera", "input:speed"}
 
 
 def test_outputs_know_the_layers_that_make_them(probe_for, networks):
     graph = trace(networks["actor_critic"](), probe_for((6,)))
-    assert graph.outputs == {"logits": {"pi"}, "value": {"vf"}}
+    assert graph.outputs == {"logits": {frozenset({"pi"})}, "value": {frozenset({"vf"})}}
+
+
+def test_elements_of_an_output_can_come_from_different_layers(probe_for):
+    class Gaussian(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.extra, self.log_std = (nn.Linear(3, 2) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.mean(x) + self.extra(x), self.log_std(x)], -1)
+
+    graph = trace(Gaussian(), probe_for((3,)))
+    assert graph.output_elements() == {frozenset({"mean", "extra"}), frozenset({"log_std"})}
+    assert not graph.connected(frozenset({"log_std"}))
+    assert graph.connected(frozenset({"mean"}))
+    assert not graph.connected(frozenset({"mean", "extra"}))
 
 
 def test_what_is_never_called_is_not_in_the_graph(probe_for, networks):
@@ -166,6 +182,6 @@ def test_a_computation_that_depends_on_values_is_refused(limit, probe_for):
 
 def test_without_every_input_an_output_is_cut_off(probe_for, networks):
     graph = trace(networks["two_encoders"](), probe_for({"camera": (2, 5, 5), "speed": (3,)}))
-    assert graph.connected(frozenset({"camera", "camera.0"}))
+    assert graph.connected(frozenset({"input:camera", "camera.0"}))
     assert not graph.connected(frozenset({"camera.0", "speed.0"}))
     assert not graph.connected(frozenset({"trunk"}))

@@ -209,6 +209,35 @@ def test_an_input_without_an_encoder_is_a_branch_too(probe_for):
     assert structure.columns["head.weight"].tolist() == [0] * 4 + [1] * 2
 
 
+def test_an_input_may_be_called_like_a_layer(probe_for):
+    class Namesakes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 2)
+
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            return self.head(torch.cat([self.a(x["a"]), self.b(x["b"])], -1).tanh())
+
+    shapes = {"a": (3,), "b": (2,)}
+    assert len(structure_of(Namesakes(), probe_for(shapes))) == 8
+    branches = structure_of(Namesakes(), probe_for(shapes), "branch")
+    assert branches.names == ("a", "b")
+    assert branches.takes[0] == {"a": 4, "input:a": 1}
+
+
+def test_heads_of_one_output_are_not_paths_around_each_other(probe_for):
+    class Gaussian(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.log_std = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.mean(x), self.log_std(x)], -1)
+
+    with pytest.raises(ConfigError, match="path around"):
+        structure_of(Gaussian(), probe_for((3,)), "layer")
+
+
 def test_a_single_observation_has_no_branch(probe_for, networks):
     with pytest.raises(ConfigError, match="dict observation"):
         structure_of(networks["actor_critic"](), probe_for((6,)), "branch")
