@@ -57,6 +57,38 @@ def test_what_acts_on_each_channel_alone_does_not_hide_it(between, probe_for):
     assert trace(net, probe_for((2, 6, 6))).reach["2"]["0"].tolist() == list(range(6))
 
 
+def test_work_in_place_disturbs_nothing(probe_for):
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.core = nn.Linear(3, 4), nn.GRU(4, 5, batch_first=True)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x).tanh_()
+            out, _ = self.core(input=h, hx=None)
+            h.zero_()
+            return self.head(out.sigmoid_()).mul_(2.0)
+
+    graph = trace(InPlace(), probe_for((6, 3)))
+    assert graph.reach["core"]["first"].tolist() == list(range(4))
+    assert graph.reach["head"]["core"].tolist() == list(range(5))
+
+
+def test_a_packed_sequence_is_refused_with_a_way_out(probe_for):
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(x, [5] * 4, batch_first=True)
+            return self.core(packed)[0].data
+
+    with pytest.raises(ConfigError, match=r"core.*PackedSequence"):
+        trace(Packed(), probe_for((5, 3)))
+
+
 @settings(deadline=None, derandomize=True, max_examples=25)
 @given(st.permutations(range(9)), st.integers(0, 9))
 def test_any_rewiring_of_units_is_recovered(order: list[int], kept: int):
