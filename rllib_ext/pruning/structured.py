@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from rllib_ext.pruning.groups import Structure, plane_of
+from rllib_ext.pruning.groups import Structure
+from rllib_ext.pruning.layers import plane_of
 from rllib_ext.pruning.masks import Masks
 from rllib_ext.pruning.scope import pruned_by_layer
 

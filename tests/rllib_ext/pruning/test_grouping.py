@@ -13,14 +13,6 @@ from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import full_masks
 from rllib_ext.pruning.scope import prunable_weights
 
-SHAPES = {
-    "actor_critic": (6,),
-    "convolutional": (2, 6, 6),
-    "concatenated": (4,),
-    "residual": (6,),
-    "two_encoders": {"camera": (2, 5, 5), "speed": (3,)},
-    "recurrent": (7, 5),
-}
 OUT = {nn.Linear: tp.prune_linear_out_channels, nn.Conv2d: tp.prune_conv_out_channels}
 
 
@@ -70,7 +62,7 @@ def lost_by_torch_pruning(net: nn.Module, example, layer: str, unit: int):
 def test_groups_are_those_of_torch_pruning(network, layers, probe_for, networks):
     torch.manual_seed(0)
     net = networks[network]()
-    probe = probe_for(SHAPES[network], batch=1)
+    probe = probe_for(networks[network].shape, batch=1)
     structure = structure_of(net, probe)
     example = probe.inputs(net, torch.Generator().manual_seed(0))
     for layer in layers:
@@ -184,12 +176,12 @@ def test_a_concatenated_path_around_a_layer_takes_its_columns_along(probe_for):
 @pytest.mark.parametrize("network", ["actor_critic", "two_encoders", "recurrent"])
 def test_a_layer_without_a_path_around_it_is_refused_with_a_way_out(network, probe_for, networks):
     with pytest.raises(ConfigError, match=r"path around.*granularity='neuron'"):
-        structure_of(networks[network](), probe_for(SHAPES[network]), "layer")
+        structure_of(networks[network](), probe_for(networks[network].shape), "layer")
 
 
 def test_a_branch_is_an_encoder_with_the_columns_that_read_it(probe_for, networks):
     net = networks["two_encoders"]()
-    structure = structure_of(net, probe_for(SHAPES["two_encoders"]), "branch")
+    structure = structure_of(net, probe_for(networks["two_encoders"].shape), "branch")
     assert structure.names == ("camera", "speed")
     assert structure.columns["trunk.weight"].tolist() == [0] * 36 + [1] * 5
     camera = {name for name, _, _ in lost(structure, net, 0)}
