@@ -26,39 +26,7 @@ from rllib_ext.compose import with_pruning
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Segment:
-    """A member's training between two exploit/explore decisions.
-
-    Attributes:
-        member: Index of the member.
-        segment: Index of the member's segment.
-        trial_number: The segment's trial in the Optuna study; −1 without a study.
-        seed: Of everything that is drawn in this segment: environments, actions, minibatches.
-        pruning: A `PruningConfig` as plain values.
-        training: Keyword arguments for `PPOConfig.training`.
-        until_env_steps: Lineage's clock at which the segment ends.
-        evaluation_seeds: One episode each at every evaluation.
-        state: Folder of the training state to start from; "" for a fresh policy.
-        parent: `snapshot_id` of that state.
-    """
-
-    member: int
-    segment: int
-    trial_number: int
-    seed: int
-    pruning: dict[str, Any]
-    training: dict[str, Any]
-    until_env_steps: int
-    evaluation_seeds: tuple[int, ...]
-    state: str = ""
-    parent: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a trial's config."""
-        return dataclasses.asdict(self)
+from rllib_ext.segment import Segment, snapshot_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,11 +42,6 @@ class MemberSettings:
     folder: str
     ppo_config: PPOConfig
     evaluation_interval: int
-
-
-def snapshot_name(member: int, segment: int, iteration: int) -> str:
-    """The id of a snapshot; sorts by member and time."""
-    return f"m{member:02d}-s{segment:03d}-i{iteration:04d}"
 
 
 class MemberTrainable(Trainable):
@@ -133,12 +96,11 @@ class MemberTrainable(Trainable):
         self._evaluator.close()
 
     def _start(self, config: Mapping[str, Any]) -> None:
-        values = {f.name: config[f.name] for f in dataclasses.fields(Segment)}
-        self._segment = Segment(**values)
+        self._segment = Segment.from_dict(config)
         self._algorithm = self._build(self._segment)
         self._clock = 0
         if self._segment.state:
-            self._algorithm.restore_from_path(self._segment.state)
+            self._algorithm.restore_from_path(Path(self._settings.folder) / self._segment.state)
             self._clock = _clock_of(self._algorithm)
 
     def _build(self, segment: Segment) -> Algorithm:

@@ -11,7 +11,6 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
-    EVALUATION_RESULTS,
 )
 
 logger = logging.getLogger(__name__)
@@ -23,9 +22,10 @@ RANDOM_EPISODES = 20
 class PruningCallback(RLlibCallback):
     """Closes the loop between evaluation and pruning.
 
-    After each iteration it gives the evaluated return – of the masked policy as it is now – to every
-    Learner, which decides with it at the start of its next update, and puts the Learner's report under
-    `result["pruning"]`: sparsity in all and per layer, extent in force, events, patience left.
+    After each evaluation it gives the return – of the masked policy as it is now – to every Learner,
+    which decides with it at the start of its next update. After each iteration it puts the Learner's
+    report under `result["pruning"]`: sparsity in all and per layer, extent in force, events, patience
+    left.
 
     It holds no state: RLlib never saves callbacks. All state is the Learner's.
     """
@@ -42,15 +42,22 @@ class PruningCallback(RLlibCallback):
         logger.info("random policy: mean return %.4g (%d episodes)", episodes.mean, episodes.count)
         _foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
 
+    def on_evaluate_end(
+        self, *, algorithm: Algorithm, evaluation_metrics: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Hands the evaluation to the Learners.
+
+        Here and not with the result: RLlib repeats an evaluation in the results of later iterations.
+        """
+        returns = evaluation_metrics.get(ENV_RUNNER_RESULTS, {})
+        if EPISODE_RETURN_MEAN in returns:
+            hand_over_evaluation(algorithm, float(returns[EPISODE_RETURN_MEAN]))
+
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Hands the evaluation to the Learners and takes the first one's report."""
-        evaluation = result.get(EVALUATION_RESULTS, {}).get(ENV_RUNNER_RESULTS, {})
-        reports = _foreach_learner(
-            algorithm, _observe, evaluated_return=evaluation.get(EPISODE_RETURN_MEAN)
-        )
-        result["pruning"] = reports[0]
+        """Takes the first Learner's report."""
+        result["pruning"] = _foreach_learner(algorithm, _report)[0]
 
 
 def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
@@ -74,8 +81,11 @@ def _foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list
     return [result.get() for result in results]
 
 
-def _observe(learner: Any, evaluated_return: float | None) -> dict[str, Any]:
-    learner.pruner.observe(None if evaluated_return is None else float(evaluated_return))
+def _observe(learner: Any, evaluated_return: float) -> None:
+    learner.pruner.observe(evaluated_return)
+
+
+def _report(learner: Any) -> dict[str, Any]:
     report: dict[str, Any] = learner.pruner.report()
     return report
 

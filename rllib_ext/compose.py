@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils import force_list
 
@@ -34,7 +36,8 @@ def with_pruning(
     config: PPOConfig = ppo_config.copy(copy_frozen=False)
     callbacks = force_list(config.callbacks_class)
     if PruningCallback not in callbacks:
-        config.callbacks([*callbacks, PruningCallback])
+        # First, so that the user's callbacks find the report in the result.
+        config.callbacks([PruningCallback, *callbacks])
     config.learners(
         learner_class=with_pruning_mixin(config.learner_class),
         learner_config_dict={**config.learner_config_dict, PRUNING_KEY: pruning_config.to_dict()},
@@ -84,6 +87,7 @@ def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> 
 
 def _shares_encoder(ppo: PPOConfig) -> bool:
     model = ppo.model_config
-    if isinstance(model, dict):
-        return bool(model.get("vf_share_layers", False))
-    return bool(model.vf_share_layers)
+    spec = ppo.rl_module_spec.model_config
+    if spec is not None:
+        model = {**model, **(spec if isinstance(spec, dict) else dataclasses.asdict(spec))}
+    return bool(model.get("vf_share_layers", False))

@@ -6,6 +6,7 @@ in one process; policies see the observations of all unfinished episodes at once
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import math
@@ -179,22 +180,24 @@ class RandomPolicy:
 
     def __init__(self, action_space: gymnasium.Space[Any]) -> None:
         self._space = action_space
-        self._generators: list[np.random.Generator] = []
+        self._spaces: list[gymnasium.Space[Any]] = []
 
     def begin(self, seeds: Sequence[int]) -> None:
         """As `Policy.begin`."""
-        # Apart from the environment's own stream, which starts from the same number.
-        self._generators = [np.random.default_rng([seed, 1]) for seed in seeds]
+        self._spaces = [_seeded(self._space, seed) for seed in seeds]
 
     def act(
         self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
     ) -> list[Any]:
         """As `Policy.act`."""
-        actions = []
-        for i in episodes:
-            self._space._np_random = self._generators[i]
-            actions.append(self._space.sample())
-        return actions
+        return [self._spaces[i].sample() for i in episodes]
+
+
+def _seeded(space: gymnasium.Space[Any], seed: int) -> gymnasium.Space[Any]:
+    """A copy that draws from its own stream, apart from an environment's that has the same seed."""
+    space = copy.deepcopy(space)
+    space.seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
+    return space
 
 
 class ConstantPolicy:
@@ -233,8 +236,8 @@ def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
     if isinstance(space, gymnasium.spaces.Box):
         low = np.where(np.isfinite(space.low), space.low, -1.0).astype(space.dtype)
         high = np.where(np.isfinite(space.high), space.high, 1.0).astype(space.dtype)
-        return [low, ((low + high) / 2).astype(space.dtype), high]
-    space._np_random = np.random.default_rng(0)
+        return [low, (low / 2 + high / 2).astype(space.dtype), high]
+    space = _seeded(space, 0)
     return [space.sample() for _ in range(most)]
 
 

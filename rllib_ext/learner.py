@@ -12,7 +12,10 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
+from rllib_ext.structure import probe_of
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"
@@ -46,7 +49,9 @@ class PruningLearnerMixin:
             critic_prefixes=critic,
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
+            graph=lambda: trace(module, probe_of(module)),
         )
+        _refuse_nothing_to_prune(self.pruner)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Applies the decision for this update, so that all that follows shows the same masks."""
@@ -56,7 +61,8 @@ class PruningLearnerMixin:
         )
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
-        """Masks gradients before they are clipped."""
+        """Shows the gradients to the criterion and masks them, before they are clipped."""
+        self.pruner.observe_gradients(gradients_dict.items())
         self.pruner.mask_gradients_(gradients_dict.items())
         clipped: dict[Any, Any] = super().postprocess_gradients(gradients_dict)  # type: ignore[misc]
         return clipped
@@ -65,6 +71,11 @@ class PruningLearnerMixin:
         """Steps the optimizers, then zeroes masked weights again."""
         super().apply_gradients(gradients_dict)  # type: ignore[misc]
         self.pruner.enforce_()
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Rewinds where a round of iterative pruning asks for it."""
+        super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.pruner.after_update()
 
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
         # The divergence of a pruning update speaks of the pruning, not of the step size.
@@ -119,6 +130,22 @@ def with_pruning_mixin(learner_class: type[Learner]) -> type[Learner]:
     if learner_class is PPOTorchLearner:
         return PruningPPOTorchLearner
     return type(f"Pruning{learner_class.__name__}", (PruningLearnerMixin, learner_class), {})
+
+
+def _refuse_nothing_to_prune(pruner: Pruner) -> None:
+    config, weights = pruner.config, pruner.weights
+    if not weights.policy:
+        raise ConfigError(
+            "the policy network has no prunable weights: expected linear, convolutional or recurrent "
+            f"torch layers that exclude = {list(config.exclude)} leaves over. Exclude fewer layers, or "
+            "build the network from torch's own."
+        )
+    if config.critic_final_sparsity > 0 and not weights.critic:
+        raise ConfigError(
+            f"critic_final_sparsity = {config.critic_final_sparsity} asks for a target of the critic's "
+            "own, but no prunable weights belong to the critic alone. Set critic_final_sparsity=0, or "
+            "name the critic's layers in the RLModule's get_non_inference_attributes()."
+        )
 
 
 def _broadcast_from_first(mask: torch.Tensor) -> None:

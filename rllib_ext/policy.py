@@ -27,6 +27,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -63,7 +64,14 @@ class ConnectorPolicy:
 
     def begin(self, seeds: Sequence[int]) -> None:
         """As `rllib_ext.evaluate.Policy.begin`."""
-        self._episodes = [SingleAgentEpisode() for _ in seeds]
+        # Frame stacking fills up with zeros of the space's shape.
+        self._episodes = [
+            SingleAgentEpisode(
+                observation_space=self._env_to_module.input_observation_space,
+                action_space=self._env_to_module.input_action_space,
+            )
+            for _ in seeds
+        ]
         self._latest = [{} for _ in seeds]
 
     def act(
@@ -194,9 +202,17 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
 
 
 def compressed_size(module: torch.nn.Module) -> int:
-    """Bytes of a module's parameters as one zip-compressed .npz: zeros shrink to almost nothing."""
+    """Bytes of the policy path's parameters as one zip-compressed .npz.
+
+    Zeros shrink to almost nothing. Recurrent modules carry their critic along; it doesn't count.
+    """
+    critic = module.get_non_inference_attributes() if isinstance(module, InferenceOnlyAPI) else []
+    arrays = {
+        name: parameter.detach().cpu().numpy()
+        for name, parameter in module.named_parameters()
+        if not name.startswith(tuple(f"{prefix}." for prefix in critic))
+    }
     buffer = io.BytesIO()
-    arrays = {name: p.detach().cpu().numpy() for name, p in module.named_parameters()}
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getbuffer().nbytes
 

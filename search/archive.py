@@ -196,13 +196,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 values = json.loads(line)
             except ValueError as error:
-                raise ResultsError(
-                    f"{path}: line {number} is not JSON ({error}). The file was changed by something "
-                    "else; remove the line to go on with the others."
-                ) from error
+                raise _broken(path, number, f"is not JSON ({error})") from error
             if not isinstance(values, dict):
-                raise ResultsError(f"{path}: line {number} holds no JSON object.")
+                raise _broken(path, number, "holds no JSON object")
             yield values
+
+
+def _broken(path: Path, number: int, what: str) -> ResultsError:
+    return ResultsError(
+        f"{path}: line {number} {what}. The file was changed by something else; remove the line to go "
+        "on with the others."
+    )
 
 
 def _end_of_last_whole_line(path: Path) -> int:

@@ -1,5 +1,152 @@
-"""The `prunefront` command."""
+"""The `prunefront` command.
+
+Exit status: 0 done; 1 the run failed; 2 what was asked for is wrong; 130 interrupted. A mistake gets
+one message and no traceback. Ray is only loaded by the verbs that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prunefront")
+def cli() -> None:
+    """Finds the reward–sparsity Pareto front of a PPO policy."""
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=click.Path(path_type=Path), help="Results folder; new or empty.")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+@click.option("--dry-run", is_flag=True, help="Only check the configuration, as `check` does.")
+def search(
+    config: Path,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    address: str | None,
+    dry_run: bool,
+) -> None:
+    """Run the search that CONFIG describes, to its report."""
+    from search.config_file import load_config
+
+    experiment = load_config(config, overrides)
+    if dry_run:
+        _check(experiment)
+        return
+    from search.display import SearchDisplay
+    from search.experiment import run_search
+    from search.folder import new_folder
+
+    folder = new_folder(experiment.name, output)
+    try:
+        with SearchDisplay() as display:
+            report = run_search(
+                experiment,
+                folder,
+                command=["prunefront", *sys.argv[1:]],
+                display=display,
+                address=address,
+            )
+    except KeyboardInterrupt:
+        _say_what_is_safe(folder)
+        raise
+    except PrunefrontError:
+        if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+    _summarise(folder, report)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Rebuild the report of the results FOLDER from what is on disk, without Ray."""
+    from search.report import write_report
+
+    _summarise(folder, write_report(folder))
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def check(config: Path, overrides: tuple[str, ...]) -> None:
+    """Validate CONFIG and say what it would run."""
+    from search.config_file import load_config
+
+    _check(load_config(config, overrides))
+
+
+def _check(experiment: Any) -> None:
+    from search.estimate import describe_plan
+
+    click.echo(describe_plan(experiment))
+
+
+def _summarise(folder: Path, page: Path) -> None:
+    from search.tables import front_summary
+
+    click.echo(front_summary(folder))
+    click.echo(f"report: {page}")
+
+
+def _say_what_is_safe(folder: Path) -> None:
+    from search.archive import read_lines
+
+    count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
+    if not count:
+        click.echo(f"interrupted before the first snapshot; {folder} holds no results", err=True)
+        return
+    click.echo(
+        f"interrupted: {count} snapshots are safe in {folder}\n"
+        f"prunefront report {folder}   makes a report of what is there",
+        err=True,
+    )
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A job that is told to end leaves as readable a folder as one that is interrupted."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line and ends the process with its exit status."""
+    # RLlib greets every process with the same paragraph about its API.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        with _sigterm_interrupts():
+            cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except (ConfigError, ResultsError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(WRONG)
+    except PrunefrontError as error:
+        click.echo(f"failed: {error}", err=True)
+        sys.exit(FAILED)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from rllib_ext.pruning.errors import ConfigError
 
-Criterion = Literal["magnitude", "random"]
-Granularity = Literal["weight"]
-Scope = Literal["global", "layerwise"]
-Schedule = Literal["one_shot", "linear", "cubic", "plateau"]
+Criterion = Literal[
+    "magnitude", "magnitude_l2", "gradient", "movement", "activation", "sensitivity", "random"
+]
+Granularity = Literal["weight", "neuron", "layer", "branch"]
+Scope = Literal["global", "layerwise", "erk"]
+Schedule = Literal[
+    "one_shot", "linear", "cubic", "cosine", "exponential", "iterative", "plateau", "constant"
+]
 ThresholdUnit = Literal["absolute", "std"]
+Regrow = Literal["set", "rigl"]
+# For each layer, points (sparsity of the layer, damage) by rising sparsity.
+Damage = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,20 +41,42 @@ class PruningConfig:
         threshold: Prune where score < threshold, ≥ 0. Under a schedule it rises from 0. None: none.
         threshold_unit: "absolute", or "std": multiples of a layer's standard deviation of weights.
         schedule: How the sparsity (or the threshold) rises between `begin` and `end`; "plateau"
-            raises it only while the evaluated return holds.
+            raises it only while the evaluated return holds; "constant" has it from the first update.
         begin: Where the schedule starts, as a share of `horizon`, in [0, 1].
         end: Where the schedule has reached its value, as a share of `horizon`, in [`begin`, 1].
         horizon: The training budget in env steps, > 0.
-        criterion: The importance score of a weight.
-        granularity: What is removed at a time.
-        scope: Where scores compete: over all layers, or within each layer.
-        exclude: Layers that stay dense, as shell patterns over parameter names ("pi.*").
+        criterion: The importance score of a weight. "gradient", "movement" and "activation" are
+            gathered in training, so with them nothing is pruned before the second update.
+        window: Minibatches over which "gradient" and "activation" average, and "rigl" its gradients
+            (1 is the paper's), ≥ 1.
+        damage: For "sensitivity": for each layer of the policy path (and of the critic, where it has a
+            target) points (sparsity of the layer, damage), such as
+            `rllib_ext.sensitivity.measure_sensitivity` measures; a mapping or pairs.
+        granularity: What is removed at a time: a weight; a "neuron" (hidden unit, convolution channel
+            or recurrent unit) with all that reads it; a "layer" with a path around it; a "branch", such
+            as one encoder of a dict observation. The coarser ones never exceed the sparsity.
+        scope: Where scores compete: over all layers, within each layer at the same sparsity, or within
+            each layer at the densities of Erdős–Rényi-kernel. Counts come first: single weights have
+            no protected last one, and "global" can empty a layer.
+        exclude: Layers that stay dense, as shell patterns over parameter names ("pi.*"). So do the
+            units of which such a layer holds a part.
         step: Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1].
         min_step: The step below which "plateau" ends, in (0, `step`].
         patience: Evaluations for which "plateau" waits for the return to recover, ≥ 0.
         tolerance: Return that "plateau" may lose, as a share of (reference − random return), in [0, 1].
         random_return: Mean return of a policy that acts at random; "plateau" needs it. None: it is
             measured when training starts.
+        round_share: Share of the remaining weights that a round of "iterative" removes, in (0, 1).
+            Rounds are spread evenly, the last one at `end`.
+        rewind_to: Share of the horizon, in [0, `begin`], to whose weights the surviving ones return
+            after each round of "iterative", all of the network's parameters and with fresh optimizer
+            moments; 0: the initial ones. None: weights go on from where they are.
+        regrow: Dynamic sparse training: with the schedule "constant" the network starts with random
+            masks, and between `begin` and `end` weak weights are exchanged for others: "set" at
+            random, "rigl" by gradient. None: what is pruned stays pruned.
+        regrow_share: Share of the kept weights that is exchanged at `begin`, in (0, 1); it falls to 0
+            at `end` by a cosine.
+        regrow_interval: Share of the horizon between two exchanges, in (0, 1]; at most one an update.
 
     Raises:
         ConfigError: A value is out of its range, or the values contradict each other.
@@ -69,9 +99,17 @@ class PruningConfig:
     patience: int = 5
     tolerance: float = 0.05
     random_return: float | None = None
+    window: int = 32
+    damage: Damage = ()
+    round_share: float = 0.2
+    rewind_to: float | None = None
+    regrow: Regrow | None = None
+    regrow_share: float = 0.3
+    regrow_interval: float = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude", tuple(self.exclude))
+        object.__setattr__(self, "damage", _as_damage(self.damage))
         for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
         if self.final_sparsity is None and self.threshold is None:
@@ -99,6 +137,47 @@ class PruningConfig:
         if self.patience < 0:
             raise ConfigError(
                 f"pruning: patience = {self.patience}; expected 0 or more evaluations."
+            )
+        if self.window < 1:
+            raise ConfigError(f"pruning: window = {self.window}; expected 1 or more minibatches.")
+        _check_range("round_share", self.round_share, 0.0, 1.0, low_open=True, high_open=True)
+        _check_range("regrow_share", self.regrow_share, 0.0, 1.0, low_open=True, high_open=True)
+        _check_range("regrow_interval", self.regrow_interval, 0.0, 1.0, low_open=True)
+        if self.rewind_to is not None:
+            _check_range("rewind_to", self.rewind_to, 0.0, self.begin)
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        if self.schedule == "iterative" and self.final_sparsity is None:
+            raise ConfigError(
+                "pruning: schedule='iterative' removes a share of the remaining weights a round, but "
+                "final_sparsity is None, so there is no last round. Give final_sparsity."
+            )
+        if self.rewind_to is not None and self.schedule != "iterative":
+            raise ConfigError(
+                f"pruning: rewind_to = {self.rewind_to}, but schedule = {self.schedule!r} has no "
+                "rounds to rewind after. Set schedule='iterative', or leave rewind_to out."
+            )
+        if self.regrow is not None and self.schedule != "constant":
+            raise ConfigError(
+                f"pruning: regrow = {self.regrow!r} keeps the sparsity constant, but schedule = "
+                f"{self.schedule!r} raises it. Set schedule='constant', or leave regrow out."
+            )
+        if self.regrow is not None and (self.final_sparsity is None or self.threshold is not None):
+            raise ConfigError(
+                f"pruning: regrow = {self.regrow!r} exchanges weights at a given sparsity; expected "
+                "final_sparsity and no threshold."
+            )
+        if self.regrow is not None and self.granularity != "weight":
+            raise ConfigError(
+                f"pruning: regrow = {self.regrow!r} exchanges single weights, but granularity = "
+                f"{self.granularity!r} removes whole groups. Set granularity='weight', or leave regrow "
+                "out."
+            )
+        if self.criterion == "sensitivity" and not self.damage:
+            raise ConfigError(
+                "pruning: criterion='sensitivity' ranks layers by what was measured, but damage is "
+                "empty. Give it damage=measure_sensitivity(...).damage()."
             )
 
     @classmethod
@@ -131,22 +210,38 @@ class PruningConfig:
         return dataclasses.replace(self, **changes)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, tuple[str | None, ...]] = {
     "criterion": get_args(Criterion),
     "granularity": get_args(Granularity),
     "scope": get_args(Scope),
     "schedule": get_args(Schedule),
     "threshold_unit": get_args(ThresholdUnit),
+    "regrow": (*get_args(Regrow), None),
 }
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
+        names = [str(choice) for choice in choices]
+        near = difflib.get_close_matches(str(value), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            f"pruning: {name} = {value!r}; expected one of {', '.join(choices)}.{hint}"
-        )
+        raise ConfigError(f"pruning: {name} = {value!r}; expected one of {', '.join(names)}.{hint}")
+
+
+def _as_damage(given: Any) -> Damage:
+    pairs = given.items() if isinstance(given, Mapping) else given
+    damage = tuple(
+        (str(layer), tuple((float(x), float(y)) for x, y in points)) for layer, points in pairs
+    )
+    for layer, points in damage:
+        xs = [0.0, *(x for x, _ in points)]
+        rising = len(xs) > 1 and all(a < b for a, b in itertools.pairwise(xs)) and xs[-1] <= 1.0
+        if not rising or not all(math.isfinite(y) and y >= 0.0 for _, y in points):
+            raise ConfigError(
+                f"pruning: damage of {layer!r} = {list(points)}; expected points (sparsity, damage) "
+                "with rising sparsity in (0, 1] and finite damage of 0 or more."
+            )
+    return damage
 
 
 def _check_range(

@@ -1,13 +1,14 @@
 """Importance scores: weights in, one score for each weight out. Low scores go first.
 
 A criterion is a pure function `(weights, statistics) -> scores`. To add one, write the function and
-name it in `CRITERIA`.
+name it in `CRITERIA` (and in `READS`, if it reads what is gathered in training).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from rllib_ext.pruning.errors import ScoreError
 
 Weights = Mapping[str, Tensor]
 Scores = dict[str, Tensor]
+Kind = Literal["taylor", "movement", "activation", "gradient"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,19 @@ class Statistics:
 
     Attributes:
         seed: Seeds the scores of "random".
+        taylor: Mean |w · ∂L/∂w| over recent minibatches, of the weights' shapes.
+        movement: Sum of −w · ∂L/∂w over all minibatches so far, of the weights' shapes.
+        activation: Mean |activation| of the unit that each weight reads, over recent observations;
+            broadcasts to the weights' shapes.
+        damage: For each layer, points (sparsity of that layer, damage ≥ 0) by rising sparsity, as
+            `rllib_ext.pruning.sensitivity` makes them of measurements.
     """
 
     seed: int = 0
+    taylor: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    movement: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    activation: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    damage: Mapping[str, Sequence[tuple[float, float]]] = dataclasses.field(default_factory=dict)
 
 
 Criterion = Callable[[Weights, Statistics], Scores]
@@ -43,6 +55,125 @@ def magnitude(weights: Weights, statistics: Statistics) -> Scores:
         Scores of the weights' shapes, ≥ 0.
     """
     return {name: weight.detach().abs() for name, weight in weights.items()}
+
+
+def magnitude_l2(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = w²: ranks single weights as "magnitude" does, but a group by its mean square.
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: Not used.
+
+    Returns:
+        Scores of the weights' shapes, ≥ 0.
+    """
+    return {name: weight.detach().square() for name, weight in weights.items()}
+
+
+def gradient(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = mean |w · ∂L/∂w|: how much the loss would change without the weight, to first order.
+
+    Molchanov et al. 2017 (arXiv 1611.06440), applied to weights. L is the whole loss that the Learner
+    minimises, so that entropy bonus and value loss count in shared layers.
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: Its `taylor`.
+
+    Returns:
+        Scores of the weights' shapes, ≥ 0.
+
+    Raises:
+        ScoreError: Nothing was gathered for a layer.
+    """
+    return _gathered(weights, statistics.taylor, "gradient")
+
+
+def movement(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = Σ −w · ∂L/∂w over training: above 0 where the weight moved away from zero.
+
+    Movement pruning (Sanh et al. 2020, arXiv 2005.07683, eq. 7), up to the learning rate of its scores,
+    which doesn't change the ranking. Scores are signed, so a threshold ≥ 0 prunes all that shrank.
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: Its `movement`.
+
+    Returns:
+        Scores of the weights' shapes.
+
+    Raises:
+        ScoreError: Nothing was gathered for a layer.
+    """
+    return _gathered(weights, statistics.movement, "movement")
+
+
+def activation(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = |w| · mean |a|, with a the activation of the unit that the weight reads.
+
+    The mean size of what the weight adds to its own unit. A unit that hardly fires takes the weights
+    that read it along. (Sun et al. 2023, "Wanda", arXiv 2306.11695, take the root mean square of a.)
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: Its `activation`.
+
+    Returns:
+        Scores of the weights' shapes, ≥ 0.
+
+    Raises:
+        ScoreError: Nothing was gathered for a layer.
+    """
+    read = _gathered(weights, statistics.activation, "activation")
+    return {name: weight.detach().abs() * read[name] for name, weight in weights.items()}
+
+
+def sensitivity(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = the damage measured when its layer is pruned, by magnitude, up to this weight.
+
+    A weight at rank r of n by magnitude in its layer gets the layer's damage at sparsity r ÷ n, linear
+    between the measured points, from 0 damage at sparsity 0. Layers that a policy can spare thus go
+    first. Beyond the last point the last slope goes on.
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: Its `damage`.
+
+    Returns:
+        Scores of the weights' shapes, ≥ 0, float64.
+
+    Raises:
+        ScoreError: A layer was not measured.
+    """
+    _known(weights, statistics.damage, "sensitivity")
+    return {
+        name: damage_of_ranks(weight.detach(), statistics.damage[name])
+        for name, weight in weights.items()
+    }
+
+
+def damage_of_ranks(weight: Tensor, points: Sequence[tuple[float, float]]) -> Tensor:
+    """The damage at each weight's rank by magnitude: see `sensitivity`.
+
+    Args:
+        weight: One layer's weights.
+        points: (sparsity, damage) by rising sparsity; a damage below an earlier one is noise and counts
+            as the earlier one.
+
+    Returns:
+        Damages of the weight's shape, float64, strictly rising with rank so that magnitude breaks ties.
+    """
+    order = torch.argsort(weight.abs().flatten(), stable=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(1, order.numel() + 1, device=order.device)
+    share = ranks.double() / max(1, order.numel())
+    xs = torch.tensor([0.0, *(x for x, _ in points)], dtype=torch.float64, device=share.device)
+    ys = torch.tensor([0.0, *(y for _, y in points)], dtype=torch.float64, device=share.device)
+    ys = torch.cummax(ys, 0).values
+    right = torch.searchsorted(xs, share).clamp(1, len(xs) - 1)
+    x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
+    damage = y0 + (y1 - y0) * (share - x0) / (x1 - x0)
+    return (damage + 1e-9 * share).view_as(weight)
 
 
 def random(weights: Weights, statistics: Statistics) -> Scores:
@@ -62,7 +193,22 @@ def random(weights: Weights, statistics: Statistics) -> Scores:
     }
 
 
-CRITERIA: dict[str, Criterion] = {"magnitude": magnitude, "random": random}
+CRITERIA: dict[str, Criterion] = {
+    "magnitude": magnitude,
+    "magnitude_l2": magnitude_l2,
+    "gradient": gradient,
+    "movement": movement,
+    "activation": activation,
+    "sensitivity": sensitivity,
+    "random": random,
+}
+
+# What has to be gathered while the network trains, for the criteria that read it.
+READS: dict[str, Kind] = {
+    "gradient": "taylor",
+    "movement": "movement",
+    "activation": "activation",
+}
 
 
 def score(criterion: str, weights: Weights, statistics: Statistics | None = None) -> Scores:
@@ -77,13 +223,55 @@ def score(criterion: str, weights: Weights, statistics: Statistics | None = None
         Scores of the weights' shapes.
 
     Raises:
-        ScoreError: A score is NaN; the message names the layer.
+        ScoreError: A weight or a score is NaN, or nothing was gathered for a layer; the message names
+            the layer.
     """
     scores = CRITERIA[criterion](weights, statistics or Statistics())
     for name, values in scores.items():
-        if bool(torch.isnan(values).any()):
+        if bool(torch.isnan(values).any() or torch.isnan(weights[name]).any()):
             raise ScoreError(
                 f"criterion {criterion!r} gave NaN for {name!r}, so its weights cannot be ranked. "
                 "The training has probably diverged: lower the learning rate or clip gradients."
             )
     return scores
+
+
+def in_layer_deviations(scores: Mapping[str, Tensor], weights: Weights) -> Scores:
+    """Scores in units of their layer's standard deviation of stored weights, pruned zeros included.
+
+    Args:
+        scores: Scores by layer.
+        weights: Weights by the same names.
+
+    Returns:
+        score ÷ deviation. A layer whose weights are all equal has none: its scores become so large
+        that no threshold reaches them, but zeros stay zero.
+    """
+    return {
+        name: values / weights[name].detach().std(correction=0).clamp_min(1e-12)
+        if values.numel()
+        else values
+        for name, values in scores.items()
+    }
+
+
+def _gathered(weights: Weights, values: Mapping[str, Tensor], criterion: str) -> Scores:
+    _known(weights, values, criterion)
+    return {name: values[name] for name in weights}
+
+
+def _known(weights: Weights, values: Mapping[str, object], criterion: str) -> None:
+    missing = [name for name in weights if name not in values]
+    if missing:
+        raise ScoreError(
+            f"criterion {criterion!r} knows nothing of {', '.join(map(repr, missing))}: "
+            f"{_WHY_UNKNOWN[criterion]} Exclude them, or choose another criterion."
+        )
+
+
+_WHY_UNKNOWN = {
+    "gradient": "no gradients were gathered.",
+    "movement": "no gradients were gathered.",
+    "activation": "no activations were seen, as when a layer's weights are used without calling it.",
+    "sensitivity": "the table that was given does not name them.",
+}

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.patience import Plateau, advance
-from rllib_ext.pruning.schedules import Ramp
+from rllib_ext.pruning.schedules import Ramp, decayed_share, round_shares
 
-Event = Literal["", "held", "pruned", "rolled_back"]
+Event = Literal["", "held", "pruned", "regrown", "rewound", "rolled_back"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Standing:
         critic_sparsity: Sparsity of the critic at the anchor.
         threshold: The threshold in force at the anchor.
         plateau: The plateau rule's standing; None under other schedules.
+        regrown_at: Progress at the last regrowth; None before the first.
     """
 
     anchor: float | None = None
@@ -50,6 +51,7 @@ class Standing:
     critic_sparsity: float = 0.0
     threshold: float = 0.0
     plateau: Plateau | None = None
+    regrown_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -69,13 +71,17 @@ class Decision:
     """What the next update must do before it trains.
 
     Attributes:
-        extent: Prune this far.
+        extent: How far the network is to be pruned.
+        prune: Prune to the extent now; False where patience asks that no more goes.
+        regrow: Share of the kept weights to exchange, in [0, 1).
         accept: Keep the state as it is now, to come back to.
         roll_back: Return to the accepted state.
         event: What to report, apart from weights that go: "held" while patience runs, "rolled_back".
     """
 
     extent: Extent
+    prune: bool = True
+    regrow: float = 0.0
     accept: bool = False
     roll_back: bool = False
     event: Event = ""
@@ -93,6 +99,37 @@ def start(config: PruningConfig, at: Standing | None = None) -> Standing:
         return dataclasses.replace(standing, plateau=None)
     step = config.step if config.final_sparsity is None else config.step / config.final_sparsity
     return dataclasses.replace(standing, plateau=Plateau(step=step))
+
+
+def anchored(
+    config: PruningConfig,
+    progress: float,
+    donor: PruningConfig,
+    donor_standing: Standing,
+    env_steps: int,
+    *,
+    sparsity: float,
+    critic_sparsity: float,
+) -> Standing:
+    """The standing of a clone: its own schedule, from where the donor's has come to.
+
+    Args:
+        config: The clone's schedule.
+        progress: The lineage's clock ÷ the clone's horizon.
+        donor: The donor's schedule.
+        donor_standing: Where that stands.
+        env_steps: The lineage's clock.
+        sparsity: Share of the policy path's weights that are masked now.
+        critic_sparsity: The same of the critic.
+    """
+    before, _ = decide(donor, donor_standing, env_steps / (donor.horizon or 1), None, 0.0)
+    now = Standing(
+        anchor=progress,
+        sparsity=sparsity,
+        critic_sparsity=critic_sparsity,
+        threshold=before.extent.threshold or 0.0,
+    )
+    return start(config, now)
 
 
 def decide(
@@ -116,10 +153,13 @@ def decide(
         The decision and the new standing.
     """
     if standing.plateau is None:
-        return Decision(extent=_extent(config, standing, progress)), standing
+        share = _regrow_share(config, standing, progress)
+        if share:
+            standing = dataclasses.replace(standing, regrown_at=progress)
+        return Decision(extent=_extent(config, standing, progress), regrow=share), standing
     fresh = evaluated_return is not None and math.isfinite(evaluated_return)
     if not fresh or not config.begin <= progress or _too_late_to_raise(config, standing, progress):
-        return Decision(extent=_level_extent(config, standing)), standing
+        return Decision(extent=_level_extent(config, standing), prune=False), standing
     assert evaluated_return is not None
     action, plateau = advance(
         standing.plateau,
@@ -132,6 +172,7 @@ def decide(
     standing = dataclasses.replace(standing, plateau=plateau)
     decision = Decision(
         extent=_level_extent(config, standing),
+        prune=action == "raise",
         accept=action == "raise",
         roll_back=action == "roll_back",
         event=(
@@ -155,9 +196,27 @@ def _min_level_step(config: PruningConfig) -> float:
     return config.min_step / scale
 
 
+def _regrow_share(config: PruningConfig, standing: Standing, progress: float) -> float:
+    if config.regrow is None or not config.begin <= progress < config.end:
+        return 0.0
+    last = standing.regrown_at
+    if last is not None and progress - last < config.regrow_interval:
+        return 0.0
+    return decayed_share(
+        config.regrow_share, (progress - config.begin) / (config.end - config.begin)
+    )
+
+
 def _extent(config: PruningConfig, standing: Standing, progress: float) -> Extent:
+    rounds: tuple[float, ...] = ()
+    if config.schedule == "iterative":
+        assert config.final_sparsity is not None
+        rounds = round_shares(config.round_share, standing.sparsity, config.final_sparsity)
+
     def value(final: float, start: float) -> float:
-        ramp = Ramp(config.schedule, config.begin, config.end, final, start, standing.anchor)
+        ramp = Ramp(
+            config.schedule, config.begin, config.end, final, start, standing.anchor, rounds
+        )
         return ramp.at(progress)
 
     return _extent_from(config, standing, value)

@@ -4,6 +4,7 @@
     ├── ConfigError       what was asked for is wrong
     ├── CheckpointError   a checkpoint cannot be used
     ├── ScoreError        a criterion gave scores that cannot be ranked
+    ├── ShrinkError       a module has no smaller one with equal outputs
     ├── ResultsError      a results folder cannot be used
     └── RunError          a run failed; what is on disk is safe
 
@@ -25,6 +26,10 @@ class CheckpointError(PrunefrontError):
 
 class ScoreError(PrunefrontError):
     """A criterion gave scores that cannot be ranked, such as NaN."""
+
+
+class ShrinkError(PrunefrontError):
+    """A masked module cannot be made smaller with equal outputs."""
 
 
 class ResultsError(PrunefrontError):

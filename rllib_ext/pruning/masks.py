@@ -6,6 +6,8 @@ A mask is a bool tensor of its weight's shape, True = keep. Functions here retur
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.pruning.errors import CheckpointError
-from rllib_ext.pruning.scope import share_out
+from rllib_ext.pruning.scope import pruned_by_layer
 
 Masks = dict[str, Tensor]
 
@@ -46,7 +48,8 @@ def prune(
     Args:
         scores: Scores by layer.
         masks: The masks so far, of the same names and shapes.
-        scope: "global": all layers compete; "layerwise": each layer loses the same share.
+        scope: "global": all layers compete, and one may lose every weight; "layerwise", "erk": as
+            `pruned_by_layer` shares the count out.
         count: Pruned weights afterwards, over all layers, at most the number of weights.
         threshold: Prune where score < threshold.
 
@@ -62,7 +65,8 @@ def prune(
         return _prune_jointly(names, scores, masks, limit, threshold)
     lost = [sizes[i] - int(masks[name].sum()) for i, name in enumerate(names)]
     pruned: Masks = {}
-    for name, layer_limit in zip(names, share_out(limit, sizes, lost), strict=True):
+    limits = pruned_by_layer(scope, limit, [masks[name].shape for name in names], lost)
+    for name, layer_limit in zip(names, limits, strict=True):
         pruned |= _prune_jointly([name], scores, masks, layer_limit, threshold)
     return pruned
 
@@ -152,6 +156,6 @@ def load_masks(path: Path, weights: Mapping[str, Tensor]) -> Masks:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be read as masks: {error}") from error
     return masks_from_numpy(arrays, weights)

@@ -72,3 +72,40 @@ def restore_moments_(
                     current.copy_(value)
                 else:
                     state[key] = value
+
+
+# Running means of squared gradients, by the names that torch's optimizers use.
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+
+
+@torch.no_grad()
+def start_moments_(
+    optimizers: Iterable[Optimizer],
+    weights: Mapping[str, nn.Parameter],
+    grown: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
+) -> None:
+    """Gives regrown weights fresh moments, in place: no momentum, and their layer's typical scale.
+
+    Adam corrects its bias by a step count that a whole layer shares. Late in training a second moment
+    of 0 therefore makes the first step of a regrown weight 0.1 ÷ √0.001 = 3.2 learning rates long,
+    whatever its gradient. With the mean of the layer's kept weights a gradient of typical size moves
+    it by 0.1 of one, as it would a weight that has just come to rest.
+
+    Args:
+        optimizers: Torch optimizers that hold state for some of the weights.
+        weights: Parameters by name.
+        grown: True where a weight has just come back, by the same names.
+        kept: True where a weight was there all along, by the same names.
+    """
+    for optimizer in optimizers:
+        for name, new in grown.items():
+            state = optimizer.state.get(weights[name])
+            if not state:
+                continue
+            for key, moment in state.items():
+                if not isinstance(moment, Tensor) or moment.shape != new.shape:
+                    continue
+                settled = moment[kept[name]]
+                typical = key in _SECOND_MOMENTS and settled.numel() > 0
+                moment[new] = settled.mean() if typical else 0.0

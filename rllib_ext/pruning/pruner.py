@@ -6,7 +6,6 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,33 +13,35 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rllib_ext.pruning.accepted import Accepted
+from rllib_ext.pruning.choose import (
+    exchanged,
+    groups_pruned_to,
+    kinds_for,
+    pruned_to,
+    starts_at_random,
+)
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import Statistics, score
-from rllib_ext.pruning.decide import Decision, Extent, Standing, decide, start
+from rllib_ext.pruning.criteria import Statistics
+from rllib_ext.pruning.decide import Event, Extent, Standing, anchored, decide, start
+from rllib_ext.pruning.enforce import Enforcer
+from rllib_ext.pruning.graph import Graph
+from rllib_ext.pruning.grouping import build_structure
+from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import (
     Masks,
-    apply_masks_,
-    count_for,
-    count_zeros,
     full_masks,
     masks_from_numpy,
     masks_to_numpy,
-    prune,
-    sparsity_of,
 )
-from rllib_ext.pruning.optimizer import clear_moments_, copy_moments, restore_moments_
+from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
+from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
+from rllib_ext.pruning.rewind import Rewinding
 from rllib_ext.pruning.scope import prunable_weights
+from rllib_ext.pruning.statistics import Gatherer
 
 Synchronise = Callable[[Tensor], None]
-
-
-@dataclasses.dataclass
-class Accepted:
-    """A state to come back to: parameters, masks, and the optimizers' moments."""
-
-    parameters: dict[str, Tensor]
-    masks: Masks
-    moments: list[dict[str, dict[str, Any]]]
+EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
 
 class Pruner:
@@ -54,6 +55,10 @@ class Pruner:
         seed: For criteria that draw.
         synchronise: Called with each new mask (uint8), in a fixed order, to make it the same on all
             processes that train this network together.
+        graph: Finds the network's coupling; called once, for granularities coarser than "weight".
+
+    Raises:
+        ConfigError: The network has nothing that could be removed at the configured granularity.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Pruner:
         critic_prefixes: Iterable[str] = (),
         seed: int = 0,
         synchronise: Synchronise | None = None,
+        graph: Callable[[], Graph] | None = None,
     ) -> None:
         self.module = module
         self.config = config
@@ -73,16 +79,24 @@ class Pruner:
         self.masks: Masks = full_masks(self.all_weights)
         self.standing: Standing = start(config)
         self.env_steps = 0
-        self.random_return = config.random_return if config.random_return is not None else 0.0
+        self.random_return = config.random_return
         self.event = ""
-        self.events = {"pruned": 0, "held": 0, "rolled_back": 0}
+        self.events = dict.fromkeys(EVENTS, 0)
         self.extent: Extent | None = None
         self._evaluated_return: float | None = None
         self._accepted: Accepted | None = None
         self._optimizers = optimizers
-        self._statistics = Statistics(seed=seed)
+        self._seed = seed
         self._synchronise = synchronise
-        self._masked: list[tuple[nn.Parameter, Tensor]] = []
+        self._gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window)
+        self._rewinding = Rewinding(config.rewind_to)
+        self.structure: Structure | None = None
+        if config.granularity != "weight":
+            assert graph is not None, "coarser granularities need the network's coupling"
+            self.structure = build_structure(graph(), config.granularity, self.all_weights)
+        self._enforcer = Enforcer(
+            self.all_weights, self.structure, biases=dict(module.named_parameters())
+        )
 
     @property
     def progress(self) -> float:
@@ -90,7 +104,7 @@ class Pruner:
         assert self.config.horizon is not None
         return self.env_steps / self.config.horizon
 
-    def observe(self, evaluated_return: float | None) -> None:
+    def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
 
@@ -104,66 +118,67 @@ class Pruner:
             Whether weights were changed.
         """
         self.env_steps = env_steps
+        ready = self._gatherer.ready
         decision, self.standing = decide(
-            self.config, self.standing, self.progress, self._evaluated_return, self.random_return
+            self.config,
+            self.standing,
+            self.progress,
+            self._evaluated_return if ready else None,
+            self.random_return or 0.0,
         )
         self._evaluated_return = None
+        self._rewinding.keep(self.module, self.progress)
         if decision.accept:
-            self._accept()
+            self._accepted = Accepted.take(self.module, self.masks, self._optimizers())
         if decision.roll_back:
             self._roll_back()
-        pruned = not decision.roll_back and self._prune(decision.extent)
+        knows = ready or starts_at_random(self.config)
+        pruned = (
+            knows and decision.prune and not decision.roll_back and self._prune(decision.extent)
+        )
+        regrown = decision.regrow > 0 and not pruned and ready and self._regrow(decision.regrow)
+        self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
-        self._report(decision, pruned)
-        return pruned or decision.roll_back
+        self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
+        return pruned or regrown or decision.roll_back
+
+    def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
+        """Takes one minibatch's gradients, before they are masked, for criteria that read them."""
+        self._gatherer.observe_gradients(gradients)
+
+    def after_update(self) -> None:
+        """Rewinds the surviving weights after a round; called when an update is over.
+
+        Not at its start: the batch at hand was sampled by the weights from before, and the rewound ones
+        are far from those.
+        """
+        if self._rewinding.due:
+            self._rewinding.rewind_(self.module, self._optimizers())
+            self._enforcer.apply_()
+            self._count("rewound")
 
     def mask_gradients_(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
-        """Zeroes gradients of pruned weights in place, so that they don't count in a clipped norm."""
-        by_parameter = {id(parameter): mask for parameter, mask in self._masked}
-        chosen = [
-            (gradient, by_parameter[id(parameter)])
-            for parameter, gradient in gradients
-            if gradient is not None and id(parameter) in by_parameter
-        ]
-        if chosen:
-            torch._foreach_mul_([g for g, _ in chosen], [m for _, m in chosen])
+        """Zeroes gradients of pruned weights in place, before they are clipped."""
+        self._enforcer.mask_gradients_(gradients)
 
-    @torch.no_grad()
     def enforce_(self) -> None:
         """Sets every masked weight to zero again; called after every optimizer step."""
-        if self._masked:
-            torch._foreach_mul_([p for p, _ in self._masked], [m for _, m in self._masked])
+        self._enforcer.enforce_()
 
     def report(self) -> dict[str, Any]:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
-        policy, critic = self.weights.policy, self.weights.critic
-        total = sum(w.numel() for w in policy.values())
-        plateau = self.standing.plateau
-        extent = self.extent
-        values: dict[str, Any] = {
-            "sparsity": sparsity_of(policy),
-            "critic_sparsity": sparsity_of(critic),
-            "zeros": count_zeros(policy.values()),
-            "nonzero_params": total - count_zeros(policy.values()),
-            "total_params": total,
-            "layers": {name: sparsity_of({name: w}) for name, w in self.all_weights.items()},
+        return {
+            **sparsity_metrics(self.weights),
+            **structure_metrics(self.structure, self.masks),
+            **schedule_metrics(self.extent, self.standing, self.config.patience),
             "env_steps": self.env_steps,
             "progress": self.progress,
             "event": self.event,
             "events": dict(self.events),
         }
-        if extent is not None and extent.sparsity is not None:
-            values["target_sparsity"] = extent.sparsity
-        if extent is not None and extent.threshold is not None:
-            values["threshold"] = extent.threshold
-        if plateau is not None:
-            values["patience_left"] = self.config.patience - plateau.waited
-            values["plateau_step"] = plateau.step
-        return values
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must travel with a checkpoint or a clone, in plain values and arrays."""
-        accepted = self._accepted
         return {
             "config": self.config.to_dict(),
             "masks": masks_to_numpy(self.masks),
@@ -172,13 +187,9 @@ class Pruner:
             "random_return": self.random_return,
             "events": dict(self.events),
             "evaluated_return": self._evaluated_return,
-            "accepted": None
-            if accepted is None
-            else {
-                "parameters": {n: t.numpy() for n, t in accepted.parameters.items()},
-                "masks": masks_to_numpy(accepted.masks),
-                "moments": accepted.moments,
-            },
+            "accepted": None if self._accepted is None else self._accepted.to_state(),
+            "statistics": self._gatherer.state_dict(),
+            "rewind_to": self._rewinding.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -192,30 +203,32 @@ class Pruner:
         """
         self.masks = masks_from_numpy(state["masks"], self.all_weights)
         self.env_steps = int(state["env_steps"])
-        self.random_return = float(state["random_return"])
+        if self.random_return is None:
+            self.random_return = state["random_return"]
+        self._gatherer.load_state_dict(state["statistics"])
+        self._rewinding.load_state_dict(state["rewind_to"])
         if PruningConfig.from_dict(state["config"]) == self.config:
             self.standing = Standing.from_dict(state["standing"])
-            self.events = dict(state["events"])
+            self.events = {**dict.fromkeys(EVENTS, 0), **state["events"]}
             self._evaluated_return = state["evaluated_return"]
-            self._accepted = self._load_accepted(state["accepted"])
+            accepted = state["accepted"]
+            self._accepted = (
+                None if accepted is None else Accepted.from_state(accepted, self.all_weights)
+            )
         else:
-            self.standing = self._anchored_standing(state)
+            self.standing = anchored(
+                self.config,
+                self.progress,
+                PruningConfig.from_dict(state["config"]),
+                Standing.from_dict(state["standing"]),
+                self.env_steps,
+                sparsity=self._masked_share(self.weights.policy),
+                critic_sparsity=self._masked_share(self.weights.critic),
+            )
             self._evaluated_return = None
             self._accepted = None
-        self._collect_masked()
-        apply_masks_(self.all_weights, self.masks)
-
-    def _anchored_standing(self, state: Mapping[str, Any]) -> Standing:
-        old = PruningConfig.from_dict(state["config"])
-        old_standing = Standing.from_dict(state["standing"])
-        before, _ = decide(old, old_standing, self.env_steps / (old.horizon or 1), None, 0.0)
-        now = Standing(
-            anchor=self.progress,
-            sparsity=self._masked_share(self.weights.policy),
-            critic_sparsity=self._masked_share(self.weights.critic),
-            threshold=before.extent.threshold or 0.0,
-        )
-        return start(self.config, now)
+        self._enforcer.take(self.masks)
+        self._enforcer.apply_()
 
     def _masked_share(self, weights: Mapping[str, Tensor]) -> float:
         total = sum(w.numel() for w in weights.values())
@@ -224,77 +237,78 @@ class Pruner:
 
     def _prune(self, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        policy = self._chosen(self.weights.policy, extent.sparsity, extent.threshold)
+        masks = self._pruned_to(extent)
+        self._agreed(masks)
+        if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
+            return False
+        self._set_masks(masks)
+        return True
+
+    def _pruned_to(self, extent: Extent) -> Masks:
+        config, statistics = self.config, self._statistics()
+        if self.structure is not None:
+            return groups_pruned_to(
+                config, self.structure, self.weights, self.masks, statistics, extent
+            )
         # A threshold speaks of the policy path; the critic follows its own target only.
-        critic = self._chosen(self.weights.critic, extent.critic_sparsity, None)
-        masks = {**policy, **critic}
+        asked = (
+            (self.weights.policy, extent.sparsity, extent.threshold),
+            (self.weights.critic, extent.critic_sparsity, None),
+        )
+        masks: Masks = {}
+        for weights, sparsity, threshold in asked:
+            masks |= pruned_to(
+                config, weights, self.masks, statistics, sparsity=sparsity, threshold=threshold
+            )
+        return masks
+
+    def _statistics(self) -> Statistics:
+        gathered = {kind: self._gatherer.values(kind) for kind in kinds_for(self.config)}
+        return Statistics(seed=self._seed, damage=dict(self.config.damage), **gathered)
+
+    def _regrow(self, share: float) -> bool:
+        """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
+        before = self.masks
+        gradients = self._gatherer.values("gradient") if self.config.regrow == "rigl" else {}
+        masks = self._agreed(
+            exchanged(
+                self.config,
+                self.all_weights,
+                before,
+                gradients,
+                share=share,
+                seed=(self._seed, self.env_steps),
+            )
+        )
+        grown = {name: mask & ~before[name] for name, mask in masks.items()}
+        if not any(bool(new.any()) for new in grown.values()):
+            return False
+        self._set_masks(masks)
+        stayed = {name: mask & before[name] for name, mask in masks.items()}
+        start_moments_(self._optimizers(), self.all_weights, grown, stayed)
+        return True
+
+    def _agreed(self, masks: Masks) -> Masks:
+        """The masks of the first of the processes that train this network together."""
         if self._synchronise is not None:
             for mask in masks.values():
                 shared = mask.to(torch.uint8)
                 self._synchronise(shared)
                 mask.copy_(shared.bool())
-        if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
-            return False
+        return masks
+
+    def _set_masks(self, masks: Masks) -> None:
         self.masks = masks
-        self._collect_masked()
-        apply_masks_(self.all_weights, self.masks)
-        clear_moments_(self._optimizers(), self.all_weights, self.masks)
-        return True
+        self._enforcer.take(self.masks)
+        self._enforcer.apply_()
+        clear_moments_(self._optimizers(), self._enforcer.parameters, self._enforcer.masks)
 
-    def _chosen(
-        self, weights: Mapping[str, Tensor], sparsity: float | None, threshold: float | None
-    ) -> Masks:
-        masks = {name: self.masks[name] for name in weights}
-        count = None if sparsity is None else count_for(sparsity, weights)
-        if threshold is None and count is None:
-            return {name: mask.clone() for name, mask in masks.items()}
-        scores = score(self.config.criterion, weights, self._statistics)
-        if threshold is not None and self.config.threshold_unit == "std":
-            scores = {n: s / weights[n].detach().std().clamp_min(1e-12) for n, s in scores.items()}
-        return prune(scores, masks, scope=self.config.scope, count=count, threshold=threshold)
+    def _count(self, event: Event) -> None:
+        self.event = event
+        if event:
+            self.events[event] += 1
 
-    def _collect_masked(self) -> None:
-        # As floats, and only where something is pruned: enforcing is then one fused multiplication.
-        self._masked = [
-            (self.all_weights[name], mask.to(self.all_weights[name].dtype))
-            for name, mask in self.masks.items()
-            if not bool(mask.all())
-        ]
-
-    def _report(self, decision: Decision, pruned: bool) -> None:
-        self.event = decision.event or ("pruned" if pruned else "")
-        if self.event:
-            self.events[self.event] += 1
-
-    def _accept(self) -> None:
-        parameters = dict(self.module.named_parameters())
-        self._accepted = Accepted(
-            parameters={name: p.detach().cpu().clone() for name, p in parameters.items()},
-            masks={name: mask.clone() for name, mask in self.masks.items()},
-            moments=copy_moments(self._optimizers(), parameters),
-        )
-
-    @torch.no_grad()
     def _roll_back(self) -> None:
         assert self._accepted is not None, "the plateau rule accepts a state before it raises"
-        parameters = dict(self.module.named_parameters())
-        for name, saved in self._accepted.parameters.items():
-            parameters[name].copy_(saved)
-        self.masks = {name: mask.clone() for name, mask in self._accepted.masks.items()}
-        self._collect_masked()
-        restore_moments_(self._optimizers(), parameters, self._accepted.moments)
-
-    def _load_accepted(self, saved: Mapping[str, Any] | None) -> Accepted | None:
-        if saved is None:
-            return None
-        return Accepted(
-            parameters={n: torch.as_tensor(v).clone() for n, v in saved["parameters"].items()},
-            masks=masks_from_numpy(saved["masks"], self.all_weights),
-            moments=[
-                {
-                    name: {k: torch.as_tensor(v).clone() for k, v in state.items()}
-                    for name, state in by_name.items()
-                }
-                for by_name in saved["moments"]
-            ],
-        )
+        self.masks = self._accepted.put_back_(self.module, self._optimizers())
+        self._enforcer.take(self.masks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 
@@ -65,6 +66,32 @@ def prunable_weights(
     return PrunableWeights(policy, critic)
 
 
+def pruned_by_layer(
+    scope: str, total: int, shapes: Sequence[Sequence[int]], floors: Sequence[int]
+) -> list[int]:
+    """Shares a number of pruned weights over layers.
+
+    Args:
+        scope: "layerwise": each layer loses the same share. "erk": a layer keeps in proportion to the
+            sum of its dimensions, so that small layers stay denser. The densities are those of
+            Evci et al. 2020 (RigL, arXiv 1911.11134, "Erdős–Rényi-Kernel"): (n_in + n_out + w + h) ÷
+            (n_in · n_out · w · h), scaled to the total; layers that would exceed 1 stay dense. A
+            recurrent layer's weights count as the matrices they are stored as.
+        total: Weights to prune over all layers, in [0, number of weights].
+        shapes: Shape of each layer's weights.
+        floors: Weights of each layer that are pruned already.
+
+    Returns:
+        Counts by layer that add up to max(total, sum(floors)); none below its floor.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    if scope == "layerwise":
+        return share_out(total, sizes, floors)
+    caps = [size - floor for size, floor in zip(sizes, floors, strict=True)]
+    kept = share_capped(sum(sizes) - max(total, sum(floors)), [sum(s) for s in shapes], caps)
+    return [size - k for size, k in zip(sizes, kept, strict=True)]
+
+
 def share_out(total: int, sizes: Sequence[int], floors: Sequence[int]) -> list[int]:
     """Shares a number of pruned weights over layers in proportion to their sizes.
 
@@ -78,23 +105,42 @@ def share_out(total: int, sizes: Sequence[int], floors: Sequence[int]) -> list[i
     Returns:
         Counts by layer that add up to max(total, sum(floors)).
     """
-    counts = list(floors)
-    free = list(range(len(sizes)))
-    rest = max(total, sum(floors)) - sum(floors)
-    # A layer whose floor lies above its fair share keeps the floor; the others share what remains.
+    caps = [size - floor for size, floor in zip(sizes, floors, strict=True)]
+    # Weights are kept from the last layer on, so that ties are pruned from the first.
+    kept = share_capped(sum(sizes) - max(total, sum(floors)), sizes[::-1], caps[::-1])[::-1]
+    return [size - k for size, k in zip(sizes, kept, strict=True)]
+
+
+def share_capped(total: int, claims: Sequence[int], caps: Sequence[int]) -> list[int]:
+    """Shares a number in proportion to claims, none above its cap.
+
+    What a capped one cannot take goes to the others, in proportion again. Largest remainder, ties by
+    index.
+
+    Args:
+        total: What is shared, in [0, sum(caps)].
+        claims: Share of each, ≥ 0; above 0 where the cap is.
+        caps: The most that each can take, ≥ 0.
+
+    Returns:
+        Counts that add up to `total`.
+    """
+    counts = list(caps)
+    free = list(range(len(claims)))
+    budget = total
     while True:
-        pool = sum(sizes[i] for i in free)
-        budget = rest + sum(floors[i] for i in free)
-        above = [i for i in free if floors[i] * pool > budget * sizes[i]]
-        if not above:
+        pool = sum(claims[i] for i in free)
+        capped = [i for i in free if caps[i] * pool <= budget * claims[i]]
+        if not capped:
             break
-        free = [i for i in free if i not in above]
+        budget -= sum(caps[i] for i in capped)
+        free = [i for i in free if i not in capped]
     if not pool:
         return counts
     for i in free:
-        counts[i] = budget * sizes[i] // pool
+        counts[i] = budget * claims[i] // pool
     missing = budget - sum(counts[i] for i in free)
-    by_remainder = sorted(free, key=lambda i: (-(budget * sizes[i] % pool), i))
+    by_remainder = sorted(free, key=lambda i: (-(budget * claims[i] % pool), i))
     for i in by_remainder[:missing]:
         counts[i] += 1
     return counts

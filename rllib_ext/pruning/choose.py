@@ -1,0 +1,148 @@
+"""Which weights go, and which come back: configuration, weights and statistics to masks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, random, score
+from rllib_ext.pruning.decide import Extent
+from rllib_ext.pruning.groups import Structure
+from rllib_ext.pruning.masks import Masks, count_for, prune
+from rllib_ext.pruning.regrow import exchange, gradient_growth, random_growth
+from rllib_ext.pruning.scope import PrunableWeights
+from rllib_ext.pruning.structured import prune_groups
+
+
+def kinds_for(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered in training for a configuration."""
+    if config.regrow is not None:
+        return ["gradient"] if config.regrow == "rigl" else []
+    return [READS[config.criterion]] if config.criterion in READS else []
+
+
+def starts_at_random(config: PruningConfig) -> bool:
+    """Whether the first masks are drawn, so that nothing need be known of the weights."""
+    return config.regrow is not None
+
+
+def pruned_to(
+    config: PruningConfig,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    *,
+    sparsity: float | None,
+    threshold: float | None,
+) -> Masks:
+    """Masks that prune weights which compete with each other as far as is asked.
+
+    Args:
+        config: Criterion, scope and unit of the threshold.
+        weights: The weights that compete.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        sparsity: Share of the weights that is to be pruned; None: the threshold alone says.
+        threshold: Prune where score < threshold; None, or 0: no threshold, or nothing below it.
+
+    Returns:
+        New masks, subsets of `masks`.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    count = None if sparsity is None else count_for(sparsity, weights)
+    nothing = count == 0 or threshold == 0.0 or (count is None and threshold is None)
+    if not weights or nothing:
+        return {name: masks[name].clone() for name in weights}
+    scores = (
+        random(weights, statistics)
+        if starts_at_random(config)
+        else score(config.criterion, weights, statistics)
+    )
+    if threshold is not None and config.threshold_unit == "std":
+        scores = in_layer_deviations(scores, weights)
+    kept = {name: masks[name] for name in weights}
+    return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
+
+
+def groups_pruned_to(
+    config: PruningConfig,
+    structure: Structure,
+    weights: PrunableWeights,
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    extent: Extent,
+) -> Masks:
+    """Masks that prune groups on the policy path, then in the critic, as far as is asked.
+
+    A threshold speaks of the policy path; the critic follows its own target only.
+
+    Args:
+        config: Criterion, scope and unit of the threshold.
+        structure: The groups.
+        weights: All prunable weights.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        extent: How far to prune.
+
+    Returns:
+        New masks, subsets of `masks`, of all weights.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    scored: dict[str, Tensor] = {**weights.policy, **weights.critic}
+    if config.criterion == "sensitivity":
+        # Only the policy path need be measured: groups then go by what they hold of it.
+        scored = {n: w for n, w in scored.items() if n in weights.policy or n in statistics.damage}
+    scores = score(config.criterion, scored, statistics)
+    if config.threshold_unit == "std" and extent.threshold is not None:
+        scores = in_layer_deviations(scores, scored)
+    pruned: Masks = {name: mask.clone() for name, mask in masks.items()}
+    for among, sparsity, threshold in (
+        (weights.policy, extent.sparsity, extent.threshold),
+        (weights.critic, extent.critic_sparsity, None),
+    ):
+        # A threshold of 0 asks for nothing, although scores of movement can lie below it.
+        if sparsity == 0.0 or threshold == 0.0 or (sparsity is None and threshold is None):
+            continue
+        pruned = prune_groups(
+            structure,
+            scores,
+            pruned,
+            scope=config.scope,
+            among=among,
+            sparsity=sparsity,
+            threshold=threshold,
+        )
+    return pruned
+
+
+def exchanged(
+    config: PruningConfig,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    *,
+    share: float,
+    seed: tuple[int, int],
+) -> Masks:
+    """Masks of the same counts in which weak weights gave way to others.
+
+    Args:
+        config: "set" or "rigl".
+        weights: Weights by layer.
+        masks: Masks by the same names.
+        gradients: Mean gradients by the same names; "set" doesn't read them.
+        share: Share of the kept weights that is exchanged.
+        seed: What "set" draws from; numbers that are the same after a restore.
+    """
+    if config.regrow == "rigl":
+        growth = gradient_growth(gradients)
+    else:
+        growth = random_growth(weights, int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    return exchange(weights, masks, growth, share)

@@ -1,0 +1,68 @@
+"""Dynamic sparse training at constant sparsity: weak weights go, others come in their place. Pure.
+
+SET grows at random (Mocanu et al. 2018, arXiv 1707.04780); RigL where the loss would fall fastest
+(Evci et al. 2020, arXiv 1911.11134). Both drop by magnitude here, as in the comparison of the RigL
+paper, and the share that is exchanged decays by a cosine (`schedules.decayed_share`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rllib_ext.pruning.masks import Masks
+
+
+def exchange(
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    growth: Mapping[str, Tensor],
+    share: float,
+) -> Masks:
+    """Drops a share of each layer's kept weights and grows as many, layer by layer.
+
+    round(share · kept) of the lowest |w| go, then the highest growth scores come in among all that are
+    not kept then; a weight just dropped may win its place back, and is then as if nothing had happened.
+    Ties go by position.
+
+    Args:
+        weights: Weights by layer.
+        masks: Masks by the same names.
+        growth: Growth scores of the same names and shapes, not NaN.
+        share: Share of the kept weights that is exchanged, in [0, 1].
+
+    Returns:
+        New masks that keep exactly as many weights of each layer.
+    """
+    return {
+        name: _exchange(weights[name].detach(), mask, growth[name], share)
+        for name, mask in masks.items()
+    }
+
+
+def _exchange(weight: Tensor, mask: Tensor, growth: Tensor, share: float) -> Tensor:
+    kept = mask.flatten()
+    count = round(share * int(kept.sum()))
+    magnitude = torch.where(kept, weight.abs().flatten(), torch.inf)
+    survivors = kept.clone()
+    survivors[torch.argsort(magnitude, stable=True)[:count]] = False
+    score = torch.where(survivors, -torch.inf, growth.flatten())
+    grown = survivors.clone()
+    grown[torch.argsort(score, descending=True, stable=True)[:count]] = True
+    return grown.view_as(mask)
+
+
+def random_growth(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Growth scores for SET: uniform in [0, 1), fixed by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(weight.shape, generator=generator).to(weight.device)
+        for name, weight in weights.items()
+    }
+
+
+def gradient_growth(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Growth scores for RigL: |∂L/∂w|, of pruned weights too."""
+    return {name: gradient.abs() for name, gradient in gradients.items()}

@@ -1,0 +1,49 @@
+"""What the front is compared with: the dense network, a random policy, the best constant action."""
+
+from __future__ import annotations
+
+from rllib_ext.segment import DENSE, Segment
+from search.archive import Baseline, Snapshot
+from search.config import ExperimentConfig
+from search.seeds import draw
+
+
+def dense_segment(config: ExperimentConfig) -> Segment:
+    """The training of the dense baseline: one member's horizon, the configuration's own settings."""
+    pruning = config.pruning.replace(
+        horizon=config.horizon,
+        final_sparsity=0.0,
+        critic_final_sparsity=0.0,
+        threshold=None,
+        schedule="linear",
+    )
+    return Segment(
+        member=DENSE,
+        segment=0,
+        trial_number=-1,
+        seed=draw(config.seed, "training", 1, DENSE, 0)[0],
+        pruning=pruning.to_dict(),
+        training={},
+        until_env_steps=config.horizon,
+        evaluation_seeds=draw(config.seed, "search", config.evaluation.episodes, DENSE),
+    )
+
+
+def dense_baseline(last: Snapshot, env_steps: int) -> Baseline:
+    """The dense baseline, from its last snapshot.
+
+    Args:
+        last: Of its training.
+        env_steps: That its training took.
+    """
+    return Baseline(
+        name="dense",
+        description="the same network, never pruned, with the configuration's own settings",
+        env_steps=env_steps,
+        wall_time=last.wall_time,
+        search_return=last.return_mean,
+        sparsity=last.sparsity,
+        nonzero_params=last.nonzero_params,
+        total_params=last.total_params,
+        checkpoint=last.checkpoint,
+    )

@@ -1,0 +1,271 @@
+"""One experiment: what can be set, checked. Imports neither Ray nor torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from rllib_ext.pruning.config import PruningConfig
+from search.space import Parameter, Space, Value
+
+Strategy = Literal["pareto_pbt", "random"]
+
+
+def _pruning_config(value: Any) -> Any:
+    return PruningConfig.from_dict(value) if isinstance(value, Mapping) else value
+
+
+def _plain_pruning(value: PruningConfig) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in value.to_dict().items()}
+
+
+Pruning = Annotated[
+    PruningConfig, BeforeValidator(_pruning_config), PlainSerializer(_plain_pruning)
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class PPOSettings(_Model):
+    """What is passed through to the methods of RLlib's `PPOConfig` of the same names.
+
+    Attributes:
+        training: Keyword arguments of `PPOConfig.training`.
+        env_runners: Of `PPOConfig.env_runners`.
+        rl_module: Of `PPOConfig.rl_module`.
+        learners: Of `PPOConfig.learners`.
+        environment: Of `PPOConfig.environment`, beside `env` and `env_config`.
+    """
+
+    training: dict[str, Any] = {}
+    env_runners: dict[str, Any] = {}
+    rl_module: dict[str, Any] = {}
+    learners: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+
+
+class SearchSettings(_Model):
+    """How hyperparameters are searched.
+
+    Attributes:
+        strategy: "pareto_pbt": population-based training over (return, sparsity) with an Optuna
+            study inside; "random": every member keeps what it drew at its birth.
+        space: Searched hyperparameters by path.
+        exploit_share: Share of the population that copies a donor, and share that may donate.
+        proposal_share: How often new hyperparameters are a proposal of the study; otherwise the
+            donor's are perturbed.
+        perturbation: How far a perturbation moves, as a share of each parameter's range.
+        density_tolerance: A donor may be denser than the receiver by this share of the receiver's
+            density.
+    """
+
+    strategy: Strategy = "pareto_pbt"
+    space: dict[str, Parameter] = Field(min_length=1)
+    exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
+    proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    perturbation: float = Field(default=0.2, gt=0.0, le=1.0)
+    density_tolerance: float = Field(default=0.1, ge=0.0)
+
+
+class PopulationSettings(_Model):
+    """The population.
+
+    Attributes:
+        members: Policies in training.
+        segments: Into how many segments a member's horizon is cut.
+    """
+
+    members: int = Field(default=8, ge=1)
+    segments: int = Field(default=8, ge=1)
+
+
+class BudgetSettings(_Model):
+    """What a search may cost.
+
+    Attributes:
+        env_steps: Training env steps of all members together; baselines and evaluation come on top.
+        horizon: Training env steps of one lineage; not given: `env_steps` ÷ members.
+    """
+
+    env_steps: int = Field(gt=0)
+    horizon: int | None = Field(default=None, gt=0)
+
+
+class EvaluationSettings(_Model):
+    """How policies are evaluated: fresh deterministic episodes, one a seed.
+
+    Attributes:
+        interval: Training iterations between the evaluations of a member.
+        episodes: Episodes of an evaluation during the search.
+        candidates: Policies that are evaluated again after the search, at most.
+        selection_episodes: Episodes that decide who is on the front.
+        report_episodes: Further episodes that give the published figures.
+    """
+
+    interval: int = Field(default=2, ge=1)
+    episodes: int = Field(default=10, ge=1)
+    candidates: int = Field(default=16, ge=1)
+    selection_episodes: int = Field(default=100, ge=2)
+    report_episodes: int = Field(default=100, ge=2)
+
+
+class ResourceSettings(_Model):
+    """Where members train.
+
+    Attributes:
+        slots: Members that train at once; not given: as many as the cluster has CPUs for.
+        cpus_per_member: CPUs that a member takes.
+    """
+
+    slots: int | None = Field(default=None, ge=1)
+    cpus_per_member: float = Field(default=1.0, gt=0.0)
+
+
+class ExperimentConfig(_Model):
+    """One experiment.
+
+    Attributes:
+        name: Names the results folder.
+        env: A Gymnasium id, or "package.module:Class".
+        env_config: Keyword arguments of the environment.
+        ppo: What is passed through to RLlib.
+        pruning: How members prune; what is searched is overridden member by member.
+        search: Strategy and space.
+        population: Members and segments.
+        budget: Env steps.
+        evaluation: Episodes.
+        resources: CPUs.
+        seed: Everything that is drawn derives from it.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    env: str
+    env_config: dict[str, Any] = {}
+    ppo: PPOSettings = PPOSettings()
+    pruning: Pruning = PruningConfig()
+    search: SearchSettings
+    population: PopulationSettings = PopulationSettings()
+    budget: BudgetSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
+    resources: ResourceSettings = ResourceSettings()
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> ExperimentConfig:
+        known = {field.name for field in dataclasses.fields(PruningConfig)} - {"horizon"}
+        for path in self.search.space:
+            group, _, name = path.partition(".")
+            if group == "training" and name:
+                continue
+            if group != "pruning" or name not in known:
+                names = [f"pruning.{n}" for n in sorted(known)]
+                raise ValueError(
+                    f"search.space: {path!r} names no hyperparameter;{nearest(path, names)} "
+                    "expected pruning.… or training.… (a keyword of PPOConfig.training)"
+                )
+        if self.search.strategy == "pareto_pbt" and self.population.members < 4:
+            raise ValueError(
+                f"population.members = {self.population.members}: pareto_pbt ranks members against "
+                "each other and needs 4 or more; use search.strategy=random for fewer"
+            )
+        if self.pruning.horizon is not None:
+            raise ValueError("pruning.horizon is set by the search; give budget.horizon instead")
+        if self.horizon < self.population.segments:
+            raise ValueError(
+                f"budget.env_steps = {self.budget.env_steps} leaves a member {self.horizon} env "
+                f"steps for {self.population.segments} segments; raise it"
+            )
+        self._check_corners()
+        return self
+
+    def _check_corners(self) -> None:
+        """Refuses a space whose values contradict the fixed ones."""
+        searched = self.search.space
+        for end in ("low", "high"):
+            changes = {
+                path.removeprefix("pruning."): getattr(parameter, end)
+                for path, parameter in searched.items()
+                if path.startswith("pruning.") and hasattr(parameter, end)
+            }
+            if {"begin", "end"} & set(changes):
+                # A proposal's begin and end are put in order, so only their own ranges matter.
+                changes["begin"] = min(changes.get("begin", self.pruning.begin), 1.0)
+                changes["end"] = max(changes.get("end", self.pruning.end), changes["begin"])
+            if "step" in changes or "min_step" in changes:
+                changes["min_step"] = min(
+                    changes.get("min_step", self.pruning.min_step),
+                    changes.get("step", self.pruning.step),
+                )
+            self.pruning.replace(**changes)
+        for path, parameter in searched.items():
+            name = path.removeprefix("pruning.")
+            for choice in getattr(parameter, "choices", ()) if name != path else ():
+                self.pruning.replace(**{name: choice})
+
+    @property
+    def horizon(self) -> int:
+        """Training env steps of one lineage."""
+        return self.budget.horizon or self.budget.env_steps // self.population.members
+
+    @property
+    def segment_steps(self) -> int:
+        """Training env steps of one segment."""
+        return self.horizon // self.population.segments
+
+    @property
+    def space(self) -> Space:
+        """The search space, knowing what is fixed."""
+        fixed = {f"pruning.{k}": v for k, v in self.pruning.to_dict().items() if v is not None}
+        return Space(self.search.space, {k: v for k, v in fixed.items() if _is_value(v)})
+
+    def pruning_with(self, hyperparameters: Mapping[str, Value]) -> PruningConfig:
+        """How a member prunes that has these hyperparameters.
+
+        Raises:
+            ConfigError: The values contradict each other.
+        """
+        changes: dict[str, Any] = {
+            path.removeprefix("pruning."): value
+            for path, value in hyperparameters.items()
+            if path.startswith("pruning.")
+        }
+        return self.pruning.replace(horizon=self.horizon, **changes)
+
+    def training_with(self, hyperparameters: Mapping[str, Value]) -> dict[str, Value]:
+        """What such a member passes to `PPOConfig.training`."""
+        return {
+            path.removeprefix("training."): value
+            for path, value in hyperparameters.items()
+            if path.startswith("training.")
+        }
+
+    def to_yaml(self) -> str:
+        """The resolved configuration; reading it gives an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at what was probably meant, to be put behind a message; "" where nothing is known."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, float | int | str | bool)

@@ -1,0 +1,128 @@
+"""Reading an experiment: YAML and overrides in, checked values or one clear message out."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from rllib_ext.pruning.errors import ConfigError
+from search.config import ExperimentConfig, nearest
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for a string; here it is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Parses YAML.
+
+    Raises:
+        ConfigError: It is not YAML; the message names `what` and the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Reads an experiment.
+
+    Args:
+        path: A YAML file.
+        overrides: "dotted.path=value"; the value is YAML.
+
+    Raises:
+        ConfigError: The file is missing, or something in it, or in an override, is wrong.
+    """
+    if not path.is_file():
+        near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f" There: {', '.join(str(p) for p in near)}." if near else ""
+        raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
+    values = parse_yaml(path.read_text(), str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:
+    """Checks an experiment's plain values.
+
+    Raises:
+        ConfigError: Something is wrong; the message has a line for each mistake.
+    """
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [_describe(mistake) for mistake in error.errors()]
+        raise ConfigError("\n".join([f"{what}:", *(f"  {line}" for line in lines)])) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"{override!r} is no override. Expected dotted.path=value.")
+    node, parts = values, path.split(".")
+    if path.startswith(_SPACE) and len(parts) > 2:
+        node = values.setdefault("search", {}).setdefault("space", {})
+        parts = _space_parts(path.removeprefix(_SPACE), node)
+    while len(parts) > 1:
+        key, *parts = parts
+        if not isinstance(node.setdefault(key, {}), dict):
+            raise ConfigError(
+                f"override {override!r}: {key!r} is a value, so nothing lies below it."
+            )
+        node = node[key]
+    node[parts[0]] = parse_yaml(text, f"the value of override {override!r}")
+
+
+_SPACE = "search.space."
+
+
+def _space_parts(rest: str, space: Mapping[str, Any]) -> list[str]:
+    """A hyperparameter's path has dots of its own; what follows a known one is one of its keys."""
+    for known in space:
+        if rest.startswith(known + "."):
+            return [known, *rest.removeprefix(known + ".").split(".")]
+    return [rest]
+
+
+def _describe(mistake: Any) -> str:
+    path = ".".join(str(part) for part in mistake["loc"] if part not in _TAGS)
+    if mistake["type"] == "extra_forbidden":
+        *parents, key = [part for part in mistake["loc"] if part not in _TAGS]
+        return f"unknown key {path!r}.{nearest(str(key), _known_keys(parents))}"
+    if mistake["type"] == "missing":
+        return f"{path!r} is missing."
+    if mistake["type"] == "value_error":
+        text = str(mistake["ctx"]["error"])
+        return text if not path or text.startswith(path) else f"{path}: {text}"
+    return f"{path} = {mistake['input']!r}: {mistake['msg']}."
+
+
+_TAGS = ("float", "int", "choice")
+
+
+def _known_keys(parents: Iterable[Any]) -> list[str]:
+    model: Any = ExperimentConfig
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        model = field.annotation if field is not None else None
+        if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+            return ["type", "low", "high", "scale", "log", "choices"]
+    return list(model.model_fields)

@@ -1,0 +1,333 @@
+"""The coordinator of a search: population, Optuna study and archive in one hand.
+
+`decide` says which segment is to be trained next; `tell` takes what came of it. It is the archive's
+only writer, and what it decides is in `events.jsonl` before it is carried out. It neither trains nor
+knows who does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rllib_ext.pruning.errors import RunError
+from rllib_ext.segment import DENSE, Segment
+from search.archive import Archive, Hyperparameter, Snapshot
+from search.baselines import dense_baseline, dense_segment
+from search.config import ExperimentConfig
+from search.planner import Member, Planner
+from search.seeds import draw
+from search.space import Values
+from search.study import Study
+
+
+@dataclasses.dataclass
+class Running:
+    """A segment that is being trained.
+
+    Attributes:
+        segment: It.
+        hyperparameters: By path.
+        source: Where it started; None: a birth.
+        env_steps: The lineage's clock, as last heard.
+        last: The last snapshot that came of it.
+    """
+
+    segment: Segment
+    hyperparameters: Values
+    source: Snapshot | None
+    env_steps: int
+    last: Snapshot | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        env_steps: Training env steps done by members.
+        budget: Training env steps that they may do.
+        running: Members in training now.
+        members: Members in all.
+        snapshots: Evaluated moments so far.
+        best_return: Highest mean return; NaN before the first.
+        sparsest_good: Highest sparsity whose return lies at most 5 % of (best − floor) below the
+            best; NaN before the first.
+        failures: Segments that failed.
+    """
+
+    env_steps: int
+    budget: int
+    running: int
+    members: int
+    snapshots: int
+    best_return: float
+    sparsest_good: float
+    failures: int
+
+
+class Coordinator:
+    """Decides what is trained next and keeps what came of it.
+
+    Args:
+        config: The experiment.
+        archive: Of its results folder.
+        study: Of its results folder.
+        floor: Mean return that a policy must exceed to be feasible: the better of a random and the
+            best constant policy.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, archive: Archive, study: Study, floor: float
+    ) -> None:
+        self._config = config
+        self._archive = archive
+        self._study = study
+        self._floor = floor
+        self._members = [Member(i) for i in range(config.population.members)]
+        self._running: dict[int, Running] = {}
+        self._snapshots: list[Snapshot] = []
+        self._spent = 0
+        self._evaluation_env_steps = 0
+        self._dense_env_steps = 0
+        self._failures: list[dict[str, Any]] = []
+        self._needs_dense = "dense" not in archive.baselines()
+        self._started = time.monotonic()
+        self._segment_steps = config.segment_steps
+        self._planner = Planner(config, archive, study)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train, now or later."""
+        return not self._running and not self._needs_dense and self._next_member() is None
+
+    @property
+    def progress(self) -> Progress:
+        """How far the search is."""
+        usable = [s for s in self._snapshots if s.usable]
+        best = max((s.return_mean for s in usable), default=float("nan"))
+        bar = best - 0.05 * max(0.0, best - self._floor)
+        good = (s.sparsity for s in usable if s.return_mean >= bar)
+        return Progress(
+            env_steps=self._spent,
+            budget=self._config.budget.env_steps,
+            running=len(self._running),
+            members=len(self._members),
+            snapshots=len(self._snapshots),
+            best_return=best,
+            sparsest_good=max(good, default=float("nan")),
+            failures=len(self._failures),
+        )
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """Env steps: training of members, of the dense baseline, evaluation during the search."""
+        return {
+            "training": self._spent,
+            "baselines": self._dense_env_steps,
+            "evaluation": self._evaluation_env_steps,
+        }
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Segments that failed, with the reason."""
+        return list(self._failures)
+
+    def decide(self) -> Segment | None:
+        """The segment to train next; None: nothing now.
+
+        Raises:
+            RunError: Segment after segment fails.
+        """
+        self._give_up_if_all_fails()
+        if self._needs_dense:
+            self._needs_dense = False
+            return self._launch(dense_segment(self._config), {}, None)
+        member = self._next_member()
+        return None if member is None else self._start(member)
+
+    def tell(
+        self, segment: Segment, result: Mapping[str, Any], snapshot: Mapping[str, Any] | None
+    ) -> None:
+        """Takes the result of one training iteration.
+
+        Args:
+            segment: What is being trained.
+            result: With "env_steps", "env_steps_this_iter" and, where it was evaluated,
+                "evaluation_env_steps".
+            snapshot: A `Snapshot`'s values but for hyperparameters and wall time, its policy on disk;
+                None: the iteration was not evaluated.
+        """
+        self._evaluation_env_steps += int(result.get("evaluation_env_steps", 0))
+        running = self._running[segment.member]
+        running.env_steps = int(result["env_steps"])
+        if segment.member == DENSE:
+            self._dense_env_steps += int(result["env_steps_this_iter"])
+        else:
+            self._spent += int(result["env_steps_this_iter"])
+        if snapshot is None:
+            return
+        running.last = self._finish_snapshot(running, snapshot)
+        if segment.member != DENSE and self._archive.add_snapshot(running.last):
+            self._snapshots.append(running.last)
+            self._planner.add(running.last)
+
+    def note_retry(self, segment: Segment, error: str) -> None:
+        """Takes note that a segment failed and is trained again from its start."""
+        self._archive.add_event(
+            "retry",
+            member=segment.member,
+            segment=segment.segment,
+            env_steps=self._running[segment.member].env_steps,
+            error=error,
+        )
+
+    def end(self, segment: Segment, error: str = "") -> None:
+        """Takes note that a segment is over.
+
+        Args:
+            segment: It.
+            error: Why it failed; "" where it was trained to its end.
+        """
+        running = self._running.pop(segment.member)
+        last = running.last
+        if not error and (last is None or not last.usable):
+            error = "the policy or its return is not finite"
+        self._archive.add_event(
+            "failure" if error else "end",
+            member=segment.member,
+            segment=segment.segment,
+            env_steps=running.env_steps,
+            **({"error": error} if error else {}),
+        )
+        if error:
+            self._failures.append(
+                {"member": segment.member, "segment": segment.segment, "error": error}
+            )
+        if segment.member == DENSE:
+            self._end_dense(last, error)
+            return
+        member = self._members[segment.member]
+        member.segment += 1
+        member.broken = bool(error)
+        if error or last is None:
+            self._study.tell(segment.trial_number, None)
+            return
+        self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
+        member.env_steps = last.env_steps
+        member.hyperparameters = running.hyperparameters
+        member.previous = running.source
+        member.last = last
+        self._remove_old_states()
+
+    def close(self) -> None:
+        """Marks what is still running as given up."""
+        self._study.close()
+
+    def _next_member(self) -> Member | None:
+        committed = sum(
+            max(0, r.segment.until_env_steps - r.env_steps)
+            for index, r in self._running.items()
+            if index != DENSE
+        )
+        if self._spent + committed >= self._config.budget.env_steps:
+            return None
+        idle = [
+            m
+            for m in self._members
+            if m.index not in self._running and m.env_steps < self._config.horizon
+        ]
+        # The one that is furthest behind, so that all are compared at like progress.
+        return min(idle, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
+
+    def _start(self, member: Member) -> Segment:
+        source, proposal = self._planner.plan(member)
+        clock = source.env_steps if source else 0
+        seed = self._config.seed
+        segment = Segment(
+            member=member.index,
+            segment=member.segment,
+            trial_number=proposal.trial_number,
+            seed=draw(seed, "training", 1, member.index, member.segment)[0],
+            pruning=self._config.pruning_with(proposal.values).to_dict(),
+            training=self._config.training_with(proposal.values),
+            until_env_steps=self._segment_end(clock),
+            # The same for all members within a segment of the clock, others in the next.
+            evaluation_seeds=draw(
+                seed, "search", self._config.evaluation.episodes, clock // self._segment_steps
+            ),
+            state=source.state if source else "",
+            parent=source.snapshot_id if source else "",
+        )
+        self._study.describe(
+            proposal.trial_number,
+            member=member.index,
+            segment=member.segment,
+            parent=segment.parent,
+            env_steps=clock,
+        )
+        return self._launch(segment, proposal.values, source)
+
+    def _segment_end(self, clock: int) -> int:
+        """The next of the horizon's equal parts to end, far enough away to be worth a segment."""
+        steps = self._segment_steps
+        end = (clock // steps + 1) * steps
+        if end - clock < steps / 4:
+            end += steps
+        horizon = self._config.horizon
+        return horizon if horizon - end < steps / 4 else end
+
+    def _launch(
+        self, segment: Segment, hyperparameters: Values, source: Snapshot | None
+    ) -> Segment:
+        clock = source.env_steps if source else 0
+        self._archive.add_event(
+            "start",
+            member=segment.member,
+            segment=segment.segment,
+            env_steps=clock,
+            hyperparameters=hyperparameters,
+            plan=segment.to_dict(),
+        )
+        self._running[segment.member] = Running(segment, hyperparameters, source, clock)
+        return segment
+
+    def _finish_snapshot(self, running: Running, values: Mapping[str, Any]) -> Snapshot:
+        snapshot = Snapshot.from_json(
+            {
+                **values,
+                "wall_time": time.monotonic() - self._started,
+                "hyperparameters": dict[str, Hyperparameter](running.hyperparameters),
+            }
+        )
+        if snapshot.usable and snapshot.return_mean <= self._floor:
+            return dataclasses.replace(snapshot, status="infeasible")
+        return snapshot
+
+    def _remove_old_states(self) -> None:
+        """Removes training states that no member can start from any more."""
+        unfinished = [m.env_steps for m in self._members if m.env_steps < self._config.horizon]
+        oldest = min(unfinished, default=self._config.horizon) - self._segment_steps
+        needed = {r.segment.state for r in self._running.values()}
+        needed |= {m.last.state for m in self._members if m.last is not None}
+        for snapshot in self._planner.forget(oldest, needed):
+            shutil.rmtree(self._archive.folder / snapshot.state, ignore_errors=True)
+
+    def _end_dense(self, last: Snapshot | None, error: str) -> None:
+        if error or last is None:
+            raise RunError(
+                f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
+                "environment and the ppo settings; `prunefront check` builds both."
+            )
+        self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
+
+    def _give_up_if_all_fails(self) -> None:
+        most = 2 * len(self._members)
+        if len(self._failures) >= most and not any(s.usable for s in self._snapshots):
+            raise RunError(
+                f"{len(self._failures)} segments failed and none succeeded; the last: "
+                f"{self._failures[-1]['error']}"
+            )

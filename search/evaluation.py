@@ -1,0 +1,151 @@
+"""Policies on held-out seeds, spread over the cluster as Ray tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.evaluate import (
+    Episodes,
+    Evaluator,
+    best_constant_episodes,
+    env_maker,
+    random_policy_episodes,
+)
+from rllib_ext.policy import load_policy
+from search.archive import Archive, Baseline, Evaluation, Purpose
+from search.config import ExperimentConfig
+from search.seeds import draw
+
+logger = logging.getLogger(__name__)
+
+PURPOSES: tuple[Purpose, ...] = ("selection", "report")
+Done = Callable[[int, int], None]
+
+
+def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
+    """Seeds of the episodes that decide on the front, and of those that give the figures."""
+    counts = {
+        "selection": config.evaluation.selection_episodes,
+        "report": config.evaluation.report_episodes,
+    }
+    return {purpose: draw(config.seed, purpose, counts[purpose]) for purpose in PURPOSES}
+
+
+def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archive) -> float:
+    """Measures a random policy and the best constant action, unless the archive knows them.
+
+    Returns:
+        Mean return that a policy must exceed to be feasible: the better of the two, on the selection
+        seeds.
+    """
+    seeds = held_out_seeds(config)
+    choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
+    known = archive.baselines()
+    tasks = {}
+    if "random" not in known:
+        tasks["random"] = _random.remote(ppo, seeds)
+    if "constant" not in known:
+        tasks["constant"] = _constant.remote(ppo, choosing, seeds)
+    for name, task in tasks.items():
+        description, episodes = ray.get(task)
+        _add_evaluations(archive, name, episodes)
+        archive.add_baseline(
+            Baseline(
+                name=name,
+                description=description,
+                env_steps=0,
+                wall_time=0.0,
+                search_return=episodes["selection"].mean,
+            )
+        )
+    return max(archive.baselines()[name].search_return for name in ("random", "constant"))
+
+
+def evaluate_policies(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    policies: Iterable[tuple[str, str]],
+    on_progress: Done,
+) -> None:
+    """Evaluates saved policies on the selection and the report seeds, unless the archive has them.
+
+    Args:
+        config: The experiment.
+        ppo: Names the environment.
+        archive: Takes the episodes, policy by policy.
+        policies: Pairs of a name and a policy's folder, relative to the results folder.
+        on_progress: Called with policies done and policies in all.
+    """
+    seeds = held_out_seeds(config)
+    known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
+    tasks: dict[Any, str] = {}
+    for name, checkpoint in policies:
+        missing: dict[Purpose, tuple[int, ...]] = {
+            p: s for p, s in seeds.items() if (name, p) not in known
+        }
+        if missing:
+            tasks[_policy.remote(ppo, archive.folder / checkpoint, missing)] = name
+    total = len(tasks)
+    while tasks:
+        ready, _ = ray.wait(list(tasks))
+        for task in ready:
+            _add_evaluations(archive, tasks.pop(task), ray.get(task))
+        on_progress(total - len(tasks), total)
+
+
+def _add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:
+    for purpose, found in episodes.items():
+        archive.add_evaluation(
+            Evaluation(
+                snapshot_id=name,
+                purpose=purpose,
+                seeds=list(found.seeds),
+                returns=list(found.returns),
+                lengths=list(found.lengths),
+            )
+        )
+
+
+Seeds = dict[Purpose, tuple[int, ...]]
+
+
+@ray.remote
+def _random(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
+    found = {purpose: random_policy_episodes(ppo, s) for purpose, s in seeds.items()}
+    return "acts at random", found
+
+
+@ray.remote
+def _constant(
+    ppo: PPOConfig, choosing: Sequence[int], seeds: Seeds
+) -> tuple[str, dict[Purpose, Episodes]]:
+    joined = [seed for purpose in seeds for seed in seeds[purpose]]
+    action, episodes = best_constant_episodes(ppo, choosing, joined)
+    found: dict[Purpose, Episodes] = {}
+    start = 0
+    for purpose, own in seeds.items():
+        part = slice(start, start + len(own))
+        found[purpose] = Episodes(
+            episodes.seeds[part], episodes.returns[part], episodes.lengths[part]
+        )
+        start += len(own)
+    return f"always takes action {action}", found
+
+
+@ray.remote
+def _policy(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episodes]:
+    torch.set_num_threads(1)
+    evaluator = Evaluator(env_maker(ppo))
+    try:
+        policy = load_policy(folder)
+        return {purpose: evaluator.run(policy, own) for purpose, own in seeds.items()}
+    finally:
+        evaluator.close()

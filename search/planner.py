@@ -1,0 +1,192 @@
+"""What a member's next segment starts from, and with which hyperparameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection
+from typing import Any
+
+from search.archive import Archive, Snapshot
+from search.config import ExperimentConfig
+from search.population import Moment, Rules, at_progress, choose_donor, stagnant
+from search.seeds import generator_for
+from search.space import Values
+from search.study import Proposal, Study
+
+# Share of its remaining weights that a stagnant member must set out to lose.
+STAGNANT_CUT = 0.2
+
+
+@dataclasses.dataclass
+class Member:
+    """Where a member stands between two segments.
+
+    Attributes:
+        index: From 0.
+        segment: Index of its next segment.
+        env_steps: The lineage's clock.
+        hyperparameters: What it trained with last; empty before its birth.
+        last: Its last snapshot, where it goes on from; None: it is to be born.
+        previous: The snapshot that its last segment started from.
+        broken: Whether its last segment failed, so that it cannot go on as it is.
+    """
+
+    index: int
+    segment: int = 0
+    env_steps: int = 0
+    hyperparameters: Values = dataclasses.field(default_factory=dict)
+    last: Snapshot | None = None
+    previous: Snapshot | None = None
+    broken: bool = False
+
+
+class Planner:
+    """Exploit and explore, for one member at a time.
+
+    Args:
+        config: The experiment.
+        archive: Takes the events.
+        study: Proposes hyperparameters and hears of all that are used.
+    """
+
+    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+        self._settings = config.search
+        self._space = config.space
+        self._archive = archive
+        self._study = study
+        self._rng = generator_for(config.seed, "choice")
+        self._horizon = config.horizon
+        self._moments: list[Moment] = []
+        self._donors: dict[str, Snapshot] = {}
+        self._rules = Rules(
+            exploit_share=config.search.exploit_share,
+            density_tolerance=config.search.density_tolerance,
+            progress_tolerance=config.segment_steps,
+        )
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Takes a new snapshot into account; its training state is on disk."""
+        if not snapshot.usable:
+            return
+        self._donors[snapshot.snapshot_id] = snapshot
+        self._moments.append(_moment(snapshot))
+
+    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
+        """Drops donors that no member can reach any more.
+
+        Args:
+            before: Clock below which nobody looks for donors.
+            needed: Training states that are still started from.
+
+        Returns:
+            Snapshots whose training state may go.
+        """
+        old = [s for s in self._donors.values() if s.env_steps < before and s.state not in needed]
+        for snapshot in old:
+            del self._donors[snapshot.snapshot_id]
+        self._moments = [m for m in self._moments if m.snapshot_id in self._donors]
+        return old
+
+    def plan(self, member: Member) -> tuple[Snapshot | None, Proposal]:
+        """Decides how a member goes on.
+
+        Returns:
+            The snapshot whose training state its next segment starts from (None: a fresh policy), and
+            the hyperparameters that it trains with.
+        """
+        source = self._replacement(member) if member.broken else self._donor(member)
+        if source is not None:
+            self._note(
+                "replacement" if member.broken else "exploit",
+                member,
+                donor=source.snapshot_id,
+                donor_env_steps=source.env_steps,
+            )
+            return source, self._explore(member, source)
+        if member.last is not None and self._is_stagnant(member):
+            return member.last, self._explore(member, member.last, fewer=STAGNANT_CUT)
+        if member.last is not None:
+            return member.last, self._study.enter(member.hyperparameters)
+        proposal = self._study.propose()
+        self._note_exploration(member, "proposal", proposal)
+        return None, proposal
+
+    def _is_stagnant(self, member: Member) -> bool:
+        return (
+            self._settings.strategy == "pareto_pbt"
+            and member.last is not None
+            and member.previous is not None
+            and stagnant(_moment(member.previous), _moment(member.last))
+        )
+
+    def _explore(self, member: Member, donor: Snapshot, fewer: float = 0.0) -> Proposal:
+        """New hyperparameters for a lineage.
+
+        Args:
+            member: Whose segment it will be.
+            donor: Where the segment starts.
+            fewer: Share of the remaining weights that the new target must at least remove.
+        """
+        # What can no longer be undone, and an end that is still ahead: a schedule that has ended
+        # would leave the clone at its donor's sparsity for good.
+        next_end = (donor.env_steps + self._rules.progress_tolerance) / self._horizon
+        target = 1.0 - (1.0 - donor.sparsity) * (1.0 - fewer)
+        reached = {"pruning.final_sparsity": target, "pruning.end": min(1.0, next_end)}
+        if self._rng.random() < self._settings.proposal_share:
+            kind, proposal = "proposal", self._study.propose(reached, donor.hyperparameters)
+        else:
+            kind = "perturbation"
+            moved = self._space.perturb(
+                donor.hyperparameters, self._settings.perturbation, self._rng
+            )
+            proposal = self._study.enter(self._space.clip(moved, reached))
+        self._note_exploration(member, kind, proposal)
+        return proposal
+
+    def _donor(self, member: Member) -> Snapshot | None:
+        if self._settings.strategy != "pareto_pbt" or member.last is None:
+            return None
+        here = next(m for m in self._moments if m.snapshot_id == member.last.snapshot_id)
+        others = [m for m in self._moments if m.member != member.index]
+        near = at_progress(others, here.env_steps, self._rules.progress_tolerance)
+        donor = choose_donor(here, [here, *near], others, self._rules, self._rng)
+        return None if donor is None else self._donors[donor.snapshot_id]
+
+    def _replacement(self, member: Member) -> Snapshot | None:
+        """A feasible policy at like progress, or where the member last was whole."""
+        able = [m for m in self._moments if m.feasible]
+        near = at_progress(able, member.env_steps, self._rules.progress_tolerance)
+        if not near:
+            return member.last
+        return self._donors[near[int(self._rng.integers(len(near)))].snapshot_id]
+
+    def _note_exploration(self, member: Member, source: str, proposal: Proposal) -> None:
+        self._note(
+            "explore",
+            member,
+            source=source,
+            trial_number=proposal.trial_number,
+            hyperparameters=proposal.values,
+        )
+
+    def _note(self, event: str, member: Member, **values: Any) -> None:
+        self._archive.add_event(
+            event,
+            member=member.index,
+            segment=member.segment,
+            env_steps=member.env_steps,
+            **values,
+        )
+
+
+def _moment(snapshot: Snapshot) -> Moment:
+    return Moment(
+        snapshot_id=snapshot.snapshot_id,
+        member=snapshot.member,
+        env_steps=snapshot.env_steps,
+        objectives=(snapshot.return_mean, snapshot.sparsity),
+        sparsity=snapshot.sparsity,
+        feasible=snapshot.status == "ok",
+        standard_error=snapshot.return_std / math.sqrt(snapshot.episodes),
+    )

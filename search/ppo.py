@@ -1,0 +1,102 @@
+"""From an experiment to RLlib: the PPO configuration of its members, and what a member takes."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.tune import PlacementGroupFactory
+
+from rllib_ext import with_pruning
+from rllib_ext.evaluate import env_maker
+from rllib_ext.pruning.errors import ConfigError
+from search.config import ExperimentConfig, PPOSettings
+
+
+def build_ppo(config: ExperimentConfig) -> PPOConfig:
+    """The PPO configuration that all members start from.
+
+    Raises:
+        ConfigError: RLlib or Gymnasium refuses something in it.
+    """
+    ppo = PPOConfig()
+    ppo.environment(_environment(config.env), env_config=dict(config.env_config))
+    # A member is one process; RLlib's other defaults are a cluster's.
+    ppo.env_runners(num_env_runners=0)
+    ppo.resources(num_cpus_for_main_process=config.resources.cpus_per_member)
+    ppo.learners(num_cpus_per_learner=config.resources.cpus_per_member)
+    for method in PPOSettings.model_fields:
+        arguments = dict(getattr(config.ppo, method))
+        try:
+            getattr(ppo, method)(**arguments)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}") from error
+    _check(ppo, config)
+    return ppo
+
+
+def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
+    """What a member in training takes from the cluster."""
+    return PPO.default_resource_request(ppo)
+
+
+def slots_that_fit(needed: PlacementGroupFactory, cluster: Mapping[str, float]) -> int:
+    """How many members can train at once.
+
+    Args:
+        needed: By one member.
+        cluster: Totals of the cluster, by resource.
+
+    Returns:
+        A count; 0 where not even one fits.
+    """
+    fits = [
+        math.floor(cluster.get(name, 0.0) / amount + 1e-9)
+        for name, amount in needed.required_resources.items()
+        if amount > 0
+    ]
+    return min(fits, default=0)
+
+
+def _environment(name: str) -> Any:
+    """A Gymnasium id as it is; "package.module:Class" imported, from the working directory too."""
+    module_name, colon, attribute = name.partition(":")
+    # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
+    if not colon or re.search(r"-v\d+$", attribute):
+        return name
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"env = {name!r}: cannot be imported ({error}). Expected 'package.module:Class', with the "
+            "package installed or in the working directory, or a Gymnasium id."
+        ) from error
+
+
+def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    try:
+        env_maker(ppo)().close()
+    except gymnasium.error.Error as error:
+        raise ConfigError(
+            f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
+            "of extras need them installed (pip install 'prunefront[mujoco]', …)."
+        ) from error
+    except TypeError as error:
+        raise ConfigError(f"env_config = {config.env_config}: {error}") from error
+    try:
+        pruned = with_pruning(ppo, config.pruning_with({}), evaluated_outside=True)
+        pruned.validate()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            str(error) if isinstance(error, ConfigError) else f"ppo: {error}"
+        ) from error

@@ -1,0 +1,132 @@
+"""The coordinator's decisions, carried out on Ray Tune's trials.
+
+A trial is one segment; Tune runs as many at once as there are slots, in actors that are reused from
+trial to trial. So that ranking always sees the latest, a segment is only decided on when a slot is
+free. Tune's own population-based training refuses a searcher beside it, ignores bounds, and stops and
+restarts whole populations; a searcher that hands out segments needs none of that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from rllib_ext.pruning.errors import PrunefrontError
+from rllib_ext.segment import Segment, segment_name
+from search.coordinator import Coordinator
+
+
+class SegmentScheduler(Searcher):
+    """Hands segments to Tune, and Tune's results to the coordinator.
+
+    Args:
+        coordinator: Decides.
+        slots: How many segments run at once.
+        on_progress: Called after every result.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, slots: int, on_progress: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._coordinator = coordinator
+        self._slots = slots
+        self._on_progress = on_progress
+        self._running: dict[str, Segment] = {}
+        self.error: PrunefrontError | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next segment's plain values; None: nothing now; `FINISHED`: never again."""
+        if self.error is not None or self._coordinator.finished:
+            return str(Searcher.FINISHED)
+        if len(self._running) >= self._slots:
+            return None
+        try:
+            segment = self._coordinator.decide()
+        except PrunefrontError as error:
+            self.error = error
+            return str(Searcher.FINISHED)
+        if segment is None:
+            return None
+        self._running[trial_id] = segment
+        return segment.to_dict()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Passes an iteration's result on."""
+        snapshot = result.get("snapshot")
+        self._coordinator.tell(
+            self._running[trial_id], result, json.loads(snapshot) if snapshot else None
+        )
+        self._on_progress()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Passes the last result on and frees the slot; after an error `give_up` does that."""
+        if not error and result is not None:
+            self.on_trial_result(trial_id, result)
+            self._end(trial_id, "")
+
+    def note_retry(self, trial_id: str, reason: str) -> None:
+        """A trial failed and is started again."""
+        self._coordinator.note_retry(self._running[trial_id], reason)
+
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """A trial failed for good."""
+        self._end(trial_id, reason)
+
+    def _end(self, trial_id: str, reason: str) -> None:
+        try:
+            self._coordinator.end(self._running.pop(trial_id), reason)
+        except PrunefrontError as error:
+            self.error = error
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what a search needs to go on is in its results folder."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing, as `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its parts to restore an experiment by itself; ours goes on from the archive.
+        return {}
+
+
+class ErrorNotes(Callback):
+    """Tells the scheduler why a trial failed: Tune tells searchers only that it did."""
+
+    def __init__(self, scheduler: SegmentScheduler) -> None:
+        self._scheduler = scheduler
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """As `ray.tune.Callback.on_trial_error`: after `Searcher.on_trial_complete`."""
+        self._scheduler.give_up(trial.trial_id, _reason(trial))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """As `ray.tune.Callback.on_trial_recover`."""
+        self._scheduler.note_retry(trial.trial_id, _reason(trial))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _reason(trial: Trial) -> str:
+    lines = str(trial.get_error() or "").strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def trial_name(trial: Trial) -> str:
+    """The name of a trial and its folder: its segment's."""
+    return segment_name(trial.config["member"], trial.config["segment"])

@@ -1,0 +1,140 @@
+"""The Optuna study of a search: it hears of every segment, and proposes hyperparameters.
+
+Journalled in the results folder as `study.log`, which optuna-dashboard opens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from search.space import BIRTH, Space, Value, Values
+
+STUDY_FILE = "study.log"
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """Hyperparameters that the study knows of.
+
+    Attributes:
+        trial_number: Of the open trial.
+        values: By path, of the parameters that act.
+    """
+
+    trial_number: int
+    values: Values
+
+
+class Study:
+    """A multi-objective study (return and sparsity, both maximised) over a search space.
+
+    Args:
+        folder: The results folder.
+        name: Of the study.
+        space: What is searched.
+        seed: Of the sampler.
+        guided: Whether proposals learn from earlier trials (TPE; Bergstra et al. 2011, Ozaki et al.
+            2022 for several objectives) or are drawn at random.
+        startup_trials: Trials before TPE takes over from random draws.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, space: Space, *, seed: int, guided: bool, startup_trials: int
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = (
+                optuna.samplers.TPESampler(
+                    n_startup_trials=startup_trials,
+                    multivariate=True,
+                    group=True,
+                    constant_liar=True,
+                    seed=seed,
+                )
+                if guided
+                else optuna.samplers.RandomSampler(seed=seed)
+            )
+            storage = JournalStorage(JournalFileBackend(str(folder / STUDY_FILE)))
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                sampler=sampler,
+                directions=["maximize", "maximize"],
+                load_if_exists=True,
+            )
+            self._study.set_metric_names(["return", "sparsity"])
+        self._space = space
+        self._open: dict[int, optuna.Trial] = {}
+
+    def propose(
+        self,
+        at_least: Mapping[str, float] | None = None,
+        donor: Mapping[str, Value] | None = None,
+    ) -> Proposal:
+        """Asks the sampler.
+
+        A proposal is clipped to what it can still do before the study hears of it.
+
+        Args:
+            at_least: What can no longer be undone, such as the sparsity reached.
+            donor: Hyperparameters of the lineage; what belongs to it is inherited.
+        """
+        trial = self._study.ask()
+        proposed = self._space.suggest(trial)
+        inherited = {path: value for path, value in (donor or {}).items() if path in BIRTH}
+        values = self._space.clip({**proposed, **inherited}, at_least)
+        if all(_same(values.get(path), value) for path, value in proposed.items()):
+            return self._opened(trial, values)
+        self._study.tell(trial, state=TrialState.FAIL)
+        return self.enter(values)
+
+    def enter(self, values: Values) -> Proposal:
+        """Opens a trial with given hyperparameters."""
+        self._study.enqueue_trial(self._space.for_optuna(values))
+        trial = self._study.ask()
+        self._space.suggest(trial)
+        # What the segment trains with is `values` to the last bit.
+        return self._opened(trial, values)
+
+    def describe(self, trial_number: int, **attributes: Value) -> None:
+        """Notes on an open trial what dashboards show beside its values."""
+        for key, value in attributes.items():
+            self._open[trial_number].set_user_attr(key, value)
+
+    def tell(self, trial_number: int, objectives: tuple[float, float] | None) -> None:
+        """Closes a trial.
+
+        Args:
+            trial_number: An open one.
+            objectives: Return and sparsity; None, or a NaN: it failed.
+        """
+        trial = self._open.pop(trial_number)
+        if objectives is None or not all(math.isfinite(value) for value in objectives):
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, list(objectives))
+
+    def close(self) -> None:
+        """Marks what is still open as failed: its segments will not come back."""
+        for number in list(self._open):
+            self.tell(number, None)
+
+    def _opened(self, trial: optuna.Trial, values: Values) -> Proposal:
+        self._open[trial.number] = trial
+        return Proposal(trial.number, values)
+
+
+def _same(a: Value | None, b: Value) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-9)
+    return a == b

@@ -1,0 +1,65 @@
+"""What all tests share: quiet logs, one torch thread, one local Ray cluster, a small PPO."""
+
+import logging
+import os
+
+# Before torch and Ray are imported: both read the environment then.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `ray` share the cluster; all others run without."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.fixturenames.insert(0, "ray_cluster")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """One local cluster, started by the first test that needs it."""
+    import ray
+    import torch
+
+    torch.set_num_threads(1)
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_ppo():
+    """Builds PPO configurations that train one iteration of 256 steps in a tenth of a second."""
+
+    def build(env="CartPole-v1", **training):
+        from ray.rllib.algorithms.ppo import PPOConfig
+
+        values = {
+            "train_batch_size_per_learner": 256,
+            "minibatch_size": 128,
+            "num_epochs": 2,
+            "lr": 1e-3,
+            **training,
+        }
+        return (
+            PPOConfig()
+            .environment(env)
+            .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
+            .learners(num_learners=0)
+            .training(**values)
+            .rl_module(model_config={"fcnet_hiddens": [16, 16]})
+            .debugging(seed=7, log_level="ERROR")
+        )
+
+    return build

@@ -1,0 +1,75 @@
+"""What a configuration accepts, and how it refuses."""
+
+import dataclasses
+import json
+
+import pytest
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError, PrunefrontError
+
+
+def test_defaults_are_a_configuration() -> None:
+    config = PruningConfig()
+    assert (config.final_sparsity, config.schedule, config.criterion) == (0.9, "cubic", "magnitude")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"final_sparsity": 1.0}, r"final_sparsity = 1\.0; expected a number in \[0, 1\)"),
+        ({"final_sparsity": -0.1}, r"final_sparsity = -0\.1; expected a number in \[0, 1\)"),
+        ({"final_sparsity": float("nan")}, "final_sparsity = nan"),
+        ({"final_sparsity": True}, "final_sparsity = True"),
+        ({"critic_final_sparsity": 1.0}, r"critic_final_sparsity = 1\.0"),
+        ({"threshold": -1e-9}, r"threshold = -1e-09; expected a number in \[0, inf\)"),
+        ({"threshold": float("inf")}, "threshold = inf"),
+        ({"begin": -0.1}, r"begin = -0\.1"),
+        ({"end": 1.1}, r"end = 1\.1"),
+        ({"begin": 0.9, "end": 0.8}, r"begin = 0\.9 lies after end = 0\.8.*begin <= end"),
+        ({"horizon": 0}, "horizon = 0; expected env steps above 0"),
+        ({"step": 0.0}, r"step = 0\.0; expected a number in \(0, 1\]"),
+        ({"step": 0.1, "min_step": 0.2}, r"min_step = 0\.2; expected a number in \(0, 0\.1\]"),
+        ({"tolerance": 1.5}, r"tolerance = 1\.5"),
+        ({"patience": -1}, "patience = -1"),
+        ({"final_sparsity": None}, "neither final_sparsity nor threshold"),
+        ({"schedule": "cubik"}, "schedule = 'cubik'.*Did you mean 'cubic'"),
+        ({"criterion": "magnitud"}, "criterion = 'magnitud'.*Did you mean 'magnitude'"),
+        ({"scope": "gobal"}, "scope = 'gobal'.*Did you mean 'global'"),
+        ({"granularity": "wait"}, "granularity = 'wait'; expected one of weight"),
+        ({"threshold_unit": "stdev"}, "threshold_unit = 'stdev'.*Did you mean 'std'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_was_expected(values, message) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        PruningConfig(**values)
+    assert isinstance(caught.value, PrunefrontError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_edges_are_accepted() -> None:
+    PruningConfig(final_sparsity=0.0, begin=0.0, end=0.0, step=1.0, min_step=1.0, tolerance=0.0)
+    PruningConfig(final_sparsity=0.999, begin=1.0, end=1.0, patience=0, tolerance=1.0)
+    PruningConfig(final_sparsity=None, threshold=0.0)
+
+
+def test_an_unknown_key_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'final_sparsty'.*'final_sparsity'"):
+        PruningConfig.from_dict({"final_sparsty": 0.5})
+    with pytest.raises(ConfigError, match=r"unknown key 'zzz'.*Known keys: final_sparsity"):
+        PruningConfig.from_dict({"zzz": 1})
+
+
+def test_plain_values_make_an_equal_configuration() -> None:
+    config = PruningConfig(final_sparsity=0.7, threshold=0.1, exclude=("pi.*",), horizon=1000)
+    plain = json.loads(json.dumps(config.to_dict()))
+    assert PruningConfig.from_dict(plain) == config
+
+
+def test_it_is_frozen_and_replace_validates() -> None:
+    config = PruningConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.begin = 0.5
+    assert config.replace(begin=0.5).begin == 0.5
+    with pytest.raises(ConfigError):
+        config.replace(begin=0.9)

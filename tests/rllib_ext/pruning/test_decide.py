@@ -1,0 +1,143 @@
+"""When and how far to prune: open-loop schedules, the plateau rule's adapter, exploits."""
+
+import pytest
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.decide import Standing, decide, start
+from rllib_ext.pruning.schedules import Ramp
+
+NAN = float("nan")
+
+
+def extents(config: PruningConfig, progresses: list[float]) -> list[float | None]:
+    standing = start(config)
+    return [decide(config, standing, p, None, 0.0)[0].extent.sparsity for p in progresses]
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "linear", "cubic"])
+def test_open_loop_extents_follow_the_ramp(schedule: str) -> None:
+    config = PruningConfig(final_sparsity=0.8, critic_final_sparsity=0.4, schedule=schedule)
+    ramp = Ramp(schedule, config.begin, config.end, 1.0)
+    for progress in (0.0, 0.2, 0.35, 0.5, 0.8, 1.0):
+        decision, standing = decide(config, start(config), progress, 123.0, 0.0)
+        assert decision.extent.sparsity == pytest.approx(0.8 * ramp.at(progress))
+        assert decision.extent.critic_sparsity == pytest.approx(0.4 * ramp.at(progress))
+        assert decision.extent.threshold is None
+        assert not decision.accept
+        assert not decision.roll_back
+        assert standing == start(config)
+
+
+def test_a_threshold_rises_from_nothing() -> None:
+    config = PruningConfig(final_sparsity=None, threshold=0.4, schedule="linear")
+    values = [decide(config, start(config), p, None, 0.0)[0].extent for p in (0.2, 0.5, 0.9)]
+    assert [v.threshold for v in values] == pytest.approx([0.0, 0.2, 0.4])
+    assert [v.sparsity for v in values] == [None, None, None]
+
+
+def plateau_config(**changes: object) -> PruningConfig:
+    values = {
+        "final_sparsity": 0.8,
+        "critic_final_sparsity": 0.4,
+        "schedule": "plateau",
+        "begin": 0.2,
+        "end": 0.8,
+        "step": 0.2,
+        "min_step": 0.15,
+        "patience": 1,
+        "tolerance": 0.1,
+    }
+    return PruningConfig.from_dict({**values, **changes})
+
+
+def test_plateau_steps_are_sparsity_and_the_critic_follows() -> None:
+    config = plateau_config()
+    standing = start(config)
+    decision, standing = decide(config, standing, 0.3, 100.0, 0.0)
+    assert decision.accept
+    assert decision.extent.sparsity == pytest.approx(0.2)
+    assert decision.extent.critic_sparsity == pytest.approx(0.1)
+    decision, standing = decide(config, standing, 0.32, 95.0, 0.0)
+    assert decision.extent.sparsity == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("evaluated", [None, NAN, float("inf")])
+def test_plateau_does_nothing_without_an_evaluation(evaluated: float | None) -> None:
+    config = plateau_config()
+    standing = start(config)
+    decision, after = decide(config, standing, 0.3, evaluated, 0.0)
+    assert after == standing
+    assert decision.extent.sparsity == 0.0
+    assert decision.event == ""
+
+
+def test_plateau_ignores_evaluations_before_begin() -> None:
+    config = plateau_config()
+    decision, standing = decide(config, start(config), 0.1, 1000.0, 0.0)
+    assert standing == start(config)
+    assert not decision.accept
+
+
+def test_plateau_raises_no_more_after_end_but_still_judges() -> None:
+    config = plateau_config()
+    _, standing = decide(config, start(config), 0.3, 100.0, 0.0)
+    decision, standing = decide(config, standing, 0.81, 0.0, 0.0)
+    assert decision.event == "held"
+    decision, standing = decide(config, standing, 0.82, 0.0, 0.0)
+    assert decision.roll_back
+    assert decision.event == "rolled_back"
+    assert decision.extent.sparsity == 0.0
+    decision, standing = decide(config, standing, 0.83, 500.0, 0.0)
+    assert not decision.accept
+    assert decision.extent.sparsity == 0.0
+
+
+def test_plateau_with_an_impossible_tolerance_ends_where_it_started() -> None:
+    config = plateau_config(patience=0, tolerance=0.0, min_step=0.15)
+    standing = start(config)
+    sparsities = []
+    for i, value in enumerate([100.0, 99.0, 98.0, 97.0, 96.0]):
+        decision, standing = decide(config, standing, 0.3 + 0.01 * i, value, 0.0)
+        sparsities.append(decision.extent.sparsity)
+    assert sparsities == pytest.approx([0.2, 0.0, 0.0, 0.0, 0.0])
+    assert standing.plateau is not None
+    assert standing.plateau.ended
+
+
+def test_plateau_step_of_a_threshold_is_a_share_of_it() -> None:
+    config = plateau_config(final_sparsity=None, threshold=0.5, step=0.25, min_step=0.1)
+    decision, _ = decide(config, start(config), 0.3, 100.0, 0.0)
+    assert decision.extent.threshold == pytest.approx(0.125)
+
+
+def test_an_exploit_starts_the_ramp_from_the_sparsity_now() -> None:
+    config = PruningConfig(final_sparsity=0.9, schedule="linear", begin=0.2, end=0.8)
+    now = Standing(anchor=0.5, sparsity=0.3, critic_sparsity=0.0)
+    standing = start(config, now)
+    values = [decide(config, standing, p, None, 0.0)[0].extent for p in (0.5, 0.65, 0.8)]
+    assert [v.sparsity for v in values] == pytest.approx([0.3, 0.6, 0.9])
+    assert [v.critic_sparsity for v in values] == [0.0, 0.0, 0.0]
+
+
+def test_an_exploit_resets_the_plateaus_counters() -> None:
+    config = plateau_config()
+    _, standing = decide(config, start(config), 0.3, 100.0, 0.0)
+    _, standing = decide(config, standing, 0.31, 0.0, 0.0)
+    assert standing.plateau is not None
+    assert standing.plateau.waited == 1
+    fresh = start(config, Standing(anchor=0.5, sparsity=0.4))
+    assert fresh.plateau is not None
+    assert (fresh.plateau.waited, fresh.plateau.reference) == (0, ())
+    decision, _ = decide(config, fresh, 0.55, 100.0, 0.0)
+    # A quarter of the way from 0.4 to 0.8.
+    assert decision.extent.sparsity == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "plateau"])
+def test_the_standing_survives_plain_values(schedule: str) -> None:
+    config = plateau_config(schedule=schedule)
+    _, standing = decide(config, start(config), 0.3, 100.0, 0.0)
+    values = standing.to_dict()
+    if values["plateau"] is not None:
+        values["plateau"]["reference"] = list(values["plateau"]["reference"])
+    assert Standing.from_dict(values) == standing

@@ -1,0 +1,103 @@
+"""Schedules: bounds, monotony, the published formula, and ramps that are changed on the way."""
+
+import itertools
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_ext.pruning import config
+from rllib_ext.pruning.schedules import SHAPES, Ramp
+
+RAMPS = (*SHAPES, "one_shot")
+GRID = [i / 400 for i in range(481)]
+share = st.floats(0.0, 1.0)
+
+
+def test_config_offers_exactly_the_schedules_that_exist() -> None:
+    assert set(get_args(config.Schedule)) == {*RAMPS, "iterative", "constant", "plateau"}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_map_the_unit_interval_onto_itself(name: str) -> None:
+    assert SHAPES[name](0.0) == pytest.approx(0.0, abs=1e-12)
+    assert SHAPES[name](1.0) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_cubic_is_the_published_formula() -> None:
+    """Zhu & Gupta 2017, eq. 1: s_t = s_f + (s_i − s_f)(1 − (t − t0)/(nΔt))³."""
+    s_i, s_f, t0, n, dt = 0.1, 0.9, 2_000, 40, 150
+    horizon = 10_000
+    ramp = Ramp("cubic", t0 / horizon, (t0 + n * dt) / horizon, s_f, s_i)
+    for k in range(n + 1):
+        t = t0 + k * dt
+        published = s_f + (s_i - s_f) * (1 - (t - t0) / (n * dt)) ** 3
+        assert ramp.at(t / horizon) == pytest.approx(published, abs=1e-12)
+
+
+def test_cubic_rises_fast_at_first() -> None:
+    ramp = Ramp("cubic", 0.0, 1.0, 0.8)
+    assert ramp.at(0.5) == pytest.approx(0.8 * 0.875)
+
+
+def test_linear_rises_evenly() -> None:
+    ramp = Ramp("linear", 0.2, 0.6, 0.8)
+    assert [ramp.at(p) for p in (0.1, 0.2, 0.3, 0.4, 0.6, 0.9)] == pytest.approx(
+        [0.0, 0.0, 0.2, 0.4, 0.8, 0.8]
+    )
+
+
+def test_one_shot_jumps_once_at_begin() -> None:
+    ramp = Ramp("one_shot", 0.3, 0.9, 0.5)
+    assert ramp.at(0.2999) == 0.0
+    assert ramp.at(0.3) == 0.5
+    assert ramp.at(5.0) == 0.5
+
+
+@pytest.mark.parametrize("name", RAMPS)
+@given(begin=share, length=share, final=st.floats(0.0, 0.999), start=st.floats(0.0, 0.999))
+@settings(deadline=None, derandomize=True, max_examples=40)
+def test_values_are_bounded_and_never_fall(
+    name: str, begin: float, length: float, final: float, start: float
+) -> None:
+    end = begin + length * (1.0 - begin)
+    ramp = Ramp(name, begin, end, final, start)
+    values = [ramp.at(p) for p in GRID]
+    top = max(start, final)
+    assert all(start <= v <= top for v in values)
+    assert all(a <= b for a, b in itertools.pairwise(values))
+    assert values[0] == start or begin == 0.0
+    assert values[-1] == top
+
+
+@pytest.mark.parametrize("name", RAMPS)
+def test_begin_equal_to_end_is_one_jump(name: str) -> None:
+    ramp = Ramp(name, 0.5, 0.5, 0.7)
+    assert ramp.at(0.4999) == 0.0
+    assert ramp.at(0.5) == 0.7
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@given(anchor=st.floats(0.0, 1.2), start=st.floats(0.0, 0.999), final=st.floats(0.0, 0.999))
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_an_anchored_ramp_starts_where_the_lineage_stands(
+    name: str, anchor: float, start: float, final: float
+) -> None:
+    ramp = Ramp(name, 0.2, 0.8, final, start, anchor)
+    assert ramp.at(anchor) == start
+    assert ramp.at(max(0.2, anchor) + 1e-9) - start < 1e-4
+    values = [ramp.at(p) for p in GRID if p >= anchor]
+    assert all(a <= b for a, b in itertools.pairwise(values))
+    reached = max(start, final) if anchor < 0.8 else start
+    assert ramp.at(1.3) == reached
+
+
+def test_an_anchored_one_shot_may_jump() -> None:
+    assert Ramp("one_shot", 0.2, 0.8, 0.9, 0.4, anchor=0.9).at(0.91) == 0.9
+
+
+@pytest.mark.parametrize("name", RAMPS)
+def test_a_target_below_the_start_holds(name: str) -> None:
+    ramp = Ramp(name, 0.2, 0.8, 0.3, 0.6, anchor=0.4)
+    assert {ramp.at(p) for p in GRID} == {0.6}

@@ -1,0 +1,126 @@
+"""Which weights may be pruned, and how a number is shared out over layers."""
+
+import itertools
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from rllib_ext.pruning.scope import prunable_weights, share_out
+
+
+class ActorCritic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Tanh())
+        self.memory = nn.LSTM(8, 6)
+        self.pi = nn.Linear(6, 2)
+        self.vf = nn.Linear(6, 1)
+        self.vf_extra = nn.Linear(6, 1)
+        self.log_std = nn.Parameter(nn.init.zeros_(nn.Linear(2, 1).weight).clone())
+
+
+def test_weight_matrices_are_found_and_biases_are_not() -> None:
+    weights = prunable_weights(ActorCritic(), critic_prefixes=["vf"])
+    assert list(weights.policy) == [
+        "encoder.0.weight",
+        "memory.weight_ih_l0",
+        "memory.weight_hh_l0",
+        "pi.weight",
+        "vf_extra.weight",
+    ]
+    assert list(weights.critic) == ["vf.weight"]
+
+
+def test_weights_are_the_modules_own_parameters() -> None:
+    module = ActorCritic()
+    by_name = dict(module.named_parameters())
+    assert all(w is by_name[n] for n, w in prunable_weights(module).policy.items())
+
+
+def test_excluded_layers_stay_dense() -> None:
+    weights = prunable_weights(ActorCritic(), ["vf"], exclude=["pi.*", "memory.weight_hh*"])
+    assert list(weights.policy) == ["encoder.0.weight", "memory.weight_ih_l0", "vf_extra.weight"]
+
+
+def test_a_weight_that_two_layers_share_counts_once() -> None:
+    a, b = nn.Linear(3, 3), nn.Linear(3, 3)
+    b.weight = a.weight
+    assert list(prunable_weights(nn.Sequential(a, b)).policy) == ["0.weight"]
+
+
+def test_a_module_that_is_one_layer_has_a_name_too() -> None:
+    assert list(prunable_weights(nn.Linear(2, 2)).policy) == ["weight"]
+
+
+def layers() -> st.SearchStrategy[tuple[list[int], list[int], int]]:
+    @st.composite
+    def build(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
+        sizes = draw(st.lists(st.integers(0, 9), min_size=1, max_size=4))
+        floors = [draw(st.integers(0, size)) for size in sizes]
+        return sizes, floors, draw(st.integers(0, sum(sizes)))
+
+    return build()
+
+
+@given(layers())
+@settings(deadline=None, derandomize=True, max_examples=400)
+def test_shares_are_within_floors_and_sizes_and_add_up(
+    case: tuple[list[int], list[int], int],
+) -> None:
+    sizes, floors, total = case
+    counts = share_out(total, sizes, floors)
+    assert sum(counts) == max(total, sum(floors))
+    assert all(f <= c <= s for f, c, s in zip(floors, counts, sizes, strict=True))
+
+
+@given(layers())
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_no_other_sharing_is_fairer(case: tuple[list[int], list[int], int]) -> None:
+    """Brute force: none brings the layers closer to the exact shares (floors kept)."""
+    sizes, floors, total = case
+    counts = share_out(total, sizes, floors)
+    target = sum(counts)
+
+    def unfairness(candidate: tuple[int, ...]) -> list[Fraction]:
+        # Distances from the common share, largest first: smaller is fairer.
+        wanted = water_level(target, sizes, floors)
+        return sorted((abs(c - w) for c, w in zip(candidate, wanted, strict=True)), reverse=True)
+
+    everything = itertools.product(*(range(f, s + 1) for f, s in zip(floors, sizes, strict=True)))
+    best = min(sum(unfairness(c)) for c in everything if sum(c) == target)
+    assert sum(unfairness(tuple(counts))) == best
+
+
+def water_level(total: int, sizes: list[int], floors: list[int]) -> list[Fraction]:
+    """Exact shares p·size, raised to the floors, with p such that they add up to `total`."""
+    candidates = {Fraction(f, s) for f, s in zip(floors, sizes, strict=True) if s} | {Fraction(0)}
+
+    def filled(p: Fraction) -> list[Fraction]:
+        return [max(Fraction(f), p * s) for f, s in zip(floors, sizes, strict=True)]
+
+    low = max(p for p in candidates if sum(filled(p)) <= total)
+    rising = [s for f, s in zip(floors, sizes, strict=True) if p_reached(f, s, low)]
+    gap = total - sum(filled(low))
+    return filled(low + (gap / sum(rising) if rising and gap else 0))
+
+
+def p_reached(floor: int, size: int, p: Fraction) -> bool:
+    return size > 0 and Fraction(floor) <= p * size
+
+
+def test_remainders_go_to_the_largest_then_to_the_first() -> None:
+    assert share_out(1, [1, 1, 1], [0, 0, 0]) == [1, 0, 0]
+    assert share_out(2, [3, 3, 3], [0, 0, 0]) == [1, 1, 0]
+    assert share_out(5, [10, 4, 6], [0, 0, 0]) == [3, 1, 1]
+
+
+def test_a_floor_above_its_share_is_kept_and_the_others_share_the_rest() -> None:
+    assert share_out(6, [10, 10], [5, 0]) == [5, 1]
+    assert share_out(3, [10, 10], [5, 0]) == [5, 0]
+
+
+def test_layers_without_weights_get_nothing() -> None:
+    assert share_out(0, [0, 0], [0, 0]) == [0, 0]
+    assert share_out(3, [0, 4], [0, 0]) == [0, 3]
