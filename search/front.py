@@ -20,6 +20,8 @@ Bools = NDArray[np.bool_]
 
 # Normal quantile of a two-sided 95 % interval.
 Z95 = 1.959964
+# Points compared with the front at once.
+BLOCK = 512
 
 
 def nondominated(points: ArrayLike) -> Bools:
@@ -79,16 +81,21 @@ def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Fl
         Shape (n,), never falling.
     """
     array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    history = np.zeros(len(array))
+    gains = np.zeros(len(array))
+    inside = np.flatnonzero(np.isfinite(array).all(axis=1) & (array > reference).all(axis=1))
     front = np.empty((0, 2))
     area = 0.0
-    for i, point in enumerate(array):
-        gains = bool(np.isfinite(point).all() and (point > reference).all())
-        if gains and not (front >= point).all(axis=1).any():
-            front = np.vstack([front[~(front <= point).all(axis=1)], point])
-            area = hypervolume(front, reference)
-        history[i] = area
-    return history
+    for start in range(0, len(inside), BLOCK):
+        block = inside[start : start + BLOCK]
+        # Most points of a long search are dominated by what was found before: one comparison for all.
+        covered = (front[None] >= array[block][:, None]).all(axis=2).any(axis=1)
+        for i in block[~covered]:
+            if (front >= array[i]).all(axis=1).any():
+                continue
+            front = np.vstack([front[~(front <= array[i]).all(axis=1)], array[i]])
+            grown = hypervolume(front, reference)
+            gains[i], area = grown - area, grown
+    return np.cumsum(gains)
 
 
 def log_density(sparsity: ArrayLike, total: ArrayLike) -> Floats:

@@ -16,16 +16,18 @@ from search.tables import env_steps_done
 
 # More points than this are no clearer and make the page heavy.
 CLOUD = 1500
-CURVE = 3000
+CURVE = 2000
+COPIES = 500
+SEGMENTS = 1500
 # Ancestors that a hover text names.
 GENERATIONS = 6
 
 
-def thinned(count: int, limit: int) -> np.ndarray:
+def thinned(count: int, limit: int) -> list[int]:
     """Indices of at most `limit` of `count` rows, evenly spread, first and last among them."""
     if count <= limit:
-        return np.arange(count)
-    return np.unique(np.linspace(0, count - 1, limit).round().astype(int))
+        return list(range(count))
+    return sorted({int(i) for i in np.linspace(0, count - 1, limit).round()})
 
 
 def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
@@ -74,7 +76,7 @@ def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:
     rated = set(results.confirmed.candidates["snapshot_id"])
     kept = sorted(
         {i for i, s in enumerate(usable) if s.snapshot_id in rated}
-        | {int(i) for i in thinned(len(usable), CLOUD)}
+        | set(thinned(len(usable), CLOUD))
     )
     table = pd.DataFrame(
         [
@@ -130,7 +132,7 @@ def training_points(results: Results) -> pd.DataFrame:
         first = (s.member, s.segment) not in seen
         seen.add((s.member, s.segment))
         donor = by_id.get(s.parent)
-        copied = first and donor is not None and donor.member != s.member
+        is_copy = first and donor is not None and donor.member != s.member
         rows.append(
             {
                 "snapshot_id": s.snapshot_id,
@@ -140,14 +142,13 @@ def training_points(results: Results) -> pd.DataFrame:
                 "return_mean": s.return_mean if s.usable else np.nan,
                 "sparsity": s.sparsity,
                 "density": _density(s),
-                "donor": s.parent if copied else "",
-                "hyperparameters": recipe(s.hyperparameters),
+                "donor": s.parent if is_copy else "",
             }
         )
     table = pd.DataFrame(rows)
-    kept = np.zeros(len(table), dtype=bool)
-    kept[thinned(len(table), CURVE)] = True
-    return table[kept | (table["donor"] != "")]
+    copied = np.flatnonzero(table["donor"] != "")
+    kept = {*thinned(len(table), CURVE), *copied[thinned(len(copied), COPIES)]}
+    return table.iloc[sorted(kept)]
 
 
 def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,8 +164,13 @@ def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
         for a in (s.snapshot_id, *ancestors(s, by_id))
         if a in by_id
     }
+    others = [key for key in segments if key not in fathers]
+    room = max(0, SEGMENTS - len(fathers))
+    shown = fathers | {others[i] for i in thinned(len(others), room)}
     bars, copies = [], []
     for (member, segment), own in segments.items():
+        if (member, segment) not in shown:
+            continue
         last, parent = own[-1], by_id.get(own[0].parent)
         start = parent.env_steps if parent else 0
         bars.append(
@@ -176,7 +182,7 @@ def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "sparsity": last.sparsity,
                 "density": _density(last),
                 "return_mean": last.return_mean,
-                "leads": "leads to the front" if (member, segment) in fathers else "ends here",
+                "leads": (member, segment) in fathers,
                 "hyperparameters": recipe(last.hyperparameters),
             }
         )

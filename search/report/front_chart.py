@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from search.report.data import candidate_points, cloud_points
-from search.report.theme import COLORS, Drawing, finished, inline, values
+from search.report.theme import COLORS, Drawing, finished, inline
 from search.report.words import number
 from search.results import Results
 
@@ -23,6 +23,8 @@ SERIES = (
 )
 # Two labels closer than this share of the axis are stacked.
 CROWDED = 0.16
+# Room at both ends of the logarithmic axis.
+MARGIN = 0.88
 
 
 def front_chart(
@@ -47,7 +49,7 @@ def front_chart(
     names = [SERIES[0].replace("report", front.figures), *SERIES[1:]]
     cloud, _ = cloud_points(results)
     cloud["series"] = SERIES[2]
-    x = _x_axis(axis, points, results)
+    x = _x_axis(axis, results)
     color = alt.Color(
         "series:N",
         scale=alt.Scale(domain=names, range=[COLORS["front"], COLORS["near"], COLORS["muted"]]),
@@ -88,7 +90,7 @@ def front_chart(
         alt.Chart(own)
         .mark_circle(size=70, opacity=1)
         .encode(x=x, y=y, color=color, tooltip=hover, description=alt.Description("snapshot_id:N")),
-        *_pick_layers(points[points["member"]], front.scale.dense, axis, x, y),
+        *_pick_layers(points[points["member"]], results, axis, x, y),
     ]
     what = "non-zero weights" if axis == "weights" else "sparsity"
     return finished(
@@ -100,7 +102,7 @@ def front_chart(
     )
 
 
-def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
+def _x_axis(axis: str, results: Results) -> alt.X:
     if axis == "sparsity":
         return alt.X(
             "sparsity:Q",
@@ -109,7 +111,8 @@ def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
             scale=alt.Scale(domain=[0, 1]),
         )
     total = max(s.total_params for s in results.records)
-    fewest = min(max(1, s.nonzero_params) for s in results.records)
+    domain = _weights_domain(results)
+    fewest = domain[0] / MARGIN
     ticks = [k * 10**e for e in range(9) for k in (1, 3) if fewest <= k * 10**e < total / 1.6]
     share = f"datum.value / {total}"
     sparse = f"format(1 - {share}, {share} < 0.01 ? '.2%' : '.1%')"
@@ -122,8 +125,13 @@ def _x_axis(axis: str, points: pd.DataFrame, results: Results) -> alt.X:
             labelOverlap=True,
             labelFlush=True,
         ),
-        scale=alt.Scale(type="log", reverse=True, domain=[0.85 * fewest, 1.1 * total], nice=False),
+        scale=alt.Scale(type="log", reverse=True, domain=domain, nice=False),
     )
+
+
+def _weights_domain(results: Results) -> list[float]:
+    fewest = min(max(1, s.nonzero_params) for s in results.records)
+    return [MARGIN * fewest, max(s.total_params for s in results.records) / MARGIN]
 
 
 def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
@@ -155,7 +163,7 @@ def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
     for row in table.to_dict("records"):
         is_dense = row["name"] == "dense"
         layers.append(
-            alt.Chart(values([{"y": row["return_mean"], "name": row["name"]}]))
+            alt.Chart(_one({"y": row["return_mean"], "name": row["name"]}))
             .mark_rule(
                 strokeDash=[6, 4] if is_dense else [2, 3],
                 color=COLORS["dense"] if is_dense else COLORS["control"],
@@ -205,22 +213,27 @@ def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float
 
 def _rule_label(text: str, y: float, color: str) -> Any:
     return (
-        alt.Chart(values([{"y": y, "text": text}]))
+        alt.Chart(_one({"y": y, "text": text}))
         .mark_text(align="left", dx=14, dy=-7, color=color, fontWeight=600)
         .encode(x=alt.value(0), y="y:Q", text="text:N")
     )
 
 
-def _pick_layers(members: pd.DataFrame, dense: float, axis: str, x: alt.X, y: alt.Y) -> list[Any]:
+def _one(row: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame([row])
+
+
+def _pick_layers(
+    members: pd.DataFrame, results: Results, axis: str, x: alt.X, y: alt.Y
+) -> list[Any]:
     """Rings and labels: right of the point, where the front leaves room; at the edge left of it."""
     picks = members[members["marks"] != ""].copy()
     if not len(picks):
         return []
-    domain = x.to_dict()["scale"]["domain"]
     if axis == "sparsity":
         places = picks["sparsity"].to_numpy(float)
     else:
-        low, high = np.log10(domain)
+        low, high = np.log10(_weights_domain(results))
         places = (high - np.log10(picks["weights"].to_numpy(float))) / (high - low)
     picks["label"] = picks["marks"].str.replace("95 % and 99 %", "95, 99 %")
     layers: list[Any] = [
@@ -229,6 +242,7 @@ def _pick_layers(members: pd.DataFrame, dense: float, axis: str, x: alt.X, y: al
         .encode(x=x, y=y)
     ]
     # A label is set above the dense rule where that would strike it through.
+    dense = results.confirmed.scale.dense
     near = 0.06 * (members["return_mean"].max() - members["return_mean"].min())
     level, last = 0, -math.inf
     for row, place in zip(picks.to_dict("records"), places, strict=True):
@@ -239,7 +253,7 @@ def _pick_layers(members: pd.DataFrame, dense: float, axis: str, x: alt.X, y: al
         top = dense if lift else row["return_mean"]
         layers.append(
             alt.Chart(
-                values([{key: row[key] for key in ("sparsity", "weights", "label")} | {"y": top}])
+                _one({key: row[key] for key in ("sparsity", "weights", "label")} | {"y": top})
             )
             .mark_text(
                 align="right" if at_edge else "left",

@@ -101,7 +101,6 @@ def training_chart(
         alt.Tooltip("return_mean:Q", title="search score", format=",.4~g"),
         alt.Tooltip("sparsity:Q", format=".2%"),
         alt.Tooltip("donor:N", title="copied from"),
-        alt.Tooltip("hyperparameters:N"),
     ]
     base = alt.Chart(inline(points))
     lines = base.mark_line(strokeWidth=1.6, point=False, aria=False).encode(
@@ -155,15 +154,13 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
                     values=[d for d in DECADES if bars["density"].min() <= d <= 1],
                 ),
             ),
-            opacity=alt.condition(
-                "datum.leads == 'leads to the front'", alt.value(1.0), alt.value(0.3)
-            ),
+            opacity=alt.condition("datum.leads", alt.value(1.0), alt.value(0.3)),
             tooltip=[
                 alt.Tooltip("member:O"),
                 alt.Tooltip("segment:O"),
                 alt.Tooltip("return_mean:Q", title="last search score", format=",.4~g"),
                 alt.Tooltip("sparsity:Q", format=".2%"),
-                alt.Tooltip("leads:N", title="lineage"),
+                alt.Tooltip("leads:N", title="leads to the front"),
                 alt.Tooltip("hyperparameters:N"),
             ],
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -88,26 +88,17 @@ def finished(
     return done
 
 
-def inline(table: pd.DataFrame) -> alt.Data:
-    """A table as chart data: six significant digits, NaN as null."""
-    records = [
-        {str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")
-    ]
-    return values(records)
-
-
-def values(records: list[dict[str, Any]]) -> alt.Data:
-    """Records as chart data."""
-    return alt.Data(values=records)  # type: ignore[no-untyped-call]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    number = float(value)
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() else float(f"{number:.6g}")
+def inline(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as chart data: six significant digits are more than a screen shows."""
+    rounded = table.copy()
+    for name in rounded.select_dtypes("floating"):
+        values = rounded[name].to_numpy(float, copy=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            digits = 10.0 ** (5 - np.floor(np.log10(np.abs(values))))
+        usable = np.isfinite(digits)
+        values[usable] = np.round(values[usable] * digits[usable]) / digits[usable]
+        rounded[name] = np.where(np.isfinite(values), values, np.nan)
+    return rounded
 
 
 def with_variables(spec: Any) -> Any:
