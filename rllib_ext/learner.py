@@ -108,6 +108,9 @@ class PruningLearnerMixin:
             learner.curr_kl_coeffs_per_module[module_id].fill_(value)
         if PRUNING_KEY in state:
             self.pruner.load_state_dict(state[PRUNING_KEY])
+        else:
+            # Weights that come without masks, as from `set_weights`, come under those in force.
+            self.pruner.enforce_()
         if COMPONENT_OPTIMIZER in state:
             self._use_configured_learning_rates()
 

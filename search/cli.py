@@ -98,9 +98,10 @@ def _check(experiment: Any) -> None:
 
 
 def _summarise(folder: Path, page: Path) -> None:
-    from search.tables import front_summary
+    from search.report.terminal import summary
+    from search.results import load
 
-    click.echo(front_summary(folder))
+    click.echo(summary(load(folder)))
     click.echo(f"report: {page}")
 
 

@@ -34,6 +34,9 @@ def observe_activations(
 
 def _hook(layer: nn.Module, names: Mapping[str, str], observer: Observer) -> Callable[..., None]:
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        # Who runs the network without gradients – to evaluate, trace or shrink it – isn't training it.
+        if not torch.is_grad_enabled():
+            return
         with torch.no_grad():
             for parameter, name in names.items():
                 observer(name, read_by(layer, parameter, inputs, output))

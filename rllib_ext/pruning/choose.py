@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from torch import Tensor
@@ -24,9 +24,64 @@ def kinds_for(config: PruningConfig) -> list[Kind]:
     return [READS[config.criterion]] if config.criterion in READS else []
 
 
+def statistics_for(
+    config: PruningConfig, seed: int, values: Callable[[Kind], dict[str, Tensor]]
+) -> Statistics:
+    """What the configuration's criterion reads.
+
+    Args:
+        config: Criterion and measured damage.
+        seed: Of the criterion "random".
+        values: Gives what was gathered of a kind.
+    """
+    if starts_at_random(config):
+        return Statistics(seed=seed)
+    gathered = {kind: values(kind) for kind in kinds_for(config)}
+    return Statistics(seed=seed, damage=dict(config.damage), **gathered)
+
+
 def starts_at_random(config: PruningConfig) -> bool:
     """Whether the first masks are drawn, so that nothing need be known of the weights."""
     return config.regrow is not None
+
+
+def masks_for(
+    config: PruningConfig,
+    structure: Structure | None,
+    weights: PrunableWeights,
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    extent: Extent,
+) -> Masks:
+    """Masks that prune the policy path and the critic as far as is asked.
+
+    A threshold speaks of the policy path; the critic follows its own target only.
+
+    Args:
+        config: Criterion, granularity, scope and unit of the threshold.
+        structure: The groups of a granularity coarser than "weight"; None: single weights go.
+        weights: All prunable weights.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        extent: How far to prune.
+
+    Returns:
+        New masks, subsets of `masks`, of all weights.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    if structure is not None:
+        return groups_pruned_to(config, structure, weights, masks, statistics, extent)
+    pruned: Masks = {}
+    for among, sparsity, threshold in (
+        (weights.policy, extent.sparsity, extent.threshold),
+        (weights.critic, extent.critic_sparsity, None),
+    ):
+        pruned |= pruned_to(
+            config, among, masks, statistics, sparsity=sparsity, threshold=threshold
+        )
+    return pruned
 
 
 def pruned_to(
@@ -77,24 +132,7 @@ def groups_pruned_to(
     statistics: Statistics,
     extent: Extent,
 ) -> Masks:
-    """Masks that prune groups on the policy path, then in the critic, as far as is asked.
-
-    A threshold speaks of the policy path; the critic follows its own target only.
-
-    Args:
-        config: Criterion, scope and unit of the threshold.
-        structure: The groups.
-        weights: All prunable weights.
-        masks: Their masks so far.
-        statistics: What the criterion reads.
-        extent: How far to prune.
-
-    Returns:
-        New masks, subsets of `masks`, of all weights.
-
-    Raises:
-        ScoreError: The weights cannot be ranked.
-    """
+    """Masks that prune groups on the policy path, then in the critic: see `masks_for`."""
     scored: dict[str, Tensor] = {**weights.policy, **weights.critic}
     if config.criterion == "sensitivity":
         # Only the policy path need be measured: groups then go by what they hold of it.

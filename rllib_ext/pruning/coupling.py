@@ -110,7 +110,7 @@ def _fixed_units(
             if len(added) and not bool((codes == SEVERAL).any()):
                 fix(source, added, f"its outputs are added to network inputs before {sink}")
     outputs = frozenset(
-        name for sources in graph.outputs.values() for name in sources if name in graph.layers
+        name for sources in graph.output_elements() for name in sources if name in graph.layers
     )
     for name in outputs:
         fix(name, everything, "output")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rllib_ext.pruning.coupling import NO_GROUP, Coupling
 from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.graph import NONE, SEVERAL, Graph
-from rllib_ext.pruning.layers import Layer
+from rllib_ext.pruning.layers import Layer, plane_of
 from rllib_ext.pruning.probe import Forward, StandIns, run
 
 
@@ -64,12 +64,12 @@ def fold_constants_(
 
 def _levels(layer: Layer, folded: Tensor) -> Tensor:
     """The value of each unit whose value is always the same, NaN for the others; of shape (width,)."""
-    unread = _plane(layer.parameter(layer.incoming))[:, ~folded].sum(1) == 0
+    unread = _read(layer, layer.incoming)[:, ~folded].sum(1) == 0
     biases = [layer.parameter(name).detach().cpu() for name in layer.biases]
     bias = torch.stack(biases).sum(0) if biases else torch.zeros(len(unread))
     if not layer.recurrent:
         return torch.where(unread, bias, torch.nan)
-    unread &= _plane(layer.parameter(layer.recurrent)).sum(1) == 0
+    unread &= _read(layer, layer.recurrent).sum(1) == 0
     zero = unread & torch.stack([b == 0 for b in biases]).all(0) if biases else unread
     # From a zero state, a unit stays zero when what would be added to it is: torch stacks the gates,
     # and of an LSTM's (i, f, g, o) and a GRU's (r, z, n) that is the third.
@@ -161,11 +161,11 @@ def _propagate_(graph: Graph, coupling: Coupling, needed: dict[str, Tensor]) -> 
         groups = torch.zeros(coupling.count + 1, dtype=torch.bool)
         for name, layer in graph.layers.items():
             rows = needed[name][layer.unit_of_row()]
-            read = _plane(layer.parameter(layer.incoming))[rows].sum(0) > 0
+            read = _read(layer, layer.incoming)[rows].sum(0) > 0
             for source, codes in graph.reach[name].items():
                 needed[source][codes[read & (codes >= 0)]] = True
             if layer.recurrent:
-                needed[name] |= _plane(layer.parameter(layer.recurrent))[rows].sum(0) > 0
+                needed[name] |= _read(layer, layer.recurrent)[rows].sum(0) > 0
         for name, units in needed.items():
             groups[coupling.units[name][units]] = True
         groups[NO_GROUP] = True
@@ -183,7 +183,7 @@ def _silence_(layer: Layer, unit: int) -> None:
 def _refuse_unread(graph: Graph) -> None:
     mixers = {source for sources in graph.feeds.values() for source in sources}
     for sink, layer in graph.layers.items():
-        unread = _plane(layer.parameter(layer.incoming)).sum(0) == 0
+        unread = _read(layer, layer.incoming).sum(0) == 0
         for source in mixers & graph.reach[sink].keys():
             lost = torch.nonzero(unread & (graph.reach[sink][source] == SEVERAL)).flatten().tolist()
             if lost:
@@ -201,7 +201,6 @@ def _listed(numbers: list[int]) -> str:
     return shown + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
-def _plane(weight: Tensor) -> Tensor:
-    """Magnitudes of a matrix as (rows, columns) on the CPU, summed over a kernel's positions."""
-    values = weight.detach().abs().cpu()
-    return values.flatten(2).sum(-1) if values.dim() > 2 else values
+def _read(layer: Layer, name: str) -> Tensor:
+    """Magnitudes of one of a layer's matrices as (rows, columns)."""
+    return plane_of(layer.parameter(name).abs())

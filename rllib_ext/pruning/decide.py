@@ -97,8 +97,7 @@ def start(config: PruningConfig, at: Standing | None = None) -> Standing:
     standing = at or Standing()
     if config.schedule != "plateau":
         return dataclasses.replace(standing, plateau=None)
-    step = config.step if config.final_sparsity is None else config.step / config.final_sparsity
-    return dataclasses.replace(standing, plateau=Plateau(step=step))
+    return dataclasses.replace(standing, plateau=Plateau(step=config.step / _level(config)))
 
 
 def anchored(
@@ -166,7 +165,7 @@ def decide(
         evaluated_return,
         tolerance=config.tolerance,
         patience=config.patience,
-        min_step=_min_level_step(config),
+        min_step=config.min_step / _level(config),
         random_return=random_return,
     )
     standing = dataclasses.replace(standing, plateau=plateau)
@@ -191,16 +190,17 @@ def _too_late_to_raise(config: PruningConfig, standing: Standing, progress: floa
     return progress > config.end and standing.plateau is not None and standing.plateau.settled
 
 
-def _min_level_step(config: PruningConfig) -> float:
-    scale = 1.0 if config.final_sparsity is None else config.final_sparsity
-    return config.min_step / scale
+def _level(config: PruningConfig) -> float:
+    """What level 1 of the plateau rule stands for: a sparsity, or the whole threshold."""
+    return config.final_sparsity or 1.0
 
 
 def _regrow_share(config: PruningConfig, standing: Standing, progress: float) -> float:
     if config.regrow is None or not config.begin <= progress < config.end:
         return 0.0
     last = standing.regrown_at
-    if last is not None and progress - last < config.regrow_interval:
+    # A hair less, or 0.3 − 0.2 would not be 0.1.
+    if last is not None and progress - last < config.regrow_interval - 1e-9:
         return 0.0
     return decayed_share(
         config.regrow_share, (progress - config.begin) / (config.end - config.begin)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rllib_ext.pruning.layers import NORMS, Layer, understood_layers
 from rllib_ext.pruning.probe import (
+    Changed,
     Run,
     depends_on_values,
     flatten,
@@ -28,6 +29,8 @@ from rllib_ext.pruning.probe import (
 
 # In place of a unit's index: no unit of the layer reaches the column, or several do.
 NONE, SEVERAL = -1, -2
+# Before the name of a network input, which may be called like a layer.
+INPUT = "input:"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,8 @@ class Probe:
 
     Attributes:
         inputs: Draws inputs – a tensor, or mappings and sequences of them – for this very network,
-            with its initial state where it has one. A name of an input is its path: "obs.camera".
+            with its initial state where it has one. In a graph, an input is named by its path:
+            "input:obs.camera".
         forward: Runs the network on such inputs; returns all outputs that matter, in the same form.
         observations: How many observations the inputs hold.
     """
@@ -55,7 +59,8 @@ class Graph:
         reach: For each layer and each layer before it, the unit that reaches each column: int64 of
             shape (columns,), `NONE` or `SEVERAL` where that is not one unit.
         inputs: For each layer, the network inputs that reach each column: bool of shape (columns,).
-        outputs: For each output, the layers and network inputs that reach it directly.
+        outputs: For each output, the layers and network inputs that reach one of its elements directly:
+            a set for each kind of element that there is.
         opaque: For each layer that is not understood, its class.
         feeds: For each layer that is not understood, the layers and inputs that reach it directly.
         state: For each recurrent layer, the layers that reach its initial state.
@@ -64,7 +69,7 @@ class Graph:
     layers: dict[str, Layer]
     reach: dict[str, dict[str, Tensor]]
     inputs: dict[str, dict[str, Tensor]]
-    outputs: dict[str, frozenset[str]]
+    outputs: dict[str, frozenset[frozenset[str]]]
     opaque: dict[str, str]
     feeds: dict[str, frozenset[str]]
     state: dict[str, frozenset[str]]
@@ -76,6 +81,10 @@ class Graph:
             + [name for name, columns in self.inputs[layer].items() if bool(columns.any())]
         )
 
+    def output_elements(self) -> frozenset[frozenset[str]]:
+        """The layers and network inputs that reach one element directly, for all kinds of elements."""
+        return frozenset(sources for kinds in self.outputs.values() for sources in kinds)
+
     def input_names(self) -> frozenset[str]:
         """The network inputs that reach any layer or output directly."""
         into_layers = {
@@ -84,7 +93,7 @@ class Graph:
             for name, reached in columns.items()
             if bool(reached.any())
         }
-        into_outputs = {name for sources in self.outputs.values() for name in sources}
+        into_outputs = {name for sources in self.output_elements() for name in sources}
         return frozenset(into_layers | into_outputs) - frozenset(self.layers)
 
     def connected(self, removed: frozenset[str]) -> bool:
@@ -99,7 +108,7 @@ class Graph:
             }
             grown = bool(new)
             reached |= new
-        return all(sources & reached for sources in self.outputs.values() if sources)
+        return all(sources & reached for sources in self.output_elements() if sources)
 
 
 def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
@@ -138,7 +147,7 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
         called = {name: layers[name] for name in base.layer_inputs}
         units = {name: _codes(layer, record, base) for name, layer in called.items()}
         by_input = {
-            name: base.changed(record({}, "up", perturbed_input(inputs, name, generator)))
+            INPUT + name: base.changed(record({}, "up", perturbed_input(inputs, name, generator)))
             for name in flatten(inputs)
         }
     return _graph(called, opaque, units, by_input)
@@ -146,10 +155,10 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
 
 @dataclasses.dataclass(frozen=True)
 class _Reached:
-    """What the units of one layer reach: a unit index for each column, and whole tensors."""
+    """What the units of one layer reach: a unit index for each column, elements of other tensors."""
 
     columns: dict[str, Tensor]
-    others: frozenset[str]
+    elements: dict[str, Tensor]
 
 
 def _codes(layer: Layer, record: Callable[[Mapping[str, Tensor], str], Run], base: Run) -> _Reached:
@@ -157,7 +166,7 @@ def _codes(layer: Layer, record: Callable[[Mapping[str, Tensor], str], Run], bas
     index = torch.arange(layer.width)
     ones: dict[str, Tensor] = {}
     zeros: dict[str, Tensor] = {}
-    others: set[str] = set()
+    elements: dict[str, Tensor] = {}
     for bit in range(max(1, (layer.width - 1).bit_length())):
         is_set = (index >> bit & 1).bool()
         for chosen, codes in ((is_set, ones), (~is_set, zeros)):
@@ -165,7 +174,8 @@ def _codes(layer: Layer, record: Callable[[Mapping[str, Tensor], str], Run], bas
                 continue
             for variant in ("up", "down"):
                 changed = base.changed(record({layer.name: chosen}, variant))
-                others |= {name for name, flag in changed.others.items() if flag}
+                for name, flags in changed.elements.items():
+                    elements[name] = elements.get(name, flags) | flags
                 for sink, columns in changed.columns.items():
                     codes.setdefault(sink, torch.zeros(len(columns), dtype=torch.int64))
                     codes[sink] |= columns.to(torch.int64) << bit
@@ -175,29 +185,26 @@ def _codes(layer: Layer, record: Callable[[Mapping[str, Tensor], str], Run], bas
         one, zero = ones.get(sink, torch.zeros_like(zeros[sink])), zeros[sink]
         unit = torch.where((one ^ zero) == full, one, torch.full_like(one, SEVERAL))
         reached[sink] = torch.where((one | zero) == 0, torch.full_like(one, NONE), unit)
-    return _Reached(reached, frozenset(others))
+    return _Reached(reached, elements)
 
 
 def _graph(
     layers: dict[str, Layer],
     opaque: dict[str, str],
     units: Mapping[str, _Reached],
-    by_input: Mapping[str, Any],
+    by_input: Mapping[str, Changed],
 ) -> Graph:
-    others: dict[str, set[str]] = {}
-    for source, found in units.items():
-        for sink in found.others:
-            others.setdefault(sink, set()).add(source)
-    for source, changed in by_input.items():
-        for sink, flag in changed.others.items():
-            others.setdefault(sink, set())
-            if flag:
-                others[sink].add(source)
+    elements: dict[str, dict[str, Tensor]] = {}
+    reached = {name: found.elements for name, found in units.items()}
+    reached |= {name: changed.elements for name, changed in by_input.items()}
+    for source, flags_by_sink in reached.items():
+        for sink, flags in flags_by_sink.items():
+            elements.setdefault(sink, {})[source] = flags
 
     def sinks(kind: str) -> dict[str, frozenset[str]]:
         return {
-            sink.removeprefix(kind): frozenset(sources)
-            for sink, sources in others.items()
+            sink.removeprefix(kind): frozenset(s for s, flags in by.items() if bool(flags.any()))
+            for sink, by in elements.items()
             if sink.startswith(kind)
         }
 
@@ -211,10 +218,24 @@ def _graph(
             sink: {source: changed.columns[sink] for source, changed in by_input.items()}
             for sink in layers
         },
-        outputs=sinks("output:"),
+        outputs={
+            sink.removeprefix("output:"): _distinct(by)
+            for sink, by in elements.items()
+            if sink.startswith("output:")
+        },
         opaque=opaque,
         feeds=sinks("opaque:"),
         state=sinks("state:"),
+    )
+
+
+def _distinct(reached: Mapping[str, Tensor]) -> frozenset[frozenset[str]]:
+    """The sets of sources that reach one element each, from flags by source."""
+    names = list(reached)
+    kinds = torch.unique(torch.stack([reached[name] for name in names]), dim=1)
+    return frozenset(
+        frozenset(name for name, flag in zip(names, kind, strict=True) if flag)
+        for kind in kinds.T.tolist()
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from rllib_ext.pruning.config import Granularity
 from rllib_ext.pruning.coupling import NO_GROUP, coupled_units
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.pruning.graph import NONE, Graph
+from rllib_ext.pruning.graph import INPUT, NONE, Graph
 from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.layers import Layer
 
@@ -154,11 +154,12 @@ def _branches(graph: Graph, weights: frozenset[str]) -> Structure:
             layer for layer in graph.layers if ancestors[layer] - set(graph.layers) == {name}
         }
         if graph.connected(frozenset({*exclusive, name})):
-            _take(draft, name, exclusive, frozenset({name}))
+            _take(draft, name.removeprefix(INPUT), exclusive, frozenset({name}))
     structure = draft.finish(weights, whole=True, left_alone={})
     if not len(structure):
         raise ConfigError(
-            f"granularity='branch' finds no branch to remove: the network reads {inputs or 'nothing'}, "
+            f"granularity='branch' finds no branch to remove: the network reads "
+            f"{', '.join(name.removeprefix(INPUT) or 'one tensor' for name in inputs) or 'nothing'}, "
             "and every output needs it. Use granularity='neuron', or a dict observation with an "
             "encoder for each of its keys."
         )
@@ -201,9 +202,9 @@ def _closure(
 
 
 def _sinks(graph: Graph, layer: str) -> list[frozenset[str]]:
-    """For each layer and output that a layer reaches directly, all that reaches it directly."""
+    """For each layer and output element that a layer reaches directly, all that reaches it directly."""
     into = [graph.sources(sink) for sink in graph.layers if sink != layer]
-    return [s for s in [*into, *graph.outputs.values(), *graph.feeds.values()] if layer in s]
+    return [s for s in [*into, *graph.output_elements(), *graph.feeds.values()] if layer in s]
 
 
 def _has_path_around(graph: Graph, layer: str) -> bool:
@@ -224,7 +225,7 @@ def _with_what_only_feeds(graph: Graph, layer: str, apart: set[str]) -> set[str]
         name: {sink for sink in graph.layers if name in graph.sources(sink)}
         for name in graph.layers
         if name not in apart
-        and not any(name in s for s in (*graph.outputs.values(), *graph.feeds.values()))
+        and not any(name in s for s in (*graph.output_elements(), *graph.feeds.values()))
     }
     while True:
         more = {n for n, sinks in readers.items() if sinks and sinks <= gone and n not in gone}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rllib_ext.pruning.coupling import NO_GROUP
 from rllib_ext.pruning.graph import Graph
+from rllib_ext.pruning.layers import plane_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,9 +107,3 @@ class Structure:
             for name, groups in self.biases.items()
             if not bool(kept[groups].all())
         }
-
-
-def plane_of(values: Tensor) -> Tensor:
-    """A matrix as (rows, columns) in float64 on the CPU, summed over a kernel's positions."""
-    values = values.detach().to("cpu", torch.float64)
-    return values.flatten(2).sum(-1) if values.dim() > 2 else values

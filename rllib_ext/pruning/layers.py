@@ -127,3 +127,9 @@ def _layer(name: str, module: nn.Module) -> Layer | None:
         recurrent=prefix + recurrent if recurrent else "",
         biases=tuple(prefix + bias for bias in biases if bias in own),
     )
+
+
+def plane_of(values: Tensor) -> Tensor:
+    """A matrix as (rows, columns) in float64 on the CPU, summed over a kernel's positions."""
+    values = values.detach().to("cpu", torch.float64)
+    return values.flatten(2).sum(-1) if values.dim() > 2 else values

@@ -28,11 +28,11 @@ class Changed:
 
     Attributes:
         columns: For each layer, whether any element of the column differs: bool of shape (columns,).
-        others: For each other tensor, whether any element differs.
+        elements: For each other tensor, whether each element differs: bool, flat.
     """
 
     columns: dict[str, Tensor]
-    others: dict[str, bool]
+    elements: dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Run:
                 for name, seen in self.layer_inputs.items()
             },
             {
-                name: any(
-                    not torch.equal(a, b) for a, b in zip(seen, other.others[name], strict=True)
-                )
+                name: torch.cat(
+                    [(a != b).flatten() for a, b in zip(seen, other.others[name], strict=True)]
+                ).cpu()
                 for name, seen in self.others.items()
             },
         )
@@ -103,7 +103,7 @@ class StandIns:
         def value(name: str, call: int) -> Any:
             drawn = self._of(name, call)
             if name not in chosen:
-                return drawn["rest"]
+                return _copied(drawn["rest"])
             layer = self._layers[name]
             units = chosen[name].view(-1, *[1] * layer.kernel_dims)
             return _map2(
@@ -118,7 +118,7 @@ class StandIns:
         def value(name: str, call: int) -> Any:
             rest = self._of(name, call)["rest"]
             if name not in levels:
-                return rest
+                return _copied(rest)
             level = levels[name].view(-1, *[1] * self._layers[name].kernel_dims)
             return _map2(
                 rest,
@@ -143,6 +143,11 @@ def stand_ins(
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if not all(tensor.is_floating_point() for tensor in flatten(output).values()):
+                raise ConfigError(
+                    f"{name} returns more than floating-point tensors, such as a PackedSequence, so "
+                    "its units cannot be followed. Use granularity='weight' for this network."
+                )
             drawn.setdefault(name, []).append(
                 {variant: _draw(output, span, generator) for variant, span in _RANGES.items()}
             )
@@ -174,7 +179,8 @@ def run(
             child = module.get_submodule(name)
 
             def look(_: nn.Module, args: Any, kwargs: Any, key: str = f"opaque:{name}") -> None:
-                found.others.setdefault(key, []).extend(flatten([args, kwargs]).values())
+                seen = flatten([args, kwargs]).values()
+                found.others.setdefault(key, []).extend(tensor.clone() for tensor in seen)
 
             stack.callback(child.register_forward_pre_hook(look, with_kwargs=True).remove)
         for name, tensor in flatten(forward(module, inputs)).items():
@@ -186,13 +192,15 @@ def run(
 def _replaced(layer: Layer, values: Values, found: Run) -> Iterator[None]:
     calls = 0
 
-    def stand_in(x: Tensor, state: Any = None) -> Any:
+    # The names under which torch's layers take their inputs.
+    def stand_in(input: Tensor, hx: Any = None) -> Any:
         nonlocal calls
-        columns = x.movedim(layer.axis, 0).reshape(layer.columns, -1)
-        found.layer_inputs.setdefault(layer.name, []).append(columns)
-        if state is not None:
+        columns = input.movedim(layer.axis, 0).reshape(layer.columns, -1)
+        # Copies: what comes later may work in place.
+        found.layer_inputs.setdefault(layer.name, []).append(columns.clone())
+        if hx is not None:
             key = f"state:{layer.name}"
-            found.others.setdefault(key, []).extend(flatten(state).values())
+            found.others.setdefault(key, []).extend(flatten(_copied(hx)).values())
         calls += 1
         return values(layer.name, calls - 1)
 
@@ -252,6 +260,10 @@ def _draw(tree: Any, span: tuple[float, float], generator: torch.Generator) -> A
         return (low + (high - low) * uniform).to(like.device)
 
     return _map2(tree, tree, draw)
+
+
+def _copied(tree: Any) -> Any:
+    return _map2(tree, tree, lambda tensor, _: tensor.clone())
 
 
 def _map2(a: Any, b: Any, function: Callable[[Tensor, Tensor], Tensor]) -> Any:

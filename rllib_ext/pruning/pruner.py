@@ -16,13 +16,12 @@ from torch.optim import Optimizer
 from rllib_ext.pruning.accepted import Accepted
 from rllib_ext.pruning.choose import (
     exchanged,
-    groups_pruned_to,
     kinds_for,
-    pruned_to,
+    masks_for,
     starts_at_random,
+    statistics_for,
 )
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import Statistics
 from rllib_ext.pruning.decide import Event, Extent, Standing, anchored, decide, start
 from rllib_ext.pruning.enforce import Enforcer
 from rllib_ext.pruning.graph import Graph
@@ -237,34 +236,13 @@ class Pruner:
 
     def _prune(self, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        masks = self._pruned_to(extent)
+        statistics = statistics_for(self.config, self._seed, self._gatherer.values)
+        masks = masks_for(self.config, self.structure, self.weights, self.masks, statistics, extent)
         self._agreed(masks)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False
         self._set_masks(masks)
         return True
-
-    def _pruned_to(self, extent: Extent) -> Masks:
-        config, statistics = self.config, self._statistics()
-        if self.structure is not None:
-            return groups_pruned_to(
-                config, self.structure, self.weights, self.masks, statistics, extent
-            )
-        # A threshold speaks of the policy path; the critic follows its own target only.
-        asked = (
-            (self.weights.policy, extent.sparsity, extent.threshold),
-            (self.weights.critic, extent.critic_sparsity, None),
-        )
-        masks: Masks = {}
-        for weights, sparsity, threshold in asked:
-            masks |= pruned_to(
-                config, weights, self.masks, statistics, sparsity=sparsity, threshold=threshold
-            )
-        return masks
-
-    def _statistics(self) -> Statistics:
-        gathered = {kind: self._gatherer.values(kind) for kind in kinds_for(self.config)}
-        return Statistics(seed=self._seed, damage=dict(self.config.damage), **gathered)
 
     def _regrow(self, share: float) -> bool:
         """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""

@@ -127,5 +127,6 @@ class Ramp:
     def _share(self, p: float) -> float:
         if self.schedule != "iterative":
             return SHAPES[self.schedule](p)
-        done = math.floor(p * len(self.rounds))
+        # A hair more, or (0.5 − 0.2) ÷ 0.6 would not be half of the time.
+        done = min(math.floor(p * len(self.rounds) + 1e-9), len(self.rounds))
         return self.rounds[done - 1] if done else 0.0

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from rllib_ext.pruning.groups import Structure, plane_of
+from rllib_ext.pruning.groups import Structure
+from rllib_ext.pruning.layers import plane_of
 from rllib_ext.pruning.masks import Masks
 from rllib_ext.pruning.scope import pruned_by_layer
 
@@ -57,7 +58,8 @@ def prune_groups(
         masks: The masks so far, of all weights.
         scope: "global": all groups compete. "layerwise": each layer loses the same share of its groups.
             "erk": a layer loses its groups in proportion to the sparsity that Erdős–Rényi-kernel gives
-            its incoming weights (`pruned_by_layer`); without `sparsity` as "layerwise".
+            its incoming weights (`pruned_by_layer`); without `sparsity` as "layerwise". Groups that are
+            layers or branches always compete.
         among: Names of the weights that are counted; the groups whose home is one of them compete.
         sparsity: In [0, 1].
         threshold: Prune where score < threshold.
@@ -72,7 +74,8 @@ def prune_groups(
     eligible = there & ours
     if threshold is not None:
         eligible &= values < threshold
-    claims = None if scope == "global" else _claims(scope, masks, counted, sparsity)
+    jointly = scope == "global" or structure.whole
+    claims = None if jointly else _claims(scope, masks, counted, sparsity)
     order = [group for group in _ranking(structure, values, there, claims) if bool(eligible[group])]
     order = _allowed(structure, order, masks, there)
     if sparsity is not None:

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.learner import PruningPPOTorchLearner
@@ -92,7 +93,7 @@ def train(algorithm, iterations):
     return [standing(algorithm, algorithm.train()) for _ in range(iterations)]
 
 
-def cubic_from_the_article(clock, begin, end, final, horizon):
+def cubic_sparsity(clock, begin, end, final, horizon):
     p = min(1.0, max(0.0, (clock / horizon - begin) / (end - begin)))
     return final * (1.0 - (1.0 - p) ** 3)
 
@@ -133,7 +134,7 @@ def test_masked_weights_are_zero_and_their_number_is_exact_at_every_iteration(ru
     _, pruning, records = run
     for record in records:
         target, critic_target = (
-            cubic_from_the_article(record["clock"], 0.2, 1.0, final, EIGHT_ITERATIONS)
+            cubic_sparsity(record["clock"], 0.2, 1.0, final, EIGHT_ITERATIONS)
             for final in (pruning.final_sparsity, pruning.critic_final_sparsity)
         )
         assert_exact(record, target, critic_target)
@@ -199,6 +200,26 @@ def test_the_result_reports_what_the_weights_show(run):
     assert records[-1]["pruning"]["events"] == {"pruned": 7, "held": 0, "rolled_back": 0}
 
 
+class NoisyLearner(PPOTorchLearner):
+    """A user's Learner that moves every weight at every step, past the gradients."""
+
+    def apply_gradients(self, gradients_dict):
+        super().apply_gradients(gradients_dict)
+        with torch.no_grad():
+            for parameter in self.module[MODULE].parameters():
+                parameter += 0.01
+
+
+def test_masks_hold_whatever_a_users_learner_does_to_the_weights(small_ppo):
+    pruning = PruningConfig(final_sparsity=0.9, begin=0.0, end=1.0, horizon=3 * ITERATION)
+    ppo = small_ppo().learners(learner_class=NoisyLearner)
+    algorithm = with_pruning(ppo, pruning).build_algo()
+    for record in train(algorithm, 3):
+        target = cubic_sparsity(record["clock"], 0.0, 1.0, 0.9, 3 * ITERATION)
+        assert_exact(record, target)
+    algorithm.stop()
+
+
 def test_gradients_are_masked_before_they_are_clipped(small_ppo):
     clip = 0.05
     ppo = small_ppo(grad_clip=clip, grad_clip_by="global_norm")
@@ -251,7 +272,7 @@ def test_training_goes_on_exactly_after_save_and_restore(small_ppo, tmp_path):
         assert zeros(runner) == zeros({n: last["learner"][n] for n in ACTOR})
         for record in train(restored, 3):
             assert record["clock"] > last["clock"]
-            assert_exact(record, cubic_from_the_article(record["clock"], 0.0, 1.0, 0.95, horizon))
+            assert_exact(record, cubic_sparsity(record["clock"], 0.0, 1.0, 0.95, horizon))
         assert record["pruning"]["zeros"] == round(0.95 * 352)
         assert record["pruning"]["events"]["pruned"] == 6
         restored.stop()

@@ -4,7 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.connectors.env_to_module import (
+    FlattenObservations,
+    MeanStdFilter,
+    PrevActionsPrevRewards,
+)
 from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
 from ray.rllib.core.columns import Columns
@@ -111,12 +115,22 @@ def mean_std(ppo):
     return ppo.env_runners(env_to_module_connector=lambda env, spaces, device: MeanStdFilter())
 
 
+def memories(ppo):
+    """The module also sees the last action and the last reward."""
+    return ppo.env_runners(
+        env_to_module_connector=lambda env, spaces, device: [
+            PrevActionsPrevRewards(n_prev_actions=2, n_prev_rewards=1),
+            FlattenObservations(),
+        ]
+    )
+
+
 def pendulum(ppo):
     arguments = {"max_episode_steps": 30}
     return ppo.environment(Recorded, env_config={"id": "Pendulum-v1", "arguments": arguments})
 
 
-CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, pendulum)}
+CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, memories, pendulum)}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -218,6 +232,15 @@ def test_evaluation_moves_no_statistics_and_no_episode_state(trained):
         # The training EnvRunner's own filter does move.
         algorithm.env_runner.sample(num_episodes=1)
         assert filter_state(algorithm) != before
+
+
+def test_a_restored_algorithm_sees_through_the_same_filter(trained, tmp_path):
+    _, algorithm = trained
+    algorithm.save_to_path(tmp_path / "state")
+    clone = algorithm.config.copy(copy_frozen=False).build_algo()
+    clone.restore_from_path(tmp_path / "state")
+    assert filter_state(clone) == filter_state(algorithm)
+    clone.stop()
 
 
 def test_plain_rllib_loads_the_saved_module_with_its_zeros(trained, tmp_path):

@@ -11,7 +11,8 @@ import torch
 import tree
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.models.base import ACTOR
+from ray.rllib.core.models.base import ACTOR, ENCODER_OUT
+from ray.rllib.core.models.configs import MLPEncoderConfig, MultiStreamEncoderConfig
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -301,6 +302,58 @@ def test_a_users_module_is_pruned_where_it_is_understood(caplog):
     shrunk = shrink_module(module, masks)
     assert shrunk.after.parameters < shrunk.before.parameters
     assert shrunk.kept["speed.0"].tolist() == list(range(8))
+
+
+class FusedModule(TorchRLModule, ValueFunctionAPI):
+    """RLlib's encoder for several streams: one encoder for each, fused with skip connections."""
+
+    def setup(self) -> None:
+        streams = {
+            key: MLPEncoderConfig(
+                input_dims=space.shape,
+                hidden_layer_dims=[7],
+                output_layer_dim=6,
+                output_layer_activation="tanh",
+            )
+            for key, space in self.observation_space.items()
+        }
+        self.encoder = MultiStreamEncoderConfig(
+            base_encoder_configs=streams, hidden_layer_dims=[10, 8], hidden_layer_activation="relu"
+        ).build(framework="torch")
+        self.pi, self.value = nn.Linear(8, 2), nn.Linear(8, 1)
+
+    def _forward(self, batch, **kwargs):
+        embedded = self.encoder(batch[Columns.OBS])[ENCODER_OUT]
+        return {Columns.ACTION_DIST_INPUTS: self.pi(embedded), Columns.EMBEDDINGS: embedded}
+
+    def compute_values(self, batch, embeddings=None):
+        return self.value(embeddings).squeeze(-1)
+
+
+def build_fused() -> FusedModule:
+    torch.manual_seed(0)
+    space = gym.spaces.Dict({"a": BOX, "b": gym.spaces.Box(-1.0, 1.0, (3,), np.float32)})
+    return FusedModule(observation_space=space, action_space=gym.spaces.Discrete(2))
+
+
+@pytest.mark.parametrize(
+    ("granularity", "names"),
+    [
+        ("neuron", None),
+        ("layer", ("encoder.fusion_layers.0",)),
+        ("branch", ("obs.a", "obs.b")),
+    ],
+)
+def test_streams_fused_with_skip_connections_are_pruned_at_every_granularity(granularity, names):
+    module = build_fused()
+    structure, masks = prune_units(module, 0.8, granularity)
+    assert names is None or structure.names == names
+    assert structure.removed(masks).any()
+    shrunk = shrink_module(module, masks)
+    # What goes whole leaves one unit without weights behind, for the shape of what reads it.
+    stubs = 0 if granularity == "neuron" else 20
+    assert shrunk.after.nonzero <= shrunk.after.parameters <= shrunk.after.nonzero + stubs
+    assert shrunk.after.macs < shrunk.before.macs
 
 
 def test_a_branch_of_a_dict_observation_goes_whole():

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -31,6 +31,8 @@ def probe_for() -> Callable[..., Probe]:
 class ActorCritic(nn.Module):
     """One encoder, two heads, as RLlib's default with shared layers."""
 
+    shape = (6,)
+
     def __init__(self, activation: type[nn.Module] = nn.Tanh) -> None:
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(6, 12), activation(), nn.Linear(12, 8), activation())
@@ -43,6 +45,8 @@ class ActorCritic(nn.Module):
 
 class Residual(nn.Module):
     """A block with a path around it: x + second(relu(first(x)))."""
+
+    shape = (6,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +62,8 @@ class Residual(nn.Module):
 class TwoEncoders(nn.Module):
     """A dict observation with an encoder for each key, concatenated before the head."""
 
+    shape: ClassVar = {"camera": (2, 5, 5), "speed": (3,)}
+
     def __init__(self) -> None:
         super().__init__()
         self.camera = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten())
@@ -72,6 +78,8 @@ class TwoEncoders(nn.Module):
 
 class Convolutional(nn.Module):
     """Two convolutions, flattened into a small head."""
+
+    shape = (2, 6, 6)
 
     def __init__(self, activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
@@ -93,6 +101,8 @@ class Convolutional(nn.Module):
 class Concatenated(nn.Module):
     """Two encoders of one observation, concatenated before the head."""
 
+    shape = (4,)
+
     def __init__(self) -> None:
         super().__init__()
         self.left, self.right, self.head = nn.Linear(4, 5), nn.Linear(4, 6), nn.Linear(11, 2)
@@ -103,6 +113,8 @@ class Concatenated(nn.Module):
 
 class Recurrent(nn.Module):
     """A tokenizer, a recurrent layer and a head, over sequences."""
+
+    shape = (7, 5)
 
     def __init__(self, kind: type[nn.Module] = nn.LSTM) -> None:
         super().__init__()
@@ -116,6 +128,7 @@ class Recurrent(nn.Module):
 
 @pytest.fixture
 def networks() -> dict[str, type[nn.Module]]:
+    """Networks by name; the shape of one observation is their attribute `shape`."""
     return {
         "actor_critic": ActorCritic,
         "convolutional": Convolutional,

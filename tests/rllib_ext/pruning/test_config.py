@@ -38,6 +38,38 @@ def test_defaults_are_a_configuration() -> None:
         ({"scope": "gobal"}, "scope = 'gobal'.*Did you mean 'global'"),
         ({"granularity": "wait"}, "granularity = 'wait'; expected one of weight"),
         ({"threshold_unit": "stdev"}, "threshold_unit = 'stdev'.*Did you mean 'std'"),
+        ({"window": 0}, "window = 0; expected 1 or more minibatches"),
+        ({"round_share": 1.0}, r"round_share = 1\.0; expected a number in \(0, 1\)"),
+        ({"regrow_share": 0.0}, r"regrow_share = 0\.0; expected a number in \(0, 1\)"),
+        ({"regrow_interval": 0.0}, r"regrow_interval = 0\.0; expected a number in \(0, 1\]"),
+        (
+            {"regrow": "rigel"},
+            "regrow = 'rigel'; expected one of set, rigl, None. Did you mean 'rigl'",
+        ),
+        ({"regrow": "set"}, "regrow = 'set'.*schedule = 'cubic'.*Set schedule='constant'"),
+        (
+            {"regrow": "set", "schedule": "constant", "threshold": 0.1},
+            "regrow = 'set'.*no threshold",
+        ),
+        (
+            {"regrow": "set", "schedule": "constant", "final_sparsity": None, "threshold": 0.1},
+            "regrow = 'set'.*expected final_sparsity",
+        ),
+        ({"rewind_to": 0.1}, "rewind_to = 0.1, but schedule = 'cubic'.*schedule='iterative'"),
+        (
+            {"rewind_to": 0.3, "schedule": "iterative", "begin": 0.2},
+            r"rewind_to = 0\.3; expected a number in \[0, 0\.2\]",
+        ),
+        (
+            {"schedule": "iterative", "final_sparsity": None, "threshold": 0.1},
+            "schedule='iterative'.*Give final_sparsity",
+        ),
+        ({"criterion": "sensitivity"}, "criterion='sensitivity'.*measure_sensitivity"),
+        ({"damage": {"pi": []}}, r"damage of 'pi' = \[\]; expected points"),
+        ({"damage": {"pi": [(0.5, 0.1), (0.5, 0.2)]}}, "damage of 'pi'.*rising sparsity"),
+        ({"damage": {"pi": [(1.5, 0.1)]}}, "damage of 'pi'.*rising sparsity"),
+        ({"damage": {"pi": [(0.5, -0.1)]}}, "damage of 'pi'.*0 or more"),
+        ({"damage": {"pi": [(0.5, float("nan"))]}}, "damage of 'pi'.*finite"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_was_expected(values, message) -> None:
@@ -64,6 +96,17 @@ def test_plain_values_make_an_equal_configuration() -> None:
     config = PruningConfig(final_sparsity=0.7, threshold=0.1, exclude=("pi.*",), horizon=1000)
     plain = json.loads(json.dumps(config.to_dict()))
     assert PruningConfig.from_dict(plain) == config
+
+
+def test_measured_damage_survives_plain_values_and_may_be_a_mapping() -> None:
+    points = {"pi.weight": [(0.5, 0.1), (0.9, 2.0)], "encoder.weight": [[0.5, 0.0]]}
+    config = PruningConfig(criterion="sensitivity", damage=points)
+    assert config.damage == (
+        ("pi.weight", ((0.5, 0.1), (0.9, 2.0))),
+        ("encoder.weight", ((0.5, 0.0),)),
+    )
+    assert PruningConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert hash(config) == hash(config.replace())
 
 
 def test_it_is_frozen_and_replace_validates() -> None:

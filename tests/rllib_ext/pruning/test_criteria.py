@@ -77,6 +77,73 @@ def test_random_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_magnitude_l2_is_the_square() -> None:
+    scores = score("magnitude_l2", {"a": torch.tensor([[-2.0, 0.0, 1.5]])})
+    assert scores["a"].tolist() == [[4.0, 0.0, 2.25]]
+
+
+def test_gradient_and_movement_are_what_was_gathered() -> None:
+    weights = {"a": torch.ones(2, 2)}
+    gathered = {"a": torch.tensor([[1.0, -2.0], [0.0, 3.0]])}
+    assert score("movement", weights, Statistics(movement=gathered)) == gathered
+    assert score("gradient", weights, Statistics(taylor=gathered)) == gathered
+
+
+def test_activation_is_the_size_of_what_a_weight_adds() -> None:
+    weights = {
+        "dense": torch.tensor([[1.0, -2.0], [3.0, 4.0]]),
+        "conv": torch.arange(1.0, 9.0).view(1, 2, 2, 2),
+    }
+    read = {"dense": torch.tensor([[0.5, 2.0]]), "conv": torch.tensor([10.0, 1.0]).view(1, 2, 1, 1)}
+    scores = score("activation", weights, Statistics(activation=read))
+    assert scores["dense"].tolist() == [[0.5, 4.0], [1.5, 8.0]]
+    assert scores["conv"].flatten().tolist() == [10.0, 20.0, 30.0, 40.0, 5.0, 6.0, 7.0, 8.0]
+
+
+def test_a_layer_that_nothing_is_known_of_is_named() -> None:
+    weights = {"seen": torch.ones(1, 1), "unseen": torch.ones(1, 1)}
+    seen = {"seen": torch.ones(1, 1)}
+    with pytest.raises(ScoreError, match=r"knows nothing of 'unseen'.*without calling it"):
+        score("activation", weights, Statistics(activation=seen))
+    with pytest.raises(ScoreError, match=r"knows nothing of 'seen', 'unseen'.*no gradients"):
+        score("gradient", weights)
+    with pytest.raises(ScoreError, match=r"'unseen'.*the table"):
+        score("sensitivity", weights, Statistics(damage={"seen": [(0.5, 1.0)]}))
+
+
+def test_sensitivity_scores_are_the_damage_at_each_rank() -> None:
+    weight = torch.tensor([[0.4, -0.1], [0.3, 0.2]])
+    damage = {"a": [(0.5, 1.0), (1.0, 5.0)]}
+    scores = score("sensitivity", {"a": weight}, Statistics(damage=damage))["a"]
+    # Ranks 4, 1, 3, 2 of 4: sparsities 1, 0.25, 0.75, 0.5.
+    assert scores.flatten().tolist() == pytest.approx([5.0, 0.5, 3.0, 1.0], abs=1e-6)
+
+
+def test_sensitivity_takes_from_the_layer_that_can_spare_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {n: torch.randn(10, 10, generator=generator) for n in ("hardy", "frail")}
+    damage = {"hardy": [(0.5, 0.01), (0.9, 0.1)], "frail": [(0.1, 0.05), (0.9, 8.0)]}
+    scores = score("sensitivity", weights, Statistics(damage=damage))
+    masks = prune(scores, full_masks(weights), scope="global", count=90)
+    # 0.05 of damage: hardy at 0.5 + 0.4·(0.04 ÷ 0.09), frail at 0.1.
+    assert int((~masks["frail"]).sum()) in range(10, 16)
+    kept = weights["hardy"].abs()[masks["hardy"]]
+    assert float(kept.min()) > float(weights["hardy"].abs()[~masks["hardy"]].max())
+
+
+def test_sensitivity_treats_a_dip_as_noise_and_breaks_ties_by_magnitude() -> None:
+    weight = torch.tensor([[0.5, 0.1, 0.4, 0.2, 0.3]])
+    damage = {"a": [(0.4, 0.0), (0.6, 1.0), (0.8, 0.2), (1.0, 1.0)]}
+    scores = score("sensitivity", {"a": weight}, Statistics(damage=damage))["a"].flatten()
+    assert torch.argsort(scores).tolist() == [1, 3, 4, 2, 0]
+
+
+def test_weights_that_are_not_numbers_are_refused_although_statistics_are() -> None:
+    weights = {"a": torch.tensor([[float("nan")]])}
+    with pytest.raises(ScoreError, match="'a'"):
+        score("movement", weights, Statistics(movement={"a": torch.ones(1, 1)}))
+
+
 def test_scores_in_units_of_a_layers_deviation() -> None:
     weights = {
         "narrow": torch.tensor([[-1.0, 1.0]]),

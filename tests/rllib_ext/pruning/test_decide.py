@@ -110,6 +110,53 @@ def test_plateau_step_of_a_threshold_is_a_share_of_it() -> None:
     assert decision.extent.threshold == pytest.approx(0.125)
 
 
+def test_plateau_to_nothing_prunes_nothing() -> None:
+    config = plateau_config(final_sparsity=0.0)
+    decision, _ = decide(config, start(config), 0.3, 100.0, 0.0)
+    assert decision.extent.sparsity == 0.0
+
+
+def test_plateau_prunes_when_it_raises_and_at_no_other_time() -> None:
+    config = plateau_config()
+    standing = start(config)
+    prunes = []
+    for progress, value in ((0.1, 9.0), (0.3, 9.0), (0.31, None), (0.32, 0.0), (0.33, 0.0)):
+        decision, standing = decide(config, standing, progress, value, 0.0)
+        prunes.append(decision.prune)
+    assert prunes == [False, True, False, False, False]
+
+
+def test_iterative_rounds_are_those_of_the_policy_path_and_the_critic_follows() -> None:
+    config = PruningConfig(
+        final_sparsity=0.36,
+        critic_final_sparsity=0.18,
+        threshold=0.72,
+        schedule="iterative",
+        begin=0.0,
+        end=0.5,
+    )
+    extents = [decide(config, start(config), p, None, 0.0)[0].extent for p in (0.2, 0.26, 0.5)]
+    assert [e.sparsity for e in extents] == pytest.approx([0.0, 0.2, 0.36])
+    assert [e.critic_sparsity for e in extents] == pytest.approx([0.0, 0.1, 0.18])
+    assert [e.threshold for e in extents] == pytest.approx([0.0, 0.4, 0.72])
+
+
+def test_regrowth_comes_at_its_interval_between_begin_and_end() -> None:
+    config = PruningConfig(
+        schedule="constant", regrow="set", begin=0.2, end=0.6, regrow_interval=0.1, regrow_share=0.4
+    )
+    standing, shares = start(config), {}
+    for step in range(0, 100, 5):
+        decision, standing = decide(config, standing, step / 100, None, 0.0)
+        assert decision.extent.sparsity == 0.9
+        if decision.regrow:
+            shares[step] = decision.regrow
+    assert list(shares) == [20, 30, 40, 50]
+    assert shares[20] == 0.4
+    assert shares[40] == pytest.approx(0.2)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
 def test_an_exploit_starts_the_ramp_from_the_sparsity_now() -> None:
     config = PruningConfig(final_sparsity=0.9, schedule="linear", begin=0.2, end=0.8)
     now = Standing(anchor=0.5, sparsity=0.3, critic_sparsity=0.0)

@@ -57,6 +57,38 @@ def test_what_acts_on_each_channel_alone_does_not_hide_it(between, probe_for):
     assert trace(net, probe_for((2, 6, 6))).reach["2"]["0"].tolist() == list(range(6))
 
 
+def test_work_in_place_disturbs_nothing(probe_for):
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.core = nn.Linear(3, 4), nn.GRU(4, 5, batch_first=True)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x).tanh_()
+            out, _ = self.core(input=h, hx=None)
+            h.zero_()
+            return self.head(out.sigmoid_()).mul_(2.0)
+
+    graph = trace(InPlace(), probe_for((6, 3)))
+    assert graph.reach["core"]["first"].tolist() == list(range(4))
+    assert graph.reach["head"]["core"].tolist() == list(range(5))
+
+
+def test_a_packed_sequence_is_refused_with_a_way_out(probe_for):
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(x, [5] * 4, batch_first=True)
+            return self.core(packed)[0].data
+
+    with pytest.raises(ConfigError, match=r"core.*PackedSequence"):
+        trace(Packed(), probe_for((5, 3)))
+
+
 @settings(deadline=None, derandomize=True, max_examples=25)
 @given(st.permutations(range(9)), st.integers(0, 9))
 def test_any_rewiring_of_units_is_recovered(order: list[int], kept: int):
@@ -103,14 +135,30 @@ def test_recurrent_units_reach_what_reads_the_output(kind, probe_for, networks):
 
 def test_inputs_are_told_apart_by_their_key(probe_for, networks):
     graph = trace(networks["two_encoders"](), probe_for({"camera": (2, 5, 5), "speed": (3,)}))
-    assert graph.sources("camera.0") == {"camera"}
-    assert graph.sources("speed.0") == {"speed"}
-    assert graph.input_names() == {"camera", "speed"}
+    assert graph.sources("camera.0") == {"input:camera"}
+    assert graph.sources("speed.0") == {"input:speed"}
+    assert graph.input_names() == {"input:camera", "input:speed"}
 
 
 def test_outputs_know_the_layers_that_make_them(probe_for, networks):
     graph = trace(networks["actor_critic"](), probe_for((6,)))
-    assert graph.outputs == {"logits": {"pi"}, "value": {"vf"}}
+    assert graph.outputs == {"logits": {frozenset({"pi"})}, "value": {frozenset({"vf"})}}
+
+
+def test_elements_of_an_output_can_come_from_different_layers(probe_for):
+    class Gaussian(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.extra, self.log_std = (nn.Linear(3, 2) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.mean(x) + self.extra(x), self.log_std(x)], -1)
+
+    graph = trace(Gaussian(), probe_for((3,)))
+    assert graph.output_elements() == {frozenset({"mean", "extra"}), frozenset({"log_std"})}
+    assert not graph.connected(frozenset({"log_std"}))
+    assert graph.connected(frozenset({"mean"}))
+    assert not graph.connected(frozenset({"mean", "extra"}))
 
 
 def test_what_is_never_called_is_not_in_the_graph(probe_for, networks):
@@ -166,6 +214,6 @@ def test_a_computation_that_depends_on_values_is_refused(limit, probe_for):
 
 def test_without_every_input_an_output_is_cut_off(probe_for, networks):
     graph = trace(networks["two_encoders"](), probe_for({"camera": (2, 5, 5), "speed": (3,)}))
-    assert graph.connected(frozenset({"camera", "camera.0"}))
+    assert graph.connected(frozenset({"input:camera", "camera.0"}))
     assert not graph.connected(frozenset({"camera.0", "speed.0"}))
     assert not graph.connected(frozenset({"trunk"}))

@@ -13,14 +13,6 @@ from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import full_masks
 from rllib_ext.pruning.scope import prunable_weights
 
-SHAPES = {
-    "actor_critic": (6,),
-    "convolutional": (2, 6, 6),
-    "concatenated": (4,),
-    "residual": (6,),
-    "two_encoders": {"camera": (2, 5, 5), "speed": (3,)},
-    "recurrent": (7, 5),
-}
 OUT = {nn.Linear: tp.prune_linear_out_channels, nn.Conv2d: tp.prune_conv_out_channels}
 
 
@@ -70,7 +62,7 @@ def lost_by_torch_pruning(net: nn.Module, example, layer: str, unit: int):
 def test_groups_are_those_of_torch_pruning(network, layers, probe_for, networks):
     torch.manual_seed(0)
     net = networks[network]()
-    probe = probe_for(SHAPES[network], batch=1)
+    probe = probe_for(networks[network].shape, batch=1)
     structure = structure_of(net, probe)
     example = probe.inputs(net, torch.Generator().manual_seed(0))
     for layer in layers:
@@ -184,12 +176,12 @@ def test_a_concatenated_path_around_a_layer_takes_its_columns_along(probe_for):
 @pytest.mark.parametrize("network", ["actor_critic", "two_encoders", "recurrent"])
 def test_a_layer_without_a_path_around_it_is_refused_with_a_way_out(network, probe_for, networks):
     with pytest.raises(ConfigError, match=r"path around.*granularity='neuron'"):
-        structure_of(networks[network](), probe_for(SHAPES[network]), "layer")
+        structure_of(networks[network](), probe_for(networks[network].shape), "layer")
 
 
 def test_a_branch_is_an_encoder_with_the_columns_that_read_it(probe_for, networks):
     net = networks["two_encoders"]()
-    structure = structure_of(net, probe_for(SHAPES["two_encoders"]), "branch")
+    structure = structure_of(net, probe_for(networks["two_encoders"].shape), "branch")
     assert structure.names == ("camera", "speed")
     assert structure.columns["trunk.weight"].tolist() == [0] * 36 + [1] * 5
     camera = {name for name, _, _ in lost(structure, net, 0)}
@@ -207,6 +199,35 @@ def test_an_input_without_an_encoder_is_a_branch_too(probe_for):
 
     structure = structure_of(Mixed(), probe_for({"a": (3,), "b": (2,)}), "branch")
     assert structure.columns["head.weight"].tolist() == [0] * 4 + [1] * 2
+
+
+def test_an_input_may_be_called_like_a_layer(probe_for):
+    class Namesakes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 2)
+
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            return self.head(torch.cat([self.a(x["a"]), self.b(x["b"])], -1).tanh())
+
+    shapes = {"a": (3,), "b": (2,)}
+    assert len(structure_of(Namesakes(), probe_for(shapes))) == 8
+    branches = structure_of(Namesakes(), probe_for(shapes), "branch")
+    assert branches.names == ("a", "b")
+    assert branches.takes[0] == {"a": 4, "input:a": 1}
+
+
+def test_heads_of_one_output_are_not_paths_around_each_other(probe_for):
+    class Gaussian(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.log_std = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.mean(x), self.log_std(x)], -1)
+
+    with pytest.raises(ConfigError, match="path around"):
+        structure_of(Gaussian(), probe_for((3,)), "layer")
 
 
 def test_a_single_observation_has_no_branch(probe_for, networks):

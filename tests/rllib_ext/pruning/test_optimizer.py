@@ -1,10 +1,17 @@
 """What pruning does to the optimizer's moments."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from rllib_ext.pruning.optimizer import clear_moments_, copy_moments, restore_moments_
+from rllib_ext.pruning.optimizer import (
+    clear_moments_,
+    copy_moments,
+    restore_moments_,
+    start_moments_,
+)
 
 
 def trained(optimizer_class: type[torch.optim.Optimizer], **options: float):
@@ -134,3 +141,59 @@ def test_a_parameter_that_had_no_moments_has_none_again() -> None:
     step(module, optimizer, torch.ones(1, 2))
     restore_moments_([optimizer], parameters, moments)
     assert not optimizer.state
+
+
+def regrown(module: nn.Module, optimizer: torch.optim.Optimizer, *, fresh: bool) -> float:
+    """Regrows half of a long trained layer; how far its first step goes, in learning rates."""
+    weights, masks = dict(module.named_parameters()), half_masks(module)
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    for _ in range(2000):
+        optimizer.zero_grad()
+        (module(inputs) - inputs[:, :2]).pow(2).mean().backward()
+        for name, mask in masks.items():
+            weights[name].grad.mul_(mask)
+        optimizer.step()
+        with torch.no_grad():
+            for name, mask in masks.items():
+                weights[name].mul_(mask)
+    grown = {name: ~mask for name, mask in masks.items()}
+    if fresh:
+        start_moments_([optimizer], weights, grown, masks)
+    optimizer.zero_grad()
+    (module(inputs) - inputs[:, :2]).pow(2).mean().backward()
+    optimizer.step()
+    moved = weights["0.weight"].detach()[grown["0.weight"]].abs().max()
+    return float(moved) / optimizer.param_groups[0]["lr"]
+
+
+def test_without_fresh_moments_a_regrown_weight_leaps_and_with_them_it_does_not() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    twin = copy.deepcopy(module)
+    leap = regrown(module, torch.optim.Adam(module.parameters(), lr=1e-3), fresh=False)
+    step_with = regrown(twin, torch.optim.Adam(twin.parameters(), lr=1e-3), fresh=True)
+    assert leap == pytest.approx(0.1 / 0.001**0.5, rel=0.1)
+    assert step_with < leap / 2
+
+
+def test_fresh_moments_are_the_mean_of_the_kept_and_no_momentum() -> None:
+    module, optimizer, _ = trained(torch.optim.Adam, amsgrad=True)
+    weights, masks = dict(module.named_parameters()), half_masks(module)
+    before = copy_moments([optimizer], weights)[0]
+    grown = {name: ~mask for name, mask in masks.items()}
+    start_moments_([optimizer], weights, grown, masks)
+    for name, mask in masks.items():
+        state = optimizer.state[weights[name]]
+        assert bool((state["exp_avg"][~mask] == 0).all())
+        for key in ("exp_avg_sq", "max_exp_avg_sq"):
+            mean = before[name][key][mask].mean()
+            assert torch.equal(state[key], torch.where(mask, before[name][key], mean))
+        assert torch.equal(state["exp_avg"][mask], before[name]["exp_avg"][mask])
+
+
+def test_a_layer_that_kept_nothing_starts_from_zero() -> None:
+    module, optimizer, _ = trained(torch.optim.Adam)
+    weights = dict(module.named_parameters())
+    everything = torch.ones_like(module[0].weight, dtype=torch.bool)
+    start_moments_([optimizer], weights, {"0.weight": everything}, {"0.weight": ~everything})
+    assert not optimizer.state[module[0].weight]["exp_avg_sq"].any()

@@ -1,13 +1,15 @@
 """Which weights may be pruned, and how a number is shared out over layers."""
 
 import itertools
+import math
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rllib_ext.pruning.scope import prunable_weights, share_out
+from rllib_ext.pruning.scope import prunable_weights, pruned_by_layer, share_capped, share_out
 
 
 class ActorCritic(nn.Module):
@@ -124,3 +126,78 @@ def test_a_floor_above_its_share_is_kept_and_the_others_share_the_rest() -> None
 def test_layers_without_weights_get_nothing() -> None:
     assert share_out(0, [0, 0], [0, 0]) == [0, 0]
     assert share_out(3, [0, 4], [0, 0]) == [0, 3]
+
+
+def published_erk_densities(shapes: list[tuple[int, ...]], sparsity: float) -> list[float]:
+    """Evci et al. 2020, §3: density ∝ Σ dimensions ÷ Π dimensions, at most 1, by their search for ε."""
+    dense: set[int] = set()
+    while True:
+        total = sum(math.prod(s) for s in shapes) * (1 - sparsity)
+        total -= sum(math.prod(shapes[i]) for i in dense)
+        raw = [sum(s) / math.prod(s) for s in shapes]
+        epsilon = total / sum(raw[i] * math.prod(s) for i, s in enumerate(shapes) if i not in dense)
+        densities = [1.0 if i in dense else epsilon * raw[i] for i in range(len(shapes))]
+        worst = max(range(len(shapes)), key=lambda i: densities[i])
+        if densities[worst] <= 1.0 + 1e-12:
+            return densities
+        dense.add(worst)
+
+
+NETWORKS = {
+    "64-64 policy": [(64, 4), (64, 64), (2, 64)],
+    "wide policy": [(256, 17), (256, 256), (12, 256)],
+    "MinAtar CNN": [(16, 4, 3, 3), (32, 16, 3, 3), (128, 2048), (6, 128)],
+    "LeNet-300-100": [(300, 784), (100, 300), (10, 100)],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99])
+def test_erk_densities_are_as_published(name: str, sparsity: float) -> None:
+    shapes = NETWORKS[name]
+    sizes = [math.prod(shape) for shape in shapes]
+    total = round(sparsity * sum(sizes))
+    pruned = pruned_by_layer("erk", total, shapes, [0] * len(shapes))
+    assert sum(pruned) == total
+    published = published_erk_densities(shapes, total / sum(sizes))
+    for count, size, density in zip(pruned, sizes, published, strict=True):
+        assert abs((size - count) - density * size) < 1.0
+
+
+def test_erk_by_hand() -> None:
+    """Sums 68, 128, 66 of 256 + 4096 + 128 weights; 10 % are 448, the head would exceed 1 beyond 508."""
+    assert pruned_by_layer("erk", 4480 - 262, NETWORKS["64-64 policy"], [0, 0, 0]) == [
+        256 - 68,
+        4096 - 128,
+        128 - 66,
+    ]
+    half = pruned_by_layer("erk", 2240, NETWORKS["64-64 policy"], [0, 0, 0])
+    assert half == [0, 2240, 0]
+
+
+def test_erk_keeps_what_is_pruned_already() -> None:
+    shapes = NETWORKS["64-64 policy"]
+    pruned = pruned_by_layer("erk", 4000, shapes, [250, 0, 128])
+    assert pruned[0] == 250
+    assert pruned[2] == 128
+    assert sum(pruned) == 4000
+    assert pruned_by_layer("erk", 0, shapes, [250, 0, 128]) == [250, 0, 128]
+
+
+@given(layers())
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_capped_shares_add_up_and_the_uncapped_are_in_proportion(
+    case: tuple[list[int], list[int], int],
+) -> None:
+    claims, caps, wanted = case
+    claims = [claim + 1 for claim in claims]
+    total = min(wanted, sum(caps))
+    counts = share_capped(total, claims, caps)
+    assert sum(counts) == total
+    assert all(0 <= n <= cap for n, cap in zip(counts, caps, strict=True))
+    for (n, claim, cap), (m, other, _) in itertools.permutations(
+        zip(counts, claims, caps, strict=True), 2
+    ):
+        if n < cap:
+            # Nobody below its cap is more than a rounding behind another.
+            assert Fraction(n + 1, claim) >= Fraction(m - 1, other)

@@ -17,14 +17,14 @@ from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.shrink import TOLERANCE, Constant, shrink
 from rllib_ext.pruning.structured import prune_groups
 
-SHAPES = {
-    "actor_critic": (6,),
-    "convolutional": (2, 6, 6),
-    "concatenated": (4,),
-    "residual": (6,),
-    "two_encoders": {"camera": (2, 5, 5), "speed": (3,)},
-    "recurrent": (7, 5),
-}
+NETWORKS = [
+    "actor_critic",
+    "concatenated",
+    "convolutional",
+    "recurrent",
+    "residual",
+    "two_encoders",
+]
 
 
 def prunable(net: nn.Module) -> dict[str, Tensor]:
@@ -68,11 +68,11 @@ def assert_equal_outputs(a: nn.Module, b: nn.Module, probe: Probe) -> None:
         assert float((ours[name] - expected).abs().max()) <= limit
 
 
-@pytest.mark.parametrize("network", sorted(SHAPES))
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("sparsity", [0.3, 0.7, 0.95])
 def test_a_network_pruned_by_units_shrinks_to_what_is_left(network, sparsity, probe_for, networks):
     torch.manual_seed(0)
-    net, probe = networks[network](), probe_for(SHAPES[network])
+    net, probe = networks[network](), probe_for(networks[network].shape)
     structure, masks = by_units(net, probe, sparsity)
     shrunk = shrink(net, masks, probe)
     assert_equal_outputs(shrunk.module, net, probe)
@@ -93,7 +93,7 @@ def test_a_network_pruned_by_units_shrinks_to_what_is_left(network, sparsity, pr
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    network=st.sampled_from(sorted(SHAPES)),
+    network=st.sampled_from(NETWORKS),
     sparsity=st.floats(0.3, 1.0),
     seed=st.integers(0, 10_000),
 )
@@ -101,7 +101,7 @@ def test_any_network_pruned_by_weights_keeps_its_outputs(
     network, sparsity, seed, networks, probe_for
 ):
     torch.manual_seed(seed)
-    net, probe = networks[network](), probe_for(SHAPES[network])
+    net, probe = networks[network](), probe_for(networks[network].shape)
     masks = by_weights(net, sparsity)
     shrunk = shrink(net, masks, probe)
     assert_equal_outputs(shrunk.module, net, probe)
@@ -117,7 +117,7 @@ def test_units_without_inputs_are_folded_into_the_next_bias(
     activation, network, probe_for, networks
 ):
     torch.manual_seed(0)
-    net, probe = networks[network](activation), probe_for(SHAPES[network])
+    net, probe = networks[network](activation), probe_for(networks[network].shape)
     masks = full_masks(prunable(net))
     first, second = list(masks)[:2]
     masks[first][:2] = False
@@ -203,7 +203,7 @@ def test_a_recurrent_unit_goes_when_it_stays_at_zero_or_when_nothing_reads_it(
 @pytest.mark.parametrize("network", ["actor_critic", "convolutional", "residual"])
 def test_shapes_and_outputs_are_those_of_torch_prunings_removal(network, probe_for, networks):
     torch.manual_seed(0)
-    net, probe = networks[network](), probe_for(SHAPES[network])
+    net, probe = networks[network](), probe_for(networks[network].shape)
     structure, masks = by_units(net, probe, 0.6)
     shrunk = shrink(net, masks, probe)
     theirs = copy.deepcopy(net)
@@ -233,7 +233,7 @@ def test_a_removed_layer_keeps_its_bias_and_no_weights(probe_for, networks):
 
 def test_a_removed_branch_costs_nothing_any_more(probe_for, networks):
     torch.manual_seed(0)
-    net, probe = networks["two_encoders"](), probe_for(SHAPES["two_encoders"])
+    net, probe = networks["two_encoders"](), probe_for(networks["two_encoders"].shape)
     _, masks = by_units(net, probe, 0.9, granularity="branch")
     shrunk = shrink(net, masks, probe)
     assert_equal_outputs(shrunk.module, net, probe)
@@ -333,7 +333,7 @@ def test_masks_of_parameters_that_the_module_does_not_have_are_ignored(probe_for
 @pytest.mark.parametrize("network", ["actor_critic", "convolutional", "residual", "two_encoders"])
 def test_counts_are_those_of_torchs_flop_counter(network, probe_for, networks):
     torch.manual_seed(0)
-    net, probe = networks[network](), probe_for(SHAPES[network], batch=1)
+    net, probe = networks[network](), probe_for(networks[network].shape, batch=1)
     masks = by_weights(net, 0.8)
     shrunk = shrink(net, masks, probe)
     for module, counts in ((net, shrunk.before), (shrunk.module, shrunk.after)):
