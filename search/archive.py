@@ -17,7 +17,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,11 +25,6 @@ from rllib_ext.pruning.errors import ResultsError
 Hyperparameter = float | int | str | bool
 Status = Literal["ok", "infeasible", "failed"]
 Purpose = Literal["selection", "report"]
-
-
-@cache
-def _field_names(kind: type[Record]) -> frozenset[str]:
-    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +38,7 @@ class Record:
         Raises:
             ResultsError: A value that this version needs is missing.
         """
-        names = _field_names(cls)
+        names = cls.__dataclass_fields__
         try:
             return cls(**{name: value for name, value in values.items() if name in names})
         except TypeError as error:
@@ -222,10 +216,7 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @cached_property
-    def _ids(self) -> set[str]:
-        return {snapshot.snapshot_id for snapshot in self.snapshots()}
+        self._ids: set[str] = {snapshot.snapshot_id for snapshot in self.snapshots()}
 
     def add_snapshot(self, snapshot: Snapshot) -> bool:
         """Appends a snapshot; returns False where its id is already there (a repeated segment)."""

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rllib_ext.pruning.errors import ResultsError
 from search.archive import Baseline, Evaluation, Purpose, Snapshot
 from search.bootstrap import (
     Floats,
@@ -23,7 +22,8 @@ from search.bootstrap import (
     probability_nondominated,
     resampled_means,
 )
-from search.front import Scale, hypervolume, knee, log_density, nondominated, scale_of
+from search.front import hypervolume, knee, log_density, nondominated
+from search.scale import Scale, scale_of
 
 FRONT_COLUMNS = (
     "snapshot_id",
@@ -74,6 +74,10 @@ BASELINE_COLUMNS = (
 )
 # What a policy's metadata may say that a snapshot's line doesn't.
 MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes")
+UNCONFIRMED = (
+    "no policy of this search was re-evaluated on fresh seeds, so there is no front yet; search scores "
+    "alone favour the lucky. Finish the search with prunefront resume DIR"
+)
 KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
@@ -134,8 +138,9 @@ def confirm(
         rng: Where the bootstrap's draws come from.
         metadata: What a policy's folder says about it, by `snapshot_id` or baseline name.
 
-    Raises:
-        ResultsError: No snapshot has selection episodes.
+    Returns:
+        The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
+        better than random and constant action.
     """
     by_id = {s.snapshot_id: s for s in snapshots}
     found: dict[Purpose, dict[str, Evaluation]] = {"selection": {}, "report": {}}
@@ -150,16 +155,13 @@ def confirm(
     selection = found["selection"]
     policies = [by_id[i] for i in selection if i in by_id]
     if not policies:
-        raise ResultsError(
-            "no policy of this search was re-evaluated on selection seeds, so there is no front yet. "
-            "Finish the search with `prunefront resume DIR`, then make the report again."
-        )
+        notes.append(UNCONFIRMED)
     policies.sort(key=lambda s: (s.sparsity, s.snapshot_id))
     means = {s.snapshot_id: float(np.mean(selection[s.snapshot_id].returns)) for s in policies}
     scale = _scale(selection, baselines)
     chosen = _choose(policies, means, scale)
     members = [row["snapshot_id"] for row in chosen if row["member"]]
-    if not members:
+    if policies and not members:
         notes.append(
             "no re-evaluated policy is better than random and constant action: the front is empty"
         )
@@ -192,6 +194,7 @@ def confirm(
         for row in chosen
     ]
     frame = pd.DataFrame(rows, columns=[*FRONT_COLUMNS, "member"])
+    frame = frame.astype(dict.fromkeys(("member", "knee", *KEEPS), bool))
     frame["optimism"] = frame["search_return"] - frame["return_mean"]
     frame["p_nondominated"] = _chances(frame, resampled, shown_scale)
     base = pd.DataFrame(

@@ -6,7 +6,6 @@ share it.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -18,8 +17,10 @@ from search.archive import Snapshot
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Normal quantile of a two-sided 95 % interval.
-Z95 = 1.959964
+# Standard errors of both by which one snapshot clearly beats another.
+CLEARLY = 2.0
+# Decades of density within which neighbours in training are nearly the same policy.
+NEARLY = 0.1
 # Points compared with the front at once.
 BLOCK = 512
 
@@ -88,11 +89,12 @@ def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Fl
     for start in range(0, len(inside), BLOCK):
         block = inside[start : start + BLOCK]
         # Most points of a long search are dominated by what was found before: one comparison for all.
-        covered = (front[None] >= array[block][:, None]).all(axis=2).any(axis=1)
+        covered = np.any(np.all(front[None] >= array[block][:, None], axis=2), axis=1)
         for i in block[~covered]:
-            if (front >= array[i]).all(axis=1).any():
+            point: Floats = array[i]
+            if np.any(np.all(front >= point, axis=1)):
                 continue
-            front = np.vstack([front[~(front <= array[i]).all(axis=1)], array[i]])
+            front = np.vstack([front[~(front <= point).all(axis=1)], point])
             grown = hypervolume(front, reference)
             gains[i], area = grown - area, grown
     return np.cumsum(gains)
@@ -141,84 +143,6 @@ def knee(returns: ArrayLike, decades: ArrayLike) -> int | None:
     return best if above[best] > 1e-9 else None
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """What a return is measured on: 0 is the random policy, 1 the dense one.
-
-    Attributes:
-        random: Mean return of the random policy.
-        dense: Mean return of the dense baseline.
-        floor: Mean return of the better of random and constant action: what is no better is infeasible.
-        note: Why `retained` is NaN; "" where it is a number.
-    """
-
-    random: float = math.nan
-    dense: float = math.nan
-    floor: float = -math.inf
-    note: str = ""
-
-    def retained(self, returns: ArrayLike) -> Floats:
-        """(R − R_random) ÷ (R_dense − R_random), or NaN where `note` says why."""
-        if self.note:
-            return np.full(np.shape(returns), np.nan)
-        return retained(returns, self.random, self.dense)
-
-    @property
-    def retained_floor(self) -> float:
-        """`retained` of the better of random and constant action: the hypervolume's reference."""
-        return float(self.retained(self.floor))
-
-
-def retained(returns: ArrayLike, random: float, dense: float) -> Floats:
-    """Share of the dense policy's gain over a random one that a policy keeps.
-
-    Args:
-        returns: Mean returns R.
-        random: Mean return of the random policy.
-        dense: Mean return of the dense policy.
-
-    Returns:
-        (R − R_random) ÷ (R_dense − R_random); NaN unless the dense policy is the better one.
-    """
-    values = np.asarray(returns, dtype=np.float64)
-    if not dense > random:
-        return np.full(values.shape, np.nan)
-    return np.asarray((values - random) / (dense - random), dtype=np.float64)
-
-
-def scale_of(
-    random: Sequence[float] | Floats,
-    dense: Sequence[float] | Floats,
-    constant: Sequence[float] | Floats = (),
-) -> Scale:
-    """The scale that episodes of the baselines give.
-
-    The dense baseline is clearly above random where the 95 % interval of the difference of their means
-    (Welch) lies above 0.
-
-    Args:
-        random: Returns of the random policy's episodes; empty where it wasn't evaluated.
-        dense: Returns of the dense baseline's.
-        constant: Returns of the best constant action's.
-    """
-    r, d, c = (np.asarray(v, dtype=np.float64) for v in (random, dense, constant))
-    means = [float(v.mean()) if v.size else math.nan for v in (r, d)]
-    floors = [float(v.mean()) for v in (r, c) if v.size]
-    scale = Scale(means[0], means[1], max(floors, default=-math.inf))
-    missing = [name for name, v in (("random", r), ("dense", d)) if not v.size]
-    if missing:
-        note = f"retained is unknown: the {' and the '.join(missing)} baseline has no episodes"
-        return dataclasses.replace(scale, note=note)
-    error = math.sqrt(sum(v.var(ddof=1) / v.size for v in (r, d) if v.size > 1))
-    if not means[1] - means[0] > Z95 * error:
-        note = (
-            f"retained is undefined: the dense baseline ({means[1]:.4g}) is not clearly above the "
-            f"random policy ({means[0]:.4g}). Train it for longer, or mend its configuration"
-        )
-        return dataclasses.replace(scale, note=note)
-    return scale
-
-
 def candidates(
     snapshots: Sequence[Snapshot],
     limit: int,
@@ -228,13 +152,15 @@ def candidates(
 ) -> list[Snapshot]:
     """The snapshots that deserve fresh episodes: the search front and its near misses.
 
-    Each snapshot gets an optimistic return: its mean plus `optimism` standard errors. Snapshots are
-    taken in layers – the non-dominated ones, then those that only the first layer dominates, and so
-    on – until `limit` is reached. Of the layer that doesn't fit, those farthest from what is already
-    taken on a logarithmic density axis are chosen, so that the cap thins crowds and not ends.
+    The sparsest of many snapshots that scored well in a few episodes is mostly the luckiest, and hides
+    the good ones behind it. So the logarithmic density axis is cut into `limit` × 2/3 bands. Each band
+    gives its best snapshot by an optimistic return: mean plus `optimism` standard errors. The other
+    places go to the rest in layers: the non-dominated ones first, then those that only these dominate.
+    What a sparser snapshot clearly beats – by `CLEARLY` standard errors of both – is left out.
 
-    A standard deviation from few episodes is unsure, so each is averaged with the archive's, which
-    weighs as much as two episodes: five episodes that all reached the cap are no proof.
+    Means are steadied: a snapshot's neighbours in its member's training, where their density is nearly
+    its own, count half. Standard deviations are averaged with the archive's, which weighs as much as two
+    episodes: five episodes that all reached the cap are no proof.
 
     Args:
         snapshots: The archive. What failed, is infeasible or has no policy on disk is left out.
@@ -255,17 +181,37 @@ def candidates(
         return []
     sparsity = np.array([s.sparsity for s in pool])
     decades = log_density(sparsity, [s.total_params for s in pool])
-    bound = np.array([s.return_mean for s in pool]) + optimism * _standard_errors(pool)
+    mean, error = _steadied(pool, decades), _standard_errors(pool)
+    bound = mean + optimism * error
+    left = np.flatnonzero(~_beaten(sparsity, mean - CLEARLY * error, mean + CLEARLY * error))
+    band = _bands(decades, left, math.ceil(limit * 2 / 3))
+    # Best first, the sparser of equals.
+    order = left[np.lexsort((-sparsity[left], -bound[left]))]
+    _, first = np.unique(band[order], return_index=True)
+    taken = [int(i) for i in order[first]]
+    left = np.setdiff1d(left, taken)
     points = np.column_stack([bound, sparsity])
-    left = np.arange(len(pool))
-    taken: list[int] = []
     while left.size and len(taken) < limit:
-        on_layer = nondominated(points[left])
-        if not on_layer.any():
-            break
-        taken += _spread(decades, left[on_layer], taken, limit - len(taken))
-        left = left[~on_layer]
+        layer = nondominated(points[left])
+        best = left[layer][np.argsort(-bound[left][layer], kind="stable")]
+        taken += [int(i) for i in best[: limit - len(taken)]]
+        left = left[~layer]
     return [pool[i] for i in sorted(taken, key=lambda i: (sparsity[i], i))]
+
+
+def _steadied(pool: Sequence[Snapshot], decades: Floats) -> Floats:
+    """Mean returns, averaged with the neighbours in the member's training."""
+    mean = np.array([s.return_mean for s in pool], dtype=np.float64)
+    member = np.array([s.member for s in pool])
+    weight, total = np.ones(len(pool)), mean.copy()
+    order = np.argsort(member, kind="stable")
+    here, there = order[:-1], order[1:]
+    near = (member[here] == member[there]) & (np.abs(decades[here] - decades[there]) < NEARLY)
+    here, there = here[near], there[near]
+    for one, other in ((here, there), (there, here)):
+        total[one] += 0.5 * mean[other]
+        weight[one] += 0.5
+    return np.asarray(total / weight)
 
 
 def _standard_errors(pool: Sequence[Snapshot]) -> Floats:
@@ -275,21 +221,17 @@ def _standard_errors(pool: Sequence[Snapshot]) -> Floats:
     return np.asarray(np.sqrt((shared + (episodes - 1) * variance) / (episodes + 1) / episodes))
 
 
-def _spread(decades: Floats, layer: NDArray[np.int64], taken: list[int], count: int) -> list[int]:
-    """At most `count` of a layer, each the farthest from those taken before it."""
-    if layer.size <= count:
-        return [int(i) for i in layer]
-    x = decades[layer]
-    chosen: list[int] = []
-    distance = np.full(layer.size, np.inf)
-    for i in taken:
-        distance = np.minimum(distance, np.abs(x - decades[i]))
-    if not taken:
-        distance = x - x.min() + 1.0  # the sparsest opens
-    for _ in range(count):
-        i = int(np.argmax(distance))
-        chosen.append(int(layer[i]))
-        step = np.abs(x - x[i])
-        distance = step if not taken and len(chosen) == 1 else np.minimum(distance, step)
-        distance[i] = -1.0
-    return chosen
+def _beaten(sparsity: Floats, low: Floats, high: Floats) -> Bools:
+    """Where a sparser policy's low end is above a policy's high end."""
+    order = np.argsort(-sparsity, kind="stable")
+    best = np.r_[-np.inf, np.maximum.accumulate(low[order])[:-1]]
+    beaten = np.zeros(len(sparsity), dtype=bool)
+    beaten[order] = best > high[order]
+    return beaten
+
+
+def _bands(decades: Floats, among: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The band of each policy: `count` equal parts of the decades that are still in question."""
+    low, high = decades[among].min(), decades[among].max()
+    share = (decades - low) / max(high - low, 1e-12)
+    return np.asarray(np.clip(share * count, 0, count - 1), dtype=np.int64)

@@ -14,7 +14,7 @@ import pandas as pd
 from rllib_ext.pruning.errors import ResultsError
 from search import tables
 from search.archive import Archive, Baseline, Evaluation, Snapshot
-from search.confirm import Front, confirm
+from search.confirm import UNCONFIRMED, Front, confirm
 
 if TYPE_CHECKING:
     import altair
@@ -52,11 +52,7 @@ class Results:
 
     @cached_property
     def confirmed(self) -> Front:
-        """The front with its baselines, scale and notes.
-
-        Raises:
-            ResultsError: No policy was re-evaluated.
-        """
+        """The front with its baselines, scale and notes; its table is empty where there is none yet."""
         seed = self.manifest.get("seed")
         rng = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else 0)
         rated = {e.snapshot_id for e in self.evaluations}
@@ -67,7 +63,13 @@ class Results:
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """One row a front point, the columns of `front.csv`."""
+        """One row a front point, the columns of `front.csv`.
+
+        Raises:
+            ResultsError: No policy was re-evaluated.
+        """
+        if not len(self.confirmed.candidates):
+            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
         return self.confirmed.table
 
     @cached_property
@@ -130,7 +132,7 @@ class Results:
 
     def write_tables(self) -> None:
         """Writes every table of the folder, aside and renamed."""
-        both = {"snapshots": self.snapshots, "front": self.front}
+        both = {"snapshots": self.snapshots, "front": self.confirmed.table}
         for stem, table in both.items():
             tables.write_csv(self.folder / f"{stem}.csv", table)
             tables.write_parquet(self.folder / f"{stem}.parquet", table)
@@ -140,7 +142,7 @@ class Results:
 
     def _metadata(self, checkpoint: str) -> dict[str, Any]:
         path = self.folder / checkpoint / "metadata.json"
-        if not checkpoint or not path.is_file():
+        if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
             return {}
         try:
             values = json.loads(path.read_text(encoding="utf-8"))

@@ -157,7 +157,7 @@ def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     segments: dict[tuple[int, int], list[Snapshot]] = {}
     for s in results.records:
         segments.setdefault((s.member, s.segment), []).append(s)
-    front = {name: by_id[name] for name in results.front["snapshot_id"]}
+    front = {name: by_id[name] for name in results.confirmed.table["snapshot_id"]}
     fathers = {
         (by_id[a].member, by_id[a].segment)
         for s in front.values()
@@ -188,9 +188,17 @@ def lineage_points(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
         if parent and parent.member != member:
             copies.append(
-                {"start": start, "from": parent.member, "to": member, "donor": parent.snapshot_id}
+                {
+                    "start": start,
+                    "from": parent.member,
+                    "to": member,
+                    "donor": parent.snapshot_id,
+                    "leads": (member, segment) in fathers,
+                }
             )
-    return pd.DataFrame(bars), pd.DataFrame(copies, columns=["start", "from", "to", "donor"])
+    return pd.DataFrame(bars), pd.DataFrame(
+        copies, columns=["start", "from", "to", "donor", "leads"]
+    )
 
 
 def _density(snapshot: Snapshot) -> float:

@@ -54,7 +54,7 @@ def before_after(results: Results) -> list[Row]:
     rows = [_row(row, "dense (before)", "baseline", dense) for row in dense]
     return rows + [
         _row(row, str(row["snapshot_id"]), marks(row), dense)
-        for row in results.front.to_dict("records")
+        for row in results.confirmed.table.to_dict("records")
     ]
 
 
@@ -85,7 +85,7 @@ def _row(
 def tiles(results: Results) -> list[Row]:
     """The picks at a glance, each once."""
     found = []
-    for row in results.front.to_dict("records"):
+    for row in results.confirmed.table.to_dict("records"):
         if picked := marks(row):
             kept = f"return {number(row['return_mean'])}, retained {share(row['retained'])}"
             found.append(
@@ -103,10 +103,15 @@ def tiles(results: Results) -> list[Row]:
                     "title": "Dense baseline",
                     "big": f"{int(row['nonzero_params']):,}",
                     "unit": "weights",
-                    "text": f"return {number(row['return_mean'])}, {row['description']}",
+                    "text": f"return {number(_best_known(row))}, {row['description']}",
                 }
             )
     return found
+
+
+def _best_known(row: dict[Any, Any]) -> Any:
+    """The return on fresh seeds or, before there is one, the search score."""
+    return row["return_mean"] if math.isfinite(row["return_mean"]) else row["search_return"]
 
 
 def baselines(results: Results) -> list[Row]:
@@ -135,7 +140,7 @@ def recipes(results: Results) -> list[Row]:
             "started from": by_id[row["snapshot_id"]].parent or "its own birth",
             "hyperparameters": recipe(by_id[row["snapshot_id"]].hyperparameters, ", "),
         }
-        for row in results.front.to_dict("records")
+        for row in results.confirmed.table.to_dict("records")
     ]
 
 
@@ -211,6 +216,8 @@ def command(results: Results) -> str:
 def reference(results: Results) -> str:
     """What the hypervolume is measured from, and its two values."""
     front = results.confirmed
+    if not len(front.table):
+        return ""
     over_sparsity, over_decades = front.hypervolumes
     if math.isnan(over_sparsity):
         return "The hypervolume is not defined here, because retained is not."

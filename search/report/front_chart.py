@@ -21,6 +21,7 @@ SERIES = (
     "re-evaluated, not on the front",
     "search score",
 )
+RETURN = "mean return of an episode"
 # Two labels closer than this share of the axis are stacked.
 CROWDED = 0.16
 # Room at both ends of the logarithmic axis.
@@ -57,15 +58,14 @@ def front_chart(
             title=None, orient="top", direction="vertical", symbolType="circle", symbolOpacity=1
         ),
     )
-    own = inline(points[points["member"]])
     hover = _hover(points, results)
-    y = alt.Y("return_mean:Q", title="mean return of an episode", scale=alt.Scale(zero=False))
+    y = alt.Y("return_mean:Q", title=RETURN, scale=alt.Scale(zero=False))
     layers: list[Any] = [
         alt.Chart(inline(cloud))
         .mark_circle(size=16, opacity=0.5, aria=False)
         .encode(
             x=x,
-            y=alt.Y("search_return:Q"),
+            y=alt.Y("search_return:Q", title=RETURN, scale=alt.Scale(zero=False)),
             color=color,
             tooltip=[
                 alt.Tooltip("snapshot_id:N", title="snapshot"),
@@ -78,20 +78,25 @@ def front_chart(
             ],
         ),
         *_baseline_layers(results, axis, x),
-        alt.Chart(own)
-        .mark_line(interpolate="linear", strokeWidth=2, opacity=0.7)
-        .encode(x=x, y=y, order=alt.Order("sparsity:Q"), color=color),
-        alt.Chart(own)
-        .mark_rule(strokeWidth=2)
-        .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q", color=color),
-        alt.Chart(inline(points[~points["member"]]))
-        .mark_point(size=34, strokeWidth=1.5, filled=False)
-        .encode(x=x, y=y, color=color, tooltip=hover),
-        alt.Chart(own)
-        .mark_circle(size=70, opacity=1)
-        .encode(x=x, y=y, color=color, tooltip=hover, description=alt.Description("snapshot_id:N")),
-        *_pick_layers(points[points["member"]], results, axis, x, y),
     ]
+    own, others = points[points["member"]], points[~points["member"]]
+    # An empty layer has no extent, and Vega warns of it.
+    if len(others):
+        layers.append(
+            alt.Chart(inline(others))
+            .mark_point(size=34, strokeWidth=1.5, filled=False)
+            .encode(x=x, y=y, color=color, tooltip=hover)
+        )
+    if len(own):
+        base = alt.Chart(inline(own)).encode(x=x, color=color)
+        layers += [
+            base.mark_line(strokeWidth=2, opacity=0.7).encode(y=y, order=alt.Order("sparsity:Q")),
+            base.mark_rule(strokeWidth=2).encode(
+                y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q", tooltip=hover
+            ),
+            base.mark_circle(size=70, opacity=1).encode(y=y, tooltip=hover),
+            *_pick_layers(own, results, axis, x, y),
+        ]
     what = "non-zero weights" if axis == "weights" else "sparsity"
     return finished(
         alt.layer(*layers),
@@ -149,9 +154,9 @@ def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
         "lineage": ("lineage", None),
     }
     return [
-        alt.Tooltip(name, type="nominal", title=title)
+        alt.Tooltip(f"{name}:N", title=title)
         if form is None
-        else alt.Tooltip(name, type="quantitative", title=title, format=form)
+        else alt.Tooltip(f"{name}:Q", title=title, format=form)
         for name, (title, form) in fields.items()
         if name in points
     ]

@@ -136,6 +136,7 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
     order = list(range(members))
     x = alt.X("start:Q", title="env steps of the lineage", axis=STEPS)
     y = alt.Y("member:O", title="member", sort=order, scale=alt.Scale(domain=order))
+    strong = alt.condition("datum.leads", alt.value(1.0), alt.value(0.25))
     segments = (
         alt.Chart(inline(bars))
         .mark_bar(height={"band": 0.55}, cornerRadius=2)
@@ -154,7 +155,7 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
                     values=[d for d in DECADES if bars["density"].min() <= d <= 1],
                 ),
             ),
-            opacity=alt.condition("datum.leads", alt.value(1.0), alt.value(0.3)),
+            opacity=strong,
             tooltip=[
                 alt.Tooltip("member:O"),
                 alt.Tooltip("segment:O"),
@@ -172,11 +173,18 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
         data = inline(copies.assign(left=copies["start"] - slant, right=copies["start"] + slant))
         layers += [
             alt.Chart(data)
-            .mark_rule(color=COLORS["pick"], strokeWidth=1.4, opacity=0.85)
-            .encode(x=alt.X("left:Q"), x2="right:Q", y=alt.Y("from:O", sort=order), y2="to:O"),
-            alt.Chart(data)
-            .mark_circle(color=COLORS["pick"], size=42, opacity=1)
+            .mark_rule(color=COLORS["pick"], strokeWidth=1.4)
             .encode(
+                x=alt.X("left:Q"),
+                x2="right:Q",
+                y=alt.Y("from:O", sort=order),
+                y2="to:O",
+                opacity=strong,
+            ),
+            alt.Chart(data)
+            .mark_circle(color=COLORS["pick"], size=42)
+            .encode(
+                opacity=strong,
                 x=alt.X("right:Q"),
                 y=alt.Y("to:O", sort=order),
                 tooltip=[

@@ -68,7 +68,7 @@ def layer_cells(results: Results) -> pd.DataFrame:
     by_id = {s.snapshot_id: s for s in results.records}
     rows = []
     names: dict[str, int] = {}
-    for name in results.front["snapshot_id"]:
+    for name in results.confirmed.table["snapshot_id"]:
         snapshot = by_id[name]
         label = f"{snapshot.nonzero_params:,}"
         names[label] = names.get(label, 0) + 1

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from markupsafe import escape
 
-from rllib_ext.pruning.errors import ResultsError
 from search.report import facts
 from search.report.words import verdict
 from search.results import Results
 
 
 def summary_html(results: Results) -> str:
-    """Verdict and before/after table; without a front, why there is none."""
-    try:
-        line, rows = verdict(results), facts.before_after(results)
-    except ResultsError as error:
-        line, rows = str(error), []
+    """Verdict and before/after table."""
+    line, rows = verdict(results), facts.before_after(results)
     head = "".join(f"<th>{escape(name)}</th>" for name in facts.BEFORE_AFTER)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(row[name])}</td>" for name in facts.BEFORE_AFTER) + "</tr>"

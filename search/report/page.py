@@ -22,6 +22,12 @@ def page(results: Results) -> str:
     """The whole report as one HTML document without any outside reference."""
     front = results.confirmed
     charts = _charts(results)
+    specs = {name: with_variables(chart.to_dict()) for name, chart in charts.items()}
+    # Charts share data: each table stands in the page once.
+    datasets: dict[str, Any] = {}
+    for spec in specs.values():
+        datasets |= spec["datasets"]
+        spec["datasets"] = sorted(spec["datasets"])
     cloud, snapshots = cloud_points(results)
     environment = Environment(
         loader=PackageLoader("search.report", "templates"),
@@ -37,7 +43,8 @@ def page(results: Results) -> str:
         results=results,
         facts=facts,
         tiles=facts.tiles(results),
-        charts={name: _json(with_variables(chart.to_dict())) for name, chart in charts.items()},
+        charts={name: _json(spec) for name, spec in specs.items()},
+        datasets=_json(datasets),
         descriptions={name: str(chart.description) for name, chart in charts.items()},
         colors=COLORS,
         shown=len(cloud),

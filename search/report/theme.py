@@ -91,7 +91,7 @@ def finished(
 def inline(table: pd.DataFrame) -> pd.DataFrame:
     """A table as chart data: six significant digits are more than a screen shows."""
     rounded = table.copy()
-    for name in rounded.select_dtypes("floating"):
+    for name in rounded.select_dtypes(["float64"]):
         values = rounded[name].to_numpy(float, copy=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             digits = 10.0 ** (5 - np.floor(np.log10(np.abs(values))))

@@ -82,6 +82,8 @@ def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:
 def verdict(results: Results) -> str:
     """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
     front = results.confirmed
+    if not len(front.candidates):
+        return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
         return "No policy of this search is better than random and constant action."
     if front.scale.note:
@@ -111,7 +113,8 @@ def verdict(results: Results) -> str:
 def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
     weights = f"{int(row['nonzero_params']):,}"
     if short:
-        return f"{level} takes {weights} weights ({percent(row['sparsity'])})."
+        sparse = percent(row["sparsity"])
+        return f"{level} takes {weights} ({sparse}), retained {share(row['retained'])}."
     kept = f"return {number(row['return_mean'])}"
     interval = span(row["return_ci_low"], row["return_ci_high"])
     kept += f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rllib_ext.pruning.errors import ResultsError
 from search.archive import Archive
 from search.confirm import FRONT_COLUMNS, confirm
 
@@ -109,10 +108,12 @@ def test_without_report_episodes_selection_gives_the_figures_and_says_so(tmp_pat
     assert front.table["return_mean"].equals(front.table["selection_return"])
 
 
-def test_without_any_episodes_there_is_no_front(tmp_path, simulate):
+def test_without_any_episodes_the_front_is_empty_and_says_why(tmp_path, simulate):
     world = simulate(tmp_path / "a", purposes=(), members=4, segments=2)
-    with pytest.raises(ResultsError, match="prunefront resume"):
-        confirmed(world.folder)
+    front = confirmed(world.folder)
+    assert len(front.table) == 0
+    assert tuple(front.table.columns) == FRONT_COLUMNS
+    assert "prunefront resume" in front.notes[0]
 
 
 def test_dense_no_better_than_random_leaves_retained_empty_and_says_why(finished):

@@ -1,7 +1,11 @@
 "use strict";
 const options = { mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
+const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
+const datasets = parsed("datasets");
 const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
-  const spec = JSON.parse(document.getElementById("spec-" + place.dataset.chart).textContent);
+  const spec = parsed("spec-" + place.dataset.chart);
+  // A view writes into its rows, so each gets its own copy.
+  spec.datasets = Object.fromEntries(spec.datasets.map((name) => [name, structuredClone(datasets[name])]));
   return vegaEmbed(place, spec, options).then((result) => result.view);
 });
 Promise.all(drawn).then((views) => {

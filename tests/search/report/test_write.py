@@ -11,6 +11,7 @@ import pytest
 import search
 from rllib_ext.pruning.errors import ResultsError
 from search.report import write_report
+from search.report.data import cloud_points
 
 FILES = (
     "report.html", "report.md", "front.png", "front.svg", "front.csv", "front.parquet",
@@ -99,9 +100,12 @@ def test_every_chart_has_its_place_and_data(html):
     )
     assert places == specs.keys()
     assert len(places) == 8
+    data = re.search(r'<script type="application/json" id="datasets">(.*?)</script>', html, re.S)
+    tables = json.loads(data[1])
     for text in specs.values():
         spec = json.loads(text)
         assert spec["description"]
+        assert all(tables[name] for name in spec["datasets"])
         assert spec["width"] == "container"
 
 
@@ -189,15 +193,35 @@ def test_a_folder_with_the_archive_alone_is_reported(tmp_path, simulate):
     assert Page(text)
 
 
-@pytest.mark.parametrize("name", ["empty", "no_front"])
-def test_folders_without_a_front_get_one_clear_error(tmp_path, simulate, name):
-    if name == "no_front":
-        simulate(tmp_path / name, purposes=(), members=4, segments=2)
-        expected = "re-evaluated"
-    else:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text("name: x\n")
-        expected = "nothing to report yet"
-    with pytest.raises(ResultsError, match=expected):
-        write_report(tmp_path / name)
-    assert not (tmp_path / name / "report.html").exists()
+def test_without_fresh_episodes_the_search_is_reported_and_the_missing_front_named(
+    tmp_path, simulate
+):
+    world = simulate(tmp_path / "a", purposes=(), members=4, segments=2)
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert "No front yet" in text
+    assert "prunefront resume" in text
+    assert Page(text)
+    assert len(pd.read_csv(world.folder / "front.csv")) == 0
+    assert len(pd.read_csv(world.folder / "snapshots.csv")) == len(world.snapshots)
+    with pytest.raises(ResultsError, match="prunefront resume"):
+        search.load(world.folder).front  # noqa: B018
+
+
+def test_a_folder_without_snapshots_gets_one_clear_error_and_no_page(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: x\n")
+    with pytest.raises(ResultsError, match="nothing to report yet"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_long_search_keeps_its_re_evaluated_points_and_says_that_others_are_not_drawn(
+    tmp_path, simulate
+):
+    world = simulate(tmp_path / "a", members=20, segments=10, per_segment=10, fresh=10)
+    results = search.load(world.folder)
+    cloud, everything = cloud_points(results)
+    assert everything == 2000
+    assert len(cloud) < 1600
+    assert set(results.confirmed.candidates["snapshot_id"]) <= set(cloud["snapshot_id"])
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert f"Of 2,000 search scores {len(cloud):,} are drawn" in " ".join(text.split())
