@@ -21,7 +21,9 @@ def summary(results: Results) -> str:
     table = results.confirmed.table
     lines = [verdict(results), ""]
     if len(table):
-        lines.append(f"{'sparsity':>10}{'weights':>9}{'return':>9}  {'95 % interval':<18}{'retained':>9}")
+        lines.append(
+            f"{'sparsity':>10}{'weights':>9}{'return':>9}  {'95 % interval':<18}{'retained':>9}"
+        )
     for row in table.tail(MOST_ROWS).to_dict("records"):
         interval = span(row["return_ci_low"], row["return_ci_high"])
         lines.append(
