@@ -7,7 +7,6 @@ one message and no traceback. Ray is only loaded by the verbs that need it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -135,8 +134,6 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def main() -> None:
     """Runs the command line and ends the process with its exit status."""
-    # RLlib greets every process with the same paragraph about its API.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         with _sigterm_interrupts():
             cli.main(standalone_mode=False)

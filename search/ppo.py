@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import re
 import sys
@@ -26,6 +27,8 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     Raises:
         ConfigError: RLlib or Gymnasium refuses something in it.
     """
+    # RLlib greets every process with a paragraph about its API.
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     ppo = PPOConfig()
     ppo.environment(_environment(config.env), env_config=dict(config.env_config))
     # A member is one process; RLlib's other defaults are a cluster's.

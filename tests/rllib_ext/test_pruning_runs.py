@@ -4,7 +4,6 @@ import copy
 import math
 
 import pytest
-import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -201,16 +200,6 @@ def exact_on_the_learner(algorithm: Algorithm) -> bool:
     return not any(pruner.all_weights[n].detach()[~mask].any() for n, mask in pruner.masks.items())
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address="local", num_cpus=2, include_dashboard=False)
-    yield
-    if started:
-        ray.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "changes",
@@ -219,7 +208,7 @@ def cluster():
         {"schedule": "constant", "regrow": "set", "begin": 0.0},
     ],
 )
-def test_two_learners_keep_the_same_masks(cluster, changes) -> None:
+def test_two_learners_keep_the_same_masks(changes) -> None:
     """Each sees its own half of a batch, so their activations differ; the first one decides."""
     pruning = config(**changes)
     algorithm = build(pruning, learners=2)
@@ -243,7 +232,7 @@ def test_two_learners_keep_the_same_masks(cluster, changes) -> None:
 
 
 @pytest.mark.ray
-def test_an_env_runner_that_is_restarted_comes_back_with_the_masked_weights(cluster) -> None:
+def test_an_env_runner_that_is_restarted_comes_back_with_the_masked_weights() -> None:
     ppo_config = ppo().env_runners(num_env_runners=1)
     algorithm = with_pruning(ppo_config, config(schedule="one_shot")).build_algo()
     try:
@@ -275,7 +264,7 @@ def test_an_env_runner_that_is_restarted_comes_back_with_the_masked_weights(clus
 
 
 @pytest.mark.ray
-def test_a_learner_that_is_started_anew_from_a_checkpoint_has_its_masks(cluster, tmp_path) -> None:
+def test_a_learner_that_is_started_anew_from_a_checkpoint_has_its_masks(tmp_path) -> None:
     """RLlib doesn't restart a dead Learner: the training fails and is restored from a checkpoint."""
     pruning = config(criterion="movement")
     algorithm = build(pruning, learners=1)

@@ -65,16 +65,17 @@ def test_modules_scored_1_4_and_7_with_threshold_3_lose_the_first(probe_for):
 
 
 def test_a_score_equal_to_the_threshold_stays(probe_for):
-    net = chain(1, 2, 1, bias=False)
+    net = chain(1, 3, 1, bias=False)
+    scores = torch.tensor([3.0, 2.5, 5.0])
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[3.0], [2.5]]))
-        net[2].weight.copy_(torch.tensor([[3.0, 2.5]]))
+        net[0].weight.copy_(scores[:, None])
+        net[2].weight.copy_(scores[None])
     structure = structure_of(net, probe_for((1,)))
     masks = full_masks(weights_of(net))
     after = prune_groups(
         structure, magnitudes(net), masks, scope="global", among=masks, threshold=3.0
     )
-    assert after["0.weight"].flatten().tolist() == [True, False]
+    assert after["0.weight"].flatten().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("count", [1, 5, 11])
