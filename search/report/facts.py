@@ -140,33 +140,36 @@ def recipes(results: Results) -> list[Row]:
 
 def failures(results: Results) -> list[Row]:
     """What went wrong: failure events, the manifest's list, snapshots that failed or gave no number."""
-    rows = [
-        {
-            "member": str(e.get("member", "–")),
-            "segment": str(e.get("segment", "–")),
-            "what": str(e.get("message") or e.get("error") or e.get("reason") or "not recorded"),
-        }
-        for e in results.events
-        if e.get("event") == "failure"
-    ]
-    told = {row["what"] for row in rows}
+    told = [e for e in results.events if e.get("event") == "failure"]
     for item in _listed(results.manifest.get("failures")):
-        text = item if isinstance(item, str) else recipe(item, ", ") if item else ""
-        what = item.get("message", text) if isinstance(item, dict) else text
-        if str(what) not in told:
-            member = str(item.get("member", "–")) if isinstance(item, dict) else "–"
-            rows.append({"member": member, "segment": "–", "what": str(what)})
+        told.append(item if isinstance(item, dict) else {"error": item})
+    rows: list[Row] = []
+    for item in told:
+        row = {
+            "member": _member(item.get("member")),
+            "segment": str(item.get("segment", "–")),
+            "what": str(item.get("error") or item.get("message") or "not recorded"),
+        }
+        if row not in rows:
+            rows.append(row)
     for s in results.records:
         if not s.usable:
             why = "failed" if s.status == "failed" else "its return is not a number"
             rows.append(
                 {
-                    "member": str(s.member),
+                    "member": _member(s.member),
                     "segment": str(s.segment),
                     "what": f"snapshot {s.snapshot_id}: {why}",
                 }
             )
     return rows
+
+
+def _member(index: Any) -> str:
+    if index is None:
+        return "–"
+    # The dense baseline trains as a member of its own, below 0.
+    return "dense" if isinstance(index, int) and index < 0 else str(index)
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:

@@ -53,17 +53,23 @@ def test_failures_come_from_events_manifest_and_snapshots(results):
     other = dataclasses.replace(
         results,
         records=[broken, *results.records[1:]],
-        manifest={"failures": [{"member": 5, "message": "lost its node"}, "out of disk"]},
+        manifest={
+            "failures": [
+                {"member": 5, "error": "lost its node"},
+                {"member": -1, "segment": 0, "error": "NaN loss"},
+                "out of disk",
+            ]
+        },
     )
     rows = facts.failures(other)
-    assert [row["member"] for row in rows] == ["3", "5", "–", "0"]
-    assert [row["what"] for row in rows][1:3] == ["lost its node", "out of disk"]
-    assert broken.snapshot_id in rows[3]["what"]
+    assert [row["member"] for row in rows] == ["3", "5", "dense", "–", "0"]
+    assert [row["what"] for row in rows][1:4] == ["lost its node", "NaN loss", "out of disk"]
+    assert broken.snapshot_id in rows[4]["what"]
 
 
 def test_a_failure_that_event_and_manifest_tell_is_listed_once(results):
     [event] = [e for e in results.events if e["event"] == "failure"]
-    manifest = {"failures": [{"member": 3, "segment": 2, "message": event["message"]}]}
+    manifest = {"failures": [{"member": 3, "segment": 2, "error": event["error"]}]}
     assert len(facts.failures(dataclasses.replace(results, manifest=manifest))) == 1
 
 
