@@ -19,19 +19,12 @@ from search.report.words import (
 )
 from search.results import Results
 
-BEFORE_AFTER = (
-    "policy",
-    "picked as",
-    "return",
-    "95 % interval",
-    "retained",
-    "non-zero weights",
-    "sparsity",
-    "size, compressed",
-    "P(non-dominated)",
-    "search score",
-    "optimism",
-)
+# What only the shrunk policy's own measurement gives; a column appears once one is measured.
+MEASURED = {
+    "shrunk_params": "weights, shrunk",
+    "macs": "multiply-accumulates",
+    "latency_us": "latency, µs",
+}
 # Columns that a table sets flush right.
 NUMBERS = frozenset(
     {
@@ -43,6 +36,7 @@ NUMBERS = frozenset(
         "search score",
         "optimism",
         "env steps",
+        *MEASURED.values(),
     }
 )
 Row = dict[str, str]
@@ -51,34 +45,34 @@ Row = dict[str, str]
 def before_after(results: Results) -> list[Row]:
     """The dense policy against each front point: what pruning cost and what it saved."""
     dense = results.baselines[results.baselines["name"] == "dense"].to_dict("records")
-    rows = [_row(row, "dense (before)", "baseline", dense) for row in dense]
+    front = results.confirmed.table
+    measured = [name for name in MEASURED if front[name].notna().any()]
+    before = dense[0]["policy_bytes"] if dense else None
+    rows = [_row(row, "dense (before)", "baseline", before, measured) for row in dense]
     return rows + [
-        _row(row, str(row["snapshot_id"]), marks(row), dense)
-        for row in results.confirmed.table.to_dict("records")
+        _row(row, str(row["snapshot_id"]), marks(row), before, measured)
+        for row in front.to_dict("records")
     ]
 
 
-def _row(
-    row: dict[Any, Any], policy: str, picked: str, dense: list[dict[Any, Any]]
-) -> dict[str, str]:
-    bytes_before = dense[0].get("policy_bytes") if dense else None
+def _row(row: dict[Any, Any], policy: str, picked: str, before: Any, measured: list[str]) -> Row:
     text = size(row["policy_bytes"])
-    if bytes_before and row["policy_bytes"] and row["policy_bytes"] < bytes_before:
-        text += f" ({bytes_before / row['policy_bytes']:.1f}× smaller)"
-    return_mean, search = row["return_mean"], row["search_return"]
+    if before and row["policy_bytes"] and row["policy_bytes"] < before:
+        text += f" ({before / row['policy_bytes']:.1f}× smaller)"
     return {
         "policy": policy,
         "picked as": picked,
-        "return": number(return_mean),
+        "return": number(row["return_mean"]),
         "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
         or str(row["return_note"] or "–"),
         "retained": share(row["retained"]),
         "non-zero weights": f"{int(row['nonzero_params']):,}",
         "sparsity": percent(row["sparsity"]),
         "size, compressed": text,
+        **{MEASURED[name]: number(row.get(name)) for name in measured},
         "P(non-dominated)": share(row.get("p_nondominated")),
-        "search score": number(search),
-        "optimism": number(search - return_mean),
+        "search score": number(row["search_return"]),
+        "optimism": number(row["search_return"] - row["return_mean"]),
     }
 
 
@@ -146,33 +140,36 @@ def recipes(results: Results) -> list[Row]:
 
 def failures(results: Results) -> list[Row]:
     """What went wrong: failure events, the manifest's list, snapshots that failed or gave no number."""
-    rows = [
-        {
-            "member": str(e.get("member", "–")),
-            "segment": str(e.get("segment", "–")),
-            "what": str(e.get("message") or e.get("error") or e.get("reason") or "not recorded"),
-        }
-        for e in results.events
-        if e.get("event") == "failure"
-    ]
-    told = {row["what"] for row in rows}
+    told = [e for e in results.events if e.get("event") == "failure"]
     for item in _listed(results.manifest.get("failures")):
-        text = item if isinstance(item, str) else recipe(item, ", ") if item else ""
-        what = item.get("message", text) if isinstance(item, dict) else text
-        if str(what) not in told:
-            member = str(item.get("member", "–")) if isinstance(item, dict) else "–"
-            rows.append({"member": member, "segment": "–", "what": str(what)})
+        told.append(item if isinstance(item, dict) else {"error": item})
+    rows: list[Row] = []
+    for item in told:
+        row = {
+            "member": _member(item.get("member")),
+            "segment": str(item.get("segment", "–")),
+            "what": str(item.get("error") or item.get("message") or "not recorded"),
+        }
+        if row not in rows:
+            rows.append(row)
     for s in results.records:
         if not s.usable:
             why = "failed" if s.status == "failed" else "its return is not a number"
             rows.append(
                 {
-                    "member": str(s.member),
+                    "member": _member(s.member),
                     "segment": str(s.segment),
                     "what": f"snapshot {s.snapshot_id}: {why}",
                 }
             )
     return rows
+
+
+def _member(index: Any) -> str:
+    if index is None:
+        return "–"
+    # The dense baseline trains as a member of its own, below 0.
+    return "dense" if isinstance(index, int) and index < 0 else str(index)
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:

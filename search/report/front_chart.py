@@ -118,7 +118,8 @@ def _x_axis(axis: str, results: Results) -> alt.X:
     total = max(s.total_params for s in results.records)
     domain = _weights_domain(results)
     fewest = domain[0] / MARGIN
-    ticks = [k * 10**e for e in range(9) for k in (1, 3) if fewest <= k * 10**e < total / 1.6]
+    steps = (1, 3) if total > 30 * fewest else (1, 1.5, 2, 3, 5, 7)
+    ticks = [k * 10**e for e in range(9) for k in steps if fewest <= k * 10**e < total / 1.15]
     share = f"datum.value / {total}"
     sparse = f"format(1 - {share}, {share} < 0.01 ? '.2%' : '.1%')"
     return alt.X(
@@ -219,7 +220,7 @@ def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float
 def _rule_label(text: str, y: float, color: str) -> Any:
     return (
         alt.Chart(_one({"y": y, "text": text}))
-        .mark_text(align="left", dx=14, dy=-7, color=color, fontWeight=600)
+        .mark_text(align="left", dx=14, dy=-10, color=color, fontWeight=600)
         .encode(x=alt.value(0), y="y:Q", text="text:N")
     )
 

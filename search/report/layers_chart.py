@@ -21,7 +21,7 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
     """
     cells = layer_cells(results)
     policies = list(dict.fromkeys(cells["policy"]))
-    layers = list(dict.fromkeys(cells["layer"]))
+    layers = list(dict.fromkeys(cells["short"]))
     base = alt.Chart(inline(cells)).encode(
         x=alt.X(
             "policy:N",
@@ -29,7 +29,7 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
             title="front policies by non-zero weights, the densest first",
             axis=alt.Axis(labelAngle=0, labelOverlap=True),
         ),
-        y=alt.Y("layer:N", sort=layers, title=None),
+        y=alt.Y("short:N", sort=layers, title=None, axis=alt.Axis(labelLimit=160)),
     )
     lowest = min(0.1, float(cells["density"].min()))
     tiles = base.mark_rect(stroke="white", strokeWidth=1, strokeOpacity=0.35).encode(
@@ -79,10 +79,11 @@ def layer_cells(results: Results) -> pd.DataFrame:
                     "snapshot_id": name,
                     "policy": label,
                     "layer": layer,
+                    "short": layer.removesuffix(".weight").replace(".net.mlp.", "."),
                     "sparsity": sparsity,
                     "density": max(1 - sparsity, 1e-4),
                     "label": percent(sparsity).replace(" %", ""),
                 }
             )
-    columns = ["snapshot_id", "policy", "layer", "sparsity", "density", "label"]
+    columns = ["snapshot_id", "policy", "layer", "short", "sparsity", "density", "label"]
     return pd.DataFrame(rows, columns=columns)

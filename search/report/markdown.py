@@ -19,7 +19,7 @@ def markdown(results: Results) -> str:
         "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
         "constant baselines as rules](front.png)",
         "## Before and after",
-        table(facts.before_after(results), facts.BEFORE_AFTER),
+        table(facts.before_after(results)),
         f"Returns are from {front.figures} episodes; selection episodes chose the points. Optimism is "
         "search score − return. Retained is (R − R_random) ÷ (R_dense − R_random). P(non-dominated) "
         "is the share of bootstrap resamples, paired by seed, in which the point stays on the front.",
@@ -41,11 +41,11 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(rows: Sequence[facts.Row], columns: Sequence[str] = ()) -> str:
+def table(rows: Sequence[facts.Row]) -> str:
     """Rows as a Markdown table; "" without rows."""
     if not rows:
         return ""
-    names = list(columns or rows[0])
+    names = list(rows[0])
     lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 

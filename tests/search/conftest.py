@@ -106,7 +106,7 @@ def build(
             events.append({"event": "explore", "member": member, "segment": segment})
             if member == 3 and segment == 2:
                 failure = "RuntimeError: the environment | process <died>"
-                events.append({"event": "failure", "member": 3, "segment": 2, "message": failure})
+                events.append({"event": "failure", "member": 3, "segment": 2, "error": failure})
             for step in range(per_segment):
                 iteration = segment * per_segment + step + 1
                 progress = iteration / (segments * per_segment)

@@ -37,13 +37,13 @@ def capped(rng, size):
 def test_intervals_of_100_episodes_cover_at_93_to_97_percent(draw, mean):
     rng = np.random.default_rng(7)
     inside = 0
-    for _ in range(1000):
+    for _ in range(600):
         episodes = evaluation("a", draw(rng, 100))
-        means = resampled_means([episodes], rng, resamples=1000)[:, 0]
+        means = resampled_means([episodes], rng, resamples=800)[:, 0]
         low, high = interval(episodes.returns, means)
         inside += low <= mean <= high
-    # The simulation's own standard error is 0.7 points.
-    assert 0.93 - 0.007 <= inside / 1000 <= 0.97
+    # The simulation's own standard error is 0.9 points.
+    assert 0.93 - 0.009 <= inside / 600 <= 0.97
 
 
 def test_policies_with_the_same_seeds_are_drawn_together():

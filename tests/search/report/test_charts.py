@@ -1,0 +1,83 @@
+import dataclasses
+
+import pytest
+import vl_convert
+
+import search
+from search.report.data import lineage_points, thinned, training_points
+from search.report.theme import COLORS, with_variables
+from search.report.words import marks, number
+
+
+@pytest.fixture(scope="module")
+def results(finished):
+    return search.load(finished.folder)
+
+
+def words_of(chart):
+    """Every text that the drawn chart shows."""
+    return vl_convert.vegalite_to_svg(chart.to_dict())
+
+
+@pytest.mark.parametrize("axis", ["weights", "sparsity"])
+def test_the_front_names_its_picks_and_baselines(results, axis):
+    drawn = words_of(results.front_chart(axis=axis))
+    picked = [text for row in results.front.to_dict("records") if (text := marks(row))]
+    assert len(picked) >= 2
+    for text in picked:
+        assert f">{text.replace('95 % and 99 %', '95, 99 %')}</text>" in drawn
+    returns = results.baselines.set_index("name")["return_mean"].map(number)
+    assert f">dense {returns['dense']}</text>" in drawn
+    assert f">random {returns['random']} · constant {returns['constant']}</text>" in drawn
+
+
+def test_each_front_point_hovers_with_recipe_and_lineage(results):
+    spec = results.front_chart().to_dict()
+    rows = [row for table in spec["datasets"].values() for row in table if "lineage" in row]
+    assert {row["snapshot_id"] for row in rows} >= set(results.front["snapshot_id"])
+    assert all("final_sparsity = " in row["hyperparameters"] for row in rows)
+    assert any(" ← " in row["lineage"] for row in rows)
+
+
+def test_copies_of_other_members_are_marked_with_their_donor(results):
+    donors = {e["donor"] for e in results.events if e["event"] == "exploit"}
+    assert set(training_points(results)["donor"]) - {""} == donors
+    bars, copies = lineage_points(results)
+    assert set(copies["donor"]) == donors
+    assert len(bars) == 8 * 5
+
+
+def test_bars_that_lead_to_the_front_are_the_points_and_their_ancestors(results):
+    bars, _ = lineage_points(results)
+    strong = set(map(tuple, bars.loc[bars["leads"], ["member", "segment"]].to_numpy()))
+    by_id = {s.snapshot_id: s for s in results.records}
+    for name in results.front["snapshot_id"]:
+        while name:
+            assert (by_id[name].member, by_id[name].segment) in strong
+            name = by_id[name].parent
+
+
+def test_without_a_scale_only_the_hypervolume_is_missing(results, tmp_path):
+    alone = dataclasses.replace(
+        results,
+        baseline_records={},
+        evaluations=[e for e in results.evaluations if e.snapshot_id not in ("dense", "random")],
+    )
+    assert alone.confirmed.scale.note
+    assert words_of(alone.front_chart())
+
+
+def test_thinning_keeps_both_ends():
+    assert thinned(5, 10) == [0, 1, 2, 3, 4]
+    assert thinned(0, 10) == []
+    assert thinned(1000, 5)[0] == 0
+    assert thinned(1000, 5)[-1] == 999
+    assert len(thinned(1000, 5)) == 5
+
+
+def test_colours_become_variables_with_the_light_colour_as_fallback():
+    spec = {"mark": {"color": COLORS["front"]}, "range": [COLORS["pick"], "red"]}
+    assert with_variables(spec) == {
+        "mark": {"color": f"var(--front, {COLORS['front']})"},
+        "range": [f"var(--pick, {COLORS['pick']})", "red"],
+    }
