@@ -236,6 +236,9 @@ def _choose(
     feasible = score > scale.floor
     member = np.zeros(len(policies), dtype=bool)
     member[feasible] = nondominated(np.column_stack([score, sparsity])[feasible])
+    # Policies that nothing tells apart are one point of the front: the first stands for all.
+    points = list(zip(score, sparsity, strict=True))
+    member &= np.array([points.index(point) == i for i, point in enumerate(points)], dtype=bool)
     on_front = np.flatnonzero(member)
     decades = log_density(sparsity, [s.total_params for s in policies])
     bend = knee(score[on_front], decades[on_front])
