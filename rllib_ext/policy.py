@@ -31,8 +31,9 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_ext.pruning.errors import CheckpointError
-from rllib_ext.pruning.masks import save_masks
+from rllib_ext.pruning.errors import CheckpointError, ShrinkError
+from rllib_ext.pruning.masks import load_masks, save_masks
+from rllib_ext.structure import policy_size
 
 METADATA = "metadata.json"
 MASKS = "masks.npz"
@@ -199,6 +200,23 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
         ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
         plain=metadata["plain"],
     )
+
+
+def note_size(folder: Path) -> None:
+    """Shrinks a saved policy and notes in its metadata what it comes to.
+
+    Adds "shrunk_params" and "macs" (see `rllib_ext.structure.policy_size`), or "shrink_note" with the
+    reason where the network has no smaller one with equal outputs. Runs code from the checkpoint.
+    """
+    module = RLModule.from_checkpoint(folder / "rl_module")
+    try:
+        found: dict[str, Any] = dict(policy_size(module, load_masks(folder / MASKS)))
+    except ShrinkError as error:
+        found = {"shrink_note": str(error)}
+    description = {**json.loads((folder / METADATA).read_text()), **found}
+    aside = folder / f"{METADATA}.part"
+    aside.write_text(json.dumps(description, indent=1))
+    aside.replace(folder / METADATA)
 
 
 def compressed_size(module: torch.nn.Module) -> int:

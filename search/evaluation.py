@@ -18,7 +18,7 @@ from rllib_ext.evaluate import (
     env_maker,
     random_policy_episodes,
 )
-from rllib_ext.policy import load_policy
+from rllib_ext.policy import load_policy, note_size
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
 from search.seeds import draw
@@ -146,6 +146,7 @@ def _policy(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episode
     evaluator = Evaluator(env_maker(ppo))
     try:
         policy = load_policy(folder)
+        note_size(folder)
         return {purpose: evaluator.run(policy, own) for purpose, own in seeds.items()}
     finally:
         evaluator.close()

@@ -13,6 +13,12 @@ LIGHT_MODULES = [
     "rllib_ext.pruning.errors",
     "search",
     "search.archive",
+    "search.config",
+    "search.front",
+    "search.population",
+    "search.report",
+    "search.report.write",
+    "search.space",
 ]
 # Torch without Ray: the pruning core serves whoever trains the policy.
 RAYLESS_MODULES = [

@@ -147,8 +147,12 @@ def save_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
         np.savez_compressed(file, allow_pickle=False, **masks_to_numpy(masks))
 
 
-def load_masks(path: Path, weights: Mapping[str, Tensor]) -> Masks:
+def load_masks(path: Path, weights: Mapping[str, Tensor] | None = None) -> Masks:
     """Reads masks written by `save_masks`, without unpickling.
+
+    Args:
+        path: The file.
+        weights: What they must be for; None: not checked, and the masks come on the CPU.
 
     Raises:
         CheckpointError: The file is missing or damaged, or the masks are for other weights.
@@ -158,4 +162,6 @@ def load_masks(path: Path, weights: Mapping[str, Tensor]) -> Masks:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be read as masks: {error}") from error
+    if weights is None:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
     return masks_from_numpy(arrays, weights)

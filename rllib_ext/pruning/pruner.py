@@ -36,7 +36,7 @@ from rllib_ext.pruning.masks import (
 from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.rewind import Rewinding
-from rllib_ext.pruning.scope import prunable_weights
+from rllib_ext.pruning.scope import prunable_weights, warn_of_unknown_layers
 from rllib_ext.pruning.statistics import Gatherer
 
 Synchronise = Callable[[Tensor], None]
@@ -90,7 +90,9 @@ class Pruner:
         self._gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window)
         self._rewinding = Rewinding(config.rewind_to)
         self.structure: Structure | None = None
-        if config.granularity != "weight":
+        if config.granularity == "weight":
+            warn_of_unknown_layers(module)
+        else:
             assert graph is not None, "coarser granularities need the network's coupling"
             self.structure = build_structure(graph(), config.granularity, self.all_weights)
         self._enforcer = Enforcer(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 # Parameters of these layers are understood; those of any other layer are left alone.
 PRUNABLE_LAYERS = (
@@ -64,6 +67,18 @@ def prunable_weights(
             on_critic = any(name == p or name.startswith(p + ".") for p in prefixes)
             (critic if on_critic else policy)[name] = parameter
     return PrunableWeights(policy, critic)
+
+
+def warn_of_unknown_layers(module: nn.Module) -> None:
+    """Names, in one warning, the layers whose weights are left alone because they are not understood."""
+    unknown = [
+        f"{name} ({type(layer).__name__})"
+        for name, layer in module.named_modules()
+        if not isinstance(layer, PRUNABLE_LAYERS)
+        and any(parameter.dim() > 1 for parameter in layer.parameters(recurse=False))
+    ]
+    if unknown:
+        logger.warning("pruning leaves alone what it does not understand: %s", ", ".join(unknown))
 
 
 def pruned_by_layer(

@@ -97,7 +97,8 @@ def test_a_roll_back_brings_back_weights_masks_and_moments_bit_by_bit(
         algorithm.restore_from_path(tmp_path / "state")
     report = algorithm.train()["pruning"]
     assert report["event"] == "rolled_back"
-    assert report["events"] == {"pruned": 2, "held": 1, "rolled_back": 1}
+    counted = {event: count for event, count in report["events"].items() if count}
+    assert counted == {"pruned": 2, "held": 1, "rolled_back": 1}
     assert report["zeros"] == round(0.2 * WEIGHTS)
     assert report["plateau_step"] == pytest.approx(0.1 / 0.8)
     learner = learner_of(algorithm)

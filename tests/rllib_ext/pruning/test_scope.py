@@ -1,6 +1,7 @@
 """Which weights may be pruned, and how a number is shared out over layers."""
 
 import itertools
+import logging
 import math
 from fractions import Fraction
 
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rllib_ext.pruning.scope import prunable_weights, pruned_by_layer, share_capped, share_out
+from rllib_ext.pruning.scope import (
+    prunable_weights,
+    pruned_by_layer,
+    share_capped,
+    share_out,
+    warn_of_unknown_layers,
+)
 
 
 class ActorCritic(nn.Module):
@@ -182,6 +189,21 @@ def test_erk_keeps_what_is_pruned_already() -> None:
     assert pruned[2] == 128
     assert sum(pruned) == 4000
     assert pruned_by_layer("erk", 0, shapes, [250, 0, 128]) == [250, 0, 128]
+
+
+def test_layers_that_are_not_understood_are_named_in_one_warning(caplog) -> None:
+    known = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.LSTM(4, 4))
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown_layers(known)
+    assert not caplog.records
+    module = nn.ModuleDict(
+        {"known": known, "table": nn.Embedding(5, 3), "mixer": nn.MultiheadAttention(4, 2)}
+    )
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown_layers(module)
+    assert len(caplog.records) == 1
+    assert "table (Embedding), mixer (MultiheadAttention)" in caplog.text
+    assert not {"table.weight", "mixer.in_proj_weight"} & prunable_weights(module).policy.keys()
 
 
 @given(layers())
