@@ -179,13 +179,9 @@ def confirm(
     figures = found[purpose]
     shown_scale = _scale(figures, baselines)
     notes += [shown_scale.note] if shown_scale.note else []
-    names = [*(s.snapshot_id for s in policies), *baselines]
-    known = [name for name in names if name in figures]
-    resampled = dict(
-        zip(known, resampled_means([figures[n] for n in known], rng).T, strict=True)
-        if known
-        else ()
-    )
+    known = [n for n in (*(s.snapshot_id for s in policies), *baselines) if n in figures]
+    means_of = resampled_means([figures[n] for n in known], rng).T
+    resampled = dict(zip(known, means_of, strict=True))
     details = metadata or {}
     rows = [
         {

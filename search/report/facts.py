@@ -64,7 +64,7 @@ def _row(row: dict[Any, Any], policy: str, picked: str, before: Any, measured: l
         "picked as": picked,
         "return": number(row["return_mean"]),
         "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
-        or str(row["return_note"] or "–"),
+        or _brief(row["return_note"]),
         "retained": share(row["retained"]),
         "non-zero weights": f"{int(row['nonzero_params']):,}",
         "sparsity": percent(row["sparsity"]),
@@ -74,6 +74,10 @@ def _row(row: dict[Any, Any], policy: str, picked: str, before: Any, measured: l
         "search score": number(row["search_return"]),
         "optimism": number(row["search_return"] - row["return_mean"]),
     }
+
+
+def _brief(note: Any) -> str:
+    return str(note or "–").split(";")[0]
 
 
 def tiles(results: Results) -> list[Row]:
@@ -116,7 +120,7 @@ def baselines(results: Results) -> list[Row]:
             "what it is": str(row["description"]),
             "return": number(row["return_mean"]),
             "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
-            or str(row["return_note"]),
+            or _brief(row["return_note"]),
             "retained": share(row["retained"]),
             "env steps": number(row["env_steps"]),
         }

@@ -118,8 +118,9 @@ def training_chart(
         alt.layer(lines, dots, copies).add_params(highlight),
         width,
         height,
-        f"{'Return' if is_return else 'Sparsity'} of each of {len(members)} members over training; "
-        "triangles mark copies of another member.",
+        f"{'Return' if is_return else 'Sparsity'} of {len(members)} members over training, "
+        f"{len(points):,} of {len(results.records):,} snapshots; triangles mark copies of another "
+        "member.",
     )
 
 
@@ -132,6 +133,7 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
         height: In pixels; by default it grows with the members.
     """
     bars, copies = lineage_points(results)
+    segments_made = len({(s.member, s.segment) for s in results.records})
     members = int(bars["member"].max()) + 1
     order = list(range(members))
     x = alt.X("start:Q", title="env steps of the lineage", axis=STEPS)
@@ -197,8 +199,8 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
         alt.layer(*layers),
         width,
         height or min(720, 60 + 22 * members),
-        f"Family tree of {members} members: {len(bars)} segments, {len(copies)} copies between "
-        "members; strong bars lead to the front.",
+        f"Family tree of {members} members: {len(bars):,} of {segments_made:,} segments, "
+        f"{len(copies):,} copies between members; strong bars lead to the front.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import vl_convert
@@ -49,8 +50,14 @@ def page(results: Results) -> str:
         colors=COLORS,
         shown=len(cloud),
         snapshots=snapshots,
-        runtime=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        runtime=_runtime(),
     )
+
+
+@cache
+def _runtime() -> str:
+    """Vega, Vega-Lite and vega-embed as one script; building it takes a second."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _charts(results: Results) -> dict[str, Drawing]:
