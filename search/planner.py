@@ -15,7 +15,7 @@ from search.space import Values
 from search.study import Proposal, Study
 
 # Share of its remaining weights that a stagnant member must set out to lose.
-STAGNANT_CUT = 0.3
+STAGNANT_CUT = 0.2
 
 
 @dataclasses.dataclass
