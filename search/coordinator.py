@@ -184,6 +184,8 @@ class Coordinator:
             env_steps=self._running[segment.member].env_steps,
             error=error,
         )
+        running = self._running[segment.member]
+        running.env_steps = running.source.env_steps if running.source else 0
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.
@@ -228,12 +230,7 @@ class Coordinator:
         self._study.close()
 
     def _next_member(self) -> Member | None:
-        committed = sum(
-            max(0, r.segment.until_env_steps - r.env_steps)
-            for index, r in self._running.items()
-            if index != DENSE
-        )
-        if self._spent + committed >= self._config.budget.env_steps:
+        if self._left() <= 0:
             return None
         idle = [
             m
@@ -243,9 +240,19 @@ class Coordinator:
         # The one that is furthest behind, so that all are compared at like progress.
         return min(idle, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
 
+    def _left(self) -> int:
+        """What is left of the budget when all that is running has ended."""
+        committed = sum(
+            max(0, r.segment.until_env_steps - r.env_steps)
+            for index, r in self._running.items()
+            if index != DENSE
+        )
+        return self._config.budget.env_steps - self._spent - committed
+
     def _start(self, member: Member) -> Segment:
         source, proposal = self._planner.plan(member)
         clock = source.env_steps if source else 0
+        end = self._segment_end(clock)
         seed = self._config.seed
         segment = Segment(
             member=member.index,
@@ -254,10 +261,10 @@ class Coordinator:
             seed=draw(seed, "training", 1, member.index, member.segment)[0],
             pruning=self._config.pruning_with(proposal.values).to_dict(),
             training=self._config.training_with(proposal.values),
-            until_env_steps=self._segment_end(clock),
+            until_env_steps=min(end, clock + self._left()),
             # The same for all members within a segment of the clock, others in the next.
             evaluation_seeds=draw(
-                seed, "search", self._config.evaluation.episodes, clock // self._segment_steps
+                seed, "search", self._config.evaluation.episodes, -(-end // self._segment_steps)
             ),
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
