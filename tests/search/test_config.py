@@ -7,7 +7,6 @@ from rllib_ext.pruning.errors import ConfigError
 from search.config import ExperimentConfig, nearest
 from search.config_file import parse_config
 
-
 SPACE = {
     "space": {
         "pruning.final_sparsity": {"type": "float", "low": 0.3, "high": 0.9},

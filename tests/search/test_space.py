@@ -211,10 +211,7 @@ def test_conditional_parameters_are_only_there_where_they_act():
     seen = set()
     values = searched.suggest(study.ask())
     for i in range(200):
-        if i % 2:
-            values = searched.suggest(study.ask())
-        else:
-            values = searched.perturb(values, 0.9, rng)
+        values = searched.suggest(study.ask()) if i % 2 else searched.perturb(values, 0.9, rng)
         schedule = values["pruning.schedule"]
         seen.add(schedule)
         present = {path for path in values if path in ONLY_UNDER}
