@@ -94,6 +94,7 @@ class Coordinator:
         self._evaluation_env_steps = 0
         self._dense_env_steps = 0
         self._failures: list[dict[str, Any]] = []
+        self._failures_in_a_row = 0
         self._needs_dense = "dense" not in archive.baselines()
         self._started = time.monotonic()
         self._segment_steps = config.segment_steps
@@ -205,6 +206,7 @@ class Coordinator:
             env_steps=running.env_steps,
             **({"error": error} if error else {}),
         )
+        self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0
         if error:
             self._failures.append(
                 {"member": segment.member, "segment": segment.segment, "error": error}
@@ -232,13 +234,13 @@ class Coordinator:
     def _next_member(self) -> Member | None:
         if self._left() <= 0:
             return None
-        idle = [
-            m
-            for m in self._members
-            if m.index not in self._running and m.env_steps < self._config.horizon
-        ]
+        idle = [m for m in self._members if m.index not in self._running]
+        unfinished = [m for m in idle if m.env_steps < self._config.horizon]
+        if not unfinished and self._planner.can_go_back:
+            # Those that copied a donor ahead of them have left some of the budget.
+            return min(idle, key=lambda m: (m.segment, m.index), default=None)
         # The one that is furthest behind, so that all are compared at like progress.
-        return min(idle, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
+        return min(unfinished, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
 
     def _left(self) -> int:
         """What is left of the budget when all that is running has ended."""
@@ -251,7 +253,7 @@ class Coordinator:
 
     def _start(self, member: Member) -> Segment:
         source, proposal = self._planner.plan(member)
-        clock = source.env_steps if source else 0
+        clock = member.env_steps = source.env_steps if source else 0
         end = self._segment_end(clock)
         seed = self._config.seed
         segment = Segment(
@@ -332,9 +334,8 @@ class Coordinator:
         self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
 
     def _give_up_if_all_fails(self) -> None:
-        most = 2 * len(self._members)
-        if len(self._failures) >= most and not any(s.usable for s in self._snapshots):
+        if self._failures_in_a_row >= 2 * len(self._members):
             raise RunError(
-                f"{len(self._failures)} segments failed and none succeeded; the last: "
+                f"{self._failures_in_a_row} segments failed in a row; the last: "
                 f"{self._failures[-1]['error']}"
             )
