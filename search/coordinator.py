@@ -23,6 +23,9 @@ from search.seeds import draw
 from search.space import Values
 from search.study import Study
 
+# Segments in a row that a member may fail before it is left alone.
+MOST_FAILURES = 3
+
 
 @dataclasses.dataclass
 class Running:
@@ -94,7 +97,6 @@ class Coordinator:
         self._evaluation_env_steps = 0
         self._dense_env_steps = 0
         self._failures: list[dict[str, Any]] = []
-        self._failures_in_a_row = 0
         self._needs_dense = "dense" not in archive.baselines()
         self._started = time.monotonic()
         self._segment_steps = config.segment_steps
@@ -138,12 +140,7 @@ class Coordinator:
         return list(self._failures)
 
     def decide(self) -> Segment | None:
-        """The segment to train next; None: nothing now.
-
-        Raises:
-            RunError: Segment after segment fails.
-        """
-        self._give_up_if_all_fails()
+        """The segment to train next; None: nothing now."""
         if self._needs_dense:
             self._needs_dense = False
             return self._launch(dense_segment(self._config), {}, None)
@@ -194,6 +191,9 @@ class Coordinator:
         Args:
             segment: It.
             error: Why it failed; "" where it was trained to its end.
+
+        Raises:
+            RunError: The dense baseline failed, or every member does, segment after segment.
         """
         running = self._running.pop(segment.member)
         last = running.last
@@ -206,7 +206,6 @@ class Coordinator:
             env_steps=running.env_steps,
             **({"error": error} if error else {}),
         )
-        self._failures_in_a_row = self._failures_in_a_row + 1 if error else 0
         if error:
             self._failures.append(
                 {"member": segment.member, "segment": segment.segment, "error": error}
@@ -216,9 +215,10 @@ class Coordinator:
             return
         member = self._members[segment.member]
         member.segment += 1
-        member.broken = bool(error)
+        member.failures = member.failures + 1 if error else 0
         if error or last is None:
             self._study.tell(segment.trial_number, None)
+            self._fail_if_all_do(error)
             return
         self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
         member.env_steps = last.env_steps
@@ -234,7 +234,9 @@ class Coordinator:
     def _next_member(self) -> Member | None:
         if self._left() <= 0:
             return None
-        idle = [m for m in self._members if m.index not in self._running]
+        idle = [
+            m for m in self._members if m.index not in self._running and m.failures < MOST_FAILURES
+        ]
         unfinished = [m for m in idle if m.env_steps < self._config.horizon]
         if not unfinished and self._planner.can_go_back:
             # Those that copied a donor ahead of them have left some of the budget.
@@ -318,8 +320,9 @@ class Coordinator:
 
     def _remove_old_states(self) -> None:
         """Removes training states that no member can start from any more."""
-        unfinished = [m.env_steps for m in self._members if m.env_steps < self._config.horizon]
-        oldest = min(unfinished, default=self._config.horizon) - self._segment_steps
+        horizon = self._config.horizon
+        clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
+        oldest = min([horizon, *clocks]) - self._segment_steps
         needed = {r.segment.state for r in self._running.values()}
         needed |= {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
@@ -333,9 +336,9 @@ class Coordinator:
             )
         self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
 
-    def _give_up_if_all_fails(self) -> None:
-        if self._failures_in_a_row >= 2 * len(self._members):
+    def _fail_if_all_do(self, error: str) -> None:
+        if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
-                f"{self._failures_in_a_row} segments failed in a row; the last: "
-                f"{self._failures[-1]['error']}"
+                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
+                "found before is in the results folder."
             )

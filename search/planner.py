@@ -31,7 +31,7 @@ class Member:
         hyperparameters: What it trained with last; empty before its birth.
         last: Its last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
-        broken: Whether its last segment failed, so that it cannot go on as it is.
+        failures: Segments that failed in a row; after one it cannot go on as it is.
     """
 
     index: int
@@ -40,7 +40,7 @@ class Member:
     hyperparameters: Values = dataclasses.field(default_factory=dict)
     last: Snapshot | None = None
     previous: Snapshot | None = None
-    broken: bool = False
+    failures: int = 0
 
 
 class Planner:
@@ -107,7 +107,7 @@ class Planner:
             The snapshot whose training state its next segment starts from (None: a fresh policy), and
             the hyperparameters that it trains with.
         """
-        if member.broken:
+        if member.failures:
             source = self._replacement(member)
         elif member.env_steps >= self._horizon:
             source = self._way_back()
@@ -115,7 +115,7 @@ class Planner:
             source = self._donor(member)
         if source is not None:
             self._note(
-                "replacement" if member.broken else "exploit",
+                "replacement" if member.failures else "exploit",
                 member,
                 donor=source.snapshot_id,
                 donor_env_steps=source.env_steps,
