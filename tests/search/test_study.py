@@ -9,9 +9,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from pretended_search import Search, Trainer
+from pretended_search import Search
 
-ITERATION = Trainer.ITERATION
+from search.space import ChoiceParameter, FloatParameter, Space
+from search.study import Study
 
 
 @pytest.fixture(autouse=True)
