@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -18,7 +19,10 @@ from pydantic import (
 )
 
 from rllib_ext.pruning.config import PruningConfig
-from search.space import Parameter, Space, Value
+from search.space import ONLY_UNDER, ORDERED, Parameter, Space, Value
+
+# Combinations of searched values that are tried when a configuration is read.
+TRIED_DRAWS = 100
 
 Strategy = Literal["pareto_pbt", "random"]
 
@@ -189,32 +193,36 @@ class ExperimentConfig(_Model):
                 f"budget.env_steps = {self.budget.env_steps} leaves a member {self.horizon} env "
                 f"steps for {self.population.segments} segments; raise it"
             )
-        self._check_corners()
+        self._check_space()
         return self
 
-    def _check_corners(self) -> None:
-        """Refuses a space whose values contradict the fixed ones."""
-        searched = self.search.space
-        for end in ("low", "high"):
-            changes = {
-                path.removeprefix("pruning."): getattr(parameter, end)
-                for path, parameter in searched.items()
-                if path.startswith("pruning.") and hasattr(parameter, end)
-            }
-            if {"begin", "end"} & set(changes):
-                # A proposal's begin and end are put in order, so only their own ranges matter.
-                changes["begin"] = min(changes.get("begin", self.pruning.begin), 1.0)
-                changes["end"] = max(changes.get("end", self.pruning.end), changes["begin"])
-            if "step" in changes or "min_step" in changes:
-                changes["min_step"] = min(
-                    changes.get("min_step", self.pruning.min_step),
-                    changes.get("step", self.pruning.step),
+    def _check_space(self) -> None:
+        """Refuses a space whose values contradict each other or the fixed ones."""
+        searched, space = self.search.space, self.space
+
+        def reach(path: str) -> tuple[Value, ...]:
+            return searched[path].extremes if path in searched else (space.fixed[path],)
+
+        schedules = reach("pruning.schedule")
+        for path in searched:
+            if ONLY_UNDER.get(path, schedules[0]) not in schedules:
+                raise ValueError(
+                    f"search.space: {path} acts under pruning.schedule={ONLY_UNDER[path]} only, but "
+                    f"the schedule is {', '.join(map(str, schedules))}; leave it out, or search the "
+                    "schedule too"
                 )
-            self.pruning.replace(**changes)
-        for path, parameter in searched.items():
-            name = path.removeprefix("pruning.")
-            for choice in getattr(parameter, "choices", ()) if name != path else ():
-                self.pruning.replace(**{name: choice})
+        for lower, upper in ORDERED:
+            least, most = min(map(float, reach(lower))), max(map(float, reach(upper)))
+            if least > most:
+                raise ValueError(
+                    f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; "
+                    f"expected ranges that allow {lower} <= {upper}"
+                )
+        rng = np.random.default_rng(0)
+        tried: list[dict[str, Value]] = [{p: v} for p in searched for v in searched[p].extremes]
+        tried += [{p: q.draw(rng) for p, q in searched.items()} for _ in range(TRIED_DRAWS)]
+        for values in tried:
+            self.pruning_with(space.clip(values))
 
     @property
     def horizon(self) -> int:

@@ -52,7 +52,11 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         there = f" There: {', '.join(str(p) for p in near)}." if near else ""
         raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
-    values = parse_yaml(path.read_text(), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Expected text in UTF-8.") from error
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
     for override in overrides:
@@ -78,17 +82,22 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise ConfigError(f"{override!r} is no override. Expected dotted.path=value.")
     node, parts = values, path.split(".")
-    if path.startswith(_SPACE) and len(parts) > 2:
-        node = values.setdefault("search", {}).setdefault("space", {})
-        parts = _space_parts(path.removeprefix(_SPACE), node)
-    while len(parts) > 1:
-        key, *parts = parts
-        if not isinstance(node.setdefault(key, {}), dict):
-            raise ConfigError(
-                f"override {override!r}: {key!r} is a value, so nothing lies below it."
-            )
-        node = node[key]
-    node[parts[0]] = parse_yaml(text, f"the value of override {override!r}")
+    if path.startswith(_SPACE):
+        space = _below(_below(values, "search", override), "space", override)
+        node, parts = space, _space_parts(path.removeprefix(_SPACE), space)
+    for key in parts[:-1]:
+        node = _below(node, key, override)
+    node[parts[-1]] = parse_yaml(text, f"the value of override {override!r}")
+
+
+def _below(node: dict[str, Any], key: str, override: str) -> dict[str, Any]:
+    """What lies below a key; made where there is nothing, as under a key without a value."""
+    below = node.get(key)
+    if below is None:
+        below = node[key] = {}
+    if not isinstance(below, dict):
+        raise ConfigError(f"override {override!r}: {key!r} is a value, so nothing lies below it.")
+    return below
 
 
 _SPACE = "search.space."
@@ -97,8 +106,8 @@ _SPACE = "search.space."
 def _space_parts(rest: str, space: Mapping[str, Any]) -> list[str]:
     """A hyperparameter's path has dots of its own; what follows a known one is one of its keys."""
     for known in space:
-        if rest.startswith(known + "."):
-            return [known, *rest.removeprefix(known + ".").split(".")]
+        if rest.startswith(f"{known}."):
+            return [str(known), *rest.removeprefix(f"{known}.").split(".")]
     return [rest]
 
 

@@ -23,6 +23,9 @@ from search.seeds import draw
 from search.space import Values
 from search.study import Study
 
+# Segments in a row that a member may fail before it is left alone.
+MOST_FAILURES = 3
+
 
 @dataclasses.dataclass
 class Running:
@@ -137,12 +140,7 @@ class Coordinator:
         return list(self._failures)
 
     def decide(self) -> Segment | None:
-        """The segment to train next; None: nothing now.
-
-        Raises:
-            RunError: Segment after segment fails.
-        """
-        self._give_up_if_all_fails()
+        """The segment to train next; None: nothing now."""
         if self._needs_dense:
             self._needs_dense = False
             return self._launch(dense_segment(self._config), {}, None)
@@ -184,6 +182,8 @@ class Coordinator:
             env_steps=self._running[segment.member].env_steps,
             error=error,
         )
+        running = self._running[segment.member]
+        running.env_steps = running.source.env_steps if running.source else 0
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.
@@ -191,6 +191,9 @@ class Coordinator:
         Args:
             segment: It.
             error: Why it failed; "" where it was trained to its end.
+
+        Raises:
+            RunError: The dense baseline failed, or every member does, segment after segment.
         """
         running = self._running.pop(segment.member)
         last = running.last
@@ -212,9 +215,10 @@ class Coordinator:
             return
         member = self._members[segment.member]
         member.segment += 1
-        member.broken = bool(error)
+        member.failures = member.failures + 1 if error else 0
         if error or last is None:
             self._study.tell(segment.trial_number, None)
+            self._fail_if_all_do(error)
             return
         self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
         member.env_steps = last.env_steps
@@ -228,24 +232,31 @@ class Coordinator:
         self._study.close()
 
     def _next_member(self) -> Member | None:
+        if self._left() <= 0:
+            return None
+        idle = [
+            m for m in self._members if m.index not in self._running and m.failures < MOST_FAILURES
+        ]
+        unfinished = [m for m in idle if m.env_steps < self._config.horizon]
+        if not unfinished and self._planner.can_go_back:
+            # Those that copied a donor ahead of them have left some of the budget.
+            return min(idle, key=lambda m: (m.segment, m.index), default=None)
+        # The one that is furthest behind, so that all are compared at like progress.
+        return min(unfinished, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
+
+    def _left(self) -> int:
+        """What is left of the budget when all that is running has ended."""
         committed = sum(
             max(0, r.segment.until_env_steps - r.env_steps)
             for index, r in self._running.items()
             if index != DENSE
         )
-        if self._spent + committed >= self._config.budget.env_steps:
-            return None
-        idle = [
-            m
-            for m in self._members
-            if m.index not in self._running and m.env_steps < self._config.horizon
-        ]
-        # The one that is furthest behind, so that all are compared at like progress.
-        return min(idle, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
+        return self._config.budget.env_steps - self._spent - committed
 
     def _start(self, member: Member) -> Segment:
         source, proposal = self._planner.plan(member)
-        clock = source.env_steps if source else 0
+        clock = member.env_steps = source.env_steps if source else 0
+        end = self._segment_end(clock)
         seed = self._config.seed
         segment = Segment(
             member=member.index,
@@ -254,10 +265,10 @@ class Coordinator:
             seed=draw(seed, "training", 1, member.index, member.segment)[0],
             pruning=self._config.pruning_with(proposal.values).to_dict(),
             training=self._config.training_with(proposal.values),
-            until_env_steps=self._segment_end(clock),
+            until_env_steps=min(end, clock + self._left()),
             # The same for all members within a segment of the clock, others in the next.
             evaluation_seeds=draw(
-                seed, "search", self._config.evaluation.episodes, clock // self._segment_steps
+                seed, "search", self._config.evaluation.episodes, -(-end // self._segment_steps)
             ),
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
@@ -309,8 +320,9 @@ class Coordinator:
 
     def _remove_old_states(self) -> None:
         """Removes training states that no member can start from any more."""
-        unfinished = [m.env_steps for m in self._members if m.env_steps < self._config.horizon]
-        oldest = min(unfinished, default=self._config.horizon) - self._segment_steps
+        horizon = self._config.horizon
+        clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
+        oldest = min([horizon, *clocks]) - self._segment_steps
         needed = {r.segment.state for r in self._running.values()}
         needed |= {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
@@ -324,10 +336,9 @@ class Coordinator:
             )
         self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
 
-    def _give_up_if_all_fails(self) -> None:
-        most = 2 * len(self._members)
-        if len(self._failures) >= most and not any(s.usable for s in self._snapshots):
+    def _fail_if_all_do(self, error: str) -> None:
+        if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
-                f"{len(self._failures)} segments failed and none succeeded; the last: "
-                f"{self._failures[-1]['error']}"
+                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
+                "found before is in the results folder."
             )

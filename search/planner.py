@@ -7,9 +7,11 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from search.archive import Archive, Snapshot
 from search.config import ExperimentConfig
-from search.population import Moment, Rules, at_progress, choose_donor, stagnant
+from search.population import Moment, Rules, at_progress, choose_donor, rank, stagnant
 from search.seeds import generator_for
 from search.space import Values
 from search.study import Proposal, Study
@@ -29,7 +31,7 @@ class Member:
         hyperparameters: What it trained with last; empty before its birth.
         last: Its last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
-        broken: Whether its last segment failed, so that it cannot go on as it is.
+        failures: Segments that failed in a row; after one it cannot go on as it is.
     """
 
     index: int
@@ -38,7 +40,7 @@ class Member:
     hyperparameters: Values = dataclasses.field(default_factory=dict)
     last: Snapshot | None = None
     previous: Snapshot | None = None
-    broken: bool = False
+    failures: int = 0
 
 
 class Planner:
@@ -70,7 +72,10 @@ class Planner:
         if not snapshot.usable:
             return
         self._donors[snapshot.snapshot_id] = snapshot
-        self._moments.append(_moment(snapshot))
+        # A clone of a policy at the end of its horizon would have nothing left to train.
+        moment = _moment(snapshot)
+        ended = snapshot.env_steps >= self._horizon
+        self._moments.append(dataclasses.replace(moment, donates=not ended))
 
     def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
         """Drops donors that no member can reach any more.
@@ -88,6 +93,13 @@ class Planner:
         self._moments = [m for m in self._moments if m.snapshot_id in self._donors]
         return old
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether a member at the end of its horizon may train the last segment of it again."""
+        return self._settings.strategy == "pareto_pbt" and any(
+            m.feasible and m.donates for m in self._moments
+        )
+
     def plan(self, member: Member) -> tuple[Snapshot | None, Proposal]:
         """Decides how a member goes on.
 
@@ -95,10 +107,15 @@ class Planner:
             The snapshot whose training state its next segment starts from (None: a fresh policy), and
             the hyperparameters that it trains with.
         """
-        source = self._replacement(member) if member.broken else self._donor(member)
+        if member.failures:
+            source = self._replacement(member)
+        elif member.env_steps >= self._horizon:
+            source = self._way_back()
+        else:
+            source = self._donor(member)
         if source is not None:
             self._note(
-                "replacement" if member.broken else "exploit",
+                "replacement" if member.failures else "exploit",
                 member,
                 donor=source.snapshot_id,
                 donor_env_steps=source.env_steps,
@@ -153,9 +170,16 @@ class Planner:
         donor = choose_donor(here, [here, *near], others, self._rules, self._rng)
         return None if donor is None else self._donors[donor.snapshot_id]
 
+    def _way_back(self) -> Snapshot:
+        """One of the best policies that have not yet come to the end of their horizon."""
+        able = [m for m in self._moments if m.feasible and m.donates]
+        best = rank(np.array([m.objectives for m in able]), np.ones(len(able), dtype=bool))
+        count = max(1, math.floor(self._rules.exploit_share * len(able)))
+        return self._donors[able[best[int(self._rng.integers(count))]].snapshot_id]
+
     def _replacement(self, member: Member) -> Snapshot | None:
         """A feasible policy at like progress, or where the member last was whole."""
-        able = [m for m in self._moments if m.feasible]
+        able = [m for m in self._moments if m.feasible and m.donates]
         near = at_progress(able, member.env_steps, self._rules.progress_tolerance)
         if not near:
             return member.last

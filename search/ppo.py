@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import math
 import re
@@ -18,7 +19,7 @@ from ray.tune import PlacementGroupFactory
 from rllib_ext import with_pruning
 from rllib_ext.evaluate import env_maker
 from rllib_ext.pruning.errors import ConfigError
-from search.config import ExperimentConfig, PPOSettings
+from search.config import ExperimentConfig, PPOSettings, nearest
 
 
 def build_ppo(config: ExperimentConfig) -> PPOConfig:
@@ -40,8 +41,10 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
         try:
             getattr(ppo, method)(**arguments)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}") from error
+            hint = _misspelt(method, arguments)
+            raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
     _check(ppo, config)
+    _check_searched(ppo, config)
     return ppo
 
 
@@ -103,3 +106,25 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
         raise ConfigError(
             str(error) if isinstance(error, ConfigError) else f"ppo: {error}"
         ) from error
+
+
+def _check_searched(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Lets RLlib see both ends of everything of its own that is searched, before anything trains."""
+    for path, parameter in config.search.space.items():
+        for value in parameter.extremes:
+            arguments = config.training_with({path: value})
+            try:
+                ppo.copy(copy_frozen=False).training(**arguments).validate()
+            except (TypeError, ValueError, AttributeError) as error:
+                hint = _misspelt("training", arguments)
+                raise ConfigError(
+                    f"search.space: RLlib refuses {path} = {value!r}: {error}.{hint}"
+                ) from error
+
+
+def _misspelt(method: str, arguments: Mapping[str, Any]) -> str:
+    """A hint for the first argument that none of the method's versions names."""
+    versions = [vars(c)[method] for c in PPOConfig.__mro__ if method in vars(c)]
+    known = {name for version in versions for name in inspect.signature(version).parameters}
+    unknown = [name for name in arguments if name not in known]
+    return nearest(unknown[0], sorted(known - {"self", "kwargs"})) if unknown else ""

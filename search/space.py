@@ -26,7 +26,14 @@ ONLY_UNDER = {
     "pruning.min_step": "plateau",
     "pruning.patience": "plateau",
     "pruning.tolerance": "plateau",
+    "pruning.round_share": "iterative",
+    "pruning.rewind_to": "iterative",
+    "pruning.regrow": "constant",
+    "pruning.regrow_share": "constant",
+    "pruning.regrow_interval": "constant",
 }
+# Pairs of which the first must not exceed the second.
+ORDERED = (("pruning.begin", "pruning.end"), ("pruning.min_step", "pruning.step"))
 
 
 class Suggests(Protocol):
@@ -60,8 +67,8 @@ class FloatParameter(_Parameter):
     """
 
     type: Literal["float"]
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
     scale: Literal["linear", "log", "log_density"] = "linear"
 
     @model_validator(mode="after")
@@ -84,6 +91,11 @@ class FloatParameter(_Parameter):
             return math.exp(warped)
         return -math.expm1(-warped) if self.scale == "log_density" else warped
 
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """Smallest and largest value."""
+        return (self.low, self.high)
+
     def suggest(self, trial: Suggests, path: str) -> float:
         """Asks Optuna for a value."""
         if self.scale == "log_density":
@@ -98,9 +110,9 @@ class FloatParameter(_Parameter):
             return f"1-{path}", min(max(density, 1.0 - self.high), 1.0 - self.low)
         return path, value
 
-    def clip(self, value: Value) -> float:
-        """The nearest value within the bounds."""
-        return min(max(float(value), self.low), self.high)
+    def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> float:
+        """The nearest value within the bounds and, as far as they allow, within [`low`, `high`]."""
+        return min(max(min(max(float(value), low), high), self.low), self.high)
 
     def draw(self, rng: np.random.Generator) -> float:
         """A value uniform on the parameter's own scale."""
@@ -135,6 +147,11 @@ class IntParameter(_Parameter):
             raise ValueError(f"low = {self.low}; log: true needs low >= 1")
         return self
 
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """Smallest and largest value."""
+        return (self.low, self.high)
+
     def suggest(self, trial: Suggests, path: str) -> int:
         """Asks Optuna for a value."""
         return trial.suggest_int(path, self.low, self.high, log=self.log)
@@ -143,9 +160,11 @@ class IntParameter(_Parameter):
         """The name and value that the study knows the parameter by."""
         return path, value
 
-    def clip(self, value: Value) -> int:
-        """The nearest value within the bounds."""
-        return min(max(round(float(value)), self.low), self.high)
+    def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> int:
+        """The nearest value within the bounds and, as far as they allow, within [`low`, `high`]."""
+        value = float(value)
+        near = math.ceil(low) if value < low else math.floor(high) if value > high else round(value)
+        return min(max(near, self.low), self.high)
 
     def draw(self, rng: np.random.Generator) -> int:
         """A value uniform on the parameter's own scale."""
@@ -173,6 +192,11 @@ class ChoiceParameter(_Parameter):
     type: Literal["choice"]
     choices: tuple[Value, ...] = Field(min_length=2)
 
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """All choices."""
+        return self.choices
+
     def suggest(self, trial: Suggests, path: str) -> Value:
         """Asks Optuna for a value."""
         value: Value = trial.suggest_categorical(path, list(self.choices))
@@ -182,9 +206,21 @@ class ChoiceParameter(_Parameter):
         """The name and value that the study knows the parameter by."""
         return path, value
 
-    def clip(self, value: Value) -> Value:
-        """The value, or the first choice where it is none of them."""
-        return value if value in self.choices else self.choices[0]
+    def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> Value:
+        """The value, or the first choice where it is none of them.
+
+        Limits are for choices that are numbers: then the nearest choice within [`low`, `high`], or
+        the one nearest to it.
+        """
+        if low == -math.inf and high == math.inf:
+            return value if value in self.choices else self.choices[0]
+        given = float(value)
+
+        def distance(choice: Value) -> tuple[float, float]:
+            number = float(choice)
+            return max(0.0, low - number, number - high), abs(number - given)
+
+        return min(self.choices, key=distance)
 
     def draw(self, rng: np.random.Generator) -> Value:
         """A choice, every one alike."""
@@ -236,18 +272,22 @@ class Space:
         for path, parameter in self._in_order():
             if path not in values or not self._acts(path, clipped):
                 continue
-            value = values[path]
-            if path in floors:
-                value = max(float(value), floors[path])
-            clipped[path] = parameter.clip(value)
-        both = {**self.fixed, **clipped}
-        if "pruning.begin" in both and "pruning.end" in both:
-            begin, end = float(both["pruning.begin"]), float(both["pruning.end"])
-            if "pruning.end" in clipped:
-                clipped["pruning.end"] = max(begin, end)
-            elif "pruning.begin" in clipped:
-                clipped["pruning.begin"] = min(begin, end)
+            clipped[path] = parameter.clip(values[path], floors.get(path, -math.inf))
+        for lower, upper in ORDERED:
+            self._put_in_order(clipped, lower, upper)
         return clipped
+
+    def _put_in_order(self, values: Values, lower: str, upper: str) -> None:
+        """Raises the upper one of a pair, and where its bounds forbid that lowers the other."""
+        both = {**self.fixed, **values}
+        if lower not in both or upper not in both or float(both[lower]) <= float(both[upper]):
+            return
+        if upper in values:
+            both[upper] = values[upper] = self.parameters[upper].clip(
+                values[upper], low=float(both[lower])
+            )
+        if lower in values:
+            values[lower] = self.parameters[lower].clip(values[lower], high=float(both[upper]))
 
     def perturb(
         self, values: Mapping[str, Value], strength: float, rng: np.random.Generator

@@ -6,7 +6,8 @@ import dataclasses
 import difflib
 import itertools
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from rllib_ext.pruning.errors import ConfigError
@@ -108,6 +109,7 @@ class PruningConfig:
     regrow_interval: float = 0.01
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         object.__setattr__(self, "exclude", tuple(self.exclude))
         object.__setattr__(self, "damage", _as_damage(self.damage))
         for name, choices in _CHOICES.items():
@@ -220,6 +222,32 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+def _check_kinds(config: PruningConfig) -> None:
+    for field in dataclasses.fields(config):
+        kind, _, none = str(field.type).partition(" | ")
+        value = getattr(config, field.name)
+        if kind not in _NUMBERS or (value is None and none):
+            continue
+        number, expected = _NUMBERS[kind]
+        if isinstance(value, bool) or not isinstance(value, number):
+            raise ConfigError(f"pruning: {field.name} = {value!r}; expected {expected}.")
+    patterns: Any = config.exclude
+    if isinstance(patterns, str) or not all(isinstance(p, str) for p in _items(patterns)):
+        raise ConfigError(
+            f"pruning: exclude = {patterns!r}; expected a list of patterns, such as ['pi.*']."
+        )
+
+
+_NUMBERS: dict[str, tuple[type, str]] = {
+    "float": (numbers.Real, "a number"),
+    "int": (numbers.Integral, "a whole number"),
+}
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, Iterable) else (value,)
+
+
 def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         names = [str(choice) for choice in choices]
@@ -230,9 +258,14 @@ def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> 
 
 def _as_damage(given: Any) -> Damage:
     pairs = given.items() if isinstance(given, Mapping) else given
-    damage = tuple(
-        (str(layer), tuple((float(x), float(y)) for x, y in points)) for layer, points in pairs
-    )
+    try:
+        damage = tuple(
+            (str(layer), tuple((float(x), float(y)) for x, y in points)) for layer, points in pairs
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"pruning: damage = {given!r}; expected for each layer points (sparsity, damage)."
+        ) from error
     for layer, points in damage:
         xs = [0.0, *(x for x, _ in points)]
         rising = len(xs) > 1 and all(a < b for a, b in itertools.pairwise(xs)) and xs[-1] <= 1.0

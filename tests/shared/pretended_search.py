@@ -1,0 +1,169 @@
+"""A search with everything but the training: a pretended trainer under the real coordinator."""
+
+import json
+import math
+
+import numpy as np
+
+from rllib_ext.segment import DENSE, Segment, snapshot_name
+from search.archive import Archive
+from search.config_file import parse_config
+from search.coordinator import Coordinator
+from search.study import Study
+
+RANDOM, CAP = 22.0, 500.0
+
+
+class Trainer:
+    """Trains segments in no time: what a member can, it has learned under its learning rate.
+
+    The more weights are left and the closer the learning rate lies to the best one, the more a member
+    learns; pruning fast costs what it had learned. `true_front` is what a fully trained one returns.
+
+    Args:
+        folder: The results folder.
+        fails: Whether, and how, a segment fails: "raise" after its first iteration, or "nan".
+    """
+
+    ITERATION = 1_000
+    WEIGHTS = 1_000
+    BEST_LR = 3e-3
+
+    def __init__(self, folder, fails=lambda segment: ""):
+        self.folder = folder
+        self.fails = fails
+        self.iterations = 0
+
+    @classmethod
+    def true_front(cls, sparsity):
+        return RANDOM + (CAP - RANDOM) / (1.0 + (0.02 / (1.0 - sparsity)) ** 3)
+
+    def train(self, segment: Segment):
+        """Yields (result, snapshot) iteration by iteration."""
+        clock, sparsity, skill, iteration = 0, 0.0, 0.0, 0
+        if segment.state:
+            state = json.loads((self.folder / segment.state / "state.json").read_text())
+            clock, sparsity, skill, iteration = state
+        began, from_sparsity = clock, sparsity
+        pruning = segment.pruning
+        horizon = pruning["horizon"]
+        rate = math.log10(segment.training.get("lr", self.BEST_LR) / self.BEST_LR)
+        fails = self.fails(segment)
+        rng = np.random.default_rng(segment.seed)
+        while clock < segment.until_env_steps:
+            clock, iteration = clock + self.ITERATION, iteration + 1
+            self.iterations += 1
+            if fails == "raise" and clock - began > self.ITERATION:
+                raise RuntimeError("the environment died")
+            start = max(pruning["begin"], began / horizon)
+            ramp = (clock / horizon - start) / max(1e-9, pruning["end"] - start)
+            aim = from_sparsity + (pruning["final_sparsity"] - from_sparsity) * min(max(ramp, 0), 1)
+            new = max(sparsity, round(aim * self.WEIGHTS) / self.WEIGHTS)
+            skill *= ((1 - new) / (1 - sparsity)) ** 0.5
+            sparsity = new
+            skill += (1 - skill) * 0.12 * math.exp(-2 * rate**2)
+            mean = RANDOM + (self.true_front(sparsity) - RANDOM) * skill
+            measured = math.nan if fails == "nan" else float(mean + rng.normal(0, 3))
+            state = [clock, sparsity, skill, iteration]
+            yield self._iteration(segment, measured, mean, state)
+
+    def _iteration(self, segment, measured, mean, state):
+        name = snapshot_name(segment.member, segment.segment, state[-1])
+        for kind in ("policies", "states"):
+            (self.folder / kind / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "states" / name / "state.json").write_text(json.dumps(state))
+        result = {
+            "env_steps": state[0],
+            "env_steps_this_iter": self.ITERATION,
+            "evaluation_env_steps": 50,
+        }
+        left = round((1 - state[1]) * self.WEIGHTS)
+        snapshot = {
+            "snapshot_id": name, "trial_number": segment.trial_number, "member": segment.member,
+            "segment": segment.segment, "iteration": state[-1], "env_steps": state[0], "status": "ok",
+            "return_mean": measured, "return_std": 3.0, "episodes": 2, "parent": segment.parent,
+            "sparsity": 1 - left / self.WEIGHTS, "critic_sparsity": 0.0, "nonzero_params": left,
+            "total_params": self.WEIGHTS, "layers": {}, "seeds": list(segment.evaluation_seeds),
+            "returns": [measured] * 2, "lengths": [25] * 2,
+            "checkpoint": f"policies/{name}", "state": f"states/{name}",
+            "objectives": {"truth": mean},
+        }  # fmt: skip
+        return result, snapshot
+
+
+class Search:
+    """A coordinator with a pretended trainer.
+
+    Args:
+        folder: The results folder.
+        fails: As for `Trainer`.
+        **changes: Of the configuration.
+    """
+
+    def __init__(self, folder, fails=lambda segment: "", **changes):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = coordinated(**changes)
+        self.folder = folder
+        self.archive = Archive(folder)
+        self.study = Study(
+            folder,
+            "pretended",
+            self.config.space,
+            seed=self.config.seed,
+            guided=self.config.search.strategy == "pareto_pbt",
+            startup_trials=self.config.population.members,
+        )
+        self.coordinator = Coordinator(self.config, self.archive, self.study, floor=RANDOM)
+        self.trainer = Trainer(folder, fails)
+        self.segments: list[Segment] = []
+
+    def run(self, slots=1, after_each=lambda: None):
+        """To the end; `slots` segments take turns, an iteration each."""
+        running = []
+        while not self.coordinator.finished:
+            while len(running) < slots and (segment := self.coordinator.decide()) is not None:
+                self.segments.append(segment)
+                running.append((segment, self.trainer.train(segment)))
+            for each in list(running):
+                segment, iterations = each
+                try:
+                    self.coordinator.tell(segment, *next(iterations))
+                except StopIteration:
+                    self.coordinator.end(segment)
+                    running.remove(each)
+                except RuntimeError as error:
+                    self.coordinator.end(segment, str(error))
+                    running.remove(each)
+                after_each()
+        self.coordinator.close()
+        return self
+
+    @property
+    def of_members(self):
+        """All segments but the dense baseline's."""
+        return [s for s in self.segments if s.member != DENSE]
+
+
+def coordinated(*, strategy="pareto_pbt", members=4, segments=4, env_steps=80_000, seed=0, **more):
+    """The configuration of a pretended search."""
+    space = {
+        "pruning.final_sparsity": {
+            "type": "float", "low": 0.5, "high": 0.995, "scale": "log_density",
+        },
+        "pruning.end": {"type": "float", "low": 0.4, "high": 0.95},
+        "training.lr": {"type": "float", "low": 1e-5, "high": 1e-1, "scale": "log"},
+    }  # fmt: skip
+    return parse_config(
+        {
+            "name": "pretended",
+            "env": "CartPole-v1",
+            "seed": seed,
+            "budget": {"env_steps": env_steps},
+            "population": {"members": members, "segments": segments},
+            "pruning": {"begin": 0.1},
+            "search": {"strategy": strategy, "space": space},
+            "evaluation": {"episodes": 2},
+            **more,
+        },
+        "pretended.yaml",
+    )
