@@ -6,9 +6,7 @@ import math
 import os
 
 import pytest
-from pretended_search import Search, Trainer
-
-ITERATION = Trainer.ITERATION
+from pretended_search import Search
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,173 @@
+"""From an experiment to RLlib's configuration, and what RLlib or Gymnasium refuse."""
+
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+from pretended_search import coordinated
+from ray.tune import PlacementGroupFactory
+
+from rllib_ext.pruning.errors import ConfigError
+from search.config_file import load_config
+from search.estimate import describe_plan
+from search.ppo import build_ppo, member_resources, slots_that_fit
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+OWN_ENV = """
+import gymnasium
+import numpy as np
+
+class Corridor(gymnasium.Env):
+    def __init__(self, config):
+        self.length = config["length"]
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.at = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.at += 1
+        return np.zeros(2, np.float32), 1.0, self.at >= self.length, False, {}
+"""
+
+
+def built(**changes):
+    return build_ppo(coordinated(**changes))
+
+
+def test_what_is_below_ppo_reaches_rllibs_methods_of_the_same_names():
+    ppo = built(
+        ppo={
+            "training": {"lr": 7e-4, "lambda_": 0.9, "minibatch_size": 64, "num_epochs": 3},
+            "env_runners": {"num_envs_per_env_runner": 5, "rollout_fragment_length": 40},
+            "rl_module": {"model_config": {"fcnet_hiddens": [8, 4], "vf_share_layers": False}},
+            "learners": {"num_learners": 0},
+            "environment": {"clip_actions": True},
+        }
+    )
+    assert (ppo.lr, ppo.lambda_, ppo.minibatch_size, ppo.num_epochs) == (7e-4, 0.9, 64, 3)
+    assert (ppo.num_envs_per_env_runner, ppo.rollout_fragment_length) == (5, 40)
+    assert ppo.model_config["fcnet_hiddens"] == [8, 4]
+    assert ppo.clip_actions is True
+    assert ppo.num_env_runners == 0
+
+
+def test_a_members_cpus_are_what_was_asked_for():
+    needed = member_resources(built(resources={"cpus_per_member": 2}))
+    assert needed.required_resources == {"CPU": 2.0}
+    assert member_resources(built()).required_resources == {"CPU": 1.0}
+    with_runners = built(ppo={"env_runners": {"num_env_runners": 2}})
+    assert member_resources(with_runners).required_resources == {"CPU": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("needed", "cluster", "fit"),
+    [
+        ([{"CPU": 1}], {"CPU": 2}, 2),
+        ([{"CPU": 0.1}], {"CPU": 0.3}, 3),
+        ([{"CPU": 2}, {"CPU": 1}], {"CPU": 8}, 2),
+        ([{"CPU": 1, "GPU": 0.5}], {"CPU": 8, "GPU": 1}, 2),
+        ([{"CPU": 1, "GPU": 1}], {"CPU": 8}, 0),
+        ([{"CPU": 4}], {"CPU": 2}, 0),
+    ],
+)
+def test_as_many_members_fit_as_the_scarcest_resource_allows(needed, cluster, fit):
+    assert slots_that_fit(PlacementGroupFactory(needed), cluster) == fit
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_that_is_shipped_builds(path):
+    config = load_config(path)
+    ppo = build_ppo(config)
+    assert ppo.env == config.env
+    for name, value in config.ppo.training.items():
+        assert getattr(ppo, name) == value
+    assert ppo.model_config["fcnet_hiddens"]
+
+
+def test_the_articles_network_is_the_articles(tmp_path):
+    ppo = build_ppo(load_config(CONFIGS / "article.yaml"))
+    module = ppo.get_rl_module_spec(env=gymnasium.make("CartPole-v1")).build()
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    actor = [s for n, s in shapes.items() if len(s) == 2 and "critic" not in n and "vf" not in n]
+    assert actor == [(128, 4), (64, 128), (2, 64)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env": "CartPol-v1"}, "env = 'CartPol-v1': .*CartPole.*package.module:Class"),
+        ({"env": "CartPole-v99"}, "env = 'CartPole-v99'"),
+        ({"env": "no_such_package.envs:Corridor"}, "cannot be imported.*working directory"),
+        ({"env": "gymnasium:NoSuchEnv"}, "cannot be imported.*NoSuchEnv"),
+        ({"env_config": {"gravty": 9.0}}, "env_config = {'gravty': 9.0}.*gravty"),
+        ({"ppo": {"training": {"lerning_rate": 1e-3}}}, "ppo.training.*'lerning_rate'"),
+        ({"ppo": {"training": {"minibatch_sze": 8}}}, "Did you mean 'minibatch_size'"),
+        ({"ppo": {"env_runners": {"num_env_runer": 1}}}, "Did you mean 'num_env_runners'"),
+        (
+            {"ppo": {"training": {"train_batch_size_per_learner": 64, "minibatch_size": 128}}},
+            "minibatch_size",
+        ),
+        (
+            {
+                "pruning": {"critic_final_sparsity": 0.5},
+                "ppo": {"rl_module": {"model_config": {"vf_share_layers": True}}},
+            },
+            "critic_final_sparsity = 0.5.*vf_share_layers=False",
+        ),
+    ],
+)
+def test_what_rllib_or_gymnasium_refuse_is_a_mistake_of_the_configuration(changes, message):
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        built(**changes)
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter", "message"),
+    [
+        ("training.lerning_rate", {"type": "float", "low": 0.1, "high": 0.2}, "lerning_rate"),
+        ("training.num_epoch", {"type": "int", "low": 1, "high": 4}, "mean 'num_epochs'"),
+        ("training.minibatch_size", {"type": "int", "low": 8, "high": 8_000}, "= 8000"),
+    ],
+)
+def test_what_rllib_refuses_of_the_searched_is_found_before_anything_trains(
+    path, parameter, message
+):
+    with pytest.raises(ConfigError, match=f"(?s)search.space: RLlib refuses {path}.*{message}"):
+        built(search={"space": {path: parameter}})
+
+
+@pytest.fixture
+def own_env(tmp_path, monkeypatch):
+    (tmp_path / "corridors.py").write_text(OWN_ENV)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "corridors:Corridor"
+    sys.modules.pop("corridors", None)
+
+
+def test_an_environment_class_of_the_working_directory_is_used(own_env):
+    ppo = built(env=own_env, env_config={"length": 7})
+    assert ppo.env.__name__ == "Corridor"
+    assert ppo.env_config == {"length": 7}
+
+
+def test_the_plan_of_an_own_environment_is_described(own_env):
+    plan = describe_plan(coordinated(env=own_env, env_config={"length": 7}))
+    assert "corridors:Corridor" in plan
+    assert "at a time, training for roughly" in plan
+
+
+def test_a_plan_that_this_machine_cannot_hold_says_so():
+    plan = describe_plan(coordinated(resources={"cpus_per_member": 4_096}))
+    assert "takes 4096 CPU" in plan
+    assert "cannot hold one member" in plan
+
+
+def test_an_id_with_a_module_is_left_to_gymnasium():
+    assert built(env="gymnasium.envs.classic_control:CartPole-v1").env == (
+        "gymnasium.envs.classic_control:CartPole-v1"
+    )

@@ -1,0 +1,444 @@
+"""The command line from end to end, in processes of its own: one small search, and what can go wrong."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "configs" / "smoke.yaml"
+SNAPSHOT_COLUMNS = [
+    "snapshot_id",
+    "trial_number",
+    "member",
+    "segment",
+    "iteration",
+    "env_steps",
+    "wall_time",
+    "status",
+    "return_mean",
+    "return_std",
+    "episodes",
+    "sparsity",
+    "critic_sparsity",
+    "nonzero_params",
+    "total_params",
+    "parent",
+    "checkpoint",
+]
+FRONT_COLUMNS = [
+    "snapshot_id",
+    "sparsity",
+    "density",
+    "return_mean",
+    "return_ci_low",
+    "return_ci_high",
+    "episodes",
+    "search_return",
+    "retained",
+    "p_nondominated",
+    "nonzero_params",
+    "total_params",
+    "shrunk_params",
+    "macs",
+    "latency_us",
+    "knee",
+    "policy",
+]
+
+
+def environment(*first):
+    paths = [*map(str, first), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def prunefront(*arguments, cwd, path=()):
+    """Runs the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "search", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=420,
+        cwd=cwd,
+        env=environment(*path),
+        check=False,
+    )
+
+
+def assert_refused(run, *expected):
+    """Exit status 2, one message, nothing else."""
+    assert run.returncode == 2, run.stderr
+    assert run.stdout == ""
+    assert "Traceback" not in run.stderr
+    assert run.stderr.count("error:") == 1, run.stderr
+    assert run.stderr.startswith("error: "), run.stderr
+    for text in expected:
+        assert text in run.stderr
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke search, run once: (its folder, the finished process)."""
+    place = tmp_path_factory.mktemp("smoke")
+    run = prunefront("search", SMOKE, "--output", place / "out", cwd=place)
+    assert run.returncode == 0, run.stderr
+    return place / "out", run
+
+
+@pytest.fixture(scope="module")
+def without_ray(tmp_path_factory):
+    """A folder that, first on the path, makes importing Ray or torch an error."""
+    folder = tmp_path_factory.mktemp("poison")
+    for name in ("ray", "torch"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} must not be imported')\n")
+    return folder
+
+
+def rows(folder, name):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def test_a_search_says_where_its_report_is_and_what_it_found(smoke):
+    folder, run = smoke
+    assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"
+    assert "retained" in run.stdout
+    assert "Traceback" not in run.stderr
+
+
+def test_progress_reads_well_in_a_log(smoke):
+    _, run = smoke
+    lines = run.stderr.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert all(line[0] == "[" and line[6:8] == "] " for line in lines), run.stderr
+    told = [line for line in lines if "env steps" in line and "best return" in line]
+    assert told
+    for word in ("of 32,000", "of 4 members", "sparsest good"):
+        assert word in told[-1]
+
+
+def test_a_results_folder_holds_what_the_contract_names(smoke):
+    folder, _ = smoke
+    for name in (
+        "config.yaml", "manifest.json", "snapshots.jsonl", "snapshots.csv", "snapshots.parquet",
+        "events.jsonl", "episodes.parquet", "layers.parquet", "front.csv", "front.parquet",
+        "baselines.csv", "report.html", "report.md", "front.png", "front.svg", "study.log",
+    ):  # fmt: skip
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "policies").is_dir()
+    assert (folder / "tune").is_dir()
+    assert not list(folder.rglob("*.part"))
+    assert (folder / "front.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_tables_have_the_contracts_columns(smoke):
+    folder, _ = smoke
+    snapshots, front = (pd.read_csv(folder / f"{n}.csv") for n in ("snapshots", "front"))
+    assert list(snapshots.columns[: len(SNAPSHOT_COLUMNS)]) == SNAPSHOT_COLUMNS
+    assert {"hp.pruning.final_sparsity", "hp.training.lr"} <= set(snapshots.columns)
+    assert list(front.columns[: len(FRONT_COLUMNS)]) == FRONT_COLUMNS
+    assert len(front) >= 1
+    assert len(snapshots) == len(rows(folder, "snapshots.jsonl")) > 20
+    shares = 1 - snapshots["nonzero_params"] / snapshots["total_params"]
+    np.testing.assert_allclose(snapshots["sparsity"], shares, atol=1e-12)
+
+
+def test_the_budget_was_kept_to_within_an_iteration_a_member(smoke):
+    folder, _ = smoke
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert 32_000 <= manifest["env_steps"]["training"] <= 32_000 + 4 * 1_100
+    assert 8_000 <= manifest["env_steps"]["baselines"] <= 8_000 + 1_100
+    assert manifest["command"][:2] == ["prunefront", "search"]
+    assert manifest["failures"] == []
+
+
+def test_the_fronts_returns_come_from_re_evaluation(smoke):
+    folder, _ = smoke
+    front = pd.read_csv(folder / "front.csv").set_index("snapshot_id")
+    episodes = pd.read_parquet(folder / "episodes.parquet")
+    fresh = episodes[episodes["purpose"] == "report"].groupby("snapshot_id")["return"]
+    for name, point in front.iterrows():
+        assert point["return_mean"] == pytest.approx(fresh.get_group(name).mean(), rel=1e-12)
+        assert point["episodes"] == len(fresh.get_group(name)) == 20
+        assert point["return_ci_low"] <= point["return_mean"] <= point["return_ci_high"]
+    seeds = {p: set(group["seed"]) for p, group in episodes.groupby("purpose")}
+    assert seeds["search"].isdisjoint(seeds["selection"] | seeds["report"])
+    assert seeds["selection"].isdisjoint(seeds["report"])
+
+
+def test_baselines_are_measured(smoke):
+    folder, _ = smoke
+    baselines = pd.read_csv(folder / "baselines.csv").set_index("name")
+    assert {"dense", "random", "constant"} <= set(baselines.index)
+    assert baselines.loc["dense", "return_mean"] > baselines.loc["random", "return_mean"] > 9
+    assert baselines.loc["dense", "sparsity"] == 0.0
+    assert baselines.loc["dense", "retained"] == pytest.approx(1.0)
+
+
+def test_events_tell_what_happened(smoke):
+    folder, _ = smoke
+    events = rows(folder, "events.jsonl")
+    explored = [e for e in events if e["event"] == "explore"]
+    assert len(explored) >= 4
+    assert all(
+        {"pruning.final_sparsity", "training.lr"} <= e["hyperparameters"].keys() for e in explored
+    )
+    starts = {(e["member"], e["segment"]): e["plan"] for e in events if e["event"] == "start"}
+    exploits = [e for e in events if e["event"] == "exploit"]
+    assert exploits
+    for event in exploits:
+        assert starts[event["member"], event["segment"]]["parent"] == event["donor"]
+        (first, *_) = (
+            s
+            for s in rows(folder, "snapshots.jsonl")
+            if (s["member"], s["segment"]) == (event["member"], event["segment"])
+        )
+        donor = next(
+            s for s in rows(folder, "snapshots.jsonl") if s["snapshot_id"] == event["donor"]
+        )
+        assert first["parent"] == event["donor"]
+        assert first["env_steps"] > donor["env_steps"]
+        assert first["sparsity"] >= donor["sparsity"]
+
+
+def test_policies_load_with_plain_rllib_and_their_zeros_are_the_masks(smoke):
+    from ray.rllib.core.rl_module.rl_module import RLModule
+
+    from rllib_ext import load_policy
+
+    folder, _ = smoke
+    front = pd.read_csv(folder / "front.csv")
+    for point in front.to_dict("records"):
+        place = folder / point["policy"]
+        module = RLModule.from_checkpoint(place / "rl_module")
+        weights = dict(module.named_parameters())
+        zeros = kept = 0
+        with np.load(place / "masks.npz") as masks:
+            for name in masks.files:
+                if name.startswith(("encoder.critic_encoder", "vf")):
+                    continue
+                weight = weights[name].detach().numpy()
+                assert not weight[~masks[name]].any()
+                zeros += int((weight == 0).sum())
+                kept += int(masks[name].sum())
+        assert kept == point["nonzero_params"]
+        assert zeros == point["total_params"] - point["nonzero_params"]
+        policy = load_policy(place)
+        policy.begin([1])
+        (action,) = policy.act([0], [np.zeros(4, dtype=np.float32)], [0.0])
+        assert action in (0, 1)
+
+
+def test_a_report_is_rebuilt_alike_without_ray(smoke, without_ray, tmp_path):
+    folder, _ = smoke
+    before = (folder / "front.csv").read_bytes(), (folder / "snapshots.csv").read_bytes()
+    for name in ("front.csv", "snapshots.csv", "report.html", "report.md", "front.png"):
+        (folder / name).unlink()
+    run = prunefront("report", folder, cwd=tmp_path, path=[without_ray])
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert run.stdout.splitlines()[-1].startswith("report: ")
+    assert ((folder / "front.csv").read_bytes(), (folder / "snapshots.csv").read_bytes()) == before
+    assert (folder / "report.html").is_file()
+
+
+def test_the_poison_works(without_ray, tmp_path):
+    run = prunefront("check", SMOKE, cwd=tmp_path, path=[without_ray])
+    assert run.returncode == 1
+    assert "ray must not be imported" in run.stderr
+
+
+def test_a_folder_that_is_not_empty_is_refused_and_left_alone(smoke, tmp_path):
+    folder, _ = smoke
+    before = contents(folder)
+    run = prunefront("search", SMOKE, "--output", folder, cwd=tmp_path)
+    assert_refused(run, "is not empty", "--output")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["populaton.members=4"], ["unknown key 'populaton'", "'population'"]),
+        (["pruning.threshold=-0.1"], ["threshold = -0.1", "[0, inf)"]),
+        (["pruning.final_sparsity=1.0"], ["final_sparsity = 1.0", "[0, 1)"]),
+        (["pruning.begin=0.95"], ["begin = 0.95 lies after end = 0.9"]),
+        (["env=CartPol-v1"], ["env = 'CartPol-v1'", "CartPole"]),
+        (["search.space.training.lrr={type: float, low: 0.1, high: 0.2}"], ["lrr", "'lr'"]),
+    ],
+    ids=lambda value: value[0].partition("=")[0] if "=" in value[0] else "",
+)
+def test_a_mistake_in_the_configuration_gets_one_message_and_no_folder(
+    tmp_path, arguments, expected
+):
+    run = prunefront("search", SMOKE, *arguments, "--output", tmp_path / "out", cwd=tmp_path)
+    assert_refused(run, *expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_configuration_gets_one_message(tmp_path):
+    run = prunefront("search", SMOKE.with_name("smoky.yaml"), cwd=tmp_path)
+    assert_refused(run, "smoky.yaml is no file", "smoke.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_of_what_is_no_results_folder_is_refused(tmp_path):
+    run = prunefront("report", tmp_path, cwd=tmp_path)
+    assert_refused(run, "is not a results folder")
+    assert_refused(prunefront("report", tmp_path / "no", cwd=tmp_path), "is not a folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_of_a_search_without_snapshots_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text(SMOKE.read_text())
+    run = prunefront("report", tmp_path, cwd=tmp_path)
+    assert_refused(run, "no snapshot")
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_an_unknown_verb_and_an_unknown_option_are_named(tmp_path):
+    for arguments, word in ((["serch"], "serch"), (["search", SMOKE, "--outptu", "x"], "--outptu")):
+        run = prunefront(*arguments, cwd=tmp_path)
+        assert run.returncode == 2
+        assert word in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_check_says_what_would_run(tmp_path):
+    run = prunefront("check", SMOKE, "seed=3", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    for text in (
+        "smoke: CartPole-v1, strategy pareto_pbt, seed 3",
+        "4, 8,000 env steps each, in 3 segments of 2,666",
+        "12 segments and the dense baseline",
+        "32,000 env steps",
+        "pruning.final_sparsity, training.lr",
+        "1 CPU",
+    ):
+        assert text in run.stdout
+    assert list(tmp_path.iterdir()) == []
+    dry = prunefront("search", SMOKE, "seed=3", "--dry-run", cwd=tmp_path)
+    # All but the estimate of time, which is measured.
+    assert dry.stdout.splitlines()[:-1] == run.stdout.splitlines()[:-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_the_verbs(tmp_path):
+    run = prunefront("--help", cwd=tmp_path)
+    assert run.returncode == 0
+    for verb in ("search", "report", "check"):
+        assert verb in run.stdout
+
+
+def descendants(pid):
+    """Processes below one, by id."""
+    found, parents = [], {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            lines = dict(
+                line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
+            )
+            parents[int(lines["Pid"])] = int(lines["PPid"])
+    front = [pid]
+    while front:
+        front = [child for child, parent in parents.items() if parent in front]
+        found += front
+    return found
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return "State:\tZ" not in state
+
+
+def wait_until(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A search that was interrupted in training: its folder, exit status, messages, processes."""
+    place = tmp_path_factory.mktemp("interrupted")
+    folder = place / "out"
+    with (place / "stderr").open("w") as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search", "search", str(SMOKE), "budget.env_steps=4e6",
+             "population.segments=1000", "--output", str(folder)],
+            stdout=messages, stderr=messages, cwd=place, env=environment(), start_new_session=True,
+        )  # fmt: skip
+        try:
+            snapshots = folder / "snapshots.jsonl"
+            wait_until(lambda: snapshots.is_file() and snapshots.read_text().count("\n") >= 3, 240)
+            second = prunefront("search", SMOKE, "--output", folder, cwd=place)
+            children = descendants(process.pid)
+            process.send_signal(signal.SIGINT)
+            status = process.wait(timeout=120)
+        finally:
+            if process.poll() is None:
+                process.kill()
+    return folder, status, (place / "stderr").read_text(), children, second
+
+
+def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
+    folder, status, messages, _, _ = interrupted
+    assert status == 130
+    assert "Traceback" not in messages
+    last = messages[messages.index("interrupted:") :]
+    assert f"snapshots are safe in {folder}" in last
+    assert f"prunefront report {folder}" in last
+
+
+def test_an_interrupted_folder_is_readable_and_closed(interrupted):
+    folder, *_ = interrupted
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "interrupted"
+    assert manifest["env_steps"]["training"] > 0
+    snapshots = rows(folder, "snapshots.jsonl")
+    assert len(snapshots) >= 3
+    assert all((folder / s["checkpoint"] / "metadata.json").is_file() for s in snapshots)
+
+
+def test_no_process_outlives_an_interrupted_search(interrupted):
+    *_, children, _ = interrupted
+    assert len(children) > 2
+    wait_until(lambda: not any(map(alive, children)), 30)
+
+
+def test_a_second_writer_is_refused(interrupted):
+    *_, second = interrupted
+    assert_refused(second, "is not empty")
+
+
+def test_a_report_of_an_interrupted_search_is_made_or_says_what_is_missing(interrupted, tmp_path):
+    folder, *_ = interrupted
+    run = prunefront("report", folder, cwd=tmp_path)
+    assert "Traceback" not in run.stderr
+    if run.returncode == 0:
+        assert (folder / "report.html").is_file()
+    else:
+        assert_refused(run, "re-evaluated", "Finish the search")
