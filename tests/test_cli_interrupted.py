@@ -1,0 +1,109 @@
+"""A search that is interrupted while it trains: what it leaves, what it says, what outlives it."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import SMOKE, assert_refused, environment, prunefront, rows
+
+pytestmark = pytest.mark.e2e
+
+
+def descendants(pid):
+    """Processes below one, by id."""
+    found, parents = [], {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            lines = dict(
+                line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
+            )
+            parents[int(lines["Pid"])] = int(lines["PPid"])
+    front = [pid]
+    while front:
+        front = [child for child, parent in parents.items() if parent in front]
+        found += front
+    return found
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return "State:\tZ" not in state
+
+
+def wait_until(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A search that was interrupted in training: its folder, exit status, messages, processes."""
+    place = tmp_path_factory.mktemp("interrupted")
+    folder = place / "out"
+    with (place / "stderr").open("w") as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search", "search", str(SMOKE), "budget.env_steps=4e6",
+             "population.segments=1000", "--output", str(folder)],
+            stdout=messages, stderr=messages, cwd=place, env=environment(), start_new_session=True,
+        )  # fmt: skip
+        try:
+            snapshots = folder / "snapshots.jsonl"
+            wait_until(lambda: snapshots.is_file() and snapshots.read_text().count("\n") >= 3, 240)
+            second = prunefront("search", SMOKE, "--output", folder, cwd=place)
+            children = descendants(process.pid)
+            process.send_signal(signal.SIGINT)
+            status = process.wait(timeout=120)
+        finally:
+            if process.poll() is None:
+                process.kill()
+    return folder, status, (place / "stderr").read_text(), children, second
+
+
+def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
+    folder, status, messages, _, _ = interrupted
+    assert status == 130
+    assert "Traceback" not in messages
+    last = messages[messages.index("interrupted:") :]
+    assert f"snapshots are safe in {folder}" in last
+    assert f"prunefront report {folder}" in last
+
+
+def test_an_interrupted_folder_is_readable_and_closed(interrupted):
+    folder, *_ = interrupted
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "interrupted"
+    assert manifest["env_steps"]["training"] > 0
+    snapshots = rows(folder, "snapshots.jsonl")
+    assert len(snapshots) >= 3
+    assert all((folder / s["checkpoint"] / "metadata.json").is_file() for s in snapshots)
+
+
+def test_no_process_outlives_an_interrupted_search(interrupted):
+    *_, children, _ = interrupted
+    assert len(children) > 2
+    wait_until(lambda: not any(map(alive, children)), 30)
+
+
+def test_a_second_writer_is_refused(interrupted):
+    *_, second = interrupted
+    assert_refused(second, "is not empty")
+
+
+def test_a_report_of_an_interrupted_search_is_made_or_says_what_is_missing(interrupted, tmp_path):
+    folder, *_ = interrupted
+    run = prunefront("report", folder, cwd=tmp_path)
+    assert "Traceback" not in run.stderr
+    if run.returncode == 0:
+        assert (folder / "report.html").is_file()
+    else:
+        assert_refused(run, "re-evaluated", "Finish the search")
