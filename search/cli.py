@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError
+from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError, RunError
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -61,8 +61,10 @@ def search(
                 address=address,
             )
     except KeyboardInterrupt:
-        _say_what_is_safe(folder)
+        click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
         raise
+    except RunError as error:
+        raise RunError(f"{error}\n{_what_is_safe(folder)}") from error
     except PrunefrontError:
         if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
             with contextlib.suppress(OSError):
@@ -104,17 +106,15 @@ def _summarise(folder: Path, page: Path) -> None:
     click.echo(f"report: {page}")
 
 
-def _say_what_is_safe(folder: Path) -> None:
+def _what_is_safe(folder: Path) -> str:
     from search.archive import read_lines
 
     count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
     if not count:
-        click.echo(f"interrupted before the first snapshot; {folder} holds no results", err=True)
-        return
-    click.echo(
-        f"interrupted: {count} snapshots are safe in {folder}\n"
-        f"prunefront report {folder}   makes a report of what is there",
-        err=True,
+        return f"no snapshot was made; {folder} holds no results"
+    return (
+        f"{count} snapshots are safe in {folder}\n"
+        f"prunefront report {folder}   makes a report of what is there"
     )
 
 

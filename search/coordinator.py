@@ -332,13 +332,13 @@ class Coordinator:
         if error or last is None:
             raise RunError(
                 f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
-                "environment and the ppo settings; `prunefront check` builds both."
+                "environment and the ppo settings; tune/dense-s000/error.txt has the whole story."
             )
         self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
 
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
-                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
-                "found before is in the results folder."
+                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. See "
+                "error.txt in the folders of tune/."
             )

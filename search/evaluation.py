@@ -19,6 +19,7 @@ from rllib_ext.evaluate import (
     random_policy_episodes,
 )
 from rllib_ext.policy import load_policy, note_size
+from rllib_ext.pruning.errors import RunError
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
 from search.seeds import draw
@@ -44,6 +45,9 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     Returns:
         Mean return that a policy must exceed to be feasible: the better of the two, on the selection
         seeds.
+
+    Raises:
+        RunError: The environment fails.
     """
     seeds = held_out_seeds(config)
     choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
@@ -54,7 +58,7 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     if "constant" not in known:
         tasks["constant"] = _constant.remote(ppo, choosing, seeds)
     for name, task in tasks.items():
-        description, episodes = ray.get(task)
+        description, episodes = _result(task, f"the baseline {name!r}")
         _add_evaluations(archive, name, episodes)
         archive.add_baseline(
             Baseline(
@@ -83,6 +87,9 @@ def evaluate_policies(
         archive: Takes the episodes, policy by policy.
         policies: Pairs of a name and a policy's folder, relative to the results folder.
         on_progress: Called with policies done and policies in all.
+
+    Raises:
+        RunError: A policy, or its environment, fails.
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
@@ -97,8 +104,21 @@ def evaluate_policies(
     while tasks:
         ready, _ = ray.wait(list(tasks))
         for task in ready:
-            _add_evaluations(archive, tasks.pop(task), ray.get(task))
+            name = tasks.pop(task)
+            _add_evaluations(archive, name, _result(task, f"the policy {name!r}"))
         on_progress(total - len(tasks), total)
+
+
+def _result(task: Any, what: str) -> Any:
+    """What a task gives; what went wrong in it, in one message."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(
+            f"{what} cannot be evaluated: {reason}. Episodes run in fresh processes; check that the "
+            "environment steps there to the end of an episode."
+        ) from error
 
 
 def _add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:

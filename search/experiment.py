@@ -202,6 +202,9 @@ def _connect(address: str | None) -> None:
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,

@@ -97,8 +97,12 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
             "of extras need them installed (pip install 'prunefront[mujoco]', …)."
         ) from error
-    except TypeError as error:
-        raise ConfigError(f"env_config = {config.env_config}: {error}") from error
+    except Exception as error:
+        # An environment is anybody's code.
+        raise ConfigError(
+            f"env = {config.env!r} cannot be built with env_config = {config.env_config}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     try:
         pruned = with_pruning(ppo, config.pruning_with({}), evaluated_outside=True)
         pruned.validate()

@@ -245,6 +245,27 @@ def test_a_report_of_a_search_without_snapshots_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
 
+def test_an_environment_that_dies_ends_the_run_with_one_message(tmp_path):
+    (tmp_path / "dying.py").write_text(
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n"
+        "class Dying(CartPoleEnv):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "    def step(self, action):\n"
+        "        raise RuntimeError('the simulator died')\n"
+    )
+    run = prunefront(
+        "search", SMOKE, "env=dying:Dying", "--output", tmp_path / "out", cwd=tmp_path,
+        path=[tmp_path],
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    message = run.stderr[run.stderr.index("failed: ") :]
+    assert "the baseline 'random' cannot be evaluated: RuntimeError: the simulator died" in message
+    assert f"no snapshot was made; {tmp_path / 'out'} holds no results" in message
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "failed"
+
+
 def test_an_unknown_verb_and_an_unknown_option_are_named(tmp_path):
     for arguments, word in ((["serch"], "serch"), (["search", SMOKE, "--outptu", "x"], "--outptu")):
         run = prunefront(*arguments, cwd=tmp_path)

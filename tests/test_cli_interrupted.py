@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -58,10 +59,18 @@ def interrupted(tmp_path_factory):
         )  # fmt: skip
         try:
             snapshots = folder / "snapshots.jsonl"
-            wait_until(lambda: snapshots.is_file() and snapshots.read_text().count("\n") >= 3, 240)
+            wait_until(
+                lambda: (
+                    process.poll() is not None
+                    or (snapshots.is_file() and snapshots.read_text().count("\n") >= 3)
+                ),
+                240,
+            )
+            assert process.poll() is None, (place / "stderr").read_text()
             second = prunefront("search", SMOKE, "--output", folder, cwd=place)
             children = descendants(process.pid)
-            process.send_signal(signal.SIGINT)
+            # As a terminal does: to every process of the group.
+            os.killpg(process.pid, signal.SIGINT)
             status = process.wait(timeout=120)
         finally:
             if process.poll() is None:
