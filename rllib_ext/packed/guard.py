@@ -130,9 +130,9 @@ class PackedPruning:
         return trace(module, probe_of(module))
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _run(module: Any, observations: Tensor) -> None:
-    """A forward pass for those who listen to a module's layers."""
+    """A forward pass for those who listen to a module's layers; they listen where it is trained."""
     batch = {Columns.OBS: observations}
     outputs = module._forward_train(batch)
     module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])

@@ -50,7 +50,8 @@ def test_vectorised_cartpole_steps_as_gymnasium_s_own():
                 cut, ended = cut + (not terminated), ended + terminated
                 lengths[i] = 0
         observations = step.observations
-    assert cut and ended
+    assert cut
+    assert ended
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,8 @@ class Shadow:
 
     def learn(self, gradients, observations):
         batch = {Columns.OBS: observations}
-        with torch.no_grad():
-            outputs = self.module._forward_train(batch)
-            self.module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])
+        outputs = self.module._forward_train(batch)
+        self.module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])
         by_parameter = {self.parameters[name]: g.clone() for name, g in gradients.items()}
         self.pruner.observe_gradients(by_parameter.items())
         self.pruner.mask_gradients_(by_parameter.items())
@@ -142,7 +141,7 @@ def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, mo
         config = PruningConfig(horizon=LAST, **SCHEDULES[name])
         pack.start(i, training=TRAINING, pruning=config, seed=i)
     # The return holds for a while, falls until the rule rolls back, and recovers.
-    returns = [100.0] * 8 + [10.0] * 6 + [100.0] * 10
+    returns = [100.0] * 2 + [10.0] * 6 + [100.0] * (ITERATIONS - 8)
     plateau = names.index("plateau")
     for evaluated in returns:
         pack.observe(plateau, evaluated)

@@ -211,7 +211,7 @@ def test_a_state_of_another_network_and_a_damaged_one_are_refused(packed_ppo, tm
     pack, small = Pack(packed_ppo(), 1), Pack(packed_ppo(model={"fcnet_hiddens": [8]}), 1)
     for made in (pack, small):
         start(made, 0, MEMBERS[0], seed=0)
-    with pytest.raises(CheckpointError, match="another network|of a network with"):
+    with pytest.raises(CheckpointError, match="is of a network with"):
         start(pack, 0, MEMBERS[0], seed=0, state=small.state(0))
     with pytest.raises(CheckpointError, match="no member's training state"):
         MemberState.load(tmp_path)
