@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
@@ -166,6 +168,12 @@ class _Anything:
         return True
 
 
+def cartpole_starts(seeds: Sequence[int]) -> Array:
+    """The states in which Gymnasium's CartPole starts after `reset(seed=…)`, of shape (4, seeds)."""
+    generators = [seeding.np_random(int(seed))[0] for seed in seeds]
+    return np.stack([g.uniform(-0.05, 0.05, size=4) for g in generators], axis=1)
+
+
 def build_environments(make: EnvMaker, members: int, per_member: int) -> Environments:
     """Builds the fastest environments there are for what `make` builds.
 
@@ -174,18 +182,26 @@ def build_environments(make: EnvMaker, members: int, per_member: int) -> Environ
         members: How many members.
         per_member: Environments of each, ≥ 1.
     """
-    env = make()
-    try:
-        limit, reward = _plain_cartpole(env)
-    finally:
-        env.close()
+    limit, reward = plain_cartpole(make)
     if limit is None:
         return SyncEnvironments(make, members, per_member)
     return CartPoleEnvironments(members, per_member, limit, sutton_barto_reward=reward)
 
 
+def plain_cartpole(make: EnvMaker) -> tuple[int | None, bool]:
+    """Whether `make` builds Gymnasium's own CartPole.
+
+    Returns:
+        Its time limit, None if it is another environment; and its `sutton_barto_reward`.
+    """
+    env = make()
+    try:
+        return _plain_cartpole(env)
+    finally:
+        env.close()
+
+
 def _plain_cartpole(env: gym.Env[Any, Any]) -> tuple[int | None, bool]:
-    """The time limit and reward of Gymnasium's own CartPole; None if it is another environment."""
     limit: int | None = None
     while isinstance(env, gym.Wrapper):
         if type(env) is TimeLimit and limit is None:

@@ -54,6 +54,16 @@ class Filters:
         seen = [self._see(rows, by_member[:, i]) for i in range(by_member.shape[1])]
         return np.stack(seen, axis=1).reshape(observations.shape)
 
+    def normalised(self, member: int, observations: Array) -> Array:
+        """One member's observations, normalised by what it has seen; nothing is learned of them."""
+        seen = observations.astype(np.float32)
+        if self._connector is None:
+            return seen
+        rows = np.full(len(seen), member)
+        return self._normalise(
+            self._counts[rows, None], self._means[rows], self._squares[rows], seen
+        )
+
     def restart(self, member: int) -> None:
         """Forgets what a member has seen."""
         self._counts[member] = 0
@@ -90,8 +100,6 @@ class Filters:
 
     def _see(self, rows: Array, values: Array) -> Array:
         """One observation of each of some members: Welford's update, then normalisation."""
-        connector = self._connector
-        assert connector is not None
         values = values.astype(np.float32)
         self._counts[rows] += 1
         counts = self._counts[rows, None]
@@ -100,6 +108,11 @@ class Filters:
         means = np.where(counts == 1, values, self._means[rows] + change / counts)
         squares = self._squares[rows] + np.where(counts == 1, 0.0, change * (values - means))
         self._means[rows], self._squares[rows] = means, squares
+        return self._normalise(counts, means, squares, values)
+
+    def _normalise(self, counts: Array, means: Array, squares: Array, values: Array) -> Array:
+        connector = self._connector
+        assert connector is not None
         normalised: Array = values
         if connector.de_mean_to_zero:
             normalised = normalised - means

@@ -79,6 +79,17 @@ class Losses:
     entropy: Tensor
     divergence: Tensor
 
+    def of(self, row: int) -> dict[str, float]:
+        """Those of one member, by the names that RLlib's learner gives them."""
+        return {
+            "total_loss": float(self.total[row]),
+            "policy_loss": float(self.policy[row]),
+            "vf_loss": float(self.value[row]),
+            "vf_loss_unclipped": float(self.value_unclipped[row]),
+            "entropy": float(self.entropy[row]),
+            "mean_kl_loss": float(self.divergence[row]),
+        }
+
 
 def losses(
     distribution: DistributionKind,

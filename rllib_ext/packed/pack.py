@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.callback import RANDOM_EPISODES
-from rllib_ext.evaluate import random_policy_episodes
+from rllib_ext.evaluate import Episodes, random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.environments import build_environments
+from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.guard import PackedPruning
 from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
@@ -30,7 +31,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Member:
     """A member in training, apart from what is stacked.
 
@@ -39,7 +40,7 @@ class Member:
         shuffler: Draws the order of its minibatches.
         kl_coeff: What the weight of the divergence has come to.
         env_steps: Its lineage's clock.
-        iteration: Updates since it was started.
+        iteration: Training iterations of its lineage.
         failure: Why it trains no more; "" while it is whole.
     """
 
@@ -96,6 +97,7 @@ class Pack:
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
+        self._evaluator = PackedEvaluator(self._blueprint, self.network, self._filters)
         self._random_return: float | None = None
 
     def start(
@@ -134,12 +136,13 @@ class Pack:
         self._filters.restart(member)
         play, shuffle = np.random.SeedSequence(seed).generate_state(2)
         shuffler = torch.Generator().manual_seed(int(shuffle))
-        fresh = Member(own, shuffler, kl_coeff=own.kl_coeff)
+        fresh = Member(hyperparameters=own, shuffler=shuffler, kl_coeff=own.kl_coeff)
         self.members[member] = fresh
         if state is not None:
             state.put_into(self.network, self.adam, member)
             self._filters.load(member, state.filter)
-            fresh.kl_coeff, fresh.env_steps = state.kl_coeff, int(state.pruning["env_steps"])
+            fresh.kl_coeff, fresh.iteration = state.kl_coeff, state.iteration
+            fresh.env_steps = int(state.pruning["env_steps"])
             self.pruning.pruner(member).load_state_dict(state.pruning)
             self.pruning.refresh(member)
         self._collector.start(member, int(play))
@@ -152,7 +155,7 @@ class Pack:
         """One iteration: a rollout of every member, then its update.
 
         Returns:
-            For each member that was whole before: "env_steps", the lineage's clock;
+            For each member that was whole before: "env_steps", the lineage's clock; "iteration";
             "env_steps_this_iter"; "pruning", as the Pruner reports it; "env_runners", with
             "episode_return_mean" (NaN where no episode ended); "learners", the losses of the last
             minibatch; "failure", "" while the member is whole.
@@ -198,6 +201,7 @@ class Pack:
             member,
             pruning=self.pruning.pruner(member).state_dict(),
             kl_coeff=self._member(member).kl_coeff,
+            iteration=self._member(member).iteration,
             filter=self._filters.state(member),
         )
 
@@ -217,8 +221,17 @@ class Pack:
             plain=is_plain(self._blueprint.ppo, module),
         )
 
+    def evaluate(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
+        """Fresh deterministic episodes of some members' policies as they are now.
+
+        Args:
+            seeds: For each of these members one episode a seed.
+        """
+        return self._evaluator.run(seeds)
+
     def close(self) -> None:
         """Closes the environments."""
+        self._evaluator.close()
         self._environments.close()
 
     def _module(self, seed: int) -> Any:
@@ -273,26 +286,17 @@ class Pack:
         self, i: int, member: Member, rollout: Rollout, learned: Losses | None, whole: list[int]
     ) -> dict[str, Any]:
         returns = rollout.returns[i]
-        figures = {"curr_kl_coeff": member.kl_coeff}
-        if learned is not None and i in whole:
-            row = whole.index(i)
-            figures |= {
-                "total_loss": float(learned.total[row]),
-                "policy_loss": float(learned.policy[row]),
-                "vf_loss": float(learned.value[row]),
-                "vf_loss_unclipped": float(learned.value_unclipped[row]),
-                "entropy": float(learned.entropy[row]),
-                "mean_kl_loss": float(learned.divergence[row]),
-            }
+        figures = learned.of(whole.index(i)) if learned is not None and i in whole else {}
         return {
             "env_steps": member.env_steps,
+            "iteration": member.iteration,
             "env_steps_this_iter": self._collector.env_steps,
             "pruning": self.pruning.pruner(i).report(),
             "env_runners": {
                 "episode_return_mean": float(np.mean(returns)) if returns else math.nan,
                 "num_episodes": len(returns),
             },
-            "learners": figures,
+            "learners": {**figures, "curr_kl_coeff": member.kl_coeff},
             "failure": member.failure,
         }
 

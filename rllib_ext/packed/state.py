@@ -28,6 +28,7 @@ class MemberState:
         steps: Steps that Adam has taken.
         pruning: The Pruner's state: masks, schedule, clock, statistics, accepted state.
         kl_coeff: What the weight of the divergence has come to.
+        iteration: Training iterations of the lineage.
         filter: The observation filter's statistics; {} without one.
     """
 
@@ -37,6 +38,7 @@ class MemberState:
     steps: float
     pruning: dict[str, Any]
     kl_coeff: float
+    iteration: int
     filter: dict[Any, Any]
 
     @classmethod
