@@ -121,6 +121,8 @@ def _refuse(ppo: PPOConfig) -> None:
         ("module_to_env_connector", ppo._module_to_env_connector, None),
         ("learner_connector", ppo._learner_connector, None),
         ("batch_mode", ppo.batch_mode, "truncate_episodes"),
+        ("num_env_runners", ppo.num_env_runners, 0),
+        ("num_learners", ppo.num_learners, 0),
     ):
         if given != expected:
             raise _refusal(name, given, expected)
