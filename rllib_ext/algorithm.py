@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,8 @@ from rllib_ext.compose import with_pruning
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.segment import Segment, snapshot_name
+from rllib_ext.segment import Segment
+from rllib_ext.snapshot import metadata_of, snapshot_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,41 +120,19 @@ class MemberTrainable(Trainable):
         segment, algorithm = self._segment, self._algorithm
         episodes = self._evaluator.run(policy_of(algorithm), segment.evaluation_seeds)
         hand_over_evaluation(algorithm, episodes.mean)
-        name = snapshot_name(segment.member, segment.segment, algorithm.iteration)
-        folder = Path(self._settings.folder)
         finite = all(bool(torch.isfinite(p).all()) for p in algorithm.get_module().parameters())
-        counts = {
-            key: pruning[key]
-            for key in ("sparsity", "critic_sparsity", "nonzero_params", "total_params", "layers")
-        }
-        snapshot = {
-            "snapshot_id": name,
-            "trial_number": segment.trial_number,
-            "member": segment.member,
-            "segment": segment.segment,
-            "iteration": algorithm.iteration,
-            "env_steps": self._clock,
-            "status": "ok" if finite and math.isfinite(episodes.mean) else "failed",
-            "return_mean": episodes.mean,
-            "return_std": episodes.std,
-            "episodes": episodes.count,
-            "parent": segment.parent,
-            "checkpoint": f"policies/{name}",
-            "state": f"states/{name}",
-            "seeds": list(episodes.seeds),
-            "returns": list(episodes.returns),
-            "lengths": list(episodes.lengths),
-            **counts,
-        }
-        metadata = {
-            "snapshot_id": name,
-            "env": str(self._settings.ppo_config.env),
-            "env_steps": self._clock,
-            "search_return": episodes.mean,
-            **counts,
-        }
-        save_policy(algorithm, masks_of(algorithm), folder / "policies" / name, metadata)
-        save_state(algorithm, folder / "states" / name)
+        snapshot = snapshot_of(
+            segment,
+            episodes,
+            pruning,
+            iteration=algorithm.iteration,
+            env_steps=self._clock,
+            finite=finite,
+        )
+        folder = Path(self._settings.folder)
+        metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
+        save_policy(algorithm, masks_of(algorithm), folder / snapshot["checkpoint"], metadata)
+        save_state(algorithm, folder / snapshot["state"])
         return snapshot
 
 

@@ -13,15 +13,16 @@ import ray
 from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.algorithm import MemberSettings, MemberTrainable
+from rllib_ext.algorithm import MemberSettings
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.archive import Archive
 from search.config import ExperimentConfig
 from search.coordinator import Coordinator, Progress
+from search.engine import Engine, engine_of
 from search.evaluation import evaluate_policies, evaluate_untrained
 from search.folder import CONFIG, only_writer, provenance, update_manifest, write_aside
 from search.front import candidates
-from search.ppo import build_ppo, member_resources, slots_that_fit
+from search.ppo import build_ppo, slots_that_fit
 from search.report import write_report
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
 from search.seeds import draw
@@ -104,10 +105,12 @@ def run_search(
 
 
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    slots = _slots(config, ppo)
+    engine = engine_of(config, ppo)
+    slots = _slots(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(
         folder,
+        engine=engine.name,
         slots=slots,
         hardware={
             **provenance(())["hardware"],
@@ -127,9 +130,9 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
         startup_trials=config.population.members,
     )
     coordinator = Coordinator(config, archive, study, floor)
-    display.phase(f"training {config.population.members} members, {slots} at a time")
+    display.phase(f"training {config.population.members} members, {engine.describe(config, slots)}")
     try:
-        _train(config, ppo, folder, coordinator, slots, display)
+        _train(config, ppo, folder, coordinator, engine, slots, display)
     finally:
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
@@ -146,6 +149,7 @@ def _train(
     ppo: PPOConfig,
     folder: Path,
     coordinator: Coordinator,
+    engine: Engine,
     slots: int,
     display: Display,
 ) -> None:
@@ -153,10 +157,13 @@ def _train(
         folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
     )
     scheduler = SegmentScheduler(
-        coordinator, slots, lambda: display.searching(coordinator.progress)
+        coordinator,
+        slots,
+        lambda: display.searching(coordinator.progress),
+        pack=engine.pack_size(config, slots),
     )
     trainable = tune.with_resources(
-        tune.with_parameters(MemberTrainable, settings=settings), member_resources(ppo)
+        tune.with_parameters(engine.trainable, settings=settings), engine.resources
     )
     tuner = tune.Tuner(
         trainable,
@@ -186,16 +193,15 @@ def _train(
         )
 
 
-def _slots(config: ExperimentConfig, ppo: PPOConfig) -> int:
-    needed = member_resources(ppo)
+def _slots(config: ExperimentConfig, engine: Engine) -> int:
+    needed = engine.resources
     fit = slots_that_fit(needed, ray.cluster_resources())
     if fit < 1:
         raise ConfigError(
             f"a member needs {needed.required_resources}, but the cluster has "
             f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
         )
-    # One more than members: the dense baseline trains beside them.
-    return min(config.resources.slots or fit, fit, config.population.members + 1)
+    return engine.slots(config, fit)
 
 
 def _connect(address: str | None) -> None:

@@ -105,6 +105,11 @@ class Pruner:
         assert self.config.horizon is not None
         return self.env_steps / self.config.horizon
 
+    @property
+    def enforced(self) -> Masks:
+        """The masks of all that is held at zero: weights, and biases of removed units."""
+        return self._enforcer.masks
+
     def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
