@@ -90,7 +90,7 @@ def run_search(
         )
         status = "failed"
         try:
-            _connect(address)
+            connect(address)
             _search(config, ppo, folder, display)
             status = "finished"
         except KeyboardInterrupt:
@@ -198,7 +198,12 @@ def _slots(config: ExperimentConfig, ppo: PPOConfig) -> int:
     return min(config.resources.slots or fit, fit, config.population.members + 1)
 
 
-def _connect(address: str | None) -> None:
+def connect(address: str | None = None) -> None:
+    """Connects to a Ray cluster, quietly.
+
+    Args:
+        address: Of the cluster; None: one of its own on this machine.
+    """
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
