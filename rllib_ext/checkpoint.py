@@ -50,7 +50,8 @@ def check_layout(folder: Path) -> None:
     """Looks whether a folder can be a checkpoint of PPO's new API stack; runs no code from it.
 
     Raises:
-        CheckpointError: It is missing, something else, of the old API stack, or incomplete.
+        CheckpointError: It is missing, something else, of the old API stack, of several agents, or
+            incomplete.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
@@ -68,7 +69,10 @@ def check_layout(folder: Path) -> None:
         )
     missing = [name for name in (CONSTRUCTOR,) if not (folder / name).is_file()]
     if (folder / "learner_group").is_dir() and _modules(folder) not in ([], [DEFAULT_MODULE_ID]):
-        raise _multi_agent(folder)
+        raise CheckpointError(
+            f"{folder} is a multi-agent checkpoint; expected one policy, named {DEFAULT_MODULE_ID}. "
+            "Train and prune each policy by itself."
+        )
     missing += [f"{name}.pkl" for name in _STATES if not _has_state(folder, name)]
     if not any((folder / name).is_dir() for name in _CONNECTORS):
         missing.append(_CONNECTORS[0])
@@ -83,8 +87,7 @@ def read_ppo_config(folder: Path) -> PPOConfig:
     """The configuration that a checkpoint's algorithm was built from. Runs code from the checkpoint.
 
     Raises:
-        CheckpointError: `check_layout` refuses the folder, it can't be read, or its algorithm is not
-            PPO with one policy on the new API stack.
+        CheckpointError: `check_layout` refuses the folder, it can't be read, or its algorithm isn't PPO.
     """
     check_layout(folder)
     with readable(folder):
@@ -103,10 +106,6 @@ def read_ppo_config(folder: Path) -> PPOConfig:
             f"{folder} holds a {type(config).__name__}; expected a PPOConfig. Save the checkpoint again "
             f"with Ray {ray.__version__}."
         )
-    if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
-        raise _old_stack(folder)
-    if config.is_multi_agent:
-        raise _multi_agent(folder)
     config.algo_class = algorithm_class
     return config
 
@@ -177,11 +176,4 @@ def _old_stack(folder: Path) -> CheckpointError:
     return CheckpointError(
         f"{folder} is a checkpoint of RLlib's old API stack; expected the new one. Train again without "
         "api_stack(enable_rl_module_and_learner=False, ...)."
-    )
-
-
-def _multi_agent(folder: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{folder} is a multi-agent checkpoint; expected one policy, named {DEFAULT_MODULE_ID}. Train "
-        "and prune each policy by itself."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.callback import foreach_learner
@@ -105,7 +105,10 @@ def prune_now(algorithm: Algorithm, statistics: Mapping[str, Any] | None = None)
     """
     foreach_learner(algorithm, _prune, statistics=statistics)
     # Without a version: `sync_weights` passes over weights whose version no update has raised.
-    weights = algorithm.learner_group.get_weights(inference_only=True)
+    state = algorithm.learner_group.get_state(
+        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+    )
+    weights = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
     algorithm.env_runner.set_state({COMPONENT_RL_MODULE: weights})
 
 

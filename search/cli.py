@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError
+from rllib_ext.pruning.errors import CheckpointError, ConfigError, PrunefrontError, ResultsError
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -151,15 +151,12 @@ def sensitivity(path: Path, output: Path | None, env: str | None, **how: Any) ->
 
     Of an RLlib PPO algorithm CHECKPOINT, or of a saved POLICY of a results folder.
     """
-    from search.opening import is_policy, local_ray, open_checkpoint, open_policy
     from search.sensitivity import sensitivity_frame, sensitivity_of, sensitivity_text
     from search.tables import write_csv
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: {output.parent} is not a folder. Make it, or name another.")
-    opened = (open_policy if is_policy(path) else open_checkpoint)(path, env, _warn)
-    with contextlib.nullcontext() if is_policy(path) else local_ray():
-        table = sensitivity_of(path, opened, sparsities=how.pop("sparsity"), **how)
+    table = sensitivity_of(path, env, _warn, sparsities=how.pop("sparsity"), **how)
     click.echo(sensitivity_text(table))
     if output is not None:
         write_csv(output, sensitivity_frame(table))
@@ -222,7 +219,7 @@ def main() -> None:
         sys.exit(WRONG)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
-    except (ConfigError, ResultsError) as error:
+    except (CheckpointError, ConfigError, ResultsError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(WRONG)
     except PrunefrontError as error:

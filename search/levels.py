@@ -86,11 +86,11 @@ class PruneSettings:
         """
         how = self._how(damage)
         sparsities = {
-            f"sparsity-{s:g}": how.replace(final_sparsity=s, threshold=None)
+            f"sparsity-{s:.12g}": how.replace(final_sparsity=s, threshold=None)
             for s in sorted(set(self.sparsities))
         }
         thresholds = {
-            f"threshold-{t:g}": how.replace(final_sparsity=None, threshold=t)
+            f"threshold-{t:.12g}": how.replace(final_sparsity=None, threshold=t)
             for t in sorted(set(self.thresholds))
         }
         return sparsities | thresholds
@@ -112,10 +112,9 @@ class PruneSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the results folder."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        pruning = self.nothing.to_dict()
-        for name in ("final_sparsity", "threshold", "criterion", "schedule", "horizon", "damage"):
-            del pruning[name]
-        return {**values, "checkpoint": str(self.checkpoint), "pruning": pruning}
+        common = ("critic_final_sparsity", "threshold_unit", "granularity", "scope", "exclude")
+        pruning = {name: getattr(self.pruning, name) for name in common}
+        return {**values, "checkpoint": str(self.checkpoint.resolve()), "pruning": pruning}
 
     def _how(self, damage: Any) -> PruningConfig:
         if self.criterion == "sensitivity" and not damage:

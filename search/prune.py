@@ -126,6 +126,9 @@ class _Run:
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
+            done = len(self._archive.snapshots())
+            total = len(settings.levels())
+            self._phase(f"interrupted: {done} of {total} levels are safe in {self.folder}")
             raise
         finally:
             self._evaluator.close()

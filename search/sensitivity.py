@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_ext.checkpoint import readable
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import load_policy, policy_of
 from rllib_ext.prune_checkpoint import in_one_process, load_for_pruning
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.sensitivity import SensitivityTable
-from rllib_ext.sensitivity import SPARSITIES, measure_sensitivity
-from search.opening import is_policy
+from rllib_ext.sensitivity import SPARSITIES, check_sparsities, measure_sensitivity
+from search.opening import Say, is_policy, local_ray, open_checkpoint, open_policy
 from search.report.words import number, percent
 from search.seeds import draw
 
 
 def sensitivity_of(
     path: Path,
-    ppo: PPOConfig,
+    env: str | None,
+    say: Say,
     *,
     sparsities: Sequence[float],
     exclude: Sequence[str] = (),
@@ -32,8 +37,9 @@ def sensitivity_of(
     """Measures a checkpoint's policy, or a saved one. Runs code from it.
 
     Args:
-        path: The algorithm's checkpoint, which needs a connection to Ray, or the policy's folder.
-        ppo: Of `search.opening`.
+        path: The algorithm's checkpoint, or the policy's folder.
+        env: Its environment instead of the one that it names.
+        say: Shows a person that code is about to run.
         sparsities: Of each layer, in (0, 1]; none: `rllib_ext.sensitivity.SPARSITIES`.
         exclude: Shell patterns over parameter names; what matches is not measured.
         episodes: Of each measurement.
@@ -43,24 +49,35 @@ def sensitivity_of(
     Raises:
         PrunefrontError: The policy can't be loaded, or a sparsity is out of range.
     """
-    seeds = draw(seed, "baseline", episodes)
-    evaluator = Evaluator(env_maker(ppo))
-    algorithm = None
-    try:
-        if is_policy(path):
-            policy = load_policy(path)
-        else:
-            config = in_one_process(ppo, seed=seed)
-            algorithm = load_for_pruning(path, config, PruningConfig(final_sparsity=0.0))
-            policy = policy_of(algorithm)
-        return measure_sensitivity(
-            policy,
-            evaluator,
-            seeds,
+    check_sparsities(sparsities)
+    if episodes < 1 or seed < 0:
+        raise ConfigError(
+            f"episodes = {episodes}, seed = {seed}; expected 1 or more episodes and a seed of 0 or more."
+        )
+    ppo = open_policy(path, env, say) if is_policy(path) else open_checkpoint(path, env, say)
+    with contextlib.nullcontext() if is_policy(path) else local_ray():
+        return _measured(
+            path,
+            ppo,
+            draw(seed, "baseline", episodes),
             sparsities=sparsities or SPARSITIES,
             exclude=exclude,
             returns=returns,
         )
+
+
+def _measured(path: Path, ppo: PPOConfig, seeds: Sequence[int], **how: Any) -> SensitivityTable:
+    evaluator = Evaluator(env_maker(ppo))
+    algorithm = None
+    try:
+        if is_policy(path):
+            with readable(path):
+                policy = load_policy(path)
+        else:
+            config = in_one_process(ppo, seed=0)
+            algorithm = load_for_pruning(path, config, PruningConfig(final_sparsity=0.0))
+            policy = policy_of(algorithm)
+        return measure_sensitivity(policy, evaluator, seeds, **how)
     finally:
         evaluator.close()
         if algorithm is not None:

@@ -15,6 +15,7 @@ LIGHT_MODULES = [
     "search.archive",
     "search.config",
     "search.front",
+    "search.levels",
     "search.population",
     "search.report",
     "search.report.write",
