@@ -7,7 +7,6 @@ donor's folder.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -20,8 +19,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import Trainable
 
-from rllib_ext.callback import hand_over_evaluation, masks_of
-from rllib_ext.compose import with_pruning
+from rllib_ext.callback import foreach_learner, hand_over_evaluation, masks_of
+from rllib_ext.compose import build_algorithm, with_pruning
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
@@ -109,11 +108,7 @@ class MemberTrainable(Trainable):
         # RLlib would otherwise replay the same episode starts after every restore.
         ppo.debugging(seed=segment.seed)
         pruned = with_pruning(ppo, PruningConfig.from_dict(segment.pruning), evaluated_outside=True)
-        algorithm = pruned.build_algo()
-        # RLlib makes an empty folder under the home directory for every algorithm it builds.
-        with contextlib.suppress(OSError):
-            Path(algorithm.logdir).rmdir()
-        return algorithm
+        return build_algorithm(pruned)
 
     def _evaluate(self, pruning: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluates and saves the policy as it is now; returns the snapshot's values."""
@@ -147,8 +142,7 @@ def save_state(algorithm: Algorithm, folder: Path) -> None:
 
 
 def _clock_of(algorithm: Algorithm) -> int:
-    results = algorithm.learner_group.foreach_learner(lambda learner: learner.pruner.env_steps)
-    return int(next(result.get() for result in results))
+    return int(foreach_learner(algorithm, lambda learner: learner.pruner.env_steps)[0])
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -209,7 +209,8 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
     Raises:
         CheckpointError: The folder is missing or incomplete.
     """
-    folder = Path(path)
+    # RLlib takes a relative path for a URI.
+    folder = Path(path).resolve()
     missing = [part for part in (*PARTS, METADATA) if not (folder / part).exists()]
     if missing:
         raise CheckpointError(
@@ -231,7 +232,7 @@ def note_size(folder: Path) -> None:
     Adds "shrunk_params" and "macs" (see `rllib_ext.structure.policy_size`), or "shrink_note" with the
     reason where the network has no smaller one with equal outputs. Runs code from the checkpoint.
     """
-    module = RLModule.from_checkpoint(folder / "rl_module")
+    module = RLModule.from_checkpoint(folder.resolve() / "rl_module")
     try:
         found: dict[str, Any] = dict(policy_size(module, load_masks(folder / MASKS)))
     except ShrinkError as error:

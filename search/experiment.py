@@ -91,7 +91,7 @@ def run_search(
         )
         status = "failed"
         try:
-            _connect(address)
+            connect(address)
             _search(config, ppo, folder, display)
             status = "finished"
         except KeyboardInterrupt:
@@ -204,7 +204,12 @@ def _slots(config: ExperimentConfig, engine: Engine) -> int:
     return engine.slots(config, fit)
 
 
-def _connect(address: str | None) -> None:
+def connect(address: str | None = None) -> None:
+    """Connects to a Ray cluster, quietly.
+
+    Args:
+        address: Of the cluster; None: one of its own on this machine.
+    """
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")

@@ -22,6 +22,7 @@ LIGHT_MODULES = [
     "search.folder",
     "search.front",
     "search.planner",
+    "search.levels",
     "search.population",
     "search.report",
     "search.report.write",

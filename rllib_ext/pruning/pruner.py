@@ -6,6 +6,7 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -170,6 +171,16 @@ class Pruner:
     def enforce_(self) -> None:
         """Sets every masked weight to zero again; called after every optimizer step."""
         self._enforcer.enforce_()
+
+    def hold(self) -> None:
+        """Keeps the masks as they are from now on, whatever becomes of the scores."""
+        # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
+        most = math.nextafter(1.0, 0.0)
+        self.config = self.config.replace(
+            final_sparsity=min(most, self._masked_share(self.weights.policy)),
+            critic_final_sparsity=min(most, self._masked_share(self.weights.critic)),
+            threshold=None,
+        )
 
     def report(self) -> dict[str, Any]:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
