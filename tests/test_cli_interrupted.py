@@ -46,10 +46,9 @@ def wait_until(condition, seconds):
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    """A search that was interrupted in training: its folder, exit status, messages, processes."""
-    place = tmp_path_factory.mktemp("interrupted")
+@contextlib.contextmanager
+def running(place, file, lines):
+    """A long search in training, from the moment when a file of its folder has some lines."""
     folder = place / "out"
     with (place / "stderr").open("w") as messages:
         process = subprocess.Popen(
@@ -57,25 +56,43 @@ def interrupted(tmp_path_factory):
              "population.segments=1000", "--output", str(folder)],
             stdout=messages, stderr=messages, cwd=place, env=environment(), start_new_session=True,
         )  # fmt: skip
-        try:
-            snapshots = folder / "snapshots.jsonl"
-            wait_until(
-                lambda: (
-                    process.poll() is not None
-                    or (snapshots.is_file() and snapshots.read_text().count("\n") >= 3)
-                ),
-                240,
-            )
-            assert process.poll() is None, (place / "stderr").read_text()
-            second = prunefront("search", SMOKE, "--output", folder, cwd=place)
-            children = descendants(process.pid)
-            # As a terminal does: to every process of the group.
-            os.killpg(process.pid, signal.SIGINT)
-            status = process.wait(timeout=120)
-        finally:
-            if process.poll() is None:
-                process.kill()
-    return folder, status, (place / "stderr").read_text(), children, second
+
+    def there():
+        written = folder / file
+        return written.is_file() and written.read_text().count("\n") >= lines
+
+    try:
+        wait_until(lambda: process.poll() is not None or there(), 240)
+        assert process.poll() is None, (place / "stderr").read_text()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """An interrupted search: its folder, exit status, messages, processes; and a second writer."""
+    place = tmp_path_factory.mktemp("interrupted")
+    with running(place, "snapshots.jsonl", 3) as process:
+        second = prunefront("search", SMOKE, "--output", place / "out", cwd=place)
+        children = descendants(process.pid)
+        # As a terminal does: to every process of the group.
+        os.killpg(process.pid, signal.SIGINT)
+        status = process.wait(timeout=120)
+    return place / "out", status, (place / "stderr").read_text(), children, second
+
+
+def test_a_job_that_is_told_to_end_does_as_one_that_is_interrupted(tmp_path):
+    with running(tmp_path, "events.jsonl", 1) as process:
+        process.terminate()
+        assert process.wait(timeout=120) == 130
+    messages = (tmp_path / "stderr").read_text()
+    assert "\ninterrupted: " in messages
+    assert "Traceback" not in messages
+    assert "***" not in messages
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "interrupted"
 
 
 def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
