@@ -49,7 +49,8 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
 
 def quieten_rllib() -> None:
     """Leaves errors only: RLlib greets every process with a paragraph about its API."""
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    for name in ("ray", "ray.rllib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from rllib_ext import PruningConfig, with_pruning
@@ -189,6 +190,27 @@ def test_a_checkpoint_that_was_pruned_before_goes_on_from_its_masks(small_ppo, l
     lower = load(tmp_path / "half", final_sparsity=0.2)
     prune_now(lower)
     assert same(masks_of(lower), masks)
+
+
+def test_a_filter_of_observations_comes_along(small_ppo, load, tmp_path):
+    def moments(algorithm):
+        (found,) = [
+            connector.get_state()
+            for connector in algorithm.env_runner._env_to_module.connectors
+            if isinstance(connector, MeanStdFilter)
+        ]
+        return str(found)
+
+    config = small_ppo().env_runners(env_to_module_connector=lambda *a, **k: MeanStdFilter())
+    algorithm = config.build_algo()
+    fresh = moments(algorithm)
+    algorithm.train()
+    algorithm.save_to_path(tmp_path / "filtered")
+    seen = moments(algorithm)
+    algorithm.stop()
+    pruned = load(tmp_path / "filtered", final_sparsity=0.5)
+    prune_now(pruned)
+    assert moments(pruned) == seen != fresh
 
 
 def test_batches_of_several_learners_stay_as_large():
