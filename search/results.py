@@ -102,11 +102,15 @@ class Results:
 
         return front_chart(self, axis=axis)
 
-    def hypervolume_chart(self) -> altair.TopLevelMixin:
-        """Hypervolume of the search scores over env steps."""
+    def hypervolume_chart(self, *, clock: str = "env_steps") -> altair.TopLevelMixin:
+        """Hypervolume of the search scores over the search.
+
+        Args:
+            clock: "env_steps" of all members, or "minutes" of wall-clock.
+        """
         from search.report.history_charts import hypervolume_chart
 
-        return hypervolume_chart(self)
+        return hypervolume_chart(self, clock=clock)
 
     def training_chart(self, value: str = "return_mean") -> altair.TopLevelMixin:
         """Each member over training.

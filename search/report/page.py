@@ -69,8 +69,11 @@ def _charts(results: Results) -> dict[str, Drawing]:
         "lineage": lineage_chart(results, "container"),
     }
     if not results.confirmed.scale.note:
-        charts["hypervolume_decades"] = hypervolume_chart(results, "over_decades", "container")
-        charts["hypervolume_sparsity"] = hypervolume_chart(results, "over_sparsity", "container")
+        for clock, over in (("env_steps", "steps"), ("minutes", "time")):
+            for value in ("decades", "sparsity"):
+                charts[f"hypervolume_{value}_{over}"] = hypervolume_chart(
+                    results, f"over_{value}", "container", clock=clock
+                )
     if len(layer_cells(results)):
         charts["layers"] = layers_chart(results, "container")
     return charts

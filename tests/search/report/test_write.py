@@ -99,7 +99,7 @@ def test_every_chart_has_its_place_and_data(html):
         re.findall(r'<script type="application/json" id="spec-(\w+)">(.*?)</script>', html, re.S)
     )
     assert places == specs.keys()
-    assert len(places) == 8
+    assert len(places) == 10
     data = re.search(r'<script type="application/json" id="datasets">(.*?)</script>', html, re.S)
     tables = json.loads(data[1])
     for text in specs.values():
