@@ -13,7 +13,9 @@ from search.report import facts
 from search.report.data import cloud_points
 from search.report.front_chart import front_chart
 from search.report.history_charts import hypervolume_chart, lineage_chart, training_chart
+from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
+from search.report.parallel_chart import parallel_chart
 from search.report.theme import COLORS, Drawing, with_variables
 from search.report.words import verdict
 from search.results import Results
@@ -67,6 +69,7 @@ def _charts(results: Results) -> dict[str, Drawing]:
         "training_return": training_chart(results, "return_mean", "container"),
         "training_sparsity": training_chart(results, "sparsity", "container"),
         "lineage": lineage_chart(results, "container"),
+        "parallel": parallel_chart(results, "container"),
     }
     if not results.confirmed.scale.note:
         for clock, over in (("env_steps", "steps"), ("minutes", "time")):
@@ -74,6 +77,8 @@ def _charts(results: Results) -> dict[str, Drawing]:
                 charts[f"hypervolume_{value}_{over}"] = hypervolume_chart(
                     results, f"over_{value}", "container", clock=clock
                 )
+    if len(results.importance.table):
+        charts["importance"] = importance_chart(results.importance, "container")
     if len(layer_cells(results)):
         charts["layers"] = layers_chart(results, "container")
     return charts

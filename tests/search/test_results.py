@@ -24,6 +24,8 @@ def test_load_gives_frames_and_charts_that_display_themselves(finished):
         results.training_chart("sparsity"),
         results.lineage_chart(),
         results.layers_chart(),
+        results.importance_chart(),
+        results.parallel_chart(),
     ):
         spec = chart.to_dict()
         assert spec["description"]
