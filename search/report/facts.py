@@ -37,6 +37,14 @@ NUMBERS = frozenset(
         "optimism",
         "env steps",
         "segments",
+        "seed",
+        "points",
+        "searches",
+        "weights at 95 %",
+        "weights at 99 %",
+        "hypervolume, decades",
+        "hypervolume, sparsity",
+        "wall-clock",
         *MEASURED.values(),
     }
 )
