@@ -80,12 +80,31 @@ def search(
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def report(folder: Path) -> None:
-    """Rebuild the report of the results FOLDER from what is on disk, without Ray."""
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where a comparison goes. Default: the first folder.",
+)
+def report(folders: tuple[Path, ...], output: Path | None) -> None:
+    """Rebuild the report of a results folder from what is on disk, without Ray.
+
+    Several FOLDERS are compared: their fronts, hypervolumes and what repeats attain, on one page.
+    """
+    if len(folders) > 1:
+        from search.report.write import write_comparison
+
+        page, lines = write_comparison(folders, output or folders[0])
+        click.echo(lines)
+        click.echo(f"comparison: {page}")
+        return
+    if output:
+        raise click.UsageError(
+            "--output is for a comparison of several folders; the report of one stands in it."
+        )
     from search.report import write_report
 
-    _summarise(folder, write_report(folder))
+    _summarise(folders[0], write_report(folders[0]))
 
 
 @cli.command()

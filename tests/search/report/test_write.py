@@ -18,7 +18,8 @@ FILES = (
     "snapshots.csv", "snapshots.parquet", "baselines.csv", "episodes.parquet", "layers.parquet",
 )  # fmt: skip
 SECTIONS = (
-    "front", "before-after", "history", "members", "layers", "recipes", "failures", "provenance"
+    "front", "before-after", "history", "members", "layers", "hyperparameters", "recipes", "failures",
+    "provenance",
 )  # fmt: skip
 # Names that the chart library carries as text; nothing is ever loaded from them.
 NAMESPACES = ("https://vega.github.io/", "http://www.w3.org/", "https://github.com/vega/")
@@ -99,7 +100,7 @@ def test_every_chart_has_its_place_and_data(html):
         re.findall(r'<script type="application/json" id="spec-(\w+)">(.*?)</script>', html, re.S)
     )
     assert places == specs.keys()
-    assert len(places) == 8
+    assert len(places) == 12
     data = re.search(r'<script type="application/json" id="datasets">(.*?)</script>', html, re.S)
     tables = json.loads(data[1])
     for text in specs.values():
