@@ -26,11 +26,13 @@ class Engine(abc.ABC):
 
     Attributes:
         name: As in a configuration.
+        unit: What one of what Tune runs is called.
         trainable: What Tune runs.
         resources: What one of it takes from the cluster.
     """
 
     name: str
+    unit: str
     trainable: type[Any]
     resources: PlacementGroupFactory
 
@@ -56,6 +58,7 @@ class RLlibEngine(Engine):
     """A process a member."""
 
     name = "rllib"
+    unit = "member"
     trainable = MemberTrainable
 
     def __init__(self, ppo: PPOConfig) -> None:
@@ -82,6 +85,7 @@ class PackedEngine(Engine):
     """
 
     name = "packed"
+    unit = "pack"
     trainable = PackTrainable
 
     def __init__(self, cpus: float) -> None:
