@@ -11,10 +11,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from rllib_ext.pruning.config import Criterion
 from rllib_ext.pruning.errors import (
     CheckpointError,
     ConfigError,
@@ -24,6 +25,7 @@ from rllib_ext.pruning.errors import (
 )
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+CRITERIA = "One of " + ", ".join(get_args(Criterion)) + "."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,9 +124,11 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--sparsity", type=float, multiple=True, help="Share of weights to zero; repeatable.")
 @click.option("--threshold", type=float, multiple=True, help="Prune what scores less; repeatable.")
 @click.option("--threshold-unit", default="absolute", show_default=True, help="absolute or std.")
-@click.option("--criterion", default="magnitude", show_default=True, help="Importance score.")
-@click.option("--granularity", default="weight", show_default=True, help="What goes at a time.")
-@click.option("--scope", default="global", show_default=True, help="Where scores compete.")
+@click.option("--criterion", default="magnitude", show_default=True, help=CRITERIA)
+@click.option(
+    "--granularity", default="weight", show_default=True, help="weight, neuron, layer or branch."
+)
+@click.option("--scope", default="global", show_default=True, help="global, layerwise or erk.")
 @click.option("--critic-sparsity", default=0.0, show_default=True, help="The critic's own target.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Layers to leave; repeatable.")
 @click.option("--retrain", default=0, show_default=True, help="Iterations of training afterwards.")
