@@ -24,6 +24,8 @@ LIGHT_MODULES = [
     "search.planner",
     "search.population",
     "search.report",
+    "search.report.comparison",
+    "search.report.importance",
     "search.report.write",
     "search.results",
     "search.seeds",
