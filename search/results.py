@@ -95,6 +95,13 @@ class Results:
         return tables.layers_table(self.records)
 
     @cached_property
+    def hypervolume(self) -> pd.DataFrame:
+        """Hypervolume of the search scores: `env_steps, minutes, over_sparsity, over_decades`."""
+        from search.report.data import hypervolume_points
+
+        return hypervolume_points(self)
+
+    @cached_property
     def importance(self) -> Importance:
         """Which hyperparameters went with what segments gained: exploratory."""
         from search.report.importance import importance

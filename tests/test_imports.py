@@ -25,6 +25,8 @@ LIGHT_MODULES = [
     "search.levels",
     "search.population",
     "search.report",
+    "search.report.comparison",
+    "search.report.importance",
     "search.report.write",
     "search.results",
     "search.seeds",

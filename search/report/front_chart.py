@@ -209,7 +209,7 @@ def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float
         labels.append((f"dense {number(returns['dense'])}", returns["dense"], COLORS["dense"]))
     controls = {name: y for name, y in returns.items() if name != "dense"}
     scores = [*returns.values(), *(s.return_mean for s in results.records if s.usable)]
-    apart = 0.06 * (max(scores) - min(scores))
+    apart = 0.06 * (max(scores, default=0.0) - min(scores, default=0.0))
     groups: list[list[tuple[str, float]]] = []
     for item in sorted(controls.items(), key=lambda pair: -pair[1]):
         if groups and groups[-1][0][1] - item[1] < apart:

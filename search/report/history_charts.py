@@ -6,7 +6,7 @@ from typing import Literal
 
 import altair as alt
 
-from search.report.data import hypervolume_points, lineage_points, training_points
+from search.report.data import lineage_points, training_points
 from search.report.theme import COLORS, MEMBERS, Drawing, finished, inline
 from search.results import Results
 
@@ -43,7 +43,7 @@ def hypervolume_chart(
     in_steps = clock == "env_steps"
     title = "training env steps of all members" if in_steps else "wall-clock, minutes"
     area = (
-        alt.Chart(inline(hypervolume_points(results)))
+        alt.Chart(inline(results.hypervolume))
         .mark_area(
             interpolate="step-after",
             color=COLORS["front"],

@@ -83,8 +83,9 @@ def _charts(results: Results) -> dict[str, Drawing]:
         "training_return": training_chart(results, "return_mean", "container"),
         "training_sparsity": training_chart(results, "sparsity", "container"),
         "lineage": lineage_chart(results, "container"),
-        "parallel": parallel_chart(results, "container"),
     }
+    if any(s.usable for s in results.records):
+        charts["parallel"] = parallel_chart(results, "container")
     if not results.confirmed.scale.note:
         for clock, over in (("env_steps", "steps"), ("minutes", "time")):
             for value in ("decades", "sparsity"):

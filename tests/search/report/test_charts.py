@@ -4,7 +4,7 @@ import pytest
 import vl_convert
 
 import search
-from search.report.data import hypervolume_points, lineage_points, thinned, training_points
+from search.report.data import lineage_points, thinned, training_points
 from search.report.theme import COLORS, with_variables
 from search.report.words import marks, number
 
@@ -48,7 +48,7 @@ def test_copies_of_other_members_are_marked_with_their_donor(results):
 
 
 def test_the_hypervolume_has_a_clock_of_steps_and_one_of_minutes_and_neither_turns_back(results):
-    points = hypervolume_points(results)
+    points = results.hypervolume
     assert points["minutes"].iloc[-1] == results.records[-1].wall_time / 60
     for name in ("env_steps", "minutes", "over_decades", "over_sparsity"):
         assert points[name].is_monotonic_increasing
