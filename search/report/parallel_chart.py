@@ -192,21 +192,21 @@ def parallel_chart(
         .transform_calculate(passes=f"({outside}) || {below} ? 0 : 1")
         .transform_joinaggregate(kept="min(passes)", groupby=["snapshot_id"])
     )
-    strands = base.mark_line(strokeWidth=1.5, aria=False).encode(
+    base = base.encode(
         x=x,
         y=y,
-        detail="snapshot_id:N",
         color=alt.Color(
             "series:N",
             scale=alt.Scale(domain=["front", "other"], range=[COLORS["front"], COLORS["muted"]]),
             legend=alt.Legend(title="segment that gave", orient="top"),
         ),
-        opacity=alt.condition(
-            "datum.kept === 0",
-            alt.value(0.05),
-            alt.value(0.6),
-        ),
-        order="axis:Q",
+        opacity=alt.condition("datum.kept === 0", alt.value(0.05), alt.value(0.6)),
+    )
+    strands = base.mark_line(strokeWidth=1.5, aria=False).encode(
+        detail="snapshot_id:N", order="axis:Q"
+    )
+    # A line only answers to the pointer at its vertices, and hardly there.
+    vertices = base.mark_circle(size=24, aria=False).encode(
         tooltip=[
             alt.Tooltip("snapshot_id:N", title="snapshot"),
             alt.Tooltip("return:N", title="search score"),
@@ -220,7 +220,7 @@ def parallel_chart(
         .encode(x=x, y=y, text="text:N")
     )
     return finished(
-        alt.layer(strands, text).add_params(brush, *sliders),
+        alt.layer(strands, vertices, text).add_params(brush, *sliders),
         width,
         height,
         f"Parallel coordinates: {len(shown):,} of {segments:,} segments as lines through "
