@@ -174,6 +174,9 @@ def advantages_of(
 def standardised(advantages: Tensor) -> Tensor:
     """Each row with mean 0 and (population) standard deviation 1.
 
+    RLlib also counts a stand-in for the state after each episode's last step, whose advantage means
+    nothing; here only steps count.
+
     Args:
         advantages: Of shape (rows, batch), the whole batch of an update.
     """
