@@ -2,15 +2,15 @@
 
 `decide` says which segment is to be trained next; `tell` takes what came of it. It is the archive's
 only writer, and what it decides is in `events.jsonl` before it is carried out. It neither trains nor
-knows who does.
+knows who does. Made on the archive of a search that ended too early, it goes on where that one was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rllib_ext.pruning.errors import RunError
@@ -18,32 +18,16 @@ from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Hyperparameter, Snapshot
 from search.baselines import dense_baseline, dense_segment
 from search.config import ExperimentConfig
+from search.disk import POLICIES_PER_CANDIDATE, remove, remove_policies
+from search.front import candidates
 from search.planner import Member, Planner
+from search.recovery import Past, Running, replay
 from search.seeds import draw
 from search.space import Values
 from search.study import Study
 
 # Segments in a row that a member may fail before it is left alone.
 MOST_FAILURES = 3
-
-
-@dataclasses.dataclass
-class Running:
-    """A segment that is being trained.
-
-    Attributes:
-        segment: It.
-        hyperparameters: By path.
-        source: Where it started; None: a birth.
-        env_steps: The lineage's clock, as last heard.
-        last: The last snapshot that came of it.
-    """
-
-    segment: Segment
-    hyperparameters: Values
-    source: Snapshot | None
-    env_steps: int
-    last: Snapshot | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +74,27 @@ class Coordinator:
         self._archive = archive
         self._study = study
         self._floor = floor
-        self._members = [Member(i) for i in range(config.population.members)]
+        past = replay(archive, config.population.members)
+        self._members = past.members
         self._running: dict[int, Running] = {}
-        self._snapshots: list[Snapshot] = []
-        self._spent = 0
-        self._evaluation_env_steps = 0
-        self._dense_env_steps = 0
-        self._failures: list[dict[str, Any]] = []
+        self._lost = past.lost
+        self._snapshots = past.snapshots
+        self._spent = past.spent
+        self._evaluation_env_steps = past.evaluation_env_steps
+        self._dense_env_steps = past.dense_env_steps
+        self._failures = past.failures
         self._needs_dense = "dense" not in archive.baselines()
-        self._started = time.monotonic()
+        self._started = time.monotonic() - max((s.wall_time for s in past.snapshots), default=0.0)
         self._segment_steps = config.segment_steps
         self._planner = Planner(config, archive, study)
+        self._evaluated = {e.snapshot_id for e in archive.evaluations()}
+        self._recover(past)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train, now or later."""
-        return not self._running and not self._needs_dense and self._next_member() is None
+        left = (self._lost and self._left() > 0) or self._next_member() is not None
+        return not self._running and not self._needs_dense and not left
 
     @property
     def progress(self) -> Progress:
@@ -144,6 +133,8 @@ class Coordinator:
         if self._needs_dense:
             self._needs_dense = False
             return self._launch(dense_segment(self._config), {}, None)
+        if self._lost and self._left() > 0:
+            return self._repeat(self._lost.pop(0))
         member = self._next_member()
         return None if member is None else self._start(member)
 
@@ -168,10 +159,18 @@ class Coordinator:
             self._spent += int(result["env_steps_this_iter"])
         if snapshot is None:
             return
-        running.last = self._finish_snapshot(running, snapshot)
-        if segment.member != DENSE and self._archive.add_snapshot(running.last):
+        before, running.last = running.last, self._finish_snapshot(running, snapshot)
+        if segment.member == DENSE:
+            self._note_clock("dense", running, result)
+            self._keep_last_dense(before, running.last)
+        elif self._archive.add_snapshot(running.last):
             self._snapshots.append(running.last)
             self._planner.add(running.last)
+        else:
+            self._note_clock("repeat", running, result)
+            self._take_repeated(running.last)
+        if not running.last.usable:
+            remove(self._archive.folder / running.last.state)
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
@@ -183,7 +182,7 @@ class Coordinator:
             error=error,
         )
         running = self._running[segment.member]
-        running.env_steps = running.source.env_steps if running.source else 0
+        running.env_steps = running.start
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.
@@ -199,6 +198,8 @@ class Coordinator:
         last = running.last
         if not error and (last is None or not last.usable):
             error = "the policy or its return is not finite"
+        if segment.member == DENSE and last is not None and not error:
+            self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
         self._archive.add_event(
             "failure" if error else "end",
             member=segment.member,
@@ -211,25 +212,59 @@ class Coordinator:
                 {"member": segment.member, "segment": segment.segment, "error": error}
             )
         if segment.member == DENSE:
-            self._end_dense(last, error)
+            _check_dense(error)
             return
         member = self._members[segment.member]
-        member.segment += 1
-        member.failures = member.failures + 1 if error else 0
         if error or last is None:
+            member.fail()
             self._study.tell(segment.trial_number, None)
             self._fail_if_all_do(error)
             return
         self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
-        member.env_steps = last.env_steps
-        member.hyperparameters = running.hyperparameters
-        member.previous = running.source
-        member.last = last
+        member.go_on(running.hyperparameters, running.source, last)
         self._remove_old_states()
+        self._remove_old_policies()
 
     def close(self) -> None:
-        """Marks what is still running as given up."""
+        """Marks what is still running as lost: a search that goes on will repeat it."""
+        with contextlib.suppress(OSError):
+            self._note_lost(self._running.values())
         self._study.close()
+
+    def _recover(self, past: Past) -> None:
+        """Takes over from a search that ended too early; nothing to do for a new one."""
+        self._study.recover(past.objectives)
+        self._note_lost(past.unclosed)
+        for snapshot in self._snapshots:
+            self._planner.add(snapshot)
+        if all(m.failures >= MOST_FAILURES for m in self._members):
+            # Whoever resumes has mended what let all of them fail.
+            for member in self._members:
+                member.failures = 1
+        self._remove_old_states()
+
+    def _note_lost(self, segments: Iterable[Running]) -> None:
+        for running in segments:
+            segment = running.segment
+            self._archive.add_event(
+                "lost",
+                member=segment.member,
+                segment=segment.segment,
+                env_steps=running.env_steps,
+            )
+
+    def _repeat(self, lost: Running) -> Segment:
+        """Trains a lost segment again, as it was planned."""
+        clock, plan = lost.start, lost.segment
+        proposal = self._study.enter(lost.hyperparameters)
+        segment = dataclasses.replace(
+            plan,
+            trial_number=proposal.trial_number,
+            until_env_steps=min(plan.until_env_steps, clock + self._left()),
+        )
+        self._members[plan.member].env_steps = clock
+        self._describe(segment, clock)
+        return self._launch(segment, lost.hyperparameters, lost.source)
 
     def _next_member(self) -> Member | None:
         if self._left() <= 0:
@@ -273,14 +308,17 @@ class Coordinator:
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
         )
+        self._describe(segment, clock)
+        return self._launch(segment, proposal.values, source)
+
+    def _describe(self, segment: Segment, clock: int) -> None:
         self._study.describe(
-            proposal.trial_number,
-            member=member.index,
-            segment=member.segment,
+            segment.trial_number,
+            member=segment.member,
+            segment=segment.segment,
             parent=segment.parent,
             env_steps=clock,
         )
-        return self._launch(segment, proposal.values, source)
 
     def _segment_end(self, clock: int) -> int:
         """The next of the horizon's equal parts to end, far enough away to be worth a segment."""
@@ -323,18 +361,48 @@ class Coordinator:
         horizon = self._config.horizon
         clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
         oldest = min([horizon, *clocks]) - self._segment_steps
-        needed = {r.segment.state for r in self._running.values()}
+        needed = {r.segment.state for r in (*self._running.values(), *self._lost)}
         needed |= {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
-            shutil.rmtree(self._archive.folder / snapshot.state, ignore_errors=True)
+            remove(self._archive.folder / snapshot.state)
 
-    def _end_dense(self, last: Snapshot | None, error: str) -> None:
-        if error or last is None:
-            raise RunError(
-                f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
-                "environment and the ppo settings; `prunefront check` builds both."
-            )
-        self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
+    def _remove_old_policies(self) -> None:
+        """Keeps those that may still become candidates, once they are many."""
+        limit = POLICIES_PER_CANDIDATE * self._config.evaluation.candidates
+        held = [s for s in self._snapshots if s.checkpoint]
+        if len(held) <= limit:
+            return
+        best = candidates(held, limit // 2, floor=self._floor)
+        keep = {s.snapshot_id for s in best} | self._evaluated
+        keep |= {r.last.snapshot_id for r in self._running.values() if r.last is not None}
+        self._snapshots = remove_policies(self._archive.folder, self._snapshots, keep)
+
+    def _take_repeated(self, snapshot: Snapshot) -> None:
+        """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
+        at = next(i for i, s in enumerate(self._snapshots) if s.snapshot_id == snapshot.snapshot_id)
+        known = self._snapshots[at]
+        self._snapshots[at] = dataclasses.replace(
+            known, checkpoint=snapshot.checkpoint, state=snapshot.state
+        )
+        if (known.returns, known.nonzero_params) != (snapshot.returns, snapshot.nonzero_params):
+            self._archive.correct_snapshot(snapshot)
+            self._snapshots[at] = snapshot
+        self._planner.add(self._snapshots[at])
+
+    def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:
+        remove(self._archive.folder / last.state)
+        if before is not None and before.checkpoint != last.checkpoint:
+            remove(self._archive.folder / before.checkpoint)
+
+    def _note_clock(self, kind: str, running: Running, result: Mapping[str, Any]) -> None:
+        """What no line of `snapshots.jsonl` tells of, for who resumes."""
+        self._archive.add_event(
+            kind,
+            member=running.segment.member,
+            segment=running.segment.segment,
+            env_steps=running.env_steps,
+            evaluation_env_steps=int(result.get("evaluation_env_steps", 0)),
+        )
 
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.failures >= MOST_FAILURES for m in self._members):
@@ -342,3 +410,11 @@ class Coordinator:
                 f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
                 "found before is in the results folder."
             )
+
+
+def _check_dense(error: str) -> None:
+    if error:
+        raise RunError(
+            f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
+            "environment and the ppo settings; `prunefront check` builds both."
+        )
