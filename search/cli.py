@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError
+from rllib_ext.pruning.errors import ConfigError, PrunefrontError, ResultsError, RunError
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -52,23 +52,49 @@ def search(
 
     folder = new_folder(experiment.name, output)
     try:
-        with SearchDisplay() as display:
-            report = run_search(
+        with _what_is_safe(folder), SearchDisplay() as display:
+            page = run_search(
                 experiment,
                 folder,
                 command=["prunefront", *sys.argv[1:]],
                 display=display,
                 address=address,
             )
-    except KeyboardInterrupt:
-        _say_what_is_safe(folder)
-        raise
     except PrunefrontError:
         if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-    _summarise(folder, report)
+    _summarise(folder, page)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N]")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
+    """Go on with the search of the results FOLDER, to its report.
+
+    After a crash or ctrl-C it goes on where the search was, losing at most a segment a member. A
+    larger budget.env_steps extends it, finished or not; the horizon and all else stay what they were.
+    Runs code from the folder's checkpoints: resume only what you trust.
+    """
+    from search.config_file import extended, load_config_of
+
+    extended(load_config_of(folder), overrides)
+    from search.display import SearchDisplay
+    from search.experiment import resume_search
+
+    folder = folder.resolve()
+    with _what_is_safe(folder), SearchDisplay() as display:
+        page = resume_search(
+            folder,
+            overrides,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+        )
+    _summarise(folder, page)
 
 
 @cli.command()
@@ -104,15 +130,29 @@ def _summarise(folder: Path, page: Path) -> None:
     click.echo(f"report: {page}")
 
 
-def _say_what_is_safe(folder: Path) -> None:
+@contextlib.contextmanager
+def _what_is_safe(folder: Path) -> Iterator[None]:
+    """Where a run is cut short, says what is on disk and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say_what_is_safe(folder, "interrupted")
+        raise
+    except (RunError, OSError):
+        _say_what_is_safe(folder, "stopped")
+        raise
+
+
+def _say_what_is_safe(folder: Path, what: str) -> None:
     from search.archive import read_lines
 
     count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
+    go_on = f"prunefront resume {folder}   goes on\n"
     if not count:
-        click.echo(f"interrupted before the first snapshot; {folder} holds no results", err=True)
+        click.echo(f"{what} before the first snapshot\n{go_on}", nl=False, err=True)
         return
     click.echo(
-        f"interrupted: {count} snapshots are safe in {folder}\n"
+        f"{what}: {count} snapshots are safe in {folder}\n{go_on}"
         f"prunefront report {folder}   makes a report of what is there",
         err=True,
     )

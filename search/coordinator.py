@@ -10,50 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Hyperparameter, Snapshot
-from search.baselines import dense_baseline, dense_segment
+from search.baselines import check_dense, dense_baseline, dense_segment
 from search.config import ExperimentConfig
-from search.disk import POLICIES_PER_CANDIDATE, remove, remove_policies
-from search.front import candidates
-from search.planner import Member, Planner
-from search.recovery import Past, Running, replay
+from search.disk import remove, thin_policies
+from search.planner import Member, Planner, segment_end
+from search.progress import Progress, best_and_sparsest
+from search.recovery import Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
 from search.study import Study
 
 # Segments in a row that a member may fail before it is left alone.
 MOST_FAILURES = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        env_steps: Training env steps done by members.
-        budget: Training env steps that they may do.
-        running: Members in training now.
-        members: Members in all.
-        snapshots: Evaluated moments so far.
-        best_return: Highest mean return; NaN before the first.
-        sparsest_good: Highest sparsity whose return lies at most 5 % of (best − floor) below the
-            best; NaN before the first.
-        failures: Segments that failed.
-    """
-
-    env_steps: int
-    budget: int
-    running: int
-    members: int
-    snapshots: int
-    best_return: float
-    sparsest_good: float
-    failures: int
 
 
 class Coordinator:
@@ -99,10 +73,7 @@ class Coordinator:
     @property
     def progress(self) -> Progress:
         """How far the search is."""
-        usable = [s for s in self._snapshots if s.usable]
-        best = max((s.return_mean for s in usable), default=float("nan"))
-        bar = best - 0.05 * max(0.0, best - self._floor)
-        good = (s.sparsity for s in usable if s.return_mean >= bar)
+        best, sparsest = best_and_sparsest(self._snapshots, self._floor)
         return Progress(
             env_steps=self._spent,
             budget=self._config.budget.env_steps,
@@ -110,7 +81,7 @@ class Coordinator:
             members=len(self._members),
             snapshots=len(self._snapshots),
             best_return=best,
-            sparsest_good=max(good, default=float("nan")),
+            sparsest_good=sparsest,
             failures=len(self._failures),
         )
 
@@ -161,13 +132,13 @@ class Coordinator:
             return
         before, running.last = running.last, self._finish_snapshot(running, snapshot)
         if segment.member == DENSE:
-            self._note_clock("dense", running, result)
+            note_clock(self._archive, "dense", running, result)
             self._keep_last_dense(before, running.last)
         elif self._archive.add_snapshot(running.last):
             self._snapshots.append(running.last)
             self._planner.add(running.last)
         else:
-            self._note_clock("repeat", running, result)
+            note_clock(self._archive, "repeat", running, result)
             self._take_repeated(running.last)
         if not running.last.usable:
             remove(self._archive.folder / running.last.state)
@@ -212,7 +183,7 @@ class Coordinator:
                 {"member": segment.member, "segment": segment.segment, "error": error}
             )
         if segment.member == DENSE:
-            _check_dense(error)
+            check_dense(error)
             return
         member = self._members[segment.member]
         if error or last is None:
@@ -228,13 +199,13 @@ class Coordinator:
     def close(self) -> None:
         """Marks what is still running as lost: a search that goes on will repeat it."""
         with contextlib.suppress(OSError):
-            self._note_lost(self._running.values())
+            note_lost(self._archive, self._running.values())
         self._study.close()
 
     def _recover(self, past: Past) -> None:
         """Takes over from a search that ended too early; nothing to do for a new one."""
         self._study.recover(past.objectives)
-        self._note_lost(past.unclosed)
+        note_lost(self._archive, past.unclosed)
         for snapshot in self._snapshots:
             self._planner.add(snapshot)
         if all(m.failures >= MOST_FAILURES for m in self._members):
@@ -242,16 +213,6 @@ class Coordinator:
             for member in self._members:
                 member.failures = 1
         self._remove_old_states()
-
-    def _note_lost(self, segments: Iterable[Running]) -> None:
-        for running in segments:
-            segment = running.segment
-            self._archive.add_event(
-                "lost",
-                member=segment.member,
-                segment=segment.segment,
-                env_steps=running.env_steps,
-            )
 
     def _repeat(self, lost: Running) -> Segment:
         """Trains a lost segment again, as it was planned."""
@@ -263,7 +224,6 @@ class Coordinator:
             until_env_steps=min(plan.until_env_steps, clock + self._left()),
         )
         self._members[plan.member].env_steps = clock
-        self._describe(segment, clock)
         return self._launch(segment, lost.hyperparameters, lost.source)
 
     def _next_member(self) -> Member | None:
@@ -291,7 +251,7 @@ class Coordinator:
     def _start(self, member: Member) -> Segment:
         source, proposal = self._planner.plan(member)
         clock = member.env_steps = source.env_steps if source else 0
-        end = self._segment_end(clock)
+        end = segment_end(self._config, clock)
         seed = self._config.seed
         segment = Segment(
             member=member.index,
@@ -308,31 +268,20 @@ class Coordinator:
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
         )
-        self._describe(segment, clock)
         return self._launch(segment, proposal.values, source)
-
-    def _describe(self, segment: Segment, clock: int) -> None:
-        self._study.describe(
-            segment.trial_number,
-            member=segment.member,
-            segment=segment.segment,
-            parent=segment.parent,
-            env_steps=clock,
-        )
-
-    def _segment_end(self, clock: int) -> int:
-        """The next of the horizon's equal parts to end, far enough away to be worth a segment."""
-        steps = self._segment_steps
-        end = (clock // steps + 1) * steps
-        if end - clock < steps / 4:
-            end += steps
-        horizon = self._config.horizon
-        return horizon if horizon - end < steps / 4 else end
 
     def _launch(
         self, segment: Segment, hyperparameters: Values, source: Snapshot | None
     ) -> Segment:
         clock = source.env_steps if source else 0
+        if segment.member != DENSE:
+            self._study.describe(
+                segment.trial_number,
+                member=segment.member,
+                segment=segment.segment,
+                parent=segment.parent,
+                env_steps=clock,
+            )
         self._archive.add_event(
             "start",
             member=segment.member,
@@ -368,14 +317,14 @@ class Coordinator:
 
     def _remove_old_policies(self) -> None:
         """Keeps those that may still become candidates, once they are many."""
-        limit = POLICIES_PER_CANDIDATE * self._config.evaluation.candidates
-        held = [s for s in self._snapshots if s.checkpoint]
-        if len(held) <= limit:
-            return
-        best = candidates(held, limit // 2, floor=self._floor)
-        keep = {s.snapshot_id for s in best} | self._evaluated
-        keep |= {r.last.snapshot_id for r in self._running.values() if r.last is not None}
-        self._snapshots = remove_policies(self._archive.folder, self._snapshots, keep)
+        running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
+        self._snapshots = thin_policies(
+            self._archive.folder,
+            self._snapshots,
+            {*self._evaluated, *running},
+            self._config.evaluation.candidates,
+            self._floor,
+        )
 
     def _take_repeated(self, snapshot: Snapshot) -> None:
         """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
@@ -394,27 +343,9 @@ class Coordinator:
         if before is not None and before.checkpoint != last.checkpoint:
             remove(self._archive.folder / before.checkpoint)
 
-    def _note_clock(self, kind: str, running: Running, result: Mapping[str, Any]) -> None:
-        """What no line of `snapshots.jsonl` tells of, for who resumes."""
-        self._archive.add_event(
-            kind,
-            member=running.segment.member,
-            segment=running.segment.segment,
-            env_steps=running.env_steps,
-            evaluation_env_steps=int(result.get("evaluation_env_steps", 0)),
-        )
-
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
                 f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
                 "found before is in the results folder."
             )
-
-
-def _check_dense(error: str) -> None:
-    if error:
-        raise RunError(
-            f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
-            "environment and the ppo settings; `prunefront check` builds both."
-        )

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from search.archive import Archive, Snapshot
+from search.front import candidates
 
 PART = ".part"
 FOLDERS = ("policies", "states")
@@ -50,6 +51,33 @@ def remove_policies(
             snapshot = dataclasses.replace(snapshot, checkpoint="")
         left.append(snapshot)
     return left
+
+
+def thin_policies(
+    folder: Path,
+    snapshots: list[Snapshot],
+    keep: Collection[str],
+    limit: int,
+    floor: float,
+) -> list[Snapshot]:
+    """Removes policies once they are too many; those that may still become candidates stay.
+
+    Args:
+        folder: The results folder.
+        snapshots: All of the search.
+        keep: `snapshot_id` of those that stay in any case.
+        limit: Candidates that the search will evaluate.
+        floor: As for `search.front.candidates`.
+
+    Returns:
+        As `remove_policies`.
+    """
+    held = [s for s in snapshots if s.checkpoint]
+    most = POLICIES_PER_CANDIDATE * limit
+    if len(held) <= most:
+        return snapshots
+    best = {s.snapshot_id for s in candidates(held, most // 2, floor=floor)}
+    return remove_policies(folder, snapshots, best.union(keep))
 
 
 def tidy(archive: Archive) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.coordinator import Progress
+from search.progress import Progress
 
 # Seconds between lines where nobody watches.
 LOG_INTERVAL = 10.0

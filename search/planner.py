@@ -228,6 +228,20 @@ class Planner:
         )
 
 
+def segment_end(config: ExperimentConfig, clock: int) -> int:
+    """The next of the horizon's equal parts to end, far enough away to be worth a segment.
+
+    Args:
+        config: The experiment.
+        clock: Env steps of the lineage where the segment starts.
+    """
+    steps, horizon = config.segment_steps, config.horizon
+    end = (clock // steps + 1) * steps
+    if end - clock < steps / 4:
+        end += steps
+    return horizon if horizon - end < steps / 4 else end
+
+
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 

@@ -7,8 +7,8 @@ start, seeds and hyperparameters, so the same snapshots. What it had trained cou
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Snapshot
@@ -97,7 +97,43 @@ def replay(archive: Archive, members: int) -> Past:
     return past
 
 
+def note_lost(archive: Archive, segments: Iterable[Running]) -> None:
+    """Notes how far segments had come that ended too early."""
+    for running in segments:
+        _note(archive, "lost", running)
+
+
+def note_clock(
+    archive: Archive,
+    kind: Literal["dense", "repeat"],
+    running: Running,
+    result: Mapping[str, Any],
+) -> None:
+    """Notes an evaluated iteration that no line of `snapshots.jsonl` tells of.
+
+    Args:
+        archive: Takes the event.
+        kind: Of the dense baseline, or of a segment that is trained again.
+        running: The segment.
+        result: As for `Coordinator.tell`.
+    """
+    steps = int(result.get("evaluation_env_steps", 0))
+    _note(archive, kind, running, evaluation_env_steps=steps)
+
+
+def _note(archive: Archive, kind: str, running: Running, **values: Any) -> None:
+    archive.add_event(
+        kind,
+        member=running.segment.member,
+        segment=running.segment.segment,
+        env_steps=running.env_steps,
+        **values,
+    )
+
+
 class _Reader:
+    """Takes the events of a search in their order."""
+
     def __init__(self, past: Past) -> None:
         self._past = past
         self._known = {s.snapshot_id: s for s in past.snapshots}
@@ -110,6 +146,7 @@ class _Reader:
         self._reached: dict[tuple[int, int], int] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
+        """Takes the next event; kinds that say nothing of where a search stands are passed over."""
         kind, member = event.get("event"), event.get("member")
         if kind == "start" and isinstance(member, int):
             self._start(member, event)

@@ -1,22 +1,26 @@
 """The command line from end to end, in processes of its own: one small search, and what can go wrong."""
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import (
+    SMOKE,
+    alive,
+    assert_refused,
+    descendants,
+    environment,
+    prunefront,
+    rows,
+    wait_until,
+)
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[1]
-SMOKE = ROOT / "configs" / "smoke.yaml"
 SNAPSHOT_COLUMNS = [
     "snapshot_id",
     "trial_number",
@@ -57,35 +61,6 @@ FRONT_COLUMNS = [
 ]
 
 
-def environment(*first):
-    paths = [*map(str, first), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def prunefront(*arguments, cwd, path=()):
-    """Runs the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=420,
-        cwd=cwd,
-        env=environment(*path),
-        check=False,
-    )
-
-
-def assert_refused(run, *expected):
-    """Exit status 2, one message, nothing else."""
-    assert run.returncode == 2, run.stderr
-    assert run.stdout == ""
-    assert "Traceback" not in run.stderr
-    assert run.stderr.count("error:") == 1, run.stderr
-    assert run.stderr.startswith("error: "), run.stderr
-    for text in expected:
-        assert text in run.stderr
-
-
 def contents(folder):
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
@@ -110,10 +85,6 @@ def without_ray(tmp_path_factory):
     for name in ("ray", "torch"):
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} must not be imported')\n")
     return folder
-
-
-def rows(folder, name):
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
 def test_a_search_says_where_its_report_is_and_what_it_found(smoke):
@@ -345,39 +316,8 @@ def test_check_says_what_would_run(tmp_path):
 def test_help_names_the_verbs(tmp_path):
     run = prunefront("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for verb in ("search", "report", "check"):
+    for verb in ("search", "resume", "report", "check"):
         assert verb in run.stdout
-
-
-def descendants(pid):
-    """Processes below one, by id."""
-    found, parents = [], {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            lines = dict(
-                line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
-            )
-            parents[int(lines["Pid"])] = int(lines["PPid"])
-    front = [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return found
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    return "State:\tZ" not in state
-
-
-def wait_until(condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -411,6 +351,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
     last = messages[messages.index("interrupted:") :]
     assert f"snapshots are safe in {folder}" in last
     assert f"prunefront report {folder}" in last
+    assert f"prunefront resume {folder}" in last
 
 
 def test_an_interrupted_folder_is_readable_and_closed(interrupted):

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from search import display
-from search.coordinator import Progress
 from search.display import SearchDisplay, describe
+from search.progress import Progress
 
 
 def progress(**changes):
