@@ -53,7 +53,7 @@ class Coordinator:
         self._running: dict[int, Running] = {}
         self._lost = past.lost
         self._snapshots = past.snapshots
-        self._spent = past.spent
+        self._spent = self._before = past.spent
         self._evaluation_env_steps = past.evaluation_env_steps
         self._dense_env_steps = past.dense_env_steps
         self._failures = past.failures
@@ -83,6 +83,7 @@ class Coordinator:
             best_return=best,
             sparsest_good=sparsest,
             failures=len(self._failures),
+            before=self._before,
         )
 
     @property
@@ -193,8 +194,7 @@ class Coordinator:
             return
         self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
         member.go_on(running.hyperparameters, running.source, last)
-        self._remove_old_states()
-        self._remove_old_policies()
+        self._remove_what_is_old()
 
     def close(self) -> None:
         """Marks what is still running as lost: a search that goes on will repeat it."""
@@ -212,7 +212,7 @@ class Coordinator:
             # Whoever resumes has mended what let all of them fail.
             for member in self._members:
                 member.failures = 1
-        self._remove_old_states()
+        self._remove_what_is_old()
 
     def _repeat(self, lost: Running) -> Segment:
         """Trains a lost segment again, as it was planned."""
@@ -305,8 +305,8 @@ class Coordinator:
             return dataclasses.replace(snapshot, status="infeasible")
         return snapshot
 
-    def _remove_old_states(self) -> None:
-        """Removes training states that no member can start from any more."""
+    def _remove_what_is_old(self) -> None:
+        """Removes training states that no member can start from, and policies beyond their number."""
         horizon = self._config.horizon
         clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
         oldest = min([horizon, *clocks]) - self._segment_steps
@@ -314,9 +314,6 @@ class Coordinator:
         needed |= {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)
-
-    def _remove_old_policies(self) -> None:
-        """Keeps those that may still become candidates, once they are many."""
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
         self._snapshots = thin_policies(
             self._archive.folder,
@@ -347,5 +344,5 @@ class Coordinator:
         if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
                 f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
-                "found before is in the results folder."
+                "found before is in the results folder; mend it, then `prunefront resume` goes on."
             )

@@ -25,6 +25,7 @@ class Progress:
         sparsest_good: Highest sparsity whose return lies at most 5 % of (best − floor) below the
             best; NaN before the first.
         failures: Segments that failed.
+        before: Those of the env steps that were done before this process went on with the search.
     """
 
     env_steps: int
@@ -35,6 +36,7 @@ class Progress:
     best_return: float
     sparsest_good: float
     failures: int
+    before: int = 0
 
 
 def best_and_sparsest(snapshots: Iterable[Snapshot], floor: float) -> tuple[float, float]:

@@ -25,8 +25,11 @@ pytestmark = pytest.mark.e2e
 MEMBERS, ITERATION = 4, 1_100
 
 
-def kill_when(folder, snapshots, *arguments):
-    """Begins a search or goes on with it, and kills it and all its processes in training."""
+SMALL = ("budget.env_steps=16_000", "population.segments=2")
+
+
+def stop_when(folder, snapshots, how, *arguments):
+    """Runs the command until there are so many snapshots; kills or interrupts it in training."""
     with (folder.parent / "messages").open("w") as messages:
         process = subprocess.Popen(
             [sys.executable, "-m", "search", *map(str, arguments)],
@@ -45,6 +48,8 @@ def kill_when(folder, snapshots, *arguments):
         )
         family = descendants(process.pid)
         assert process.poll() is None, (folder.parent / "messages").read_text()
+        process.send_signal(how)
+        process.wait(timeout=120)
     finally:
         process.kill()
         process.wait()
@@ -52,26 +57,36 @@ def kill_when(folder, snapshots, *arguments):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(alive, family)), 30)
+    return process.returncode, (folder.parent / "messages").read_text()
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A smoke search that was killed twice in training: its folder, and its events until then."""
+    """A search that was killed, resumed and interrupted: its folder, snapshots, messages."""
     folder = tmp_path_factory.mktemp("killed") / "out"
-    kill_when(folder, 8, "search", SMOKE, "--output", folder)
-    kill_when(folder, 14, "resume", folder)
-    return folder, rows(folder, "snapshots.jsonl")
+    stop_when(folder, 3, signal.SIGKILL, "search", SMOKE, *SMALL, "--output", folder)
+    status, messages = stop_when(folder, 7, signal.SIGINT, "resume", folder)
+    assert status == 130
+    return folder, rows(folder, "snapshots.jsonl"), messages
 
 
 @pytest.fixture(scope="module")
 def resumed(killed):
     """The same, resumed to its end: its folder, the finished process, the snapshots before."""
-    folder, before = killed
+    folder, before, _ = killed
     for kind in ("policies", "states"):
         (folder / kind / "m00-s009-i0001.part").mkdir()
     run = prunefront("resume", folder, cwd=folder.parent)
     assert run.returncode == 0, run.stderr
     return folder, run, before
+
+
+def test_an_interrupted_resume_names_resume_again(killed):
+    folder, before, messages = killed
+    assert "Traceback" not in messages
+    last = messages[messages.index("interrupted:") :]
+    assert f"{len(before)} snapshots are safe in {folder}" in last
+    assert f"prunefront resume {folder}" in last
 
 
 def manifest_of(folder):
@@ -103,7 +118,7 @@ def test_nothing_that_was_on_disk_is_lost_and_nothing_is_there_twice(resumed):
 def test_what_was_trained_twice_counts_in_the_budget(resumed):
     folder, *_ = resumed
     spent = manifest_of(folder)["env_steps"]["training"]
-    assert 32_000 <= spent <= 32_000 + MEMBERS * ITERATION
+    assert 16_000 <= spent <= 16_000 + MEMBERS * ITERATION
     # One snapshot an iteration; repeated ones have an event of their own.
     events = rows(folder, "events.jsonl")
     iterations = len(rows(folder, "snapshots.jsonl"))
@@ -141,7 +156,7 @@ def test_other_overrides_are_refused_and_change_nothing(resumed, tmp_path):
     for override, *expected in (
         ("seed=3", "'seed=3'", "Only budget.env_steps"),
         ("budget.horizon=9000", "Only budget.env_steps"),
-        ("budget.env_steps=100", "100 is less than the 32,000"),
+        ("budget.env_steps=100", "100 is less than the 16,000"),
         ("budget.env_steps=many", "budget.env_steps"),
     ):
         assert_refused(prunefront("resume", folder, override, cwd=tmp_path), *expected)
@@ -158,15 +173,15 @@ def test_a_finished_search_is_extended(resumed, tmp_path):
     folder, *_ = resumed
     before = rows(folder, "snapshots.jsonl")
     evaluated = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
-    run = prunefront("resume", folder, "budget.env_steps=38e3", cwd=tmp_path)
+    run = prunefront("resume", folder, "budget.env_steps=20e3", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     manifest = manifest_of(folder)
-    assert manifest["budget"] == {"env_steps": 38_000, "horizon": 8_000}
-    assert 38_000 <= manifest["env_steps"]["training"] <= 38_000 + MEMBERS * ITERATION
+    assert manifest["budget"] == {"env_steps": 20_000, "horizon": 4_000}
+    assert 20_000 <= manifest["env_steps"]["training"] <= 20_000 + MEMBERS * ITERATION
     after = rows(folder, "snapshots.jsonl")
     assert after[: len(before)] == before
-    assert len(after) >= len(before) + 4
-    assert max(s["env_steps"] for s in after) <= 8_000 + ITERATION
+    assert len(after) >= len(before) + 3
+    assert max(s["env_steps"] for s in after) <= 4_000 + ITERATION
     told = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
     assert evaluated <= told
     assert all((folder / s).is_dir() for s in pd.read_csv(folder / "front.csv")["policy"])

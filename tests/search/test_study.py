@@ -146,6 +146,51 @@ def test_a_study_reopens_with_all_its_trials_and_goes_on(tmp_path):
     ]
 
 
+def test_what_a_killed_process_left_open_is_closed_with_what_is_known_of_it(tmp_path):
+    first = study(tmp_path)
+    numbers = [first.propose(i).trial_number for i in range(3)]
+    # Killed between entering values and opening their trial.
+    first._study.enqueue_trial({"training.lr": 1e-3})
+    again = study(tmp_path)
+    again.recover({numbers[1]: (5.0, 0.7)})
+    told = [(t.state, t.values) for t in trials_in(tmp_path)]
+    failed = (TrialState.FAIL, None)
+    assert told == [failed, (TrialState.COMPLETE, [5.0, 0.7]), failed, failed]
+    values = {"pruning.final_sparsity": 0.7, "pruning.criterion": "magnitude", "training.lr": 5e-3}
+    assert again.enter(values).values == values
+    assert trials_in(tmp_path)[4].params["training.lr"] == pytest.approx(5e-3)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_journal_that_a_crash_has_torn_opens_and_goes_on(tmp_path, cut):
+    first = study(tmp_path)
+    first.tell(first.propose(0).trial_number, (1.0, 0.5))
+    first.propose(1)
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    os.symlink(journal, tmp_path / "study.log.lock")
+    again = study(tmp_path)
+    again.recover({})
+    again.tell(again.propose(2).trial_number, (2.0, 0.6))
+    values = [t.values for t in trials_in(tmp_path) if t.state == TrialState.COMPLETE]
+    assert values == [[1.0, 0.5], [2.0, 0.6]]
+
+
+def test_a_proposal_depends_on_its_seed_and_the_trials_and_not_on_what_was_drawn_before(tmp_path):
+    def filled(name):
+        (tmp_path / name).mkdir()
+        own = study(tmp_path / name)
+        for i in range(8):
+            own.tell(own.propose(i).trial_number, (float(i % 3), 0.5 + i / 20))
+        return own
+
+    first, other = filled("a"), filled("b")
+    other.enter({"pruning.final_sparsity": 0.7, "pruning.criterion": "magnitude",
+                 "training.lr": 1e-3})  # fmt: skip
+    other.close()
+    assert first.propose(99).values == study(tmp_path / "b").propose(99).values
+
+
 def test_a_study_says_what_its_objectives_are(tmp_path):
     study(tmp_path)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.log")))
