@@ -7,10 +7,8 @@ donor's folder.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +19,13 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import Trainable
 
-from rllib_ext.callback import hand_over_evaluation, masks_of
-from rllib_ext.compose import with_pruning
+from rllib_ext.callback import foreach_learner, hand_over_evaluation, masks_of
+from rllib_ext.compose import build_algorithm, with_pruning
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.segment import Segment, snapshot_name
+from rllib_ext.segment import Segment
+from rllib_ext.snapshot import metadata_of, snapshot_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,52 +108,26 @@ class MemberTrainable(Trainable):
         # RLlib would otherwise replay the same episode starts after every restore.
         ppo.debugging(seed=segment.seed)
         pruned = with_pruning(ppo, PruningConfig.from_dict(segment.pruning), evaluated_outside=True)
-        algorithm = pruned.build_algo()
-        # RLlib makes an empty folder under the home directory for every algorithm it builds.
-        with contextlib.suppress(OSError):
-            Path(algorithm.logdir).rmdir()
-        return algorithm
+        return build_algorithm(pruned)
 
     def _evaluate(self, pruning: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluates and saves the policy as it is now; returns the snapshot's values."""
         segment, algorithm = self._segment, self._algorithm
         episodes = self._evaluator.run(policy_of(algorithm), segment.evaluation_seeds)
         hand_over_evaluation(algorithm, episodes.mean)
-        name = snapshot_name(segment.member, segment.segment, algorithm.iteration)
-        folder = Path(self._settings.folder)
         finite = all(bool(torch.isfinite(p).all()) for p in algorithm.get_module().parameters())
-        counts = {
-            key: pruning[key]
-            for key in ("sparsity", "critic_sparsity", "nonzero_params", "total_params", "layers")
-        }
-        snapshot = {
-            "snapshot_id": name,
-            "trial_number": segment.trial_number,
-            "member": segment.member,
-            "segment": segment.segment,
-            "iteration": algorithm.iteration,
-            "env_steps": self._clock,
-            "status": "ok" if finite and math.isfinite(episodes.mean) else "failed",
-            "return_mean": episodes.mean,
-            "return_std": episodes.std,
-            "episodes": episodes.count,
-            "parent": segment.parent,
-            "checkpoint": f"policies/{name}",
-            "state": f"states/{name}",
-            "seeds": list(episodes.seeds),
-            "returns": list(episodes.returns),
-            "lengths": list(episodes.lengths),
-            **counts,
-        }
-        metadata = {
-            "snapshot_id": name,
-            "env": str(self._settings.ppo_config.env),
-            "env_steps": self._clock,
-            "search_return": episodes.mean,
-            **counts,
-        }
-        save_policy(algorithm, masks_of(algorithm), folder / "policies" / name, metadata)
-        save_state(algorithm, folder / "states" / name)
+        snapshot = snapshot_of(
+            segment,
+            episodes,
+            pruning,
+            iteration=algorithm.iteration,
+            env_steps=self._clock,
+            finite=finite,
+        )
+        folder = Path(self._settings.folder)
+        metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
+        save_policy(algorithm, masks_of(algorithm), folder / snapshot["checkpoint"], metadata)
+        save_state(algorithm, folder / snapshot["state"])
         return snapshot
 
 
@@ -169,8 +142,7 @@ def save_state(algorithm: Algorithm, folder: Path) -> None:
 
 
 def _clock_of(algorithm: Algorithm) -> int:
-    results = algorithm.learner_group.foreach_learner(lambda learner: learner.pruner.env_steps)
-    return int(next(result.get() for result in results))
+    return int(foreach_learner(algorithm, lambda learner: learner.pruner.env_steps)[0])
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

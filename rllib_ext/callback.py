@@ -40,7 +40,7 @@ class PruningCallback(RLlibCallback):
             return
         episodes = random_policy_episodes(algorithm.config, seeds=range(RANDOM_EPISODES))
         logger.info("random policy: mean return %.4g (%d episodes)", episodes.mean, episodes.count)
-        _foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
+        foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
 
     def on_evaluate_end(
         self, *, algorithm: Algorithm, evaluation_metrics: dict[str, Any], **kwargs: Any
@@ -57,7 +57,7 @@ class PruningCallback(RLlibCallback):
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
         """Takes the first Learner's report."""
-        result["pruning"] = _foreach_learner(algorithm, _report)[0]
+        result["pruning"] = foreach_learner(algorithm, _report)[0]
 
 
 def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
@@ -67,16 +67,17 @@ def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
         algorithm: Trains the policy that was evaluated, unchanged since.
         evaluated_return: Mean return of its fresh episodes.
     """
-    _foreach_learner(algorithm, _observe, evaluated_return=evaluated_return)
+    foreach_learner(algorithm, _observe, evaluated_return=evaluated_return)
 
 
 def masks_of(algorithm: Algorithm) -> dict[str, torch.Tensor]:
     """The masks in force, from the first Learner; True = keep."""
-    masks: dict[str, torch.Tensor] = _foreach_learner(algorithm, _masks)[0]
+    masks: dict[str, torch.Tensor] = foreach_learner(algorithm, _masks)[0]
     return masks
 
 
-def _foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list[Any]:
+def foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list[Any]:
+    """What a function returns for each Learner; called with it and the keyword arguments."""
     results = algorithm.learner_group.foreach_learner(function, **kwargs)
     return [result.get() for result in results]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils import force_list
 
@@ -43,6 +46,15 @@ def with_pruning(
         learner_config_dict={**config.learner_config_dict, PRUNING_KEY: pruning_config.to_dict()},
     )
     return config
+
+
+def build_algorithm(ppo_config: PPOConfig) -> Algorithm:
+    """Builds an algorithm that leaves nothing under the home directory."""
+    algorithm = ppo_config.build_algo()
+    # RLlib makes an empty folder there for every algorithm it builds.
+    with contextlib.suppress(OSError):
+        Path(algorithm.logdir).rmdir()
+    return algorithm
 
 
 def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> None:

@@ -112,11 +112,14 @@ class PruningLearnerMixin:
             # Weights that come without masks, as from `set_weights`, come under those in force.
             self.pruner.enforce_()
         if COMPONENT_OPTIMIZER in state:
-            self._use_configured_learning_rates()
+            self.use_configured_learning_rates()
 
-    def _use_configured_learning_rates(self) -> None:
-        # The optimizer's state brings the donor's rate along, and RLlib corrects it only after the
-        # first update (ray-project/ray#62173).
+    def use_configured_learning_rates(self) -> None:
+        """Sets the optimizers' rates to what the configuration gives at the lineage's clock.
+
+        The optimizer's state brings the donor's rate along, and RLlib corrects it only after the first
+        update (ray-project/ray#62173).
+        """
         learner: Any = self
         for optimizer, schedule in learner._optimizer_lr_schedules.items():
             learner._set_optimizer_lr(optimizer, lr=schedule.update(self.pruner.env_steps))

@@ -14,6 +14,7 @@ RLlib's checkpoints are pickles: loading a policy runs code from it.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import json
 import shutil
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core.columns import Columns
@@ -129,19 +131,60 @@ class DirectPolicy:
         return list(actions.numpy())
 
 
-def policy_of(algorithm: Algorithm) -> ConnectorPolicy | DirectPolicy:
-    """The policy of an algorithm as it is now.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyParts:
+    """What a policy is made of.
 
-    It acts through copies of the connectors: an evaluation must not move the statistics of a filter.
+    Attributes:
+        module: The RLModule.
+        env_to_module: Pipeline from episodes to the module's batch.
+        module_to_env: Pipeline from the module's outputs to actions.
+        plain: Whether `DirectPolicy` gives the actions that the connectors would give.
     """
-    runner = algorithm.env_runner
-    module = algorithm.get_module()
-    return _policy(
-        module,
-        runner._env_to_module,
-        runner._module_to_env,
-        plain=_is_plain(algorithm),
-    )
+
+    module: RLModule
+    env_to_module: EnvToModulePipeline
+    module_to_env: ModuleToEnvPipeline
+    plain: bool
+
+    def policy(self) -> ConnectorPolicy | DirectPolicy:
+        """The policy as it is now.
+
+        It acts through copies of the connectors: an evaluation must not move a filter's statistics.
+        """
+        if self.plain:
+            return DirectPolicy(self.module)
+        return ConnectorPolicy(
+            self.module, _frozen(self.env_to_module), _frozen(self.module_to_env)
+        )
+
+    def save(
+        self, masks: Mapping[str, torch.Tensor], folder: Path, metadata: Mapping[str, Any]
+    ) -> None:
+        """Writes the policy as it is now: aside, then renamed.
+
+        Args:
+            masks: Masks by parameter name.
+            folder: Where to; replaced when it exists.
+            metadata: Plain values that go beside it.
+        """
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        self.module.save_to_path(aside / "rl_module")
+        _save_pipeline(self.env_to_module, aside / "env_to_module")
+        _save_pipeline(self.module_to_env, aside / "module_to_env")
+        save_masks(aside / MASKS, masks)
+        size = compressed_size(self.module)
+        description = {**metadata, "policy_bytes": size, "plain": self.plain}
+        (aside / METADATA).write_text(json.dumps(description, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+
+
+def policy_of(algorithm: Algorithm) -> ConnectorPolicy | DirectPolicy:
+    """The policy of an algorithm as it is now; its local EnvRunner holds weights and connectors."""
+    return _parts_of(algorithm).policy()
 
 
 def save_policy(
@@ -150,28 +193,8 @@ def save_policy(
     folder: Path,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Writes the policy of an algorithm as it is now: aside, then renamed.
-
-    Args:
-        algorithm: Its local EnvRunner holds the policy path's weights and connectors.
-        masks: Masks by parameter name.
-        folder: Where to; replaced when it exists.
-        metadata: Plain values that go beside it.
-    """
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    runner = algorithm.env_runner
-    module = algorithm.get_module()
-    module.save_to_path(aside / "rl_module")
-    _save_pipeline(runner._env_to_module, aside / "env_to_module")
-    _save_pipeline(runner._module_to_env, aside / "module_to_env")
-    save_masks(aside / MASKS, masks)
-    size = compressed_size(module)
-    description = {**metadata, "policy_bytes": size, "plain": _is_plain(algorithm)}
-    (aside / METADATA).write_text(json.dumps(description, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    """Writes the policy of an algorithm as it is now; arguments as `PolicyParts.save`."""
+    _parts_of(algorithm).save(masks, folder, metadata)
 
 
 def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
@@ -186,7 +209,8 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
     Raises:
         CheckpointError: The folder is missing or incomplete.
     """
-    folder = Path(path)
+    # RLlib takes a relative path for a URI.
+    folder = Path(path).resolve()
     missing = [part for part in (*PARTS, METADATA) if not (folder / part).exists()]
     if missing:
         raise CheckpointError(
@@ -194,12 +218,12 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
             "policies/ of a results folder."
         )
     metadata = json.loads((folder / METADATA).read_text())
-    return _policy(
-        RLModule.from_checkpoint(folder / "rl_module"),
-        EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
-        ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
+    return PolicyParts(
+        module=RLModule.from_checkpoint(folder / "rl_module"),
+        env_to_module=EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
+        module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
         plain=metadata["plain"],
-    )
+    ).policy()
 
 
 def note_size(folder: Path) -> None:
@@ -208,7 +232,7 @@ def note_size(folder: Path) -> None:
     Adds "shrunk_params" and "macs" (see `rllib_ext.structure.policy_size`), or "shrink_note" with the
     reason where the network has no smaller one with equal outputs. Runs code from the checkpoint.
     """
-    module = RLModule.from_checkpoint(folder / "rl_module")
+    module = RLModule.from_checkpoint(folder.resolve() / "rl_module")
     try:
         found: dict[str, Any] = dict(policy_size(module, load_masks(folder / MASKS)))
     except ShrinkError as error:
@@ -235,22 +259,24 @@ def compressed_size(module: torch.nn.Module) -> int:
     return buffer.getbuffer().nbytes
 
 
-def _policy(
-    module: RLModule,
-    env_to_module: EnvToModulePipeline,
-    module_to_env: ModuleToEnvPipeline,
-    *,
-    plain: bool,
-) -> ConnectorPolicy | DirectPolicy:
-    if plain:
-        return DirectPolicy(module)
-    return ConnectorPolicy(module, _frozen(env_to_module), _frozen(module_to_env))
-
-
-def _is_plain(algorithm: Algorithm) -> bool:
-    """Whether `DirectPolicy` gives the actions that the connectors would give."""
-    config = algorithm.config
+def _parts_of(algorithm: Algorithm) -> PolicyParts:
+    runner = algorithm.env_runner
     module = algorithm.get_module()
+    return PolicyParts(
+        module=module,
+        env_to_module=runner._env_to_module,
+        module_to_env=runner._module_to_env,
+        plain=is_plain(algorithm.config, module),
+    )
+
+
+def is_plain(config: AlgorithmConfig, module: RLModule) -> bool:
+    """Whether `DirectPolicy` gives the actions that the connectors would give.
+
+    Args:
+        config: Says whether connectors are added to RLlib's own.
+        module: The policy's.
+    """
     spaces = (module.observation_space, module.action_space)
     return (
         config._env_to_module_connector is None

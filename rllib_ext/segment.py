@@ -6,7 +6,7 @@ Imports neither Ray nor torch: whoever plans segments need not be able to run th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 
@@ -52,6 +52,18 @@ class Segment:
         return cls(**known)
 
 
+def config_of(segments: Iterable[Segment]) -> dict[str, Any]:
+    """The config of a trial that trains segments together."""
+    return {SEGMENTS: [segment.to_dict() for segment in segments]}
+
+
+def segments_of(config: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """The segments of a trial: of several that are trained together, or of one by itself."""
+    if SEGMENTS not in config:
+        return (Segment.from_dict(config),)
+    return tuple(Segment.from_dict(values) for values in config[SEGMENTS])
+
+
 def segment_name(member: int, segment: int) -> str:
     """The name of a segment; sorts by member and time. The dense baseline is no member."""
     return f"dense-s{segment:03d}" if member == DENSE else f"m{member:02d}-s{segment:03d}"
@@ -64,3 +76,6 @@ def snapshot_name(member: int, segment: int, iteration: int) -> str:
 
 # The "member" that trains the dense baseline.
 DENSE = -1
+# Where the config of a trial that trains segments together holds them, and its result theirs.
+SEGMENTS = "segments"
+MEMBERS = "members"

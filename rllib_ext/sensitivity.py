@@ -53,9 +53,7 @@ def measure_sensitivity(
     Raises:
         ConfigError: A sparsity is out of range.
     """
-    for sparsity in sparsities:
-        if not 0.0 < sparsity <= 1.0:
-            raise ConfigError(f"sensitivity: sparsity = {sparsity}; expected a number in (0, 1].")
+    check_sparsities(sparsities)
     seeds = tuple(seeds)
     # A copy, so that an error or a reader in between never meets a pruned layer.
     policy = copy.deepcopy(policy)
@@ -88,6 +86,17 @@ def measure_sensitivity(
         episodes=dense.count if returns else 0,
         measurements=ordered(measured),
     )
+
+
+def check_sparsities(sparsities: Iterable[float]) -> None:
+    """Refuses what no layer can be pruned to.
+
+    Raises:
+        ConfigError: A sparsity is out of range.
+    """
+    for sparsity in sparsities:
+        if not 0.0 < sparsity <= 1.0:
+            raise ConfigError(f"sensitivity: sparsity = {sparsity}; expected a number in (0, 1].")
 
 
 def _observed(

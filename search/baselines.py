@@ -62,5 +62,5 @@ def check_dense(error: str) -> None:
     if error:
         raise RunError(
             f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
-            "environment and the ppo settings; `prunefront check` builds both."
+            "environment and the ppo settings; see dense-s000/error.txt in tune/."
         )

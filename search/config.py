@@ -25,6 +25,7 @@ from search.space import ONLY_UNDER, ORDERED, Parameter, Space, Value
 TRIED_DRAWS = 100
 
 Strategy = Literal["pareto_pbt", "random"]
+Engine = Literal["packed", "rllib", "auto"]
 
 
 def _pruning_config(value: Any) -> Any:
@@ -131,11 +132,13 @@ class ResourceSettings(_Model):
     """Where members train.
 
     Attributes:
-        slots: Members that train at once; not given: as many as the cluster has CPUs for.
-        cpus_per_member: CPUs that a member takes.
+        slots: Members (or packs) that train at once; not given: as many as the cluster has CPUs for.
+        members_per_pack: Members that train in one process; not given: members ÷ slots.
+        cpus_per_member: CPUs that a member (or a pack) takes.
     """
 
     slots: int | None = Field(default=None, ge=1)
+    members_per_pack: int | None = Field(default=None, ge=1)
     cpus_per_member: float = Field(default=1.0, gt=0.0)
 
 
@@ -146,6 +149,8 @@ class ExperimentConfig(_Model):
         name: Names the results folder.
         env: A Gymnasium id, or "package.module:Class".
         env_config: Keyword arguments of the environment.
+        engine: Who trains: "rllib", a process a member; "packed", many members in one process; "auto":
+            packed where that can be.
         ppo: What is passed through to RLlib.
         pruning: How members prune; what is searched is overridden member by member.
         search: Strategy and space.
@@ -159,6 +164,7 @@ class ExperimentConfig(_Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     env: str
     env_config: dict[str, Any] = {}
+    engine: Engine = "rllib"
     ppo: PPOSettings = PPOSettings()
     pruning: Pruning = PruningConfig()
     search: SearchSettings

@@ -343,6 +343,6 @@ class Coordinator:
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.failures >= MOST_FAILURES for m in self._members):
             raise RunError(
-                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. What was "
-                "found before is in the results folder; mend it, then `prunefront resume` goes on."
+                f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. See "
+                "error.txt in the folders of tune/."
             )

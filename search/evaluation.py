@@ -19,6 +19,7 @@ from rllib_ext.evaluate import (
     random_policy_episodes,
 )
 from rllib_ext.policy import load_policy, note_size
+from rllib_ext.pruning.errors import RunError
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
 from search.seeds import draw
@@ -44,27 +45,20 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     Returns:
         Mean return that a policy must exceed to be feasible: the better of the two, on the selection
         seeds.
+
+    Raises:
+        RunError: The environment fails.
     """
     seeds = held_out_seeds(config)
     choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
     known = archive.baselines()
     tasks = {}
     if "random" not in known:
-        tasks["random"] = _random.remote(ppo, seeds)
+        tasks["random"] = ray.remote(random_baseline).remote(ppo, seeds)
     if "constant" not in known:
-        tasks["constant"] = _constant.remote(ppo, choosing, seeds)
+        tasks["constant"] = ray.remote(constant_baseline).remote(ppo, choosing, seeds)
     for name, task in tasks.items():
-        description, episodes = ray.get(task)
-        _add_evaluations(archive, name, episodes)
-        archive.add_baseline(
-            Baseline(
-                name=name,
-                description=description,
-                env_steps=0,
-                wall_time=0.0,
-                search_return=episodes["selection"].mean,
-            )
-        )
+        add_untrained(archive, name, *_result(task, f"the baseline {name!r}"))
     return max(archive.baselines()[name].search_return for name in ("random", "constant"))
 
 
@@ -83,25 +77,59 @@ def evaluate_policies(
         archive: Takes the episodes, policy by policy.
         policies: Pairs of a name and a policy's folder, relative to the results folder.
         on_progress: Called with policies done and policies in all.
+
+    Raises:
+        RunError: A policy, or its environment, fails.
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
+    evaluate = ray.remote(policy_episodes)
     tasks: dict[Any, str] = {}
     for name, checkpoint in policies:
         missing: dict[Purpose, tuple[int, ...]] = {
             p: s for p, s in seeds.items() if (name, p) not in known
         }
         if missing:
-            tasks[_policy.remote(ppo, archive.folder / checkpoint, missing)] = name
+            tasks[evaluate.remote(ppo, archive.folder / checkpoint, missing)] = name
     total = len(tasks)
     while tasks:
         ready, _ = ray.wait(list(tasks))
         for task in ready:
-            _add_evaluations(archive, tasks.pop(task), ray.get(task))
+            name = tasks.pop(task)
+            add_evaluations(archive, name, _result(task, f"the policy {name!r}"))
         on_progress(total - len(tasks), total)
 
 
-def _add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:
+def _result(task: Any, what: str) -> Any:
+    """What a task gives; what went wrong in it, in one message."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(
+            f"{what} cannot be evaluated: {reason}. Episodes run in fresh processes; check that the "
+            "environment steps there to the end of an episode."
+        ) from error
+
+
+def add_untrained(
+    archive: Archive, name: str, description: str, episodes: dict[Purpose, Episodes]
+) -> None:
+    """Records a baseline that was never trained, and its episodes."""
+    add_evaluations(archive, name, episodes)
+    archive.add_baseline(
+        Baseline(
+            name=name,
+            description=description,
+            env_steps=0,
+            wall_time=0.0,
+            search_return=episodes["selection"].mean,
+        )
+    )
+
+
+def add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:
+    """Records the episodes of a policy, or of a baseline by its name."""
     for purpose, found in episodes.items():
         archive.add_evaluation(
             Evaluation(
@@ -117,16 +145,16 @@ def _add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episod
 Seeds = dict[Purpose, tuple[int, ...]]
 
 
-@ray.remote
-def _random(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
+def random_baseline(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
+    """Describes a policy that acts at random, and its episodes."""
     found = {purpose: random_policy_episodes(ppo, s) for purpose, s in seeds.items()}
     return "acts at random", found
 
 
-@ray.remote
-def _constant(
+def constant_baseline(
     ppo: PPOConfig, choosing: Sequence[int], seeds: Seeds
 ) -> tuple[str, dict[Purpose, Episodes]]:
+    """Describes the best constant action, chosen on seeds of its own, and its episodes."""
     joined = [seed for purpose in seeds for seed in seeds[purpose]]
     action, episodes = best_constant_episodes(ppo, choosing, joined)
     found: dict[Purpose, Episodes] = {}
@@ -140,8 +168,8 @@ def _constant(
     return f"always takes action {action}", found
 
 
-@ray.remote
-def _policy(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episodes]:
+def policy_episodes(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episodes]:
+    """Episodes of a saved policy; notes in its metadata what it shrinks to."""
     torch.set_num_threads(1)
     evaluator = Evaluator(env_maker(ppo))
     try:

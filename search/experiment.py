@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,13 +17,14 @@ import ray
 from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.algorithm import MemberSettings, MemberTrainable
+from rllib_ext.algorithm import MemberSettings
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.archive import Archive
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
 from search.disk import remove_policies, tidy
+from search.engine import Engine, engine_of
 from search.evaluation import evaluate_policies, evaluate_untrained
 from search.folder import (
     CONFIG,
@@ -31,7 +35,7 @@ from search.folder import (
     write_aside,
 )
 from search.front import candidates
-from search.ppo import build_ppo, member_resources, slots_that_fit
+from search.ppo import build_ppo, slots_that_fit
 from search.progress import Progress
 from search.report import write_report
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
@@ -162,7 +166,7 @@ def _run(
     earlier = float(read_manifest(folder).get("wall_time", 0.0))
     status = "failed"
     try:
-        _connect(address)
+        connect(address)
         _search(config, ppo, folder, display)
         status = "finished"
     except KeyboardInterrupt:
@@ -176,10 +180,12 @@ def _run(
 
 
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    slots = _slots(config, ppo)
+    engine = engine_of(config, ppo)
+    slots = _slots(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(
         folder,
+        engine=engine.name,
         slots=slots,
         hardware={
             **provenance(())["hardware"],
@@ -200,8 +206,10 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
     coordinator = Coordinator(config, archive, study, floor)
     try:
         if not coordinator.finished:
-            display.phase(f"training {config.population.members} members, {slots} at a time")
-            _train(config, ppo, folder, coordinator, slots, display)
+            display.phase(
+                f"training {config.population.members} members, {engine.describe(config, slots)}"
+            )
+            _train(config, ppo, folder, coordinator, engine, slots, display)
     finally:
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
@@ -225,6 +233,7 @@ def _train(
     ppo: PPOConfig,
     folder: Path,
     coordinator: Coordinator,
+    engine: Engine,
     slots: int,
     display: Display,
 ) -> None:
@@ -232,10 +241,13 @@ def _train(
         folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
     )
     scheduler = SegmentScheduler(
-        coordinator, slots, lambda: display.searching(coordinator.progress)
+        coordinator,
+        slots,
+        lambda: display.searching(coordinator.progress),
+        pack=engine.pack_size(config, slots),
     )
     trainable = tune.with_resources(
-        tune.with_parameters(MemberTrainable, settings=settings), member_resources(ppo)
+        tune.with_parameters(engine.trainable, settings=settings), engine.resources
     )
     name = _unused(folder, "tune")
     tuner = tune.Tuner(
@@ -273,27 +285,44 @@ def _unused(folder: Path, name: str) -> str:
     return next(n for n in names if not (folder / n).exists())
 
 
-def _slots(config: ExperimentConfig, ppo: PPOConfig) -> int:
-    needed = member_resources(ppo)
+def _slots(config: ExperimentConfig, engine: Engine) -> int:
+    needed = engine.resources
     fit = slots_that_fit(needed, ray.cluster_resources())
     if fit < 1:
         raise ConfigError(
             f"a member needs {needed.required_resources}, but the cluster has "
             f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
         )
-    # One more than members: the dense baseline trains beside them.
-    return min(config.resources.slots or fit, fit, config.population.members + 1)
+    return engine.slots(config, fit)
 
 
-def _connect(address: str | None) -> None:
+def connect(address: str | None = None) -> None:
+    """Connects to a Ray cluster, quietly.
+
+    Args:
+        address: Of the cluster; None: one of its own on this machine.
+    """
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    ray.init(
-        address=address or "local",
-        include_dashboard=None if address else False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-        runtime_env=environment,
-    )
+    # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _own_sigterm():
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            runtime_env=environment,
+        )
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps the handler of SIGTERM: Ray sets one of its own that ends the process at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)

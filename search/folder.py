@@ -22,6 +22,26 @@ _LOCK = ".lock"
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
 
+def free_folder(name: str, output: Path | None) -> Path:
+    """Where a new results folder will be; makes nothing yet.
+
+    Args:
+        name: The experiment's.
+        output: Where to; None: `results/<name>-<date>-<time>`.
+
+    Raises:
+        ResultsError: The folder is there already and not empty.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = output or Path("results") / f"{name}-{stamp}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ResultsError(
+            f"{folder} is not empty, and a search never writes over another one's results. Name "
+            "another folder with --output, or remove this one."
+        )
+    return folder
+
+
 def new_folder(name: str, output: Path | None) -> Path:
     """Makes the results folder of a new search.
 
@@ -32,13 +52,7 @@ def new_folder(name: str, output: Path | None) -> Path:
     Raises:
         ResultsError: The folder is there already and not empty, or cannot be made.
     """
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = output or Path("results") / f"{name}-{stamp}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ResultsError(
-            f"{folder} is not empty, and a search never writes over another one's results. Name "
-            "another folder with --output, or remove this one."
-        )
+    folder = free_folder(name, output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

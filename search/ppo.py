@@ -28,10 +28,9 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     Raises:
         ConfigError: RLlib or Gymnasium refuses something in it.
     """
-    # RLlib greets every process with a paragraph about its API.
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    quieten_rllib()
     ppo = PPOConfig()
-    ppo.environment(_environment(config.env), env_config=dict(config.env_config))
+    ppo.environment(environment(config.env), env_config=dict(config.env_config))
     # A member is one process; RLlib's other defaults are a cluster's.
     ppo.env_runners(num_env_runners=0)
     ppo.resources(num_cpus_for_main_process=config.resources.cpus_per_member)
@@ -46,6 +45,12 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     _check(ppo, config)
     _check_searched(ppo, config)
     return ppo
+
+
+def quieten_rllib() -> None:
+    """Leaves errors only: RLlib greets every process with a paragraph about its API."""
+    for name in ("ray", "ray.rllib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
@@ -71,15 +76,17 @@ def slots_that_fit(needed: PlacementGroupFactory, cluster: Mapping[str, float]) 
     return min(fits, default=0)
 
 
-def _environment(name: str) -> Any:
-    """A Gymnasium id as it is; "package.module:Class" imported, from the working directory too."""
+def environment(name: str) -> Any:
+    """A Gymnasium id as it is; "package.module:Class" imported, from the working directory too.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
     module_name, colon, attribute = name.partition(":")
     # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
     if not colon or re.search(r"-v\d+$", attribute):
         return name
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    import_from_here()
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
@@ -87,6 +94,13 @@ def _environment(name: str) -> Any:
             f"env = {name!r}: cannot be imported ({error}). Expected 'package.module:Class', with the "
             "package installed or in the working directory, or a Gymnasium id."
         ) from error
+
+
+def import_from_here() -> None:
+    """Lets modules of the working directory be imported, as `python` does but no console script."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
@@ -97,8 +111,12 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
             "of extras need them installed (pip install 'prunefront[mujoco]', …)."
         ) from error
-    except TypeError as error:
-        raise ConfigError(f"env_config = {config.env_config}: {error}") from error
+    except Exception as error:
+        # An environment is anybody's code.
+        raise ConfigError(
+            f"env = {config.env!r} cannot be built with env_config = {config.env_config}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     try:
         pruned = with_pruning(ppo, config.pruning_with({}), evaluated_outside=True)
         pruned.validate()

@@ -19,6 +19,8 @@ from search.confirm import UNCONFIRMED, Front, confirm
 if TYPE_CHECKING:
     import altair
 
+    from search.report.importance import Importance
+
 # Any of these makes a folder a results folder.
 MARKS = ("config.yaml", "manifest.json", "snapshots.jsonl")
 
@@ -92,6 +94,20 @@ class Results:
         """Sparsity of each layer of each snapshot."""
         return tables.layers_table(self.records)
 
+    @cached_property
+    def hypervolume(self) -> pd.DataFrame:
+        """Hypervolume of the search scores: `env_steps, minutes, over_sparsity, over_decades`."""
+        from search.report.data import hypervolume_points
+
+        return hypervolume_points(self)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """Which hyperparameters went with what segments gained: exploratory."""
+        from search.report.importance import importance
+
+        return importance(self)
+
     def front_chart(self, *, axis: str = "weights") -> altair.TopLevelMixin:
         """The front with intervals and baselines.
 
@@ -102,11 +118,15 @@ class Results:
 
         return front_chart(self, axis=axis)
 
-    def hypervolume_chart(self) -> altair.TopLevelMixin:
-        """Hypervolume of the search scores over env steps."""
+    def hypervolume_chart(self, *, clock: str = "env_steps") -> altair.TopLevelMixin:
+        """Hypervolume of the search scores over the search.
+
+        Args:
+            clock: "env_steps" of all members, or "minutes" of wall-clock.
+        """
         from search.report.history_charts import hypervolume_chart
 
-        return hypervolume_chart(self)
+        return hypervolume_chart(self, clock=clock)
 
     def training_chart(self, value: str = "return_mean") -> altair.TopLevelMixin:
         """Each member over training.
@@ -129,6 +149,18 @@ class Results:
         from search.report.layers_chart import layers_chart
 
         return layers_chart(self)
+
+    def importance_chart(self) -> altair.TopLevelMixin:
+        """Exploratory hyperparameter importance; needs a row in `importance.table`."""
+        from search.report.importance_chart import importance_chart
+
+        return importance_chart(self.importance)
+
+    def parallel_chart(self) -> altair.TopLevelMixin:
+        """Segments as lines through their hyperparameters and objectives, with brushing."""
+        from search.report.parallel_chart import parallel_chart
+
+        return parallel_chart(self)
 
     def write_tables(self) -> None:
         """Writes every table of the folder, aside and renamed."""

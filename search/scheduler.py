@@ -1,15 +1,16 @@
 """The coordinator's decisions, carried out on Ray Tune's trials.
 
-A trial is one segment; Tune runs as many at once as there are slots, in actors that are reused from
-trial to trial. So that ranking always sees the latest, a segment is only decided on when a slot is
-free. Tune's own population-based training refuses a searcher beside it, ignores bounds, and stops and
-restarts whole populations; a searcher that hands out segments needs none of that.
+A trial is one segment, or a pack of them that are trained together; Tune runs as many trials at once as
+there are slots, in actors that are reused from trial to trial. So that ranking always sees the latest, a
+segment is only decided on when a slot is free. Tune's own population-based training refuses a searcher
+beside it, ignores bounds, and stops and restarts whole populations; a searcher that hands out segments
+needs none of that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.tune import Callback
@@ -17,7 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from rllib_ext.pruning.errors import PrunefrontError
-from rllib_ext.segment import Segment, segment_name
+from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
 from search.coordinator import Coordinator
 
 
@@ -26,42 +27,52 @@ class SegmentScheduler(Searcher):
 
     Args:
         coordinator: Decides.
-        slots: How many segments run at once.
+        slots: How many trials run at once.
         on_progress: Called after every result.
+        pack: Segments of a trial, at most; None: a trial is one segment, not a pack.
     """
 
     def __init__(
-        self, coordinator: Coordinator, slots: int, on_progress: Callable[[], None]
+        self,
+        coordinator: Coordinator,
+        slots: int,
+        on_progress: Callable[[], None],
+        pack: int | None = None,
     ) -> None:
         super().__init__()
         self._coordinator = coordinator
         self._slots = slots
         self._on_progress = on_progress
-        self._running: dict[str, Segment] = {}
+        self._pack = pack
+        # By trial, then by member.
+        self._running: dict[str, dict[int, Segment]] = {}
         self.error: PrunefrontError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next segment's plain values; None: nothing now; `FINISHED`: never again."""
+        """The next trial's plain values; None: nothing now; `FINISHED`: never again."""
         if self.error is not None or self._coordinator.finished:
             return str(Searcher.FINISHED)
         if len(self._running) >= self._slots:
             return None
         try:
-            segment = self._coordinator.decide()
+            segments = list(self._decide())
         except PrunefrontError as error:
             self.error = error
             return str(Searcher.FINISHED)
-        if segment is None:
+        if not segments:
             return None
-        self._running[trial_id] = segment
-        return segment.to_dict()
+        self._running[trial_id] = {segment.member: segment for segment in segments}
+        return segments[0].to_dict() if self._pack is None else config_of(segments)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Passes an iteration's result on."""
-        snapshot = result.get("snapshot")
-        self._coordinator.tell(
-            self._running[trial_id], result, json.loads(snapshot) if snapshot else None
-        )
+        if self._pack is None:
+            (segment,) = self._running[trial_id].values()
+            snapshot = result.get("snapshot")
+            self._coordinator.tell(segment, result, json.loads(snapshot) if snapshot else None)
+        else:
+            for member in json.loads(result[MEMBERS]):
+                self._tell_of_member(trial_id, member)
         self._on_progress()
 
     def on_trial_complete(
@@ -74,15 +85,40 @@ class SegmentScheduler(Searcher):
 
     def note_retry(self, trial_id: str, reason: str) -> None:
         """A trial failed and is started again."""
-        self._coordinator.note_retry(self._running[trial_id], reason)
+        for segment in self._running[trial_id].values():
+            self._coordinator.note_retry(segment, reason)
 
     def give_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for good."""
         self._end(trial_id, reason)
 
+    def _decide(self) -> Iterator[Segment]:
+        for _ in range(self._pack or 1):
+            segment = self._coordinator.decide()
+            if segment is None:
+                return
+            yield segment
+            # It is as long as a horizon: whoever is packed with it would wait for it.
+            if segment.member == DENSE:
+                return
+
+    def _tell_of_member(self, trial_id: str, result: dict[str, Any]) -> None:
+        segment = self._running[trial_id].get(result["member"])
+        # A pack that is run again repeats segments that were over.
+        if segment is None:
+            return
+        self._coordinator.tell(segment, result, result.get("snapshot"))
+        if result["segment_done"]:
+            del self._running[trial_id][segment.member]
+            self._end_segment(segment, result["failure"])
+
     def _end(self, trial_id: str, reason: str) -> None:
+        for segment in self._running.pop(trial_id).values():
+            self._end_segment(segment, reason)
+
+    def _end_segment(self, segment: Segment, reason: str) -> None:
         try:
-            self._coordinator.end(self._running.pop(trial_id), reason)
+            self._coordinator.end(segment, reason)
         except PrunefrontError as error:
             self.error = error
 
@@ -128,5 +164,7 @@ def _reason(trial: Trial) -> str:
 
 
 def trial_name(trial: Trial) -> str:
-    """The name of a trial and its folder: its segment's."""
-    return segment_name(trial.config["member"], trial.config["segment"])
+    """The name of a trial and its folder: its segment's, or its first one's and how many more."""
+    first, *others = segments_of(trial.config)
+    name = segment_name(first.member, first.segment)
+    return f"{name}-and-{len(others)}" if others else name

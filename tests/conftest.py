@@ -63,3 +63,17 @@ def small_ppo():
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def ppo_checkpoint(ray_cluster, small_ppo, tmp_path_factory):
+    """A checkpoint that plain RLlib wrote: CartPole, 352 weights on each path, better than random."""
+    folder = tmp_path_factory.mktemp("plain") / "checkpoint"
+    algorithm = small_ppo(lr=3e-3, num_epochs=6).build_algo()
+    try:
+        for _ in range(8):
+            algorithm.train()
+        algorithm.save_to_path(folder)
+    finally:
+        algorithm.stop()
+    return folder

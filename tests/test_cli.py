@@ -1,64 +1,24 @@
 """The command line from end to end, in processes of its own: one small search, and what can go wrong."""
 
 import json
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import (
-    SMOKE,
-    alive,
-    assert_refused,
-    descendants,
-    environment,
-    prunefront,
-    rows,
-    wait_until,
-)
+from command_line import SMOKE, assert_refused, prunefront, rows
 
 pytestmark = pytest.mark.e2e
 
 SNAPSHOT_COLUMNS = [
-    "snapshot_id",
-    "trial_number",
-    "member",
-    "segment",
-    "iteration",
-    "env_steps",
-    "wall_time",
-    "status",
-    "return_mean",
-    "return_std",
-    "episodes",
-    "sparsity",
-    "critic_sparsity",
-    "nonzero_params",
-    "total_params",
-    "parent",
-    "checkpoint",
-]
+    "snapshot_id", "trial_number", "member", "segment", "iteration", "env_steps", "wall_time",
+    "status", "return_mean", "return_std", "episodes", "sparsity", "critic_sparsity",
+    "nonzero_params", "total_params", "parent", "checkpoint",
+]  # fmt: skip
 FRONT_COLUMNS = [
-    "snapshot_id",
-    "sparsity",
-    "density",
-    "return_mean",
-    "return_ci_low",
-    "return_ci_high",
-    "episodes",
-    "search_return",
-    "retained",
-    "p_nondominated",
-    "nonzero_params",
-    "total_params",
-    "shrunk_params",
-    "macs",
-    "latency_us",
-    "knee",
-    "policy",
-]
+    "snapshot_id", "sparsity", "density", "return_mean", "return_ci_low", "return_ci_high",
+    "episodes", "search_return", "retained", "p_nondominated", "nonzero_params", "total_params",
+    "shrunk_params", "macs", "latency_us", "knee", "policy",
+]  # fmt: skip
 
 
 def contents(folder):
@@ -285,6 +245,27 @@ def test_a_report_of_a_search_without_snapshots_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
 
+def test_an_environment_that_dies_ends_the_run_with_one_message(tmp_path):
+    (tmp_path / "dying.py").write_text(
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n"
+        "class Dying(CartPoleEnv):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "    def step(self, action):\n"
+        "        raise RuntimeError('the simulator died')\n"
+    )
+    run = prunefront(
+        "search", SMOKE, "env=dying:Dying", "--output", tmp_path / "out", cwd=tmp_path,
+        path=[tmp_path],
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    message = run.stderr[run.stderr.index("failed: ") :]
+    assert "the baseline 'random' cannot be evaluated: RuntimeError: the simulator died" in message
+    assert f"no snapshot was made; {tmp_path / 'out'} holds no results" in message
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "failed"
+
+
 def test_an_unknown_verb_and_an_unknown_option_are_named(tmp_path):
     for arguments, word in ((["serch"], "serch"), (["search", SMOKE, "--outptu", "x"], "--outptu")):
         run = prunefront(*arguments, cwd=tmp_path)
@@ -318,68 +299,3 @@ def test_help_names_the_verbs(tmp_path):
     assert run.returncode == 0
     for verb in ("search", "resume", "report", "check"):
         assert verb in run.stdout
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    """A search that was interrupted in training: its folder, exit status, messages, processes."""
-    place = tmp_path_factory.mktemp("interrupted")
-    folder = place / "out"
-    with (place / "stderr").open("w") as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", "search", str(SMOKE), "budget.env_steps=4e6",
-             "population.segments=1000", "--output", str(folder)],
-            stdout=messages, stderr=messages, cwd=place, env=environment(), start_new_session=True,
-        )  # fmt: skip
-        try:
-            snapshots = folder / "snapshots.jsonl"
-            wait_until(lambda: snapshots.is_file() and snapshots.read_text().count("\n") >= 3, 240)
-            second = prunefront("search", SMOKE, "--output", folder, cwd=place)
-            children = descendants(process.pid)
-            process.send_signal(signal.SIGINT)
-            status = process.wait(timeout=120)
-        finally:
-            if process.poll() is None:
-                process.kill()
-    return folder, status, (place / "stderr").read_text(), children, second
-
-
-def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
-    folder, status, messages, _, _ = interrupted
-    assert status == 130
-    assert "Traceback" not in messages
-    last = messages[messages.index("interrupted:") :]
-    assert f"snapshots are safe in {folder}" in last
-    assert f"prunefront report {folder}" in last
-    assert f"prunefront resume {folder}" in last
-
-
-def test_an_interrupted_folder_is_readable_and_closed(interrupted):
-    folder, *_ = interrupted
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["status"] == "interrupted"
-    assert manifest["env_steps"]["training"] > 0
-    snapshots = rows(folder, "snapshots.jsonl")
-    assert len(snapshots) >= 3
-    assert all((folder / s["checkpoint"] / "metadata.json").is_file() for s in snapshots)
-
-
-def test_no_process_outlives_an_interrupted_search(interrupted):
-    *_, children, _ = interrupted
-    assert len(children) > 2
-    wait_until(lambda: not any(map(alive, children)), 30)
-
-
-def test_a_second_writer_is_refused(interrupted):
-    *_, second = interrupted
-    assert_refused(second, "is not empty")
-
-
-def test_a_report_of_an_interrupted_search_is_made_or_says_what_is_missing(interrupted, tmp_path):
-    folder, *_ = interrupted
-    run = prunefront("report", folder, cwd=tmp_path)
-    assert "Traceback" not in run.stderr
-    if run.returncode == 0:
-        assert (folder / "report.html").is_file()
-    else:
-        assert_refused(run, "re-evaluated", "Finish the search")

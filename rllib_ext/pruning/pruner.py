@@ -6,6 +6,7 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,11 @@ class Pruner:
         assert self.config.horizon is not None
         return self.env_steps / self.config.horizon
 
+    @property
+    def enforced(self) -> Masks:
+        """The masks of all that is held at zero: weights, and biases of removed units."""
+        return self._enforcer.masks
+
     def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
@@ -165,6 +171,16 @@ class Pruner:
     def enforce_(self) -> None:
         """Sets every masked weight to zero again; called after every optimizer step."""
         self._enforcer.enforce_()
+
+    def hold(self) -> None:
+        """Keeps the masks as they are from now on, whatever becomes of the scores."""
+        # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
+        most = math.nextafter(1.0, 0.0)
+        self.config = self.config.replace(
+            final_sparsity=min(most, self._masked_share(self.weights.policy)),
+            critic_final_sparsity=min(most, self._masked_share(self.weights.critic)),
+            threshold=None,
+        )
 
     def report(self) -> dict[str, Any]:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events."""

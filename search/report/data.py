@@ -101,7 +101,7 @@ def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:
 
 
 def hypervolume_points(results: Results) -> pd.DataFrame:
-    """Hypervolume of the search scores over the training steps of all members."""
+    """Hypervolume of the search scores over the training steps of all members and over time."""
     records = results.records
     scale = results.confirmed.scale
     steps = env_steps_done(records)
@@ -113,6 +113,7 @@ def hypervolume_points(results: Results) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "env_steps": steps,
+            "minutes": np.maximum.accumulate([s.wall_time for s in records]) / 60,
             "over_sparsity": hypervolume_history(np.column_stack([kept, sparsity]), reference),
             "over_decades": hypervolume_history(np.column_stack([kept, decades]), reference),
         }

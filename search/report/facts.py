@@ -36,6 +36,15 @@ NUMBERS = frozenset(
         "search score",
         "optimism",
         "env steps",
+        "segments",
+        "seed",
+        "points",
+        "searches",
+        "weights at 95 %",
+        "weights at 99 %",
+        "hypervolume, decades",
+        "hypervolume, sparsity",
+        "wall-clock",
         *MEASURED.values(),
     }
 )
@@ -140,6 +149,43 @@ def recipes(results: Results) -> list[Row]:
         }
         for row in results.confirmed.table.to_dict("records")
     ]
+
+
+def importances(results: Results) -> list[Row]:
+    """Exploratory importance of each hyperparameter for both gains, the greatest first."""
+    table = results.importance.table
+    return [
+        {
+            "hyperparameter": str(row["hyperparameter"]),
+            "acts": str(row["group"]),
+            "gain in": str(row["gain"]),
+            "importance": share(row["importance"]),
+            "95 % interval": span(row["low"], row["high"], share) or "–",
+            "who gained more, all else equal": str(row["effect"]),
+            "segments": f"{row['segments']:,}",
+        }
+        for row in table.sort_values("importance", ascending=False, kind="stable").to_dict(
+            "records"
+        )
+    ]
+
+
+def explained(results: Results) -> str:
+    """How far the model behind the importance can be trusted."""
+    found = results.importance
+    parts = []
+    for gain, (alone, together) in found.explained.items():
+        known = f"start and progress explain {share(alone)} of the variance of the gain in {gain}"
+        if together > alone:
+            parts.append(f"{known}, with the hyperparameters {share(together)}")
+        else:
+            parts.append(
+                f"{known}, and the hyperparameters add nothing: read nothing into its bars"
+            )
+    if found.used < found.segments:
+        parts.append(f"{found.used:,} of {found.segments:,} segments were used, evenly spread")
+    parts += [f"left out: {note}" for note in found.notes]
+    return ". ".join(part[0].upper() + part[1:] for part in parts) + "." if parts else ""
 
 
 def failures(results: Results) -> list[Row]:

@@ -91,9 +91,7 @@ def front_chart(
         base = alt.Chart(inline(own)).encode(x=x, color=color)
         layers += [
             base.mark_line(strokeWidth=2, opacity=0.7).encode(y=y, order=alt.Order("sparsity:Q")),
-            base.mark_rule(strokeWidth=2).encode(
-                y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q", tooltip=hover
-            ),
+            *_intervals(inline(own), x=x, color=color, tooltip=hover),
             base.mark_circle(size=70, opacity=1).encode(y=y, tooltip=hover),
             *_pick_layers(own, results, axis, x, y),
         ]
@@ -186,14 +184,21 @@ def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
             dense[["weights", "sparsity", "return_mean", "return_ci_low", "return_ci_high"]]
         )
         layers += [
-            alt.Chart(data)
-            .mark_rule(color=COLORS["dense"], strokeWidth=2)
-            .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q"),
+            *_intervals(data, x=x, color=alt.value(COLORS["dense"])),
             alt.Chart(data)
             .mark_point(shape="diamond", filled=True, size=90, opacity=1, color=COLORS["dense"])
             .encode(x=x, y=alt.Y("return_mean:Q")),
         ]
     return layers
+
+
+def _intervals(table: pd.DataFrame, **channels: Any) -> list[alt.Chart]:
+    """Bars from low to high, of the rows that have an interval; no layer where none has."""
+    ranged = table[table["return_ci_low"].notna()]
+    if not len(ranged):
+        return []
+    bars = alt.Chart(ranged).mark_rule(strokeWidth=2)
+    return [bars.encode(y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q", **channels)]
 
 
 def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float, str]]:
@@ -204,7 +209,7 @@ def _rule_labels(table: pd.DataFrame, results: Results) -> list[tuple[str, float
         labels.append((f"dense {number(returns['dense'])}", returns["dense"], COLORS["dense"]))
     controls = {name: y for name, y in returns.items() if name != "dense"}
     scores = [*returns.values(), *(s.return_mean for s in results.records if s.usable)]
-    apart = 0.06 * (max(scores) - min(scores))
+    apart = 0.06 * (max(scores, default=0.0) - min(scores, default=0.0))
     groups: list[list[tuple[str, float]]] = []
     for item in sorted(controls.items(), key=lambda pair: -pair[1]):
         if groups and groups[-1][0][1] - item[1] < apart:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import altair as alt
 
-from search.report.data import hypervolume_points, lineage_points, training_points
+from search.report.data import lineage_points, training_points
 from search.report.theme import COLORS, MEMBERS, Drawing, finished, inline
 from search.results import Results
 
@@ -23,19 +23,27 @@ SPARSITY_LABEL = "format(1 - datum.value, datum.value < 0.1 ? '.3~%' : '.0%')"
 
 
 def hypervolume_chart(
-    results: Results, value: str = "over_decades", width: Width = 640, height: int = 220
+    results: Results,
+    value: str = "over_decades",
+    width: Width = 640,
+    height: int = 220,
+    *,
+    clock: str = "env_steps",
 ) -> Drawing:
-    """Hypervolume of the search's own scores over the training steps of all members.
+    """Hypervolume of the search's own scores over the training steps of all members, or over time.
 
     Args:
         results: The search; its scale must be known.
         value: "over_decades" of density, or "over_sparsity".
         width: In pixels, or "container".
         height: In pixels.
+        clock: "env_steps", or "minutes" of wall-clock since the search started.
     """
     axis = "decades of density" if value == "over_decades" else "sparsity"
+    in_steps = clock == "env_steps"
+    title = "training env steps of all members" if in_steps else "wall-clock, minutes"
     area = (
-        alt.Chart(inline(hypervolume_points(results)))
+        alt.Chart(inline(results.hypervolume))
         .mark_area(
             interpolate="step-after",
             color=COLORS["front"],
@@ -43,15 +51,16 @@ def hypervolume_chart(
             line={"color": COLORS["front"], "strokeWidth": 2},
         )
         .encode(
-            x=alt.X("env_steps:Q", title="training env steps of all members", axis=STEPS),
+            x=alt.X(f"{clock}:Q", title=title, axis=STEPS if in_steps else alt.Axis(tickCount=6)),
             y=alt.Y(f"{value}:Q", title=f"retained × {axis}"),
             tooltip=[
                 alt.Tooltip("env_steps:Q", title="env steps", format=","),
+                alt.Tooltip("minutes:Q", format=".1f"),
                 alt.Tooltip(f"{value}:Q", title="hypervolume", format=".4f"),
             ],
         )
     )
-    what = f"Hypervolume over (retained, {axis}) against training env steps."
+    what = f"Hypervolume over (retained, {axis}) against {title}."
     return finished(area, width, height, what)
 
 

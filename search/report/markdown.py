@@ -26,6 +26,10 @@ def markdown(results: Results) -> str:
         facts.reference(results),
         "## Baselines",
         table(facts.baselines(results)) or "None were run.",
+        "## Hyperparameter importance, exploratory",
+        table(facts.importances(results)) or "Not enough segments in which hyperparameters varied.",
+        "What went with a segment's gain, given its start and progress; not a cause. Importance is the "
+        f"rise in squared error over left-out members once shuffled. {facts.explained(results)}",
         "## Recipes",
         table(facts.recipes(results)),
         "## Failures",

@@ -1,8 +1,9 @@
-"""report.html: one page that works offline."""
+"""report.html, and what every page has: it works offline."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,9 @@ from search.report import facts
 from search.report.data import cloud_points
 from search.report.front_chart import front_chart
 from search.report.history_charts import hypervolume_chart, lineage_chart, training_chart
+from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
+from search.report.parallel_chart import parallel_chart
 from search.report.theme import COLORS, Drawing, with_variables
 from search.report.words import verdict
 from search.results import Results
@@ -21,15 +24,34 @@ from search.results import Results
 
 def page(results: Results) -> str:
     """The whole report as one HTML document without any outside reference."""
-    front = results.confirmed
-    charts = _charts(results)
+    cloud, snapshots = cloud_points(results)
+    return render(
+        "page.html.j2",
+        _charts(results),
+        title=results.name,
+        verdict=verdict(results),
+        front=results.confirmed,
+        results=results,
+        tiles=facts.tiles(results),
+        shown=len(cloud),
+        snapshots=snapshots,
+    )
+
+
+def render(template: str, charts: Mapping[str, Drawing], **values: Any) -> str:
+    """A page with its charts and what draws them.
+
+    Args:
+        template: Name of a template that extends `base.html.j2`.
+        charts: By the name that the template places them under.
+        **values: What the template shows.
+    """
     specs = {name: with_variables(chart.to_dict()) for name, chart in charts.items()}
     # Charts share data: each table stands in the page once.
     datasets: dict[str, Any] = {}
     for spec in specs.values():
         datasets |= spec["datasets"]
         spec["datasets"] = sorted(spec["datasets"])
-    cloud, snapshots = cloud_points(results)
     environment = Environment(
         loader=PackageLoader("search.report", "templates"),
         autoescape=True,
@@ -37,19 +59,13 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2").render(
-        title=results.name,
-        verdict=verdict(results),
-        front=front,
-        results=results,
+    return environment.get_template(template).render(
+        **values,
         facts=facts,
-        tiles=facts.tiles(results),
         charts={name: _json(spec) for name, spec in specs.items()},
         datasets=_json(datasets),
         descriptions={name: str(chart.description) for name, chart in charts.items()},
         colors=COLORS,
-        shown=len(cloud),
-        snapshots=snapshots,
         runtime=_runtime(),
     )
 
@@ -68,9 +84,16 @@ def _charts(results: Results) -> dict[str, Drawing]:
         "training_sparsity": training_chart(results, "sparsity", "container"),
         "lineage": lineage_chart(results, "container"),
     }
+    if any(s.usable for s in results.records):
+        charts["parallel"] = parallel_chart(results, "container")
     if not results.confirmed.scale.note:
-        charts["hypervolume_decades"] = hypervolume_chart(results, "over_decades", "container")
-        charts["hypervolume_sparsity"] = hypervolume_chart(results, "over_sparsity", "container")
+        for clock, over in (("env_steps", "steps"), ("minutes", "time")):
+            for value in ("decades", "sparsity"):
+                charts[f"hypervolume_{value}_{over}"] = hypervolume_chart(
+                    results, f"over_{value}", "container", clock=clock
+                )
+    if len(results.importance.table):
+        charts["importance"] = importance_chart(results.importance, "container")
     if len(layer_cells(results)):
         charts["layers"] = layers_chart(results, "container")
     return charts

@@ -33,7 +33,8 @@ def percent(share: Any) -> str:
 def share(value: Any) -> str:
     """Retained or a probability, two digits."""
     x = _float(value)
-    return f"{x:.2f}".replace("-", "−") if math.isfinite(x) else "–"
+    # Plus 0.0 turns −0.0 into 0.0.
+    return f"{round(x, 2) + 0.0:.2f}".replace("-", "−") if math.isfinite(x) else "–"
 
 
 def size(value: Any) -> str:
@@ -73,10 +74,18 @@ def marks(row: Mapping[Any, Any]) -> str:
 
 def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:
     """Hyperparameters as "name = value" lines."""
-    return joint.join(
-        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
-        for name, value in sorted(values.items())
-    )
+    return joint.join(f"{name} = {setting(value)}" for name, value in sorted(values.items()))
+
+
+def setting(value: Any) -> str:
+    """A hyperparameter's value, four digits where it is a real number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def signed(value: Any) -> str:
+    """A change: `number` with its sign."""
+    text = number(value)
+    return f"+{text}" if _float(value) > 0 else text
 
 
 def verdict(results: Results) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import vl_convert
 
 from search import tables
+from search.report.comparison import compare
+from search.report.comparison_chart import fronts_chart
+from search.report.comparison_page import comparison_page, comparison_text
 from search.report.front_chart import front_chart
 from search.report.markdown import markdown
 from search.report.page import page, still
@@ -41,3 +45,26 @@ def write_report(folder: Path) -> Path:
     tables.write_text(results.folder / "report.md", text)
     tables.write_text(results.folder / "report.html", html)
     return results.folder / "report.html"
+
+
+def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
+    """Writes `comparison.html`, `comparison.csv` and `comparison.png` of several searches.
+
+    Args:
+        folders: Results folders of one environment, two or more.
+        output: The folder to write into; made when missing.
+
+    Returns:
+        The path of `comparison.html`, and the comparison in a few lines of text.
+
+    Raises:
+        ResultsError: A folder can't be reported, or the searches can't be compared.
+    """
+    comparison = compare([load(folder) for folder in folders])
+    html = comparison_page(comparison)
+    png = vl_convert.vegalite_to_png(still(fronts_chart(comparison, 760, 420)), scale=PNG_SCALE)
+    output.mkdir(parents=True, exist_ok=True)
+    tables.write_csv(output / "comparison.csv", comparison.searches)
+    tables.write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
+    tables.write_text(output / "comparison.html", html)
+    return output / "comparison.html", comparison_text(comparison)

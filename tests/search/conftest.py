@@ -224,7 +224,7 @@ def write_lines(path: Path, records: list[dict]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def simulate():
     """Builds a simulated results folder: `simulate(folder, **options) -> World`."""
     return build

@@ -217,7 +217,7 @@ def test_the_articles_configuration_is_the_articles():
 
 def test_the_default_search_reaches_the_sparsity_it_is_held_against():
     config = load_config(CONFIGS / "cartpole.yaml")
-    assert config.search.space["pruning.final_sparsity"].high == 0.998
+    assert config.search.space["pruning.final_sparsity"].high == 0.9995
     assert config.horizon >= 100_000
     assert config.evaluation.selection_episodes >= 100
     assert config.evaluation.report_episodes >= 100

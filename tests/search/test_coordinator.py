@@ -199,13 +199,15 @@ def test_a_full_disk_ends_a_search_that_went_well_before(tmp_path):
     for _ in range(3 * 4 - 1):
         search.coordinator.end(search.coordinator.decide(), "no space left")
     last = search.coordinator.decide()
-    with pytest.raises(RunError, match=r"no space left\. What was found before is in the results"):
+    with pytest.raises(RunError, match=r"the last: no space left\. See error\.txt"):
         search.coordinator.end(last, "no space left")
 
 
 def test_a_failed_dense_baseline_ends_the_search_with_the_mend(tmp_path):
     search = Search(tmp_path, fails=lambda s: "raise" if s.member == DENSE else "")
-    with pytest.raises(RunError, match=r"dense baseline failed \(the environment died\).*check"):
+    with pytest.raises(
+        RunError, match=r"dense baseline failed \(the environment died\).*error\.txt"
+    ):
         search.run()
 
 

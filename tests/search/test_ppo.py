@@ -103,7 +103,7 @@ def test_the_articles_network_is_the_articles(tmp_path):
         ({"env": "CartPole-v99"}, "env = 'CartPole-v99'"),
         ({"env": "no_such_package.envs:Corridor"}, "cannot be imported.*working directory"),
         ({"env": "gymnasium:NoSuchEnv"}, "cannot be imported.*NoSuchEnv"),
-        ({"env_config": {"gravty": 9.0}}, "env_config = {'gravty': 9.0}.*gravty"),
+        ({"env_config": {"gravty": 9.0}}, "env_config = {'gravty': 9.0}: TypeError: .*'gravty'"),
         ({"ppo": {"training": {"lerning_rate": 1e-3}}}, "ppo.training.*'lerning_rate'"),
         ({"ppo": {"training": {"minibatch_sze": 8}}}, "Did you mean 'minibatch_size'"),
         ({"ppo": {"env_runners": {"num_env_runer": 1}}}, "Did you mean 'num_env_runners'"),
@@ -138,6 +138,12 @@ def test_what_rllib_refuses_of_the_searched_is_found_before_anything_trains(
 ):
     with pytest.raises(ConfigError, match=f"(?s)search.space: RLlib refuses {path}.*{message}"):
         built(search={"space": {path: parameter}})
+
+
+def test_an_environment_that_cannot_be_built_says_why(own_env):
+    message = r"corridors:Corridor' cannot be built with env_config = {}: KeyError: 'length'"
+    with pytest.raises(ConfigError, match=message):
+        built(env=own_env)
 
 
 @pytest.fixture

@@ -19,10 +19,13 @@ def test_load_gives_frames_and_charts_that_display_themselves(finished):
         results.front_chart(),
         results.front_chart(axis="sparsity"),
         results.hypervolume_chart(),
+        results.hypervolume_chart(clock="minutes"),
         results.training_chart(),
         results.training_chart("sparsity"),
         results.lineage_chart(),
         results.layers_chart(),
+        results.importance_chart(),
+        results.parallel_chart(),
     ):
         spec = chart.to_dict()
         assert spec["description"]

@@ -6,7 +6,11 @@ const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
   const spec = parsed("spec-" + place.dataset.chart);
   // A view writes into its rows, so each gets its own copy.
   spec.datasets = Object.fromEntries(spec.datasets.map((name) => [name, structuredClone(datasets[name])]));
-  return vegaEmbed(place, spec, options).then((result) => result.view);
+  return vegaEmbed(place, spec, options).then((result) => {
+    // A brush's frame is no picture of anything.
+    place.querySelectorAll("[class*=' brush_brush']").forEach((frame) => frame.setAttribute("aria-hidden", "true"));
+    return result.view;
+  });
 });
 Promise.all(drawn).then((views) => {
   // One choice of member for all charts that can highlight it.

@@ -633,3 +633,26 @@ TestLife.settings = settings(
     stateful_step_count=25,
     phases=[Phase.generate],
 )
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"final_sparsity": None, "threshold": 0.3},
+        {"final_sparsity": 0.5, "critic_final_sparsity": 0.4},
+        {"final_sparsity": None, "threshold": 1e6},
+    ],
+    ids=str,
+)
+def test_held_masks_stay_whatever_becomes_of_the_scores(how):
+    training = Training(PruningConfig(schedule="constant", horizon=HORIZON, **how))
+    training.update(1, steps=0)
+    masks = copy.deepcopy(training.pruner.masks)
+    assert not all(bool(mask.all()) for mask in masks.values())
+    training.pruner.hold()
+    for _ in range(5):
+        with torch.no_grad():
+            for weight in training.pruner.all_weights.values():
+                weight.mul_(0.5)
+        training.update(1)
+        assert all(torch.equal(training.pruner.masks[name], masks[name]) for name in masks)

@@ -47,6 +47,14 @@ def test_copies_of_other_members_are_marked_with_their_donor(results):
     assert len(bars) == 8 * 5
 
 
+def test_the_hypervolume_has_a_clock_of_steps_and_one_of_minutes_and_neither_turns_back(results):
+    points = results.hypervolume
+    assert points["minutes"].iloc[-1] == results.records[-1].wall_time / 60
+    for name in ("env_steps", "minutes", "over_decades", "over_sparsity"):
+        assert points[name].is_monotonic_increasing
+    assert "wall-clock, minutes" in words_of(results.hypervolume_chart(clock="minutes"))
+
+
 def test_bars_that_lead_to_the_front_are_the_points_and_their_ancestors(results):
     bars, _ = lineage_points(results)
     strong = set(map(tuple, bars.loc[bars["leads"], ["member", "segment"]].to_numpy()))

@@ -18,7 +18,8 @@ FILES = (
     "snapshots.csv", "snapshots.parquet", "baselines.csv", "episodes.parquet", "layers.parquet",
 )  # fmt: skip
 SECTIONS = (
-    "front", "before-after", "history", "members", "layers", "recipes", "failures", "provenance"
+    "front", "before-after", "history", "members", "layers", "hyperparameters", "recipes", "failures",
+    "provenance",
 )  # fmt: skip
 # Names that the chart library carries as text; nothing is ever loaded from them.
 NAMESPACES = ("https://vega.github.io/", "http://www.w3.org/", "https://github.com/vega/")
@@ -99,7 +100,7 @@ def test_every_chart_has_its_place_and_data(html):
         re.findall(r'<script type="application/json" id="spec-(\w+)">(.*?)</script>', html, re.S)
     )
     assert places == specs.keys()
-    assert len(places) == 8
+    assert len(places) == 12
     data = re.search(r'<script type="application/json" id="datasets">(.*?)</script>', html, re.S)
     tables = json.loads(data[1])
     for text in specs.values():
@@ -225,3 +226,14 @@ def test_a_long_search_keeps_its_re_evaluated_points_and_says_that_others_are_no
     assert set(results.confirmed.candidates["snapshot_id"]) <= set(cloud["snapshot_id"])
     text = write_report(world.folder).read_text(encoding="utf-8")
     assert f"Of 2,000 search scores {len(cloud):,} are drawn" in " ".join(text.split())
+
+
+def test_a_search_of_failures_alone_is_reported(tmp_path, simulate):
+    world = simulate(tmp_path / "a", purposes=(), members=2, segments=1)
+    path = world.folder / "snapshots.jsonl"
+    lines = [json.loads(line) | {"status": "failed"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = write_report(world.folder).read_text(encoding="utf-8")
+    assert 'data-chart="parallel"' not in text
+    assert "Not enough segments in which hyperparameters varied" in text
+    assert Page(text)

@@ -1,0 +1,91 @@
+"""Adam of P members: torch's rule, a learning rate and a step count each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rllib_ext.packed.network import StackedNetwork
+
+# torch's defaults, which RLlib's PPO leaves as they are.
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class StackedAdam:
+    """Moments of all members, laid out like their weights.
+
+    Args:
+        network: Whose weights it steps.
+
+    Attributes:
+        first: Running means of gradients, of shape (members, parameters of one).
+        second: Running means of squared gradients, of the same shape.
+        steps: Steps that each member has taken, of shape (members,).
+        members: For each member a torch optimizer whose state are views of its rows. It takes no
+            steps; it is for those who read and write moments.
+    """
+
+    def __init__(self, network: StackedNetwork) -> None:
+        self._network = network
+        self.first = torch.zeros_like(network.weights)
+        self.second = torch.zeros_like(network.weights)
+        self.steps = torch.zeros(len(network), device=network.weights.device)
+        self.members = [self._view_of(member) for member in range(len(network))]
+
+    def restart_(self, member: int) -> None:
+        """Forgets a member's moments; called when its module was replaced."""
+        self.members[member] = self._view_of(member)
+
+    def _view_of(self, member: int) -> torch.optim.Adam:
+        parameters = self._network.modules[member].parameters()
+        optimizer = torch.optim.Adam(parameters, betas=BETAS, eps=EPSILON)
+        self._connect_(member, optimizer)
+        return optimizer
+
+    def reconnect_(self, member: int) -> None:
+        """Zeroes moments that somebody removed from the member's optimizer, and puts them back."""
+        self._connect_(member, self.members[member])
+
+    def _connect_(self, member: int, optimizer: torch.optim.Adam) -> None:
+        state = optimizer.state
+        for name, parameter in self._network.modules[member].named_parameters():
+            if state.get(parameter):
+                continue
+            first = self._network.part(self.first[member], name)
+            second = self._network.part(self.second[member], name)
+            # Fresh moments of one parameter are fresh moments of all: the step count is shared.
+            self.steps[member] = 0.0
+            first.zero_()
+            second.zero_()
+            state[parameter] = {
+                "step": self.steps[member],
+                "exp_avg": first,
+                "exp_avg_sq": second,
+            }
+
+    @torch.no_grad()
+    def step_(self, gradients: Tensor, rates: Tensor, rows: Tensor | None = None) -> None:
+        """One step of Kingma & Ba 2015 (arXiv 1412.6980), as torch computes it.
+
+        Args:
+            gradients: Of shape (rows, parameters of one).
+            rates: Learning rates, of shape (rows,).
+            rows: Members that step, ascending; None: all.
+        """
+        weights, first, second = self._network.weights, self.first, self.second
+        steps = self.steps
+        if rows is not None:
+            weights, first, second = weights[rows], first[rows], second[rows]
+            steps = steps[rows]
+        steps += 1.0
+        beta1, beta2 = BETAS
+        exact = steps.double()
+        size = (rates.double() / (1.0 - beta1**exact)).to(weights.dtype).unsqueeze(1)
+        scale = (1.0 - beta2**exact).sqrt().to(weights.dtype).unsqueeze(1)
+        first.lerp_(gradients, 1.0 - beta1)
+        second.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
+        weights -= size * first / (second.sqrt() / scale + EPSILON)
+        if rows is not None:
+            self._network.weights[rows] = weights
+            self.first[rows], self.second[rows], self.steps[rows] = first, second, steps

@@ -1,0 +1,138 @@
+"""What all members of a pack share, read from a PPO configuration; refuses what can't be packed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline, MeanStdFilter
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+
+from rllib_ext.evaluate import EnvMaker, env_maker
+from rllib_ext.packed.architecture import architecture_of
+from rllib_ext.packed.filters import filter_among
+from rllib_ext.packed.hyperparameters import hyperparameters_of
+from rllib_ext.packed.network import build_module
+from rllib_ext.pruning.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """What all members of a pack share.
+
+    Attributes:
+        ppo: The configuration.
+        make_env: Builds one environment.
+        action_space: Of one environment.
+        spec: Builds a member's module.
+        env_to_module: RLlib's connectors from episodes to the module's batch.
+        module_to_env: RLlib's connectors from the module's outputs to actions.
+        filter: The observation filter among them, for its settings.
+        envs: Environments of each member.
+        steps: Of each environment in an iteration.
+        minibatch: Steps of a member in a minibatch.
+    """
+
+    ppo: PPOConfig
+    make_env: EnvMaker
+    action_space: gym.Space[Any]
+    spec: RLModuleSpec
+    env_to_module: EnvToModulePipeline
+    module_to_env: ModuleToEnvPipeline
+    filter: MeanStdFilter | None
+    envs: int
+    steps: int
+    minibatch: int
+
+    def module(self, seed: int, dtype: torch.dtype = torch.float32) -> Any:
+        """A member's module with RLlib's own initialisation."""
+        return build_module(self.spec, seed).to(dtype)
+
+    def inference_module(self) -> Any:
+        """A module without what only training needs, as RLlib's EnvRunners have it."""
+        spec: Any = dataclasses.replace(self.spec, inference_only=True)
+        return build_module(spec, seed=0)
+
+
+def blueprint_of(ppo: PPOConfig) -> Blueprint:
+    """Reads what members share.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack.
+
+    Raises:
+        ConfigError: Members with it can't be packed; the message says why.
+    """
+    _refuse(ppo)
+    hyperparameters_of(ppo, {})
+    make = env_maker(ppo)
+    env = make()
+    spaces = (env.observation_space, env.action_space)
+    env.close()
+    given: dict[str, tuple[Any, Any]] = {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces}
+    env_to_module = ppo.build_env_to_module_connector(spaces=given)
+    given[DEFAULT_MODULE_ID] = (env_to_module.observation_space, spaces[1])
+    spec = ppo.get_rl_module_spec(spaces=given, inference_only=False)
+    architecture_of(build_module(spec, seed=0))
+    envs = int(ppo.num_envs_per_env_runner)
+    size = int(ppo.train_batch_size_per_learner)
+    steps = -(-size // envs)
+    minibatch = int(ppo.minibatch_size or steps * envs)
+    if not 1 <= minibatch <= steps * envs:
+        raise ConfigError(
+            f"minibatch_size = {minibatch}; expected 1 to {steps * envs}, the steps of a batch."
+        )
+    return Blueprint(
+        ppo=ppo,
+        make_env=make,
+        action_space=spaces[1],
+        spec=spec,
+        env_to_module=env_to_module,
+        module_to_env=ppo.build_module_to_env_connector(spaces=given),
+        filter=filter_among(_added_connectors(ppo, given)),
+        envs=envs,
+        steps=steps,
+        minibatch=minibatch,
+    )
+
+
+def _added_connectors(ppo: PPOConfig, spaces: Any) -> list[Any]:
+    if ppo._env_to_module_connector is None:
+        return []
+    added = ppo._env_to_module_connector(None, spaces, None)
+    return [added] if isinstance(added, ConnectorV2) else list(added)
+
+
+def _refuse(ppo: PPOConfig) -> None:
+    """Refuses what would be left out silently."""
+    if not isinstance(ppo, PPOConfig) or ppo.is_multi_agent:
+        raise _refusal("algorithm", type(ppo).__name__, "a PPOConfig with one policy")
+    for name, given, expected in (
+        ("learner_class", ppo.learner_class, PPOTorchLearner),
+        ("module_to_env_connector", ppo._module_to_env_connector, None),
+        ("learner_connector", ppo._learner_connector, None),
+        ("batch_mode", ppo.batch_mode, "truncate_episodes"),
+        ("num_env_runners", ppo.num_env_runners, 0),
+        ("num_learners", ppo.num_learners, 0),
+    ):
+        if given != expected:
+            raise _refusal(name, given, expected)
+    callbacks = ppo.callbacks_class
+    if callbacks not in (None, RLlibCallback, []):
+        raise _refusal("callbacks", callbacks, "none, since a pack calls none")
+
+
+def _refusal(name: str, given: object, expected: object) -> ConfigError:
+    return ConfigError(
+        f"{name} = {given!r}: members with it cannot be packed; expected {expected!r}. Leave it out, or "
+        "use the rllib engine."
+    )

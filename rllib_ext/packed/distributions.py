@@ -1,0 +1,125 @@
+"""Action distributions over stacked members: what RLlib's Categorical and DiagGaussian compute.
+
+Everything here broadcasts over leading dimensions. Noise is drawn apart, from each member's own
+generator, so that a member's actions don't depend on who else is in the pack.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Distribution(Protocol):
+    """Distributions of actions, one for each row of what the policy head gives."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions, as RLlib stores them in a batch; `noise` as the kind gives it."""
+        ...
+
+    def log_probability(self, actions: Tensor) -> Tensor:
+        """Log-probability (density) of actions."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats."""
+        ...
+
+    def divergence_from(self, inputs: Tensor) -> Tensor:
+        """Kullback–Leibler divergence KL(that of `inputs` ‖ this) in nats."""
+        ...
+
+
+class DistributionKind(Protocol):
+    """A class of distributions."""
+
+    def __call__(self, inputs: Tensor) -> Distribution:
+        """The distributions of some inputs, of shape (…, width)."""
+        ...
+
+    def noise(self, shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
+        """Noise for as many actions as `shape` has elements, of shape (*shape, …).
+
+        Args:
+            shape: Of the batch.
+            width: Of the distribution's inputs.
+            generator: What it is drawn from.
+        """
+        ...
+
+
+class Categorical:
+    """Over integers from 0 on.
+
+    Args:
+        inputs: Logits.
+    """
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._logs = inputs.log_softmax(-1)
+
+    @staticmethod
+    def noise(shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
+        """Gumbel noise: the largest of logits + noise is a sample."""
+        return -torch.empty(*shape, width).exponential_(generator=generator).log()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Integers, one dimension less than the inputs."""
+        return (self._logs + noise).argmax(dim=-1)
+
+    def log_probability(self, actions: Tensor) -> Tensor:
+        """As `Distribution.log_probability`."""
+        return self._logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """As `Distribution.entropy`."""
+        return -(self._logs.exp() * self._logs).sum(-1)
+
+    def divergence_from(self, inputs: Tensor) -> Tensor:
+        """As `Distribution.divergence_from`."""
+        other = inputs.log_softmax(-1)
+        return (other.exp() * (other - self._logs)).sum(-1)
+
+
+class DiagonalGaussian:
+    """Over vectors.
+
+    Args:
+        inputs: Means, then log standard deviations.
+    """
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._mean, self._log_std = inputs.chunk(2, dim=-1)
+
+    @staticmethod
+    def noise(shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
+        """Standard normal noise."""
+        return torch.randn(*shape, width // 2, generator=generator)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Vectors of half the inputs' width."""
+        return self._mean + self._log_std.exp() * noise
+
+    def log_probability(self, actions: Tensor) -> Tensor:
+        """As `Distribution.log_probability`."""
+        scaled = (actions - self._mean) / self._log_std.exp()
+        return -(0.5 * scaled**2 + self._log_std + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """As `Distribution.entropy`."""
+        return (self._log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+    def divergence_from(self, inputs: Tensor) -> Tensor:
+        """As `Distribution.divergence_from`."""
+        mean, log_std = inputs.chunk(2, dim=-1)
+        ratio = (2.0 * (log_std - self._log_std)).exp()
+        shift = ((mean - self._mean) / self._log_std.exp()) ** 2
+        return (0.5 * (ratio + shift - 1.0) - (log_std - self._log_std)).sum(-1)
+
+
+def distribution_for(*, discrete: bool) -> DistributionKind:
+    """RLlib's choice of distribution for an action space."""
+    return Categorical if discrete else DiagonalGaussian

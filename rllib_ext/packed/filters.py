@@ -1,0 +1,146 @@
+"""Observation filters of all members: what RLlib's MeanStdFilter computes, statistics each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.utils.filter import RunningStat
+from ray.rllib.utils.numpy import SMALL_NUMBER
+
+from rllib_ext.pruning.errors import ConfigError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Filters:
+    """One filter a member.
+
+    Args:
+        connector: RLlib's filter, for its settings; None: observations pass as they are.
+        members: How many.
+        features: Of an observation.
+    """
+
+    def __init__(self, connector: MeanStdFilter | None, members: int, features: int) -> None:
+        self._connector = connector
+        self._counts = np.zeros(members, dtype=np.int64)
+        self._means = np.zeros((members, features))
+        self._squares = np.zeros((members, features))
+
+    def see(self, member: int, observations: Array) -> Array:
+        """Takes one member's observations, in order, and normalises each.
+
+        Args:
+            member: It.
+            observations: Of shape (observations, features).
+
+        Returns:
+            Of the same shape, float32.
+        """
+        if self._connector is None:
+            return observations.astype(np.float32)
+        rows = np.array([member])
+        return np.concatenate([self._see(rows, row[None]) for row in observations])
+
+    def see_all(self, observations: Array) -> Array:
+        """The same for all members, each with as many observations, one member after the other."""
+        if self._connector is None:
+            return observations.astype(np.float32)
+        members, features = self._means.shape
+        by_member = observations.reshape(members, -1, features)
+        rows = np.arange(members)
+        seen = [self._see(rows, by_member[:, i]) for i in range(by_member.shape[1])]
+        return np.stack(seen, axis=1).reshape(observations.shape)
+
+    def normalised(self, member: int, observations: Array) -> Array:
+        """One member's observations, normalised by what it has seen; nothing is learned of them."""
+        seen = observations.astype(np.float32)
+        if self._connector is None:
+            return seen
+        rows = np.full(len(seen), member)
+        return self._normalise(
+            self._counts[rows, None], self._means[rows], self._squares[rows], seen
+        )
+
+    def restart(self, member: int) -> None:
+        """Forgets what a member has seen."""
+        self._counts[member] = 0
+        self._means[member] = self._squares[member] = 0.0
+
+    def state(self, member: int) -> dict[Any, Any]:
+        """A member's statistics, as RLlib's connector gives its state; {} without a filter."""
+        connector = self._connector
+        if connector is None:
+            return {}
+        statistics = RunningStat(self._means.shape[1:])
+        statistics.num_pushes = int(self._counts[member])
+        statistics.mean_array = self._means[member].copy()
+        statistics.sum_sq_diff_array = self._squares[member].copy()
+        return {
+            None: {
+                "shape": np.array(self._means.shape[1:]),
+                "de_mean_to_zero": connector.de_mean_to_zero,
+                "de_std_to_one": connector.de_std_to_one,
+                "clip_by_value": connector.clip_by_value,
+                "running_stats": [statistics.to_state()],
+            }
+        }
+
+    def load(self, member: int, state: dict[Any, Any]) -> None:
+        """Takes over what `state` gave, of this or another member."""
+        self.restart(member)
+        if self._connector is None or not state:
+            return
+        statistics = RunningStat.from_state(state[None]["running_stats"][0])
+        self._counts[member] = statistics.num_pushes
+        self._means[member] = statistics.mean_array
+        self._squares[member] = statistics.sum_sq_diff_array
+
+    def _see(self, rows: Array, values: Array) -> Array:
+        """One observation of each of some members: Welford's update, then normalisation."""
+        values = values.astype(np.float32)
+        self._counts[rows] += 1
+        counts = self._counts[rows, None]
+        change = values - self._means[rows]
+        # RLlib sets the first mean to the value itself.
+        means = np.where(counts == 1, values, self._means[rows] + change / counts)
+        squares = self._squares[rows] + np.where(counts == 1, 0.0, change * (values - means))
+        self._means[rows], self._squares[rows] = means, squares
+        return self._normalise(counts, means, squares, values)
+
+    def _normalise(self, counts: Array, means: Array, squares: Array, values: Array) -> Array:
+        connector = self._connector
+        assert connector is not None
+        normalised: Array = values
+        if connector.de_mean_to_zero:
+            normalised = normalised - means
+        if connector.de_std_to_one:
+            variance = (squares / np.maximum(counts - 1, 1)).astype(np.float32)
+            normalised = normalised / (np.sqrt(np.maximum(0, variance)) + SMALL_NUMBER)
+        if connector.clip_by_value:
+            normalised = np.clip(normalised, -connector.clip_by_value, connector.clip_by_value)
+        return normalised.astype(np.float32)
+
+
+def filter_among(connectors: list[Any]) -> MeanStdFilter | None:
+    """The filter that a configuration adds to RLlib's own connectors.
+
+    Args:
+        connectors: What the configuration adds.
+
+    Returns:
+        It; None where nothing is added.
+
+    Raises:
+        ConfigError: Something else is added.
+    """
+    names = [type(connector).__name__ for connector in connectors]
+    plain = [c for c in connectors if type(c) is MeanStdFilter and not c._multi_agent]
+    if len(plain) < len(connectors) or len(plain) > 1:
+        raise ConfigError(
+            f"env_to_module_connector adds {', '.join(names)}: members of a pack know one MeanStdFilter "
+            "only. Use the rllib engine."
+        )
+    return plain[0] if plain else None

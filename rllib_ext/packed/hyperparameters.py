@@ -1,0 +1,168 @@
+"""What a member's PPO configuration says, as numbers that can be stacked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from torch import Tensor
+
+from rllib_ext.packed.loss import Coefficients
+from rllib_ext.pruning.errors import ConfigError
+
+# Settings of `PPOConfig.training` that each member has for itself.
+OWN = (
+    "lr",
+    "gamma",
+    "lambda_",
+    "clip_param",
+    "vf_clip_param",
+    "vf_loss_coeff",
+    "entropy_coeff",
+    "use_kl_loss",
+    "kl_coeff",
+    "kl_target",
+    "grad_clip",
+    "num_epochs",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """PPO's hyperparameters of one member, by the names of `PPOConfig.training`.
+
+    Attributes:
+        lr: Adam's learning rate.
+        gamma: Discount.
+        lambda_: Decay of the advantage estimates.
+        clip_param: Of the probability ratio.
+        vf_clip_param: Largest squared value error that counts.
+        vf_loss_coeff: Weight of the value loss.
+        entropy_coeff: Weight of the entropy.
+        use_kl_loss: Whether the divergence from the policy that acted is penalised.
+        kl_coeff: Its initial weight; it adapts to `kl_target`.
+        kl_target: The divergence that is aimed at.
+        grad_clip: Largest global norm of a gradient; None: any.
+        num_epochs: Passes over each batch.
+    """
+
+    lr: float
+    gamma: float
+    lambda_: float
+    clip_param: float
+    vf_clip_param: float
+    vf_loss_coeff: float
+    entropy_coeff: float
+    use_kl_loss: bool
+    kl_coeff: float
+    kl_target: float
+    grad_clip: float | None
+    num_epochs: int
+
+
+def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperparameters:
+    """A member's hyperparameters.
+
+    Args:
+        ppo: What all members of the pack share.
+        training: The member's own arguments of `PPOConfig.training`.
+
+    Raises:
+        ConfigError: Something in it can't be each member's own, or can't be stacked at all.
+    """
+    for name in training:
+        if name not in OWN:
+            raise ConfigError(
+                f"training.{name} of a single member: members of a pack share it. Set it under ppo, or "
+                f"use the rllib engine. Each member's own are {', '.join(OWN)}."
+            )
+    config = ppo.copy(copy_frozen=False)
+    config.training(**training)
+    for name in ("lr", "entropy_coeff"):
+        if not isinstance(getattr(config, name), int | float):
+            raise ConfigError(
+                f"{name} = {getattr(config, name)!r}: a pack has no schedules of it; expected a number. "
+                "Give one, or use the rllib engine."
+            )
+    if config.grad_clip is not None and config.grad_clip_by != "global_norm":
+        raise ConfigError(
+            f"grad_clip_by = {config.grad_clip_by!r}: a pack clips by the global norm only. Set it to "
+            "'global_norm', or use the rllib engine."
+        )
+    if not config.use_critic or not config.use_gae:
+        raise ConfigError(
+            "use_critic=False or use_gae=False: a pack has neither. Leave both as they are, or use the "
+            "rllib engine."
+        )
+    return Hyperparameters(**{name: getattr(config, name) for name in OWN})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stacked:
+    """Hyperparameters of all members, each of shape (members,).
+
+    Attributes:
+        rate: Learning rates.
+        discount: γ.
+        decay: λ.
+        largest_norm: Of a gradient; infinite where it isn't clipped.
+        coefficients: Of the loss.
+    """
+
+    rate: Tensor
+    discount: Tensor
+    decay: Tensor
+    largest_norm: Tensor
+    coefficients: Coefficients
+
+
+def stacked(
+    members: Sequence[Hyperparameters], divergence: Sequence[float], like: Tensor
+) -> Stacked:
+    """Stacks hyperparameters.
+
+    Args:
+        members: Of each member.
+        divergence: The weight of the divergence that each has come to.
+        like: Gives number format and device.
+    """
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+    return Stacked(
+        rate=column([m.lr for m in members]),
+        discount=column([m.gamma for m in members]),
+        decay=column([m.lambda_ for m in members]),
+        largest_norm=column([m.grad_clip or float("inf") for m in members]),
+        coefficients=Coefficients(
+            clip=column([m.clip_param for m in members]),
+            value_clip=column([m.vf_clip_param for m in members]),
+            value=column([m.vf_loss_coeff for m in members]),
+            entropy=column([m.entropy_coeff for m in members]),
+            divergence=column(
+                [d if m.use_kl_loss else 0.0 for m, d in zip(members, divergence, strict=True)]
+            ),
+        ),
+    )
+
+
+def adapted(coefficient: float, divergence: float, target: float) -> float:
+    """RLlib's rule for the weight of the divergence, after an update.
+
+    Args:
+        coefficient: The weight.
+        divergence: Mean over the update's last minibatch.
+        target: What is aimed at.
+
+    Returns:
+        The weight for the next update; the same where the divergence is NaN.
+    """
+    if divergence > 2.0 * target:
+        return coefficient * 1.5
+    if divergence < 0.5 * target:
+        return coefficient * 0.5
+    return coefficient

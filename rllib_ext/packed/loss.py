@@ -1,0 +1,182 @@
+"""PPO's loss and its advantages, member by member, as RLlib's PPO torch learner computes them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from rllib_ext.packed.distributions import DistributionKind
+
+# RLlib's floor of the standard deviation by which advantages are divided.
+SMALLEST_DEVIATION = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """Hyperparameters of the loss, each of shape (rows,).
+
+    Attributes:
+        clip: Of the probability ratio.
+        value_clip: Largest squared value error that counts.
+        value: Weight of the value loss.
+        entropy: Weight of the entropy.
+        divergence: Weight of the Kullback–Leibler divergence; 0 without that penalty.
+    """
+
+    clip: Tensor
+    value_clip: Tensor
+    value: Tensor
+    entropy: Tensor
+    divergence: Tensor
+
+    def of(self, rows: Tensor) -> Coefficients:
+        """Those of some members."""
+        return Coefficients(
+            **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)}
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Minibatch:
+    """Steps that members train on, each of shape (rows, batch, …).
+
+    Attributes:
+        observations: What the policy saw.
+        actions: What it did, as drawn from the distribution.
+        inputs: The distribution's inputs at that time.
+        log_probabilities: Of the actions at that time.
+        advantages: Standardised.
+        targets: Of the value estimate.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    inputs: Tensor
+    log_probabilities: Tensor
+    advantages: Tensor
+    targets: Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Means over a minibatch, each of shape (rows,).
+
+    Attributes:
+        total: What is minimised.
+        policy: The clipped surrogate loss.
+        value: The clipped value loss.
+        value_unclipped: The same without clipping.
+        entropy: Entropy of the current policy.
+        divergence: KL(policy that acted ‖ current policy).
+    """
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    value_unclipped: Tensor
+    entropy: Tensor
+    divergence: Tensor
+
+    def of(self, row: int) -> dict[str, float]:
+        """Those of one member, by the names that RLlib's learner gives them."""
+        return {
+            "total_loss": float(self.total[row]),
+            "policy_loss": float(self.policy[row]),
+            "vf_loss": float(self.value[row]),
+            "vf_loss_unclipped": float(self.value_unclipped[row]),
+            "entropy": float(self.entropy[row]),
+            "mean_kl_loss": float(self.divergence[row]),
+        }
+
+
+def losses(
+    distribution: DistributionKind,
+    inputs: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    coefficients: Coefficients,
+) -> Losses:
+    """The terms of PPO's loss (Schulman et al. 2017, arXiv 1707.06347) with RLlib's additions.
+
+    Args:
+        distribution: Of the actions.
+        inputs: The current policy's, of shape (rows, batch, inputs).
+        values: The current value estimates, of shape (rows, batch).
+        batch: What the members train on.
+        coefficients: Theirs.
+    """
+    current = distribution(inputs)
+    ratio = (current.log_probability(batch.actions) - batch.log_probabilities).exp()
+    clip = coefficients.clip.unsqueeze(1)
+    clipped = torch.maximum(torch.minimum(ratio, 1.0 + clip), 1.0 - clip)
+    policy = -torch.minimum(batch.advantages * ratio, batch.advantages * clipped).mean(1)
+    error = (values - batch.targets) ** 2
+    value = torch.minimum(error, coefficients.value_clip.unsqueeze(1)).mean(1)
+    entropy = current.entropy().mean(1)
+    divergence = current.divergence_from(batch.inputs).mean(1)
+    total = (
+        policy
+        + coefficients.value * value
+        - coefficients.entropy * entropy
+        + coefficients.divergence * divergence
+    )
+    return Losses(
+        total=total,
+        policy=policy,
+        value=value,
+        value_unclipped=error.mean(1),
+        entropy=entropy,
+        divergence=divergence,
+    )
+
+
+def advantages_of(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    discount: Tensor,
+    decay: Tensor,
+) -> Tensor:
+    """Generalised advantage estimates (Schulman et al. 2016, arXiv 1506.02438).
+
+    An episode that a time limit cuts is bootstrapped with the value of the state it was cut in; one
+    that ended is not. All but the last two arguments are of shape (rows, steps, envs).
+
+    Args:
+        rewards: Of each step.
+        values: Of the state before it.
+        next_values: Of the state after it; where an episode was cut, of its last state, not of the
+            next episode's first. What stands there after an end isn't read, as long as it is finite.
+        terminated: Whether the episode ended with the step.
+        truncated: Whether it was cut after the step.
+        discount: γ, of shape (rows,).
+        decay: λ, of shape (rows,).
+
+    Returns:
+        Advantages, not standardised; plus `values` they are the value targets.
+    """
+    gamma = discount.view(-1, 1, 1)
+    goes_on = (~terminated).to(values.dtype)
+    surprise = rewards + gamma * goes_on * next_values - values
+    passes = (~(terminated | truncated)).to(values.dtype) * gamma * decay.view(-1, 1, 1)
+    advantages = torch.empty_like(values)
+    running = torch.zeros_like(values[:, 0])
+    for step in range(values.shape[1] - 1, -1, -1):
+        running = surprise[:, step] + passes[:, step] * running
+        advantages[:, step] = running
+    return advantages
+
+
+def standardised(advantages: Tensor) -> Tensor:
+    """Each row with mean 0 and (population) standard deviation 1.
+
+    Args:
+        advantages: Of shape (rows, batch), the whole batch of an update.
+    """
+    centred = advantages - advantages.mean(1, keepdim=True)
+    deviation = advantages.std(1, correction=0, keepdim=True)
+    return centred / deviation.clamp(min=SMALLEST_DEVIATION)

@@ -1,0 +1,164 @@
+"""P policy networks of one architecture, computed at once.
+
+All weights lie in one tensor, a row a member. Each member is an ordinary RLlib module whose parameters
+are views of its row: what is written to one is written to the other, so that whatever works on a
+module – masks, RLlib's states and checkpoints – works on a member.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from torch import Tensor, nn
+
+from rllib_ext.packed.architecture import Steps, architecture_of
+from rllib_ext.pruning.errors import ConfigError
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Where a parameter lies in a member's row.
+
+    Attributes:
+        shape: Its shape.
+        start: Its first element.
+        stop: One after its last element.
+    """
+
+    shape: torch.Size
+    start: int
+    stop: int
+
+
+class StackedNetwork:
+    """P networks in one tensor.
+
+    Args:
+        modules: RLlib's own PPO modules, one a member, of equal architecture. They are taken over:
+            their parameters become views of the stack.
+
+    Attributes:
+        modules: The members as RLlib modules.
+        weights: All parameters, of shape (members, parameters of one).
+        slots: Where each parameter lies in a row, by the name that RLlib gives it.
+
+    Raises:
+        ConfigError: The modules can't be stacked.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.architecture = architecture_of(modules[0])
+        self.modules = list(modules)
+        shapes = {name: p.shape for name, p in modules[0].named_parameters()}
+        sizes = [shape.numel() for shape in shapes.values()]
+        stops = list(itertools.accumulate(sizes))
+        self.slots = {
+            name: Slot(shape, stop - size, stop)
+            for (name, shape), size, stop in zip(shapes.items(), sizes, stops, strict=True)
+        }
+        like = next(modules[0].parameters())
+        self.weights = torch.zeros(len(modules), stops[-1], dtype=like.dtype, device=like.device)
+        for member, module in enumerate(modules):
+            self.adopt(member, module)
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def adopt(self, member: int, module: nn.Module) -> None:
+        """Makes a module a member in place of the one that was there.
+
+        Args:
+            member: Which.
+            module: Its weights are taken over, then it is a view of the stack.
+
+        Raises:
+            ConfigError: Its layers or sizes are others than the members'.
+        """
+        shapes = {name: p.shape for name, p in module.named_parameters()}
+        if shapes != {name: slot.shape for name, slot in self.slots.items()}:
+            raise ConfigError(
+                f"member {member} cannot be stacked: its network differs. Expected the same layers and "
+                "sizes in all."
+            )
+        for name, parameter in module.named_parameters():
+            view = self.part(self.weights[member], name)
+            view.copy_(parameter.detach())
+            parameter.data = view
+        self.modules[member] = module
+
+    def part(self, row: Tensor, name: str) -> Tensor:
+        """A view of one parameter in a row that is laid out like a member's weights."""
+        slot = self.slots[name]
+        return row[slot.start : slot.stop].view(slot.shape)
+
+    def parts(self, rows: Tensor) -> dict[str, Tensor]:
+        """Views of all parameters, of shape (rows, *shape), by name."""
+        return {
+            name: rows[:, slot.start : slot.stop].view(-1, *slot.shape)
+            for name, slot in self.slots.items()
+        }
+
+    def act(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """The action distributions' inputs.
+
+        Args:
+            parameters: Stacked, by name: `parts` of some rows of `weights`.
+            observations: Of shape (rows, batch, features).
+
+        Returns:
+            Logits, or means and log standard deviations, of shape (rows, batch, inputs).
+        """
+        return self._head(parameters, _run(self.architecture.actor, parameters, observations))
+
+    def value(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """Value estimates of shape (rows, batch); arguments as `act`."""
+        return self._value(parameters, _run(self.architecture.critic, parameters, observations))
+
+    def act_and_value(self, parameters: Parameters, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, with a shared encoder computed once; arguments as `act`."""
+        actor = _run(self.architecture.actor, parameters, observations)
+        critic = (
+            actor
+            if self.architecture.shared
+            else _run(self.architecture.critic, parameters, observations)
+        )
+        return self._head(parameters, actor), self._value(parameters, critic)
+
+    def _value(self, parameters: Parameters, features: Tensor) -> Tensor:
+        return _run(self.architecture.value_head, parameters, features).squeeze(-1)
+
+    def _head(self, parameters: Parameters, features: Tensor) -> Tensor:
+        outputs = _run(self.architecture.policy_head, parameters, features)
+        limit = self.architecture.log_std_limit
+        if self.architecture.log_std:
+            log_std = parameters[self.architecture.log_std].unsqueeze(1).expand_as(outputs)
+        elif limit is not None:
+            outputs, log_std = outputs.chunk(2, dim=-1)
+        else:
+            return outputs
+        if limit is not None:
+            log_std = log_std.clamp(-limit, limit)
+        return torch.cat([outputs, log_std], dim=-1)
+
+
+def _run(steps: Steps, parameters: Parameters, inputs: Tensor) -> Tensor:
+    for step in steps:
+        inputs = step(parameters, inputs)
+    return inputs
+
+
+def build_module(spec: RLModuleSpec, seed: int) -> Any:
+    """Builds an RLlib module with RLlib's own initialisation, fixed by the seed.
+
+    RLlib draws from torch's global generator; that is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return spec.build()

@@ -1,0 +1,307 @@
+"""A pack: P members that train in one process, each with its own everything but the batch's size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.callback import RANDOM_EPISODES
+from rllib_ext.evaluate import Episodes, random_policy_episodes
+from rllib_ext.packed.adam import StackedAdam
+from rllib_ext.packed.blueprint import blueprint_of
+from rllib_ext.packed.distributions import distribution_for
+from rllib_ext.packed.environments import build_environments
+from rllib_ext.packed.evaluation import PackedEvaluator
+from rllib_ext.packed.filters import Filters
+from rllib_ext.packed.guard import PackedPruning
+from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
+from rllib_ext.packed.loss import Losses
+from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.rollout import Collector, Rollout, batch_of
+from rllib_ext.packed.state import MemberState
+from rllib_ext.packed.update import MinibatchOrder, update
+from rllib_ext.policy import PolicyParts, is_plain
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
+
+
+@dataclasses.dataclass(kw_only=True)
+class Member:
+    """A member in training, apart from what is stacked.
+
+    Attributes:
+        hyperparameters: Its own.
+        shuffler: Draws the order of its minibatches.
+        kl_coeff: What the weight of the divergence has come to.
+        env_steps: Its lineage's clock.
+        iteration: Training iterations of its lineage.
+        failure: Why it trains no more; "" while it is whole.
+    """
+
+    hyperparameters: Hyperparameters
+    shuffler: torch.Generator
+    kl_coeff: float
+    env_steps: int = 0
+    iteration: int = 0
+    failure: str = ""
+
+
+class Pack:
+    """P members, stepped and trained together.
+
+    Args:
+        ppo: What they share; its `training` values are also each member's defaults.
+        members: P, ≥ 1.
+        dtype: Number format of weights.
+        device: Where weights lie.
+
+    Raises:
+        ConfigError: Members with this configuration can't be packed.
+    """
+
+    def __init__(
+        self,
+        ppo: PPOConfig,
+        members: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ) -> None:
+        if members < 1:
+            raise ConfigError(f"a pack of {members} members; expected 1 or more.")
+        self._blueprint = blueprint_of(ppo)
+        self._dtype, self._device = dtype, device
+        self.network = StackedNetwork([self._module(i) for i in range(members)])
+        self.adam = StackedAdam(self.network)
+        self.pruning = PackedPruning(self.network, self.adam)
+        self.members: list[Member | None] = [None] * members
+        spec = self._blueprint.spec
+        self._filters = Filters(self._blueprint.filter, members, spec.observation_space.shape[0])
+        self._distribution = distribution_for(discrete=self.network.architecture.discrete)
+        self._environments = build_environments(
+            self._blueprint.make_env, members, self._blueprint.envs
+        )
+        self._collector = Collector(
+            self.network,
+            self._distribution,
+            self._environments,
+            self._blueprint.action_space,
+            self._blueprint.steps,
+            self._filters,
+            unsquash=bool(ppo.normalize_actions),
+            clip=bool(ppo.clip_actions),
+        )
+        self._evaluator = PackedEvaluator(self._blueprint, self.network, self._filters)
+        self._random_return: float | None = None
+
+    def start(
+        self,
+        member: int,
+        *,
+        training: Mapping[str, Any],
+        pruning: PruningConfig,
+        seed: int,
+        state: MemberState | None = None,
+    ) -> None:
+        """Puts a member in a place, in place of the one that was there.
+
+        Args:
+            member: The place, 0 to P − 1.
+            training: Its own arguments of `PPOConfig.training`.
+            pruning: How it is pruned; with `horizon`.
+            seed: Fixes its first weights and all that is drawn for it, whoever else is in the pack.
+            state: Where it starts from; None: fresh weights. Hyperparameters stay its own.
+
+        Raises:
+            ConfigError: A hyperparameter can't be a member's own, or the network has nothing to prune.
+            CheckpointError: The state is another network's.
+        """
+        own = hyperparameters_of(self._blueprint.ppo, training)
+        if pruning.horizon is None:
+            raise ConfigError(
+                "pruning: horizon is missing, so begin and end have no meaning. Set it to the member's "
+                "training budget in env steps."
+            )
+        if pruning.schedule == "plateau" and pruning.random_return is None:
+            pruning = pruning.replace(random_return=self._measured_random_return())
+        self.network.adopt(member, self._module(seed))
+        self.adam.restart_(member)
+        self.pruning.start(member, pruning, seed)
+        self._filters.restart(member)
+        play, shuffle = np.random.SeedSequence(seed).generate_state(2)
+        shuffler = torch.Generator().manual_seed(int(shuffle))
+        fresh = Member(hyperparameters=own, shuffler=shuffler, kl_coeff=own.kl_coeff)
+        self.members[member] = fresh
+        if state is not None:
+            state.put_into(self.network, self.adam, member)
+            self._filters.load(member, state.filter)
+            fresh.kl_coeff, fresh.iteration = state.kl_coeff, state.iteration
+            fresh.env_steps = int(state.pruning["env_steps"])
+            self.pruning.pruner(member).load_state_dict(state.pruning)
+            self.pruning.refresh(member)
+        self._collector.start(member, int(play))
+
+    def stop(self, member: int) -> None:
+        """Frees a place: what is there isn't trained any more."""
+        self.members[member] = None
+
+    def train(self) -> dict[int, dict[str, Any]]:
+        """One iteration: a rollout of every member, then its update.
+
+        Returns:
+            For each member that was whole before: "env_steps", the lineage's clock; "iteration";
+            "env_steps_this_iter"; "pruning", as the Pruner reports it; "env_runners", with
+            "episode_return_mean" (NaN where no episode ended); "learners", the losses of the last
+            minibatch; "failure", "" while the member is whole.
+
+        Raises:
+            RunError: No member is left to train.
+        """
+        training = {i: m for i, m in enumerate(self.members) if m is not None and not m.failure}
+        if not training:
+            raise RunError("the pack has no member to train. Start one first.")
+        rollout = self._collector.collect()
+        pruned = {}
+        for i, member in training.items():
+            member.env_steps += self._collector.env_steps
+            member.iteration += 1
+            pruned[i] = self._prune(i, member)
+        whole = [i for i, m in training.items() if not m.failure]
+        learned = self._learn(rollout, whole) if whole else None
+        for row, i in enumerate(whole):
+            member = training[i]
+            assert learned is not None
+            own = member.hyperparameters
+            # The divergence of a pruning update speaks of the pruning, not of the step size.
+            if own.use_kl_loss and not pruned[i]:
+                divergence = float(learned.divergence[row])
+                member.kl_coeff = adapted(member.kl_coeff, divergence, own.kl_target)
+            self.pruning.after_update(i)
+            if not bool(torch.isfinite(self.network.weights[i]).all()):
+                member.failure = "weights are not finite"
+        return {
+            i: self._result(i, member, rollout, learned, whole) for i, member in training.items()
+        }
+
+    def observe(self, member: int, evaluated_return: float) -> None:
+        """Takes the mean return of a member's policy as it is now, for the next decision."""
+        self.pruning.pruner(member).observe(evaluated_return)
+
+    def state(self, member: int) -> MemberState:
+        """A copy of all that a member is, but for its hyperparameters."""
+        return MemberState.take(
+            self.network,
+            self.adam,
+            member,
+            pruning=self.pruning.pruner(member).state_dict(),
+            kl_coeff=self._member(member).kl_coeff,
+            iteration=self._member(member).iteration,
+            filter=self._filters.state(member),
+        )
+
+    def policy(self, member: int) -> PolicyParts:
+        """A member's policy, as RLlib's EnvRunners would have it: a copy."""
+        module = self._blueprint.inference_module()
+        weights = self.network.modules[member].state_dict()
+        module.load_state_dict({name: weights[name] for name in module.state_dict()})
+        env_to_module = self._blueprint.env_to_module
+        if self._blueprint.filter is not None:
+            found = [c for c in env_to_module if isinstance(c, type(self._blueprint.filter))]
+            found[0].set_state(self._filters.state(member))
+        return PolicyParts(
+            module=module,
+            env_to_module=env_to_module,
+            module_to_env=self._blueprint.module_to_env,
+            plain=is_plain(self._blueprint.ppo, module),
+        )
+
+    def evaluate(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
+        """Fresh deterministic episodes of some members' policies as they are now.
+
+        Args:
+            seeds: For each of these members one episode a seed.
+        """
+        return self._evaluator.run(seeds)
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._evaluator.close()
+        self._environments.close()
+
+    def _module(self, seed: int) -> Any:
+        return self._blueprint.module(seed, self._dtype).to(self._device)
+
+    def _member(self, member: int) -> Member:
+        found = self.members[member]
+        assert found is not None, "the member is started first"
+        return found
+
+    def _prune(self, i: int, member: Member) -> bool:
+        try:
+            return self.pruning.before_update(i, member.env_steps)
+        except ScoreError as error:
+            member.failure = str(error)
+            return False
+
+    def _learn(self, rollout: Rollout, members: list[int]) -> Losses:
+        # Places without a member are stacked along; nothing reads their figures.
+        some = self._member(members[0])
+        everyone = [m or some for m in self.members]
+        hyperparameters = stacked(
+            [m.hyperparameters for m in everyone],
+            [m.kl_coeff for m in everyone],
+            self.network.weights,
+        )
+        batch = batch_of(
+            self.network,
+            self._distribution,
+            rollout,
+            hyperparameters.discount,
+            hyperparameters.decay,
+        )
+        order = MinibatchOrder(
+            [everyone[i].shuffler for i in members],
+            [everyone[i].hyperparameters.num_epochs for i in members],
+            self._collector.env_steps,
+            self._blueprint.minibatch,
+        )
+        return update(
+            self.network,
+            self.adam,
+            self._distribution,
+            batch,
+            hyperparameters,
+            order,
+            members,
+            self.pruning,
+        )
+
+    def _result(
+        self, i: int, member: Member, rollout: Rollout, learned: Losses | None, whole: list[int]
+    ) -> dict[str, Any]:
+        returns = rollout.returns[i]
+        figures = learned.of(whole.index(i)) if learned is not None and i in whole else {}
+        return {
+            "env_steps": member.env_steps,
+            "iteration": member.iteration,
+            "env_steps_this_iter": self._collector.env_steps,
+            "pruning": self.pruning.pruner(i).report(),
+            "env_runners": {
+                "episode_return_mean": float(np.mean(returns)) if returns else math.nan,
+                "num_episodes": len(returns),
+            },
+            "learners": {**figures, "curr_kl_coeff": member.kl_coeff},
+            "failure": member.failure,
+        }
+
+    def _measured_random_return(self) -> float:
+        if self._random_return is None:
+            episodes = random_policy_episodes(self._blueprint.ppo, seeds=range(RANDOM_EPISODES))
+            self._random_return = episodes.mean
+        return self._random_return

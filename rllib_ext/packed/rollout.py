@@ -1,0 +1,254 @@
+"""Rollouts of all members at once, and the batches that they train on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_ext.packed.distributions import DistributionKind
+from rllib_ext.packed.environments import Environments, for_environment
+from rllib_ext.packed.filters import Filters
+from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
+from rllib_ext.packed.network import StackedNetwork
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """An episode that a time limit cut.
+
+    Attributes:
+        member: Whose.
+        step: After which step of the rollout.
+        env: In which of the member's environments.
+        observation: The last one, as the policy would see it.
+    """
+
+    member: int
+    step: int
+    env: int
+    observation: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Steps of all members; tensors of shape (members, steps, envs, …).
+
+    Attributes:
+        observations: What the policies saw.
+        actions: What they did, as drawn.
+        inputs: The distributions' inputs.
+        rewards: Of each step.
+        terminated: Whether the episode ended with the step.
+        truncated: Whether it was cut after it.
+        following: The observations after the last step, of shape (members, envs, …).
+        cuts: Episodes that were cut.
+        returns: For each member, the returns of the episodes that finished.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    inputs: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    following: Tensor
+    cuts: tuple[Cut, ...]
+    returns: tuple[tuple[float, ...], ...]
+
+
+class Collector:
+    """Steps the environments with the policies as they are.
+
+    Args:
+        network: The members.
+        distribution: Of their actions.
+        environments: Theirs.
+        action_space: Of one environment.
+        steps: Of each environment in a rollout, ≥ 1.
+        filters: Normalise the observations.
+        unsquash: As `rllib_ext.packed.environments.for_environment`.
+        clip: As there.
+    """
+
+    def __init__(
+        self,
+        network: StackedNetwork,
+        distribution: DistributionKind,
+        environments: Environments,
+        action_space: gym.Space[Any],
+        steps: int,
+        filters: Filters,
+        *,
+        unsquash: bool = True,
+        clip: bool = False,
+    ) -> None:
+        self.steps = steps
+        self._network = network
+        self._distribution = distribution
+        self._environments = environments
+        self._space = action_space
+        self._filters = filters
+        self._unsquash, self._clip = unsquash, clip
+        members, envs = len(network), environments.per_member
+        self._generators = [torch.Generator() for _ in range(members)]
+        self._observations: list[Array] = [np.empty(0)] * members
+        self._returns = np.zeros(members * envs)
+        self._current: Array | None = None
+
+    @property
+    def env_steps(self) -> int:
+        """Steps of each member in a rollout."""
+        return self.steps * self._environments.per_member
+
+    def start(self, member: int, seed: int) -> None:
+        """Starts new episodes of a member; the seed fixes all that is drawn for it from now on."""
+        envs = self._environments.per_member
+        environment_seed, action_seed = np.random.SeedSequence(seed).generate_state(2)
+        self._generators[member].manual_seed(int(action_seed))
+        raw = self._environments.reset(member, int(environment_seed))
+        rows = slice(member * envs, (member + 1) * envs)
+        self._returns[rows] = 0.0
+        if self._current is None:
+            shape = (len(self._returns), *raw.shape[1:])
+            self._current = np.zeros(shape, dtype=np.float32)
+        self._current[rows] = self._filters.see(member, raw)
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """One rollout of all members, none of which learns in it."""
+        network, members = self._network, len(self._network)
+        envs = self._environments.per_member
+        like = network.weights
+        parameters = network.parts(network.weights)
+        assert self._current is not None, "members are started before they are stepped"
+        current = self._to_tensor(self._current)
+        width = network.act(parameters, current[:, :1]).shape[-1]
+        noise = self._noise(width)
+        shape = (members, self.steps, envs)
+        observations = like.new_empty(*shape, current.shape[-1])
+        inputs = like.new_empty(*shape, width)
+        actions: list[Tensor] = []
+        rewards = np.empty(shape)
+        terminated, truncated = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+        cuts: list[Cut] = []
+        finished: list[list[float]] = [[] for _ in range(members)]
+        for t in range(self.steps):
+            observations[:, t] = current
+            inputs[:, t] = logits = network.act(parameters, current)
+            drawn = self._distribution(logits).sample(noise[:, t])
+            actions.append(drawn)
+            step = self._environments.step(
+                for_environment(
+                    self._space,
+                    drawn.flatten(0, 1).cpu().numpy(),
+                    unsquash=self._unsquash,
+                    clip=self._clip,
+                )
+            )
+            rewards[:, t] = step.rewards.reshape(members, envs)
+            terminated[:, t] = step.terminated.reshape(members, envs)
+            truncated[:, t] = step.truncated.reshape(members, envs)
+            self._returns += step.rewards
+            for i, last in step.last.items():
+                member, env = divmod(i, envs)
+                finished[member].append(float(self._returns[i]))
+                self._returns[i] = 0.0
+                if step.truncated[i] and not step.terminated[i]:
+                    seen = self._filters.see(member, last[None])[0]
+                    cuts.append(Cut(member, t, env, seen))
+            self._current = self._filters.see_all(step.observations)
+            current = self._to_tensor(self._current)
+        return Rollout(
+            observations=observations,
+            actions=torch.stack(actions, dim=1),
+            inputs=inputs,
+            rewards=torch.from_numpy(rewards).to(like),
+            terminated=torch.from_numpy(terminated).to(like.device),
+            truncated=torch.from_numpy(truncated).to(like.device),
+            following=current,
+            cuts=tuple(cuts),
+            returns=tuple(tuple(r) for r in finished),
+        )
+
+    def _noise(self, width: int) -> Tensor:
+        shape = (self.steps, self._environments.per_member)
+        drawn = [self._distribution.noise(shape, width, g) for g in self._generators]
+        return torch.stack(drawn).to(self._network.weights)
+
+    def _to_tensor(self, observations: Array) -> Tensor:
+        flat = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))
+        members = len(self._network)
+        return flat.to(self._network.weights).view(members, -1, flat.shape[-1])
+
+
+@torch.no_grad()
+def batch_of(
+    network: StackedNetwork,
+    distribution: DistributionKind,
+    rollout: Rollout,
+    discount: Tensor,
+    decay: Tensor,
+) -> Minibatch:
+    """What the members train on: a rollout with advantages and value targets.
+
+    Args:
+        network: The members, as they will be updated.
+        distribution: Of their actions.
+        rollout: It.
+        discount: γ, of shape (members,).
+        decay: λ, of shape (members,).
+
+    Returns:
+        The whole batch, of shape (members, steps · envs, …).
+    """
+    parameters = network.parts(network.weights)
+    shape = rollout.rewards.shape
+    observations = rollout.observations.flatten(1, 2)
+    values = network.value(parameters, observations).view(shape)
+    following = network.value(parameters, rollout.following).unsqueeze(1)
+    next_values = torch.cat([values[:, 1:], following], dim=1)
+    _bootstrap_cuts(network, rollout, next_values)
+    advantages = advantages_of(
+        rollout.rewards,
+        values,
+        next_values,
+        rollout.terminated,
+        rollout.truncated,
+        discount,
+        decay,
+    )
+    inputs, actions = rollout.inputs.flatten(1, 2), rollout.actions.flatten(1, 2)
+    return Minibatch(
+        observations=observations,
+        actions=actions,
+        inputs=inputs,
+        log_probabilities=distribution(inputs).log_probability(actions),
+        advantages=standardised(advantages.flatten(1, 2)),
+        targets=(advantages + values).flatten(1, 2),
+    )
+
+
+def _bootstrap_cuts(network: StackedNetwork, rollout: Rollout, next_values: Tensor) -> None:
+    """Replaces, in place, the values of next episodes' starts by those of the states cut off."""
+    if not rollout.cuts:
+        return
+    by_member: dict[int, list[Cut]] = {}
+    for cut in rollout.cuts:
+        by_member.setdefault(cut.member, []).append(cut)
+    rows = sorted(by_member)
+    most = max(len(cuts) for cuts in by_member.values())
+    seen = network.weights.new_zeros(len(rows), most, rollout.observations.shape[-1])
+    for row, member in enumerate(rows):
+        stacked = np.stack([cut.observation for cut in by_member[member]])
+        seen[row, : len(stacked)] = torch.from_numpy(stacked)
+    values = network.value(network.parts(network.weights[rows]), seen)
+    for row, member in enumerate(rows):
+        for column, cut in enumerate(by_member[member]):
+            next_values[member, cut.step, cut.env] = values[row, column]

@@ -1,0 +1,130 @@
+"""What Tune runs: a pack's segments, one a member, trained together in a process that is reused.
+
+A trial is a list of segments. Like a single one, each is built from its own description, so that a lost
+pack is simply run again, and a member that copies a donor needs nothing but the donor's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.tune import Trainable
+
+from rllib_ext.algorithm import MemberSettings
+from rllib_ext.packed.pack import Pack
+from rllib_ext.packed.state import MemberState
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.segment import MEMBERS, segments_of
+from rllib_ext.snapshot import metadata_of, snapshot_of
+
+
+class PackTrainable(Trainable):
+    """Trains several segments at a time; `reset_config` starts the next ones in the same process.
+
+    Each `step` is one training iteration of all members whose segment isn't over. The result carries
+    the members' results as JSON under "members": of each "member", "segment", "env_steps",
+    "env_steps_this_iter", "segment_done", "failure" ("" while it is whole), "pruning", "env_runners",
+    "learners" and, when the policy was evaluated, "evaluation_env_steps" and "snapshot". A policy is on
+    disk before the result that speaks of it.
+    """
+
+    def setup(self, config: dict[str, Any], settings: MemberSettings) -> None:
+        """Starts the segments that the trial's config lists."""
+        torch.set_num_threads(1)
+        self._settings = settings
+        self._folder = Path(settings.folder)
+        self._pack: Pack | None = None
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Replaces the segments: seconds faster than a new process."""
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains all for one iteration; evaluates and saves where it is due."""
+        pack = self._pack
+        assert pack is not None
+        results = {place: self._result(place, r) for place, r in pack.train().items()}
+        due = [place for place, result in results.items() if self._is_due(result)]
+        evaluated = pack.evaluate({p: self._segments[p].evaluation_seeds for p in due})
+        for place, episodes in evaluated.items():
+            result = results[place]
+            pack.observe(place, episodes.mean)
+            snapshot = snapshot_of(
+                self._segments[place],
+                episodes,
+                result["pruning"],
+                iteration=result["iteration"],
+                env_steps=result["env_steps"],
+                finite=True,
+            )
+            self._save(pack, place, snapshot)
+            result["evaluation_env_steps"] = sum(episodes.lengths)
+            result["snapshot"] = snapshot
+        for place, result in results.items():
+            if result["segment_done"]:
+                pack.stop(place)
+                self._left.discard(place)
+        return {**_summary(results.values()), "segment_done": not self._left}
+
+    def cleanup(self) -> None:
+        """Closes the environments."""
+        if self._pack is not None:
+            self._pack.close()
+
+    def _start(self, config: Mapping[str, Any]) -> None:
+        self._segments = segments_of(config)
+        self._left = set(range(len(self._segments)))
+        if self._pack is None or len(self._pack.members) != len(self._segments):
+            self.cleanup()
+            self._pack = Pack(self._settings.ppo_config, len(self._segments))
+        for place, segment in enumerate(self._segments):
+            self._pack.start(
+                place,
+                training=segment.training,
+                pruning=PruningConfig.from_dict(segment.pruning),
+                seed=segment.seed,
+                state=MemberState.load(self._folder / segment.state) if segment.state else None,
+            )
+
+    def _result(self, place: int, trained: Mapping[str, Any]) -> dict[str, Any]:
+        segment = self._segments[place]
+        over = trained["env_steps"] >= segment.until_env_steps
+        return {
+            **trained,
+            "member": segment.member,
+            "segment": segment.segment,
+            "segment_done": over or bool(trained["failure"]),
+        }
+
+    def _is_due(self, result: Mapping[str, Any]) -> bool:
+        if result["failure"]:
+            return False
+        at_interval = result["iteration"] % self._settings.evaluation_interval == 0
+        return bool(result["segment_done"] or at_interval)
+
+    def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
+        metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
+        masks = pack.pruning.pruner(place).masks
+        pack.policy(place).save(masks, self._folder / snapshot["checkpoint"], metadata)
+        pack.state(place).save(self._folder / snapshot["state"])
+
+
+def _summary(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The members' results, and means of them for whoever watches the trial."""
+    listed = list(results)
+    returns = [r["snapshot"]["return_mean"] for r in listed if "snapshot" in r]
+    return {
+        MEMBERS: json.dumps(listed),
+        "env_steps": max(r["env_steps"] for r in listed),
+        "env_steps_this_iter": sum(r["env_steps_this_iter"] for r in listed),
+        "return_mean": float(np.mean(returns)) if returns else math.nan,
+        "sparsity": float(np.mean([r["pruning"]["sparsity"] for r in listed])),
+    }

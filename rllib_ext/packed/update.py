@@ -1,0 +1,227 @@
+"""Updates of all members at once: epochs, minibatches, gradients, steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rllib_ext.packed.adam import StackedAdam
+from rllib_ext.packed.distributions import DistributionKind
+from rllib_ext.packed.hyperparameters import Stacked
+from rllib_ext.packed.loss import Losses, Minibatch, losses
+from rllib_ext.packed.network import StackedNetwork
+
+# What RLlib takes for a norm that has overflown.
+LARGEST_NORM = 10e8
+
+
+class Guard(Protocol):
+    """Whoever prunes: sees gradients, masks them, and keeps weights at zero."""
+
+    def observe(self, gradients: Tensor, batch: Minibatch, rows: Sequence[int]) -> None:
+        """Takes one minibatch and its gradients, of shape (rows, parameters of one)."""
+        ...
+
+    def mask_gradients_(self, gradients: Tensor, rows: Tensor | None) -> None:
+        """Zeroes gradients of pruned weights in place."""
+        ...
+
+    def enforce_(self) -> None:
+        """Sets pruned weights to zero again."""
+        ...
+
+
+class MinibatchOrder:
+    """The order in which members go through their batches.
+
+    Each shuffles its batch for each of its epochs, and minibatches run on over the end of an epoch, as
+    RLlib's do. (RLlib leaves the first epoch in the order of time.)
+
+    Args:
+        generators: Of each member that takes part.
+        epochs: Of each of them, ≥ 1.
+        size: Of a batch.
+        minibatch: Of a minibatch, ≤ `size`.
+
+    Attributes:
+        counts: Minibatches of each member.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        epochs: Sequence[int],
+        size: int,
+        minibatch: int,
+    ) -> None:
+        self.counts = [-(-n * size // minibatch) for n in epochs]
+        self._minibatch = minibatch
+        self._order = torch.zeros(len(epochs), max(self.counts) * minibatch, dtype=torch.int64)
+        for row, (generator, count) in enumerate(zip(generators, self.counts, strict=True)):
+            wanted = count * minibatch
+            shuffles = [
+                torch.randperm(size, generator=generator) for _ in range(-(-wanted // size))
+            ]
+            self._order[row, :wanted] = torch.cat(shuffles)[:wanted]
+
+    def minibatch(self, index: int) -> Tensor:
+        """Positions in the batch of one minibatch, of shape (rows, minibatch)."""
+        return self._order[:, index * self._minibatch : (index + 1) * self._minibatch]
+
+
+class _Wide:
+    """A batch as one matrix, so that a minibatch is gathered at once."""
+
+    def __init__(self, batch: Minibatch) -> None:
+        self._discrete = not batch.actions.is_floating_point()
+        columns = [self._column(getattr(batch, f.name)) for f in dataclasses.fields(batch)]
+        self._widths = [column.shape[-1] for column in columns]
+        like = batch.observations
+        # Numbers of actions are small enough to be exact as floats.
+        wide = torch.cat([column.to(like) for column in columns], dim=-1)
+        self._size = wide.shape[1]
+        self._flat = wide.flatten(0, 1)
+
+    def _column(self, values: Tensor) -> Tensor:
+        return values.unsqueeze(-1) if values.dim() == 2 else values
+
+    def take(self, rows: Tensor, positions: Tensor) -> Minibatch:
+        """Positions, of shape (rows, minibatch), of the batches of some members."""
+        index = (positions + rows.unsqueeze(1) * self._size).flatten()
+        taken = self._flat.index_select(0, index).view(*positions.shape, -1)
+        observations, actions, inputs, logs, advantages, targets = torch.split(
+            taken, self._widths, dim=-1
+        )
+        return Minibatch(
+            observations=observations,
+            actions=actions.squeeze(-1).long() if self._discrete else actions,
+            inputs=inputs,
+            log_probabilities=logs.squeeze(-1),
+            advantages=advantages.squeeze(-1),
+            targets=targets.squeeze(-1),
+        )
+
+
+def update(
+    network: StackedNetwork,
+    adam: StackedAdam,
+    distribution: DistributionKind,
+    batch: Minibatch,
+    hyperparameters: Stacked,
+    order: MinibatchOrder,
+    members: Sequence[int],
+    guard: Guard,
+) -> Losses:
+    """Trains some members on their batches.
+
+    Args:
+        network: All members.
+        adam: Their moments.
+        distribution: Of their actions.
+        batch: Of all members.
+        hyperparameters: Of all members.
+        order: Of the minibatches of those that train.
+        members: Those that train, ascending.
+        guard: Prunes.
+
+    Returns:
+        The losses of each trained member's last minibatch, of shape (len(members),).
+    """
+    device = network.weights.device
+    wide = _Wide(batch)
+    all_rows = torch.tensor(members, device=device)
+    last: list[tuple[Tensor, Losses]] = []
+    # Members with fewer epochs rest at the end; between two such ends the same ones train.
+    for start, stop in itertools.pairwise(sorted({0, *order.counts})):
+        training = [i for i, count in enumerate(order.counts) if count >= stop]
+        chosen = torch.tensor(training)
+        rows = all_rows[chosen.to(device)]
+        whole = len(training) == len(network)
+        stepped = None if whole else rows
+        own = hyperparameters if whole else _of(hyperparameters, rows)
+        numbers = [members[i] for i in training]
+        leaves = _leaves(network, stepped)
+        for index in range(start, stop):
+            if not whole and index > start:
+                leaves = _leaves(network, stepped)
+            minibatch = wide.take(rows, order.minibatch(index)[chosen].to(device))
+            inputs, values = network.act_and_value(leaves, minibatch.observations)
+            found = losses(distribution, inputs, values, minibatch, own.coefficients)
+            # A sum: no member's gradient contains anything of another's.
+            parts = torch.autograd.grad(found.total.sum(), list(leaves.values()))
+            gradients = torch.cat([part.flatten(1) for part in parts], dim=1)
+            guard.observe(gradients, minibatch, numbers)
+            guard.mask_gradients_(gradients, stepped)
+            clip_(gradients, own.largest_norm, network)
+            adam.step_(gradients, own.rate, stepped)
+            guard.enforce_()
+        ended = [k for k, i in enumerate(training) if order.counts[i] == stop]
+        last.append((chosen[ended], _detached(found, ended)))
+    return _gathered(last, len(members))
+
+
+def clip_(gradients: Tensor, largest: Tensor, network: StackedNetwork) -> None:
+    """Scales each member's gradient to its largest norm and zeroes what isn't finite, in place.
+
+    As RLlib does, parameters without a finite norm don't count in a member's norm.
+
+    Args:
+        gradients: Of shape (rows, parameters of one).
+        largest: Norms, of shape (rows,); infinite where nothing is clipped.
+        network: Says where each parameter lies.
+    """
+    norms = torch.linalg.vector_norm(gradients, dim=1)
+    broken = ~torch.isfinite(norms)
+    if bool(broken.any()):
+        norms[broken] = _norms_of_broken(gradients[broken], network)
+    limited = torch.isfinite(largest)
+    if bool(limited.any()):
+        scale = largest / torch.maximum(norms + 1e-6, largest)
+        gradients *= torch.where(limited, scale, 1.0).unsqueeze(1)
+    if bool(broken.any()):
+        gradients[broken] = gradients[broken].nan_to_num()
+
+
+def _norms_of_broken(gradients: Tensor, network: StackedNetwork) -> Tensor:
+    parts = [part.flatten(1) for part in network.parts(gradients).values()]
+    norms = torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts])
+    finite = norms.nan_to_num(posinf=LARGEST_NORM)
+    whole: Tensor = torch.linalg.vector_norm(finite, dim=0)
+    return whole.nan_to_num(posinf=LARGEST_NORM)
+
+
+def _leaves(network: StackedNetwork, rows: Tensor | None) -> Mapping[str, Tensor]:
+    weights = network.weights if rows is None else network.weights[rows]
+    return {n: part.detach().requires_grad_() for n, part in network.parts(weights).items()}
+
+
+def _of(hyperparameters: Stacked, rows: Tensor) -> Stacked:
+    return Stacked(
+        rate=hyperparameters.rate[rows],
+        discount=hyperparameters.discount[rows],
+        decay=hyperparameters.decay[rows],
+        largest_norm=hyperparameters.largest_norm[rows],
+        coefficients=hyperparameters.coefficients.of(rows),
+    )
+
+
+def _detached(found: Losses, rows: Sequence[int]) -> Losses:
+    return Losses(
+        **{f.name: getattr(found, f.name).detach()[list(rows)] for f in dataclasses.fields(found)}
+    )
+
+
+def _gathered(parts: Sequence[tuple[Tensor, Losses]], count: int) -> Losses:
+    gathered: dict[str, Tensor] = {}
+    for field in dataclasses.fields(Losses):
+        values = [getattr(found, field.name) for _, found in parts]
+        whole = values[0].new_empty(count)
+        for (rows, _), value in zip(parts, values, strict=True):
+            whole[rows.to(whole.device)] = value
+        gathered[field.name] = whole
+    return Losses(**gathered)

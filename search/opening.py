@@ -1,0 +1,121 @@
+"""What a verb is given to work on: an algorithm's checkpoint or a saved policy, and its environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import ray
+import yaml
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.checkpoint import check_layout, read_ppo_config
+from rllib_ext.evaluate import env_maker
+from rllib_ext.policy import MASKS, METADATA
+from rllib_ext.pruning.errors import CheckpointError, ConfigError
+from search.experiment import connect
+from search.folder import CONFIG
+from search.ppo import environment, import_from_here, quieten_rllib
+
+Say = Callable[[str], None]
+RUNS_CODE = (
+    "loading {path} runs code from it: RLlib's checkpoints are pickles. Load what you trust."
+)
+
+
+def open_checkpoint(path: Path, env: str | None, say: Say) -> PPOConfig:
+    """The configuration of an algorithm's checkpoint, with an environment that can be built.
+
+    Args:
+        path: The checkpoint's folder.
+        env: Its environment instead of the one that the checkpoint names.
+        say: Shows a person that code is about to run.
+
+    Raises:
+        CheckpointError: It is no checkpoint of PPO with one policy on the new API stack, or broken.
+        ConfigError: The environment can't be built.
+    """
+    check_layout(path)
+    say(RUNS_CODE.format(path=path))
+    quieten_rllib()
+    import_from_here()
+    return _with_env(read_ppo_config(path), path, env)
+
+
+def open_policy(path: Path, env: str | None, say: Say) -> PPOConfig:
+    """A configuration that names the environment of a saved policy.
+
+    Args:
+        path: The policy's folder, as under policies/ of a results folder.
+        env: Its environment instead of the one that the results folder or the policy names.
+        say: Shows a person that code is about to run.
+
+    Raises:
+        CheckpointError: The policy's description can't be read.
+        ConfigError: The environment can't be built.
+    """
+    say(RUNS_CODE.format(path=path))
+    quieten_rllib()
+    known = _described_env(path)
+    ppo = PPOConfig().environment(
+        environment(known["env"]) if known["env"] and env is None else None,
+        env_config=known["env_config"],
+    )
+    return _with_env(ppo, path, env)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray of one's own on this machine for as long as the block runs: RLlib starts one otherwise."""
+    connect()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def is_policy(path: Path) -> bool:
+    """Whether a folder is a saved policy, and not an algorithm's checkpoint."""
+    return (path / MASKS).is_file()
+
+
+def env_name(ppo: PPOConfig) -> str:
+    """The environment's name, as a configuration gives it: an id or "package.module:Class"."""
+    env: Any = ppo.env
+    return env if isinstance(env, str) else f"{env.__module__}:{env.__qualname__}"
+
+
+def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
+    if env is not None:
+        ppo.environment(environment(env))
+    if ppo.env is None:
+        raise ConfigError(
+            f"{path} names no environment. Name it with --env: a Gymnasium id or 'package.module:Class'."
+        )
+    try:
+        env_maker(ppo)().close()
+    except (gymnasium.error.Error, TypeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error} Where it was "
+            "registered by a script, name the class with --env 'package.module:Class'; Gymnasium's own "
+            "may need an extra (pip install 'prunefront[mujoco]', …)."
+        ) from error
+    return ppo
+
+
+def _described_env(path: Path) -> dict[str, Any]:
+    """What a policy's results folder says of the environment, or else its own metadata."""
+    try:
+        found = json.loads((path / METADATA).read_text()) if (path / METADATA).is_file() else {}
+        config = path.resolve().parent.parent / CONFIG
+        if config.is_file():
+            found = {**found, **(yaml.safe_load(config.read_text()) or {})}
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{path}: what it says of itself cannot be read: {error}. Copy it again."
+        ) from error
+    return {"env": found.get("env"), "env_config": dict(found.get("env_config") or {})}

@@ -1,0 +1,113 @@
+"""comparison.html: several searches on one page, and their comparison in a few lines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from search.report.comparison import AREAS, FEWEST, Comparison
+from search.report.comparison_chart import areas_chart, fronts_chart
+from search.report.facts import Row
+from search.report.page import render
+from search.report.theme import Drawing
+from search.report.words import duration, number, span
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The comparison as one HTML document without any outside reference."""
+    charts: dict[str, Drawing] = {"fronts": fronts_chart(comparison, "container")}
+    if not comparison.scale.note:
+        charts |= {name: areas_chart(comparison, name, "container") for name in AREAS}
+    return render(
+        "comparison.html.j2",
+        charts,
+        title=f"{len(comparison.searches)} searches compared",
+        comparison=comparison,
+        sentences=sentences(comparison),
+        reference=reference(comparison),
+        areas=list(AREAS),
+        groups=group_rows(comparison),
+        searches=search_rows(comparison),
+    )
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The comparison for a terminal: notes, one line a group, the reference."""
+    notes = [f"note: {note}" for note in comparison.notes]
+    return "\n".join([*notes, *sentences(comparison), reference(comparison)])
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """One sentence a group: its hypervolume over decades of density, the greatest first."""
+    if comparison.scale.note:
+        return []
+    ordered = comparison.groups.sort_values("over_decades", ascending=False, kind="stable")
+    return [
+        f"{row['group']}: hypervolume {_area(row['over_decades'])} over decades of density, "
+        f"{_of_what(row, 'over_decades')}."
+        for row in ordered.to_dict("records")
+    ]
+
+
+def reference(comparison: Comparison) -> str:
+    """What all hypervolumes are measured from; "" without a scale."""
+    scale = comparison.scale
+    if scale.note:
+        return ""
+    return (
+        f"Common scale: retained is 0 at a return of {number(scale.random)} and 1 at "
+        f"{number(scale.dense)}, the means of the searches' random and dense baselines. Reference "
+        f"point: sparsity 0 and retained {scale.retained_floor:.4f}, the mean of the better of random "
+        "policy and constant action."
+    )
+
+
+def group_rows(comparison: Comparison) -> list[Row]:
+    """The table of groups."""
+    return [
+        {
+            "group": str(row["group"]),
+            "searches": f"{row['searches']:,}",
+            "hypervolume, decades": _area(row["over_decades"]),
+            "interval, decades": _interval(row, "over_decades"),
+            "hypervolume, sparsity": _area(row["over_sparsity"]),
+            "interval, sparsity": _interval(row, "over_sparsity"),
+        }
+        for row in comparison.groups.to_dict("records")
+    ]
+
+
+def search_rows(comparison: Comparison) -> list[Row]:
+    """The table of searches."""
+    return [
+        {
+            "folder": str(row["folder"]),
+            "group": str(row["group"]),
+            "seed": number(row["seed"]),
+            "points": f"{row['points']:,}",
+            "hypervolume, decades": _area(row["over_decades"]),
+            "hypervolume, sparsity": _area(row["over_sparsity"]),
+            "weights at 95 %": number(row["weights_95"]),
+            "weights at 99 %": number(row["weights_99"]),
+            "env steps": number(row["training_steps"]),
+            "wall-clock": duration(row["wall_time"]),
+        }
+        for row in comparison.searches.to_dict("records")
+    ]
+
+
+def _of_what(row: dict[Any, Any], area: str) -> str:
+    if row["searches"] == 1:
+        return "one search"
+    whole = f"interquartile mean of {row['searches']} searches"
+    interval = span(row[f"{area}_low"], row[f"{area}_high"], _area)
+    return f"{whole}, 95 % interval {interval}" if interval else whole
+
+
+def _interval(row: dict[Any, Any], area: str) -> str:
+    found = span(row[f"{area}_low"], row[f"{area}_high"], _area)
+    return found or f"none: fewer than {FEWEST} searches"
+
+
+def _area(value: Any) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "–"

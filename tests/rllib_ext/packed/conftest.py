@@ -1,0 +1,51 @@
+"""What the tests of packs share: small configurations of every kind that can be packed."""
+
+import gymnasium as gym
+import pytest
+import torch
+
+MODELS = {
+    "discrete": ("CartPole-v1", {"fcnet_activation": "tanh"}),
+    "shared": ("CartPole-v1", {"fcnet_activation": "relu", "vf_share_layers": True}),
+    "continuous": ("Pendulum-v1", {"fcnet_activation": "silu"}),
+    "free_log_std": ("Pendulum-v1", {"fcnet_activation": "tanh", "free_log_std": True}),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def packed_ppo():
+    """Builds PPO configurations with batches of 64 steps."""
+
+    def build(env="CartPole-v1", model=None, runners=None, **training):
+        from ray.rllib.algorithms.ppo import PPOConfig
+
+        values = {
+            "train_batch_size_per_learner": 64,
+            "minibatch_size": 32,
+            "num_epochs": 2,
+            "lr": 3e-3,
+            **training,
+        }
+        return (
+            PPOConfig()
+            .environment(env)
+            .env_runners(num_env_runners=0, num_envs_per_env_runner=4, **(runners or {}))
+            .learners(num_learners=0)
+            .training(**values)
+            .rl_module(model_config={"fcnet_hiddens": [16, 16], **(model or {})})
+        )
+
+    return build
+
+
+@pytest.fixture(params=MODELS)
+def kind(request, packed_ppo):
+    """A configuration of each kind, and its environment's spaces."""
+    env, model = MODELS[request.param]
+    made = gym.make(env)
+    return packed_ppo(env, model), made.observation_space, made.action_space

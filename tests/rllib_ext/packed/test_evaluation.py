@@ -1,0 +1,65 @@
+"""Evaluation of several members at once against the evaluation of each by itself."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+
+from rllib_ext import PruningConfig
+from rllib_ext.evaluate import Evaluator
+from rllib_ext.packed.environments import cartpole_starts
+from rllib_ext.packed.pack import Pack
+
+PRUNING = PruningConfig(horizon=1000)
+
+
+def started(ppo, members=3, iterations=2):
+    pack = Pack(ppo, members)
+    for i in range(members):
+        pack.start(i, training={}, pruning=PRUNING, seed=i)
+    for _ in range(iterations):
+        pack.train()
+    return pack
+
+
+def filtered(env, spaces, device):
+    return MeanStdFilter()
+
+
+@pytest.mark.parametrize(
+    ("env", "runners", "actions"),
+    [
+        ("CartPole-v1", {}, {}),
+        ("Acrobot-v1", {}, {}),
+        ("Pendulum-v1", {"env_to_module_connector": filtered}, {}),
+        ("Pendulum-v1", {}, {"normalize_actions": False, "clip_actions": True}),
+    ],
+)
+def test_members_evaluated_together_are_members_evaluated_alone(packed_ppo, env, runners, actions):
+    def make():
+        # Short episodes: long ones differ by rounding.
+        return gym.make(env, max_episode_steps=60, disable_env_checker=True)
+
+    from ray.tune.registry import register_env
+
+    register_env(f"short-{env}", lambda config: make())
+    pack = started(packed_ppo(f"short-{env}", runners=runners).environment(**actions))
+    seeds = {0: (5, 6, 7), 2: (5, 11)}
+    statistics = [pack._filters.state(i) for i in range(3)]
+    found = pack.evaluate(seeds)
+    assert list(found) == [0, 2]
+    evaluator = Evaluator(make)
+    for member, own in seeds.items():
+        expected = evaluator.run(pack.policy(member).policy(), own)
+        assert found[member].seeds == own
+        assert found[member].lengths == expected.lengths
+        np.testing.assert_allclose(found[member].returns, expected.returns, rtol=1e-3)
+    assert str(statistics) == str([pack._filters.state(i) for i in range(3)])
+    assert pack.evaluate({}) == {}
+
+
+def test_cartpole_starts_where_gymnasium_s_does():
+    env = gym.make("CartPole-v1")
+    seeds = (0, 3, 12345678901)
+    for seed, start in zip(seeds, cartpole_starts(seeds).T, strict=True):
+        np.testing.assert_allclose(env.reset(seed=seed)[0], start, rtol=1e-6)

@@ -1,0 +1,185 @@
+"""Pruning in a pack against the unpacked code, fed with the same gradients.
+
+The unpacked code: an RLlib module of its own, torch's Adam, RLlib's gradient clipping, and a Pruner in
+the order in which the pruning Learner calls it.
+"""
+
+import copy
+
+import gymnasium as gym
+import pytest
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.utils.torch_utils import clip_gradients
+
+from rllib_ext import PruningConfig
+from rllib_ext.packed.guard import PackedPruning
+from rllib_ext.packed.pack import Pack
+from rllib_ext.pruning.graph import trace
+from rllib_ext.pruning.pruner import Pruner
+from rllib_ext.structure import probe_of
+
+ITERATION = 64
+ITERATIONS = 24
+LAST = ITERATION * ITERATIONS
+TRAINING = {"lr": 3e-3, "grad_clip": 0.5, "num_epochs": 2}
+RAMP = {"final_sparsity": 0.8, "begin": 0.1, "end": 0.8, "schedule": "linear"}
+SCHEDULES = {
+    "magnitude": RAMP,
+    "layerwise": {**RAMP, "scope": "layerwise", "critic_final_sparsity": 0.5},
+    "gradient_erk": {**RAMP, "scope": "erk", "criterion": "gradient", "window": 3},
+    "movement": {**RAMP, "criterion": "movement"},
+    "activation": {**RAMP, "criterion": "activation"},
+    "random": {**RAMP, "criterion": "random"},
+    "threshold": {**RAMP, "threshold": 1.0, "threshold_unit": "std", "final_sparsity": None},
+    "neuron": {**RAMP, "granularity": "neuron", "final_sparsity": 0.6},
+    "neuron_taylor": {**RAMP, "granularity": "neuron", "criterion": "gradient"},
+    "iterative": {
+        "final_sparsity": 0.7,
+        "schedule": "iterative",
+        "rewind_to": 0.0,
+        "begin": 0.1,
+        "end": 0.7,
+    },
+    "set": {"final_sparsity": 0.6, "schedule": "constant", "regrow": "set"},
+    "rigl": {"final_sparsity": 0.6, "schedule": "constant", "regrow": "rigl"},
+    "plateau": {
+        "final_sparsity": 0.8,
+        "schedule": "plateau",
+        "begin": 0.0,
+        "end": 0.9,
+        "step": 0.2,
+        "patience": 1,
+        "random_return": 0.0,
+    },
+}
+
+
+class Shadow:
+    """One member, unpacked."""
+
+    def __init__(self, module, config, seed):
+        self.module = copy.deepcopy(module)
+        self.parameters = dict(self.module.named_parameters())
+        self.adam = torch.optim.Adam(self.module.parameters(), lr=TRAINING["lr"])
+        self.pruner = Pruner(
+            self.module,
+            lambda: [self.adam],
+            config,
+            critic_prefixes=self.module.get_non_inference_attributes(),
+            seed=seed,
+            graph=lambda: trace(self.module, probe_of(self.module)),
+        )
+
+    def learn(self, gradients, observations):
+        batch = {Columns.OBS: observations}
+        outputs = self.module._forward_train(batch)
+        self.module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])
+        by_parameter = {self.parameters[name]: g.clone() for name, g in gradients.items()}
+        self.pruner.observe_gradients(by_parameter.items())
+        self.pruner.mask_gradients_(by_parameter.items())
+        clip_gradients(by_parameter, grad_clip=TRAINING["grad_clip"], grad_clip_by="global_norm")
+        for parameter, gradient in by_parameter.items():
+            parameter.grad = gradient
+        self.adam.step()
+        self.pruner.enforce_()
+
+
+class Shadowed(PackedPruning):
+    """Leads the shadows through what the members go through."""
+
+    def __init__(self, network, adam):
+        super().__init__(network, adam)
+        self.shadows = {}
+        self.changed = []
+
+    def start(self, member, config, seed):
+        self.shadows[member] = Shadow(self._network.modules[member], config, seed)
+        super().start(member, config, seed)
+
+    def before_update(self, member, env_steps):
+        expected = self.shadows[member].pruner.before_update(env_steps)
+        found = super().before_update(member, env_steps)
+        self.changed.append((found, expected))
+        return found
+
+    def after_update(self, member):
+        self.shadows[member].pruner.after_update()
+        super().after_update(member)
+
+    def observe(self, gradients, batch, rows):
+        for row, member in enumerate(rows):
+            parts = {n: self._network.part(gradients[row], n) for n in self._network.slots}
+            self.shadows[member].learn(parts, batch.observations[row])
+        super().observe(gradients, batch, rows)
+
+
+def assert_equal(pack, member):
+    shadow, pruner = pack.pruning.shadows[member], pack.pruning.pruner(member)
+    for name, mask in shadow.pruner.masks.items():
+        assert torch.equal(pruner.masks[name], mask), name
+    for name, mask in shadow.pruner.enforced.items():
+        weights = pack.network.part(pack.network.weights[member], name)
+        assert not bool(weights[~mask].any())
+    for name, parameter in shadow.parameters.items():
+        rows = (pack.network.weights, pack.adam.first, pack.adam.second)
+        state = shadow.adam.state.get(parameter, {})
+        fresh = torch.zeros_like(parameter)
+        expected = (parameter.detach(), state.get("exp_avg", fresh), state.get("exp_avg_sq", fresh))
+        for row, value in zip(rows, expected, strict=True):
+            found = pack.network.part(row[member], name)
+            torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5)
+    assert pruner.events == shadow.pruner.events
+    assert pruner.report()["sparsity"] == shadow.pruner.report()["sparsity"]
+
+
+def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, monkeypatch):
+    monkeypatch.setattr("rllib_ext.packed.pack.PackedPruning", Shadowed)
+    pack = Pack(packed_ppo(), len(SCHEDULES))
+    names = list(SCHEDULES)
+    for i, name in enumerate(names):
+        config = PruningConfig(horizon=LAST, **SCHEDULES[name])
+        pack.start(i, training=TRAINING, pruning=config, seed=i)
+    # The return holds for a while, falls until the rule rolls back, and recovers.
+    returns = [100.0] * 2 + [10.0] * 6 + [100.0] * (ITERATIONS - 8)
+    plateau = names.index("plateau")
+    for evaluated in returns:
+        pack.observe(plateau, evaluated)
+        pack.pruning.shadows[plateau].pruner.observe(evaluated)
+        pack.train()
+        for i in range(len(names)):
+            assert_equal(pack, i)
+    assert all(found == expected for found, expected in pack.pruning.changed)
+    events = {name: pack.pruning.pruner(i).events for i, name in enumerate(names)}
+    assert events["plateau"]["rolled_back"] >= 1
+    assert events["iterative"]["rewound"] >= 2
+    assert events["set"]["regrown"] >= 3
+    assert events["rigl"]["regrown"] >= 3
+    reports = {name: pack.pruning.pruner(i).report() for i, name in enumerate(names)}
+    assert reports["layerwise"]["critic_sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert reports["neuron"]["groups_left"] < reports["neuron"]["groups"]
+    for name in ("magnitude", "gradient_erk", "movement", "activation", "random"):
+        assert reports[name]["sparsity"] == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_member_started_anew_forgets_masks_moments_and_listeners(packed_ppo):
+    pack = Pack(packed_ppo(), 1)
+    pruned = PruningConfig(horizon=ITERATION, final_sparsity=0.9, begin=0.0, end=1.0)
+    dense = PruningConfig(horizon=10**6, criterion="activation")
+    pack.start(0, training=TRAINING, pruning=pruned, seed=0)
+    assert pack.train()[0]["pruning"]["sparsity"] > 0.8
+    pack.start(0, training=TRAINING, pruning=dense, seed=0)
+    assert pack.adam.steps.tolist() == [0.0]
+    assert not bool(pack.adam.first.any())
+    assert pack.train()[0]["pruning"]["sparsity"] == 0.0
+    hooks = [len(m._forward_hooks) for m in pack.network.modules[0].modules()]
+    assert max(hooks) == 1
+
+
+def test_the_random_policy_s_return_is_measured_where_a_schedule_needs_it(packed_ppo):
+    pack = Pack(packed_ppo(), 1)
+    config = PruningConfig(horizon=LAST, schedule="plateau")
+    pack.start(0, training={}, pruning=config, seed=0)
+    # CartPole at random lasts some 22 steps.
+    assert 15.0 < pack.pruning.pruner(0).random_return < 35.0
+    assert gym.spec("CartPole-v1").max_episode_steps == 500

@@ -1,0 +1,118 @@
+"""Members as policies: in use, on disk, and in plain RLlib."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from rllib_ext import PruningConfig, load_policy
+from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.packed.pack import Pack
+from rllib_ext.policy import ConnectorPolicy, DirectPolicy
+from rllib_ext.pruning.masks import load_masks
+
+PRUNING = PruningConfig(horizon=10 * 64, final_sparsity=0.5, begin=0.0, end=0.5)
+
+
+def trained(ppo, members=2, iterations=8):
+    pack = Pack(ppo, members)
+    for i in range(members):
+        pack.start(i, training={}, pruning=PRUNING, seed=i)
+    for _ in range(iterations):
+        pack.train()
+    return pack
+
+
+def stacked_inputs(pack, member, observations):
+    seen = torch.as_tensor(np.stack(observations)).expand(len(pack.network), -1, -1)
+    return pack.network.act(pack.network.parts(pack.network.weights), seen)[member]
+
+
+def test_a_saved_member_acts_as_it_does_in_the_pack(kind, tmp_path):
+    ppo, space, action_space = kind
+    pack = trained(ppo)
+    parts = pack.policy(1)
+    parts.save(pack.pruning.pruner(1).masks, tmp_path / "p", {"env": ppo.env, "sparsity": 0.5})
+    policy = load_policy(tmp_path / "p")
+    discrete = isinstance(action_space, gym.spaces.Discrete)
+    assert isinstance(policy, DirectPolicy if discrete else ConnectorPolicy)
+    rng = np.random.default_rng(0)
+    observations = [rng.normal(size=space.shape).astype(np.float32) for _ in range(40)]
+    policy.begin(range(40))
+    actions = policy.act(range(40), observations, [0.0] * 40)
+    inputs = stacked_inputs(pack, 1, observations)
+    if discrete:
+        assert actions == inputs.argmax(-1).tolist()
+    else:
+        expected = np.clip(2.0 * inputs[:, :1].numpy(), -2.0, 2.0)
+        np.testing.assert_allclose(np.stack(actions), expected, rtol=1e-5, atol=1e-6)
+    module = RLModule.from_checkpoint(tmp_path / "p" / "rl_module")
+    seen = torch.as_tensor(np.stack(observations))
+    with torch.no_grad():
+        found = module.forward_inference({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS]
+    torch.testing.assert_close(found, inputs)
+    # As RLlib's EnvRunners have it: without the value function.
+    assert not hasattr(module, "vf")
+    weights = dict(pack.network.modules[1].named_parameters())
+    prunable = {name: weights[name] for name in pack.pruning.pruner(1).masks}
+    saved = load_masks(tmp_path / "p" / "masks.npz", prunable)
+    assert all(torch.equal(saved[n], m) for n, m in pack.pruning.pruner(1).masks.items())
+
+
+def test_a_saved_policy_is_a_copy_that_training_leaves_alone(packed_ppo):
+    pack = trained(packed_ppo())
+    parts = pack.policy(0)
+    before = {n: p.detach().clone() for n, p in parts.module.named_parameters()}
+    pack.train()
+    assert all(torch.equal(p.detach(), before[n]) for n, p in parts.module.named_parameters())
+
+
+def test_a_member_learns_cartpole_and_evaluates_as_any_policy_does(packed_ppo):
+    ppo = packed_ppo(
+        train_batch_size_per_learner=512,
+        minibatch_size=128,
+        num_epochs=6,
+        lr=5e-3,
+        grad_clip=0.5,
+        vf_clip_param=1e4,
+    )
+    pack = Pack(ppo, 2)
+    pruning = PruningConfig(horizon=40 * 512, final_sparsity=0.8, begin=0.2, end=0.7)
+    for i in range(2):
+        pack.start(i, training={}, pruning=pruning, seed=i)
+    for _ in range(40):
+        results = pack.train()
+    evaluator = Evaluator(env_maker(ppo))
+    returns = [evaluator.run(pack.policy(i).policy(), range(10)).mean for i in range(2)]
+    evaluator.close()
+    assert min(returns) > 150.0
+    assert results[0]["pruning"]["sparsity"] == pytest.approx(0.8, abs=2e-3)
+
+
+def test_a_member_s_filter_goes_with_its_policy(packed_ppo, tmp_path):
+    ppo = packed_ppo(
+        "Pendulum-v1",
+        runners={"env_to_module_connector": lambda env, spaces, device: MeanStdFilter()},
+    )
+    pack = trained(ppo)
+    folder = tmp_path / "p"
+    pack.policy(1).save(pack.pruning.pruner(1).masks, folder, {})
+    policy = load_policy(folder)
+    observations = [np.array([0.6, 0.8, 3.0], dtype=np.float32)] * 2
+    statistics = pack._filters.state(1)
+    for _ in range(2):
+        policy.begin(range(2))
+        actions = policy.act(range(2), observations, [0.0] * 2)
+        reference = MeanStdFilter()
+        reference.input_observation_space = gym.make("Pendulum-v1").observation_space
+        reference.set_state(statistics)
+        seen = reference._filters[None](observations[0], update=False)
+        mean = stacked_inputs(pack, 1, [seen, seen])[:, :1].numpy()
+        np.testing.assert_allclose(np.stack(actions), np.clip(2 * mean, -2, 2), rtol=1e-4)
+    # It is member 1's, and it goes along when a member is copied.
+    assert not np.allclose(pack._filters._means[0], pack._filters._means[1])
+    pack.start(0, training={}, pruning=PRUNING, seed=5, state=pack.state(1))
+    assert pack._filters._counts[0] == pack._filters._counts[1] + ppo.num_envs_per_env_runner

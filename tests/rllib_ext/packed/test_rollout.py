@@ -1,0 +1,111 @@
+"""Rollouts against single environments that are played again; batches from crafted rollouts."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rllib_ext import PruningConfig
+from rllib_ext.packed.distributions import Categorical
+from rllib_ext.packed.network import StackedNetwork, build_module
+from rllib_ext.packed.pack import Pack
+from rllib_ext.packed.rollout import Cut, Rollout, batch_of
+
+
+def test_a_rollout_is_what_happens_in_single_environments(packed_ppo):
+    pack = Pack(packed_ppo("Pendulum-v1"), 2)
+    for i in range(2):
+        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=20 + i)
+    collector = pack._collector
+    rollouts = [collector.collect() for _ in range(2)]
+    for member in range(2):
+        play, _ = np.random.SeedSequence(20 + member).generate_state(2)
+        environment, _ = np.random.SeedSequence(int(play)).generate_state(2)
+        seeds = np.random.SeedSequence(int(environment)).generate_state(4)
+        for env in range(4):
+            single = gym.make("Pendulum-v1")
+            observation, _ = single.reset(seed=int(seeds[env]))
+            for rollout in rollouts:
+                for t in range(16):
+                    seen = rollout.observations[member, t, env]
+                    np.testing.assert_allclose(seen.numpy(), observation, rtol=1e-4, atol=1e-5)
+                    drawn = rollout.actions[member, t, env].numpy()
+                    observation, reward, *_ = single.step(np.clip(2.0 * drawn, -2.0, 2.0))
+                    assert float(rollout.rewards[member, t, env]) == pytest.approx(
+                        reward, rel=1e-4, abs=1e-5
+                    )
+
+
+def test_actions_are_drawn_from_the_members_distributions(packed_ppo):
+    pack = Pack(packed_ppo(train_batch_size_per_learner=4096), 2)
+    for i in range(2):
+        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=i)
+    # One constant policy a member.
+    pack.network.weights.zero_()
+    for i, bias in enumerate((1.0, -2.0)):
+        head = pack.network.part(pack.network.weights[i], "pi.net.mlp.0.bias")
+        head.copy_(torch.tensor([bias, 0.0]))
+        expected = float(torch.sigmoid(torch.tensor(-bias)))
+        # 4,096 draws: four standard errors.
+        share = pack._collector.collect().actions[i].float().mean()
+        assert float(share) == pytest.approx(expected, abs=4 * 0.5 / 64)
+
+
+def test_episodes_that_finish_are_counted_with_their_returns(packed_ppo):
+    pack = Pack(packed_ppo(train_batch_size_per_learner=800), 2)
+    for i in range(2):
+        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=i)
+    rollout = pack._collector.collect()
+    for i in range(2):
+        done = rollout.terminated[i] | rollout.truncated[i]
+        # CartPole gives 1 a step: returns are lengths, up to each environment's last end.
+        lengths = []
+        for env in range(4):
+            ends = np.flatnonzero(done[:, env].numpy())
+            lengths += list(np.diff(np.concatenate([[-1], ends])))
+        assert sorted(rollout.returns[i]) == sorted(map(float, lengths))
+
+
+def test_a_cut_episode_is_bootstrapped_with_its_own_last_state(packed_ppo):
+    spec = packed_ppo().get_rl_module_spec(env=gym.make("CartPole-v1"))
+    network = StackedNetwork([build_module(spec, seed).double() for seed in range(2)])
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 3, 2)
+
+    def draw(*size):
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    last = np.array([0.3, -0.2, 0.1, 0.5], dtype=np.float32)
+    truncated = torch.zeros(shape, dtype=torch.bool)
+    truncated[1, 1, 0] = True
+    terminated = torch.zeros(shape, dtype=torch.bool)
+    terminated[0, 2, 1] = True
+    rollout = Rollout(
+        observations=draw(*shape, 4),
+        actions=torch.zeros(shape, dtype=torch.int64),
+        inputs=draw(*shape, 2),
+        rewards=draw(*shape),
+        terminated=terminated,
+        truncated=truncated,
+        following=draw(2, 2, 4),
+        cuts=(Cut(1, 1, 0, last),),
+        returns=((), ()),
+    )
+    gamma = torch.tensor([0.9, 0.8], dtype=torch.float64)
+    # λ = 0: a target is reward + γ · value of the next state.
+    batch = batch_of(network, Categorical, rollout, gamma, torch.zeros(2, dtype=torch.float64))
+    targets = batch.targets.view(shape)
+
+    def value(member, observation):
+        module = network.modules[member]
+        seen = torch.as_tensor(observation, dtype=torch.float64).view(1, -1)
+        return float(module.compute_values({"obs": seen}).detach())
+
+    rewards = rollout.rewards
+    expected = float(rewards[1, 1, 0]) + 0.8 * value(1, last)
+    assert float(targets[1, 1, 0]) == pytest.approx(expected)
+    assert float(targets[0, 2, 1]) == pytest.approx(float(rewards[0, 2, 1]))
+    inside = float(rewards[0, 0, 1]) + 0.9 * value(0, rollout.observations[0, 1, 1])
+    assert float(targets[0, 0, 1]) == pytest.approx(inside)
+    end = float(rewards[0, 2, 0]) + 0.9 * value(0, rollout.following[0, 0])
+    assert float(targets[0, 2, 0]) == pytest.approx(end)

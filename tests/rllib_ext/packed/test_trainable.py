@@ -1,0 +1,140 @@
+"""What Tune runs: packs of segments, by hand, without a cluster."""
+
+import json
+import math
+
+import pytest
+
+from rllib_ext import PruningConfig, load_policy
+from rllib_ext.algorithm import MemberSettings
+from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.segment import MEMBERS, Segment, config_of, segments_of
+from search.archive import Snapshot
+
+ITERATION = 64
+PRUNING = PruningConfig(horizon=20 * ITERATION, final_sparsity=0.8, begin=0.0, end=0.8)
+
+
+def segment(member, iterations, number=0, **more):
+    return Segment(
+        member=member,
+        segment=number,
+        trial_number=member,
+        seed=1000 * number + member,
+        pruning=PRUNING.to_dict(),
+        training={"lr": 1e-3 * (member + 1)},
+        until_env_steps=iterations * ITERATION,
+        evaluation_seeds=(3, 4, 5),
+        **more,
+    )
+
+
+@pytest.fixture
+def build(packed_ppo, tmp_path):
+    """Sets trainables up as Tune does."""
+    made = []
+
+    def start(*segments):
+        trainable = PackTrainable.__new__(PackTrainable)
+        settings = MemberSettings(
+            folder=str(tmp_path), ppo_config=packed_ppo(), evaluation_interval=2
+        )
+        trainable.setup(config_of(segments), settings)
+        made.append(trainable)
+        return trainable
+
+    yield start
+    for trainable in made:
+        trainable.cleanup()
+
+
+def run(trainable):
+    results = []
+    while not results or not results[-1]["segment_done"]:
+        results.append(trainable.step())
+    return [json.loads(r[MEMBERS]) for r in results], results
+
+
+def test_segments_of_different_lengths_are_each_trained_to_their_end(build, tmp_path):
+    listed, results = run(build(segment(0, 5), segment(1, 3)))
+    assert [[r["member"] for r in each] for each in listed] == [[0, 1]] * 3 + [[0]] * 2
+    assert [r["segment_done"] for each in listed for r in each if r["member"] == 1] == [
+        False,
+        False,
+        True,
+    ]
+    evaluated = [
+        (i + 1, r["member"]) for i, each in enumerate(listed) for r in each if "snapshot" in r
+    ]
+    # Every second iteration, and at each segment's end.
+    assert evaluated == [(2, 0), (2, 1), (3, 1), (4, 0), (5, 0)]
+    last = listed[-1][0]["snapshot"]
+    assert (last["env_steps"], last["iteration"]) == (5 * ITERATION, 5)
+    assert results[0]["env_steps_this_iter"] == 2 * ITERATION
+    assert math.isnan(results[0]["return_mean"])
+    assert results[-1]["return_mean"] == last["return_mean"]
+    # What the archive takes, whole.
+    snapshot = Snapshot.from_json({**last, "wall_time": 0.0, "hyperparameters": {}})
+    assert snapshot.usable
+    assert snapshot.sparsity == pytest.approx(listed[-1][0]["pruning"]["sparsity"])
+
+
+def test_a_snapshot_s_policy_on_disk_gives_the_returns_that_it_reports(build, packed_ppo, tmp_path):
+    listed, _ = run(build(segment(0, 4), segment(1, 4)))
+    evaluator = Evaluator(env_maker(packed_ppo()))
+    for result in listed[-1]:
+        snapshot = result["snapshot"]
+        policy = load_policy(tmp_path / snapshot["checkpoint"])
+        episodes = evaluator.run(policy, snapshot["seeds"])
+        assert list(episodes.returns) == snapshot["returns"]
+        metadata = json.loads((tmp_path / snapshot["checkpoint"] / "metadata.json").read_text())
+        assert metadata["sparsity"] == snapshot["sparsity"]
+        assert metadata["snapshot_id"] == snapshot["snapshot_id"]
+    evaluator.close()
+
+
+def test_the_next_segments_go_on_from_states_on_disk_whoever_left_them(build):
+    trainable = build(segment(0, 4), segment(1, 4))
+    listed, _ = run(trainable)
+    donor = listed[-1][0]["snapshot"]
+    follow = [
+        segment(0, 8, number=1, state=donor["state"], parent=donor["snapshot_id"]),
+        segment(1, 8, number=1, state=donor["state"], parent=donor["snapshot_id"]),
+        segment(2, 8),
+    ]
+    assert trainable.reset_config(config_of(follow))
+    listed, _ = run(trainable)
+    first = {r["member"]: r for r in listed[0]}
+    assert [first[m]["env_steps"] for m in range(3)] == [5 * ITERATION, 5 * ITERATION, ITERATION]
+    assert first[1]["pruning"]["sparsity"] >= donor["sparsity"]
+    ended = {r["member"]: r["snapshot"] for each in listed for r in each if r["segment_done"]}
+    assert ended[1]["parent"] == donor["snapshot_id"]
+    assert ended[1]["iteration"] == 8
+    # In a process of its own, the same segment gives the same member.
+    alone, _ = run(build(follow[1]))
+    assert alone[-1][0]["snapshot"]["returns"] == ended[1]["returns"]
+    assert alone[-1][0]["pruning"]["sparsity"] == ended[1]["sparsity"]
+
+
+def test_a_member_that_fails_is_reported_and_the_others_are_trained(build):
+    trainable = build(segment(0, 4), segment(1, 4))
+    trainable.step()
+    trainable._pack.network.weights[0] = math.nan
+    listed, _ = run(trainable)
+    failed, sound = listed[0]
+    assert (failed["member"], failed["segment_done"]) == (0, True)
+    assert failed["failure"]
+    assert "snapshot" not in failed
+    assert sound["failure"] == ""
+    assert [r["member"] for each in listed[1:] for r in each] == [1, 1]
+
+
+def test_the_segments_of_a_trial_survive_its_config():
+    one, two = segment(0, 4), segment(1, 4, state="states/x", parent="x")
+    plain = json.loads(json.dumps(config_of([one, two])))
+    assert [s.member for s in segments_of(plain)] == [0, 1]
+    assert json.dumps(config_of(segments_of(plain))) == json.dumps(plain)
+    assert segments_of(plain)[1].evaluation_seeds == (3, 4, 5)
+    # A trial may be one segment by itself.
+    assert segments_of(one.to_dict()) == (one,)

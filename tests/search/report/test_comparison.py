@@ -1,0 +1,181 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import search
+from rllib_ext.pruning.errors import ResultsError
+from search.cli import cli
+from search.report.comparison import (
+    attained,
+    common_scale,
+    compare,
+    front_areas,
+    group_names,
+    interquartile_mean,
+)
+from search.report.comparison_page import comparison_text
+from search.report.write import write_comparison
+from search.scale import Scale
+
+
+def configured(world, name="cartpole", strategy="pareto_pbt", seed=0, **manifest):
+    """Gives a simulated search its configuration and seed."""
+    config = f"name: {name}\nsearch:\n  strategy: {strategy}\nseed: {seed}\n"
+    (world.folder / "config.yaml").write_text(config)
+    path = world.folder / "manifest.json"
+    values = {**json.loads(path.read_text()), "seed": seed, **manifest}
+    path.write_text(json.dumps(values))
+    return world.folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, simulate):
+    root = tmp_path_factory.mktemp("compared")
+    found = [
+        configured(simulate(root / f"pbt{seed}", seed=seed, members=6, segments=3), seed=seed)
+        for seed in range(3)
+    ]
+    random = simulate(root / "random0", seed=7, members=6, segments=3)
+    return [*found, configured(random, strategy="random")]
+
+
+@pytest.fixture(scope="module")
+def comparison(folders):
+    return compare([search.load(folder) for folder in folders])
+
+
+def test_repeats_are_one_group_and_other_settings_another(comparison):
+    assert list(comparison.groups["group"]) == [
+        "cartpole, strategy = pareto_pbt", "cartpole, strategy = random"
+    ]  # fmt: skip
+    assert list(comparison.groups["searches"]) == [3, 1]
+    assert list(comparison.searches["folder"]) == ["pbt0", "pbt1", "pbt2", "random0"]
+    assert comparison.notes == ()
+
+
+def test_only_repeats_get_an_interval_and_it_holds_their_mean(comparison):
+    repeated, single = comparison.groups.to_dict("records")
+    for area in ("over_decades", "over_sparsity"):
+        own = comparison.searches[comparison.searches["group"] == repeated["group"]][area]
+        assert repeated[area] == pytest.approx(own.mean())
+        assert own.min() <= repeated[f"{area}_low"] < repeated[area]
+        assert repeated[area] < repeated[f"{area}_high"] <= own.max()
+        assert math.isnan(single[f"{area}_low"])
+
+
+def test_the_scale_is_the_mean_of_the_searches_own(folders, comparison):
+    scales = [search.load(folder).confirmed.scale for folder in folders]
+    assert comparison.scale.dense == pytest.approx(np.mean([s.dense for s in scales]))
+    assert comparison.scale.random == pytest.approx(np.mean([s.random for s in scales]))
+    unknown = common_scale([Scale(note="retained is unknown"), *scales])
+    assert unknown == comparison.scale
+    assert common_scale([Scale(note="a"), Scale(note="b")]).note
+
+
+def test_areas_are_rectangles_above_the_reference():
+    scale = Scale(random=0.0, dense=100.0, floor=20.0)
+    areas = front_areas([120.0, 70.0], [0.9, 0.99], [1000, 1000], scale)
+    assert areas["over_decades"] == pytest.approx(1.0 * (1.2 - 0.2) + 1.0 * (0.7 - 0.2))
+    assert areas["over_sparsity"] == pytest.approx(0.9 * 1.0 + 0.09 * 0.5)
+    assert math.isnan(front_areas([1.0], [0.5], [10], Scale(note="?"))["over_decades"])
+
+
+def test_the_interquartile_mean_cuts_a_quarter_of_each_end():
+    assert interquartile_mean([3.0, 1.0, 2.0]) == 2.0
+    assert interquartile_mean([0.0, 1.0, 3.0, 100.0]) == 2.0
+    assert interquartile_mean([[0.0, 1.0, 3.0, 100.0], [5.0] * 4]).tolist() == [2.0, 5.0]
+
+
+def test_a_front_attains_what_its_best_small_enough_policy_returns():
+    weights, returns = np.array([100.0, 30.0, 10.0]), np.array([500.0, 520.0, 90.0])
+    reached = attained(weights, returns, np.array([5.0, 10.0, 30.0, 99.0, 100.0]), 22.0)
+    assert reached.tolist() == [22.0, 90.0, 520.0, 520.0, 520.0]
+
+
+def test_bands_hold_every_repeat_where_there_are_three(comparison):
+    bands = comparison.bands
+    assert set(bands["group"]) == {"cartpole, strategy = pareto_pbt"}
+    assert (bands["low"] <= bands["median"]).all()
+    assert (bands["median"] <= bands["high"]).all()
+    for name in ("low", "median", "high"):
+        assert bands[name].is_monotonic_increasing
+    own = comparison.fronts[comparison.fronts["group"] == bands["group"].iloc[0]]
+    at_most = bands["high"].iloc[bands["weights"].searchsorted(own["weights"])].to_numpy()
+    assert (own["return_mean"].to_numpy() <= at_most).all()
+    assert bands["high"].iloc[-1] == own["return_mean"].max()
+
+
+def test_what_stands_in_the_way_is_named(folders, tmp_path, simulate):
+    first = search.load(folders[0])
+    with pytest.raises(ResultsError, match="given twice"):
+        compare([first, first])
+    other = simulate(tmp_path / "b", seed=3, members=4, segments=2)
+    configured(other, env="Pendulum-v1")
+    with pytest.raises(ResultsError, match="CartPole-v1, Pendulum-v1"):
+        compare([first, search.load(other.folder)])
+    empty = simulate(tmp_path / "c", purposes=(), members=4, segments=2)
+    found = compare([first, search.load(empty.folder)])
+    assert "c has no front and is left out" in found.notes
+    assert len(found.searches) == 1
+    with pytest.raises(ResultsError, match="None of the searches has a front"):
+        compare([search.load(empty.folder)])
+
+
+def test_repeats_with_one_seed_are_said_to_be_dependent(folders, tmp_path, simulate):
+    world = simulate(tmp_path / "b", seed=0, members=6, segments=3)
+    configured(world, seed=0)
+    found = compare([search.load(folders[0]), search.load(world.folder)])
+    assert any("share seed 0" in note for note in found.notes)
+
+
+def test_searches_without_a_scale_are_compared_by_their_fronts_alone(folders):
+    bare = [
+        dataclasses.replace(
+            search.load(folder), baseline_records={}, manifest={"env": "CartPole-v1", "seed": i},
+            evaluations=[e for e in search.load(folder).evaluations if e.snapshot_id[0] == "m"],
+        )
+        for i, folder in enumerate(folders[:2])
+    ]  # fmt: skip
+    found = compare(bare)
+    assert found.scale.note in found.notes
+    assert found.searches["over_decades"].isna().all()
+    assert len(found.bands)
+
+
+def test_configurations_that_differ_in_much_are_still_told_apart(folders):
+    results = search.load(folders[0])
+    texts = [f"name: a\nx: {{k: 0, b: {i}, a: {j}}}\nk: {i + j}" for i in (0, 1) for j in (0, 1)]
+    names = group_names([dataclasses.replace(results, config=text) for text in texts])
+    assert len(set(names)) == 4
+    assert names[0] == "a, k = 0, a = 0"
+
+
+def test_a_comparison_is_one_offline_page_with_its_table(folders, tmp_path):
+    before = {path: path.read_bytes() for path in folders[0].iterdir() if path.is_file()}
+    page, text = write_comparison(folders, tmp_path / "new" / "place")
+    html = page.read_text(encoding="utf-8")
+    assert page == tmp_path / "new" / "place" / "comparison.html"
+    assert "default-src 'none'" in html
+    assert html.count("data-chart=") == 3
+    assert "interquartile mean of 3 searches, 95 % interval" in text
+    assert text.splitlines()[-1].startswith("Common scale: retained is 0 at a return of")
+    assert len(pd.read_csv(page.parent / "comparison.csv")) == 4
+    assert (page.parent / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert {path: path.read_bytes() for path in folders[0].iterdir() if path.is_file()} == before
+
+
+def test_the_command_compares_several_folders_and_reports_one(folders, tmp_path):
+    run = CliRunner().invoke(
+        cli, ["report", *map(str, folders[:2]), "--output", str(tmp_path / "out")]
+    )
+    assert run.exit_code == 0, run.output
+    assert run.output.splitlines()[-1] == f"comparison: {tmp_path / 'out' / 'comparison.html'}"
+    assert comparison_text(compare([search.load(f) for f in folders[:2]])) in run.output
+    run = CliRunner().invoke(cli, ["report", str(folders[0]), "--output", str(tmp_path)])
+    assert run.exit_code == 2
+    assert "--output is for a comparison" in run.output

@@ -1,0 +1,173 @@
+"""Packs of segments through the Tune adapter, driven by hand, and the choice of an engine."""
+
+import json
+import math
+import os
+
+import pytest
+from pretended_search import Search, coordinated
+from ray.tune.search import Searcher
+
+from rllib_ext.algorithm import MemberTrainable
+from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.segment import DENSE, MEMBERS, segments_of
+from search.engine import engine_of
+from search.ppo import build_ppo
+from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
+
+
+@pytest.fixture(autouse=True)
+def _without_sync(monkeypatch):
+    """Nothing crashes here, so nothing needs to be synced."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+class Trial:
+    """What is read of a Tune trial."""
+
+    def __init__(self, trial_id, config):
+        self.trial_id, self.config = trial_id, config
+
+    def get_error(self):
+        return "RuntimeError: the node is gone"
+
+
+class Pack:
+    """A trial that trains its segments together, an iteration each in every step."""
+
+    def __init__(self, search, config):
+        self.segments = segments_of(json.loads(json.dumps(config)))
+        self.name = trial_name(Trial("", config))
+        self._running = {s.member: (s, search.trainer.train(s)) for s in self.segments}
+
+    def step(self):
+        listed = []
+        for member, (segment, iterations) in list(self._running.items()):
+            result, snapshot = next(iterations)
+            failed = math.isnan(snapshot["return_mean"])
+            done = failed or result["env_steps"] >= segment.until_env_steps
+            own = {**result, "member": member, "segment": segment.segment, "segment_done": done}
+            own |= {"failure": "weights are not finite"} if failed else {"failure": ""}
+            listed.append(own if failed else {**own, "snapshot": snapshot})
+            if done:
+                del self._running[member]
+        return {MEMBERS: json.dumps(listed)}, not self._running
+
+
+def run(search, slots, size, lost=()):
+    """Runs a search in packs; those named in `lost` die after a step and are run again."""
+    scheduler = SegmentScheduler(search.coordinator, slots, lambda: None, pack=size)
+    running, packs, lost = {}, [], set(lost)
+    while True:
+        trial_id = f"t{len(packs)}"
+        found = scheduler.suggest(trial_id)
+        if found == Searcher.FINISHED:
+            break
+        if found is not None:
+            packs.append(Pack(search, found))
+            running[trial_id] = packs[-1], found
+            continue
+        for each, (pack, config) in list(running.items()):
+            result, done = pack.step()
+            if done:
+                del running[each]
+                scheduler.on_trial_complete(each, result=result)
+                continue
+            scheduler.on_trial_result(each, result)
+            if pack.name in lost:
+                lost.discard(pack.name)
+                ErrorNotes(scheduler).on_trial_recover(0, [], Trial(each, config))
+                running[each] = Pack(search, config), config
+    assert scheduler.error is None
+    return packs
+
+
+def test_a_search_in_packs_runs_to_its_end(tmp_path):
+    search = Search(tmp_path, members=8)
+    packs = run(search, slots=2, size=4)
+    assert search.coordinator.finished
+    assert [s.member for s in packs[0].segments] == [DENSE]
+    # The dense baseline trains by itself, beside the first pack.
+    assert [s.member for s in packs[1].segments] == [0, 1, 2, 3]
+    assert packs[0].name == "dense-s000"
+    assert packs[1].name == "m00-s000-and-3"
+    assert all(len(pack.segments) <= 4 for pack in packs)
+    assert search.coordinator.spent["training"] >= 80_000
+    snapshots = search.archive.snapshots()
+    assert {s.member for s in snapshots} == set(range(8))
+    assert len({pack.name for pack in packs}) == len(packs)
+    events = [e["event"] for e in search.archive.events()]
+    assert events.count("end") == events.count("start")
+
+
+def test_one_member_that_fails_in_a_pack_is_replaced_and_the_others_go_on(tmp_path):
+    search = Search(
+        tmp_path, members=4, fails=lambda s: "nan" if (s.member, s.segment) == (2, 1) else ""
+    )
+    run(search, slots=1, size=4)
+    (failure,) = search.coordinator.failures
+    assert failure == {"member": 2, "segment": 1, "error": "weights are not finite"}
+    snapshots = search.archive.snapshots()
+    assert not any((s.member, s.segment) == (2, 1) for s in snapshots)
+    assert any((s.member, s.segment) == (2, 2) for s in snapshots)
+
+
+def test_a_lost_pack_is_run_again_and_counts_what_was_over_once(tmp_path):
+    whole = Search(tmp_path / "whole", members=4, strategy="random")
+    run(whole, slots=1, size=4)
+    again = Search(tmp_path / "again", members=4, strategy="random")
+    run(again, slots=1, size=4, lost=["m00-s001-and-3"])
+    retries = [e["member"] for e in again.archive.events() if e["event"] == "retry"]
+    assert retries == [0, 1, 2, 3]
+    names = [[s.snapshot_id for s in each.archive.snapshots()] for each in (whole, again)]
+    assert sorted(set(names[1])) == sorted(names[1])
+    assert {n for n in names[0] if "s001" in n} == {n for n in names[1] if "s001" in n}
+    # The repeated iteration of each of the four is part of the budget.
+    assert whole.coordinator.spent["training"] == 1_000 * len(names[0])
+    assert again.coordinator.spent["training"] == 1_000 * (len(names[1]) + 4)
+    assert again.coordinator.failures == []
+
+
+def test_a_pack_lost_for_good_fails_all_that_is_left_of_it(tmp_path):
+    search = Search(tmp_path, members=4)
+    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
+    scheduler.suggest("a")
+    config = scheduler.suggest("b")
+    result, _ = Pack(search, config).step()
+    scheduler.on_trial_result("b", result)
+    scheduler.on_trial_complete("b", error=True)
+    ErrorNotes(scheduler).on_trial_error(0, [], Trial("b", config))
+    assert [f["member"] for f in search.coordinator.failures] == [0, 1]
+    assert {f["error"] for f in search.coordinator.failures} == {"RuntimeError: the node is gone"}
+
+
+def test_the_engine_is_what_is_asked_for_or_what_can_be_packed():
+    def engine(space=None, **more):
+        config = coordinated(members=8, **more)
+        if space:
+            settings = config.search.model_copy(update={"space": space})
+            config = config.model_copy(update={"search": settings})
+        return engine_of(config, build_ppo(config)), config
+
+    assert engine()[0].trainable is MemberTrainable
+    for asked in ("packed", "auto"):
+        found, config = engine(engine=asked)
+        assert (found.name, found.trainable) == ("packed", PackTrainable)
+        assert found.resources.required_resources == {"CPU": 1.0}
+        assert found.slots(config, fit=2) == 2
+        assert found.pack_size(config, slots=2) == 4
+        assert found.pack_size(config, slots=3) == 3
+    found, config = engine(engine="packed", resources={"members_per_pack": 8})
+    # One pack, and the dense baseline beside it.
+    assert found.slots(config, fit=16) == 2
+    assert found.pack_size(config, slots=2) == 8
+    lstm = {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}
+    assert engine(engine="auto", ppo=lstm)[0].name == "rllib"
+    with pytest.raises(ConfigError, match="cannot be stacked"):
+        engine(engine="packed", ppo=lstm)
+    shared = dict(coordinated().search.space)
+    shared["training.minibatch_size"] = shared.pop("training.lr")
+    with pytest.raises(ConfigError, match=r"training.minibatch_size differs from member to member"):
+        engine(engine="packed", space=shared)
+    assert engine(engine="auto", space=shared)[0].name == "rllib"
