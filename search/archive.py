@@ -226,6 +226,10 @@ class Archive:
         self._ids.add(snapshot.snapshot_id)
         return True
 
+    def correct_snapshot(self, snapshot: Snapshot) -> None:
+        """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
+        append_line(self.folder / "snapshots.jsonl", dataclasses.asdict(snapshot))
+
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Appends the episodes of a policy on held-out seeds."""
         append_line(self.folder / "evaluations.jsonl", dataclasses.asdict(evaluation))
@@ -239,8 +243,25 @@ class Archive:
         append_line(self.folder / "events.jsonl", {"event": kind, **values})
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots in the order they were made."""
-        return [Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl")]
+        """All snapshots in the order they were made; of several with one id the last counts."""
+        found = (Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl"))
+        return list({snapshot.snapshot_id: snapshot for snapshot in found}.values())
+
+    def available(self) -> list[Snapshot]:
+        """All snapshots; `checkpoint` and `state` are "" where the folder is no longer on disk."""
+        there = {
+            f"{kind}/{path.name}"
+            for kind in ("policies", "states")
+            for path in self.folder.glob(f"{kind}/*")
+        }
+        return [
+            dataclasses.replace(
+                s,
+                checkpoint=s.checkpoint if s.checkpoint in there else "",
+                state=s.state if s.state in there else "",
+            )
+            for s in self.snapshots()
+        ]
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations; of several of one policy and purpose the last counts."""

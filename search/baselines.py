@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE, Segment
 from search.archive import Baseline, Snapshot
 from search.config import ExperimentConfig
@@ -47,3 +48,19 @@ def dense_baseline(last: Snapshot, env_steps: int) -> Baseline:
         total_params=last.total_params,
         checkpoint=last.checkpoint,
     )
+
+
+def check_dense(error: str) -> None:
+    """Ends the search where its dense baseline failed.
+
+    Args:
+        error: Why it did; "" where it did not.
+
+    Raises:
+        RunError: It did.
+    """
+    if error:
+        raise RunError(
+            f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
+            "environment and the ppo settings; see dense-s000/error.txt in tune/."
+        )

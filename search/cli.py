@@ -60,25 +60,49 @@ def search(
 
     folder = new_folder(experiment.name, output)
     try:
-        with SearchDisplay() as display:
-            report = run_search(
+        with _saying_what_is_safe(folder), SearchDisplay() as display:
+            page = run_search(
                 experiment,
                 folder,
                 command=["prunefront", *sys.argv[1:]],
                 display=display,
                 address=address,
             )
-    except KeyboardInterrupt:
-        click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
-        raise
-    except RunError as error:
-        raise RunError(f"{error}\n{_what_is_safe(folder)}") from error
     except PrunefrontError:
         if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-    _summarise(folder, report)
+    _summarise(folder, page)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N]")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
+    """Go on with the search of the results FOLDER, to its report.
+
+    After a crash or ctrl-C it goes on where the search was, losing at most a segment a member. A
+    larger budget.env_steps extends it, finished or not; the horizon and all else stay what they were.
+    Runs code from the folder's checkpoints: resume only what you trust.
+    """
+    from search.config_file import extended, load_config_of
+
+    extended(load_config_of(folder), overrides)
+    from search.display import SearchDisplay
+    from search.experiment import resume_search
+
+    folder = folder.resolve()
+    with _saying_what_is_safe(folder), SearchDisplay() as display:
+        page = resume_search(
+            folder,
+            overrides,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+        )
+    _summarise(folder, page)
 
 
 @cli.command()
@@ -212,14 +236,27 @@ def _summarise(folder: Path, page: Path) -> None:
     click.echo(f"report: {page}")
 
 
+@contextlib.contextmanager
+def _saying_what_is_safe(folder: Path) -> Iterator[None]:
+    """Where a run is cut short, says what is on disk and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
+        raise
+    except (RunError, OSError) as error:
+        raise RunError(f"{error}\n{_what_is_safe(folder)}") from error
+
+
 def _what_is_safe(folder: Path) -> str:
     from search.archive import read_lines
 
     count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
+    go_on = f"prunefront resume {folder}   goes on"
     if not count:
-        return f"no snapshot was made; {folder} holds no results"
+        return f"no snapshot was made; {folder} holds no results\n{go_on}"
     return (
-        f"{count} snapshots are safe in {folder}\n"
+        f"{count} snapshots are safe in {folder}\n{go_on}\n"
         f"prunefront report {folder}   makes a report of what is there"
     )
 

@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.config import ExperimentConfig, nearest
+
+_BUDGET = "budget.env_steps"
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,6 +64,57 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     for override in overrides:
         _override(values, override)
     return parse_config(values, str(path))
+
+
+def load_config_of(folder: Path) -> ExperimentConfig:
+    """Reads the experiment of a results folder.
+
+    Raises:
+        ResultsError: The folder isn't there, or holds no configuration.
+        ConfigError: The configuration is not one of this version.
+    """
+    if not (folder / "config.yaml").is_file():
+        what = "is not a folder" if not folder.is_dir() else "holds no config.yaml"
+        raise ResultsError(
+            f"{folder} {what}. Expected the results folder of a search: the --output of `prunefront "
+            "search`."
+        )
+    return load_config(folder / "config.yaml")
+
+
+def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentConfig:
+    """An experiment with a larger budget; everything else, the horizon too, stays what it was.
+
+    Raises:
+        ConfigError: An override changes anything but `budget.env_steps`, or the budget becomes smaller
+            or cannot be spent.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        if override.partition("=")[0] != _BUDGET:
+            raise ConfigError(
+                f"{override!r}: a search that goes on stays the one it was. Only {_BUDGET} can be "
+                "changed; for anything else begin a new search."
+            )
+        _override(values, override)
+    if not values:
+        return config
+    changed = config.model_dump(mode="json")
+    changed["budget"] = {"horizon": config.horizon, **values["budget"]}
+    more = parse_config(changed, "the search with a larger budget")
+    before, after = config.budget.env_steps, more.budget.env_steps
+    if after < before:
+        raise ConfigError(
+            f"{_BUDGET} = {after:,} is less than the {before:,} that the search was given. Expected "
+            "more, or nothing to go on with the budget that it has."
+        )
+    most = config.horizon * config.population.members
+    if config.search.strategy == "random" and after > max(before, most):
+        raise ConfigError(
+            f"{_BUDGET} = {after:,}: with search.strategy=random each member trains once, to its "
+            f"horizon, which takes {most:,} env steps in all. Begin a new search with more members."
+        )
+    return config if after == before else more
 
 
 def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:

@@ -2,13 +2,13 @@
 
 `decide` says which segment is to be trained next; `tell` takes what came of it. It is the archive's
 only writer, and what it decides is in `events.jsonl` before it is carried out. It neither trains nor
-knows who does.
+knows who does. Made on the archive of a search that ended too early, it goes on where that one was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,60 +16,18 @@ from typing import Any
 from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Hyperparameter, Snapshot
-from search.baselines import dense_baseline, dense_segment
+from search.baselines import check_dense, dense_baseline, dense_segment
 from search.config import ExperimentConfig
-from search.planner import Member, Planner
+from search.disk import remove, thin_policies
+from search.planner import Member, Planner, segment_end
+from search.progress import Progress, best_and_sparsest
+from search.recovery import Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
 from search.study import Study
 
 # Segments in a row that a member may fail before it is left alone.
 MOST_FAILURES = 3
-
-
-@dataclasses.dataclass
-class Running:
-    """A segment that is being trained.
-
-    Attributes:
-        segment: It.
-        hyperparameters: By path.
-        source: Where it started; None: a birth.
-        env_steps: The lineage's clock, as last heard.
-        last: The last snapshot that came of it.
-    """
-
-    segment: Segment
-    hyperparameters: Values
-    source: Snapshot | None
-    env_steps: int
-    last: Snapshot | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        env_steps: Training env steps done by members.
-        budget: Training env steps that they may do.
-        running: Members in training now.
-        members: Members in all.
-        snapshots: Evaluated moments so far.
-        best_return: Highest mean return; NaN before the first.
-        sparsest_good: Highest sparsity whose return lies at most 5 % of (best − floor) below the
-            best; NaN before the first.
-        failures: Segments that failed.
-    """
-
-    env_steps: int
-    budget: int
-    running: int
-    members: int
-    snapshots: int
-    best_return: float
-    sparsest_good: float
-    failures: int
 
 
 class Coordinator:
@@ -90,30 +48,32 @@ class Coordinator:
         self._archive = archive
         self._study = study
         self._floor = floor
-        self._members = [Member(i) for i in range(config.population.members)]
+        past = replay(archive, config.population.members)
+        self._members = past.members
         self._running: dict[int, Running] = {}
-        self._snapshots: list[Snapshot] = []
-        self._spent = 0
-        self._evaluation_env_steps = 0
-        self._dense_env_steps = 0
-        self._failures: list[dict[str, Any]] = []
+        self._lost = past.lost
+        self._snapshots = past.snapshots
+        self._spent = self._before = past.spent
+        self._evaluation_env_steps = past.evaluation_env_steps
+        self._dense_env_steps = past.dense_env_steps
+        self._failures = past.failures
         self._needs_dense = "dense" not in archive.baselines()
-        self._started = time.monotonic()
+        self._started = time.monotonic() - max((s.wall_time for s in past.snapshots), default=0.0)
         self._segment_steps = config.segment_steps
         self._planner = Planner(config, archive, study)
+        self._evaluated = {e.snapshot_id for e in archive.evaluations()}
+        self._recover(past)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train, now or later."""
-        return not self._running and not self._needs_dense and self._next_member() is None
+        left = (self._lost and self._left() > 0) or self._next_member() is not None
+        return not self._running and not self._needs_dense and not left
 
     @property
     def progress(self) -> Progress:
         """How far the search is."""
-        usable = [s for s in self._snapshots if s.usable]
-        best = max((s.return_mean for s in usable), default=float("nan"))
-        bar = best - 0.05 * max(0.0, best - self._floor)
-        good = (s.sparsity for s in usable if s.return_mean >= bar)
+        best, sparsest = best_and_sparsest(self._snapshots, self._floor)
         return Progress(
             env_steps=self._spent,
             budget=self._config.budget.env_steps,
@@ -121,8 +81,9 @@ class Coordinator:
             members=len(self._members),
             snapshots=len(self._snapshots),
             best_return=best,
-            sparsest_good=max(good, default=float("nan")),
+            sparsest_good=sparsest,
             failures=len(self._failures),
+            before=self._before,
         )
 
     @property
@@ -144,6 +105,8 @@ class Coordinator:
         if self._needs_dense:
             self._needs_dense = False
             return self._launch(dense_segment(self._config), {}, None)
+        if self._lost and self._left() > 0:
+            return self._repeat(self._lost.pop(0))
         member = self._next_member()
         return None if member is None else self._start(member)
 
@@ -168,10 +131,18 @@ class Coordinator:
             self._spent += int(result["env_steps_this_iter"])
         if snapshot is None:
             return
-        running.last = self._finish_snapshot(running, snapshot)
-        if segment.member != DENSE and self._archive.add_snapshot(running.last):
+        before, running.last = running.last, self._finish_snapshot(running, snapshot)
+        if segment.member == DENSE:
+            note_clock(self._archive, "dense", running, result)
+            self._keep_last_dense(before, running.last)
+        elif self._archive.add_snapshot(running.last):
             self._snapshots.append(running.last)
             self._planner.add(running.last)
+        else:
+            note_clock(self._archive, "repeat", running, result)
+            self._take_repeated(running.last)
+        if not running.last.usable:
+            remove(self._archive.folder / running.last.state)
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
@@ -183,7 +154,7 @@ class Coordinator:
             error=error,
         )
         running = self._running[segment.member]
-        running.env_steps = running.source.env_steps if running.source else 0
+        running.env_steps = running.start
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.
@@ -199,6 +170,8 @@ class Coordinator:
         last = running.last
         if not error and (last is None or not last.usable):
             error = "the policy or its return is not finite"
+        if segment.member == DENSE and last is not None and not error:
+            self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
         self._archive.add_event(
             "failure" if error else "end",
             member=segment.member,
@@ -211,25 +184,47 @@ class Coordinator:
                 {"member": segment.member, "segment": segment.segment, "error": error}
             )
         if segment.member == DENSE:
-            self._end_dense(last, error)
+            check_dense(error)
             return
         member = self._members[segment.member]
-        member.segment += 1
-        member.failures = member.failures + 1 if error else 0
         if error or last is None:
+            member.fail()
             self._study.tell(segment.trial_number, None)
             self._fail_if_all_do(error)
             return
         self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
-        member.env_steps = last.env_steps
-        member.hyperparameters = running.hyperparameters
-        member.previous = running.source
-        member.last = last
-        self._remove_old_states()
+        member.go_on(running.hyperparameters, running.source, last)
+        self._remove_what_is_old()
 
     def close(self) -> None:
-        """Marks what is still running as given up."""
+        """Marks what is still running as lost: a search that goes on will repeat it."""
+        with contextlib.suppress(OSError):
+            note_lost(self._archive, self._running.values())
         self._study.close()
+
+    def _recover(self, past: Past) -> None:
+        """Takes over from a search that ended too early; nothing to do for a new one."""
+        self._study.recover(past.objectives)
+        note_lost(self._archive, past.unclosed)
+        for snapshot in self._snapshots:
+            self._planner.add(snapshot)
+        if all(m.failures >= MOST_FAILURES for m in self._members):
+            # Whoever resumes has mended what let all of them fail.
+            for member in self._members:
+                member.failures = 1
+        self._remove_what_is_old()
+
+    def _repeat(self, lost: Running) -> Segment:
+        """Trains a lost segment again, as it was planned."""
+        clock, plan = lost.start, lost.segment
+        proposal = self._study.enter(lost.hyperparameters)
+        segment = dataclasses.replace(
+            plan,
+            trial_number=proposal.trial_number,
+            until_env_steps=min(plan.until_env_steps, clock + self._left()),
+        )
+        self._members[plan.member].env_steps = clock
+        return self._launch(segment, lost.hyperparameters, lost.source)
 
     def _next_member(self) -> Member | None:
         if self._left() <= 0:
@@ -256,7 +251,7 @@ class Coordinator:
     def _start(self, member: Member) -> Segment:
         source, proposal = self._planner.plan(member)
         clock = member.env_steps = source.env_steps if source else 0
-        end = self._segment_end(clock)
+        end = segment_end(self._config, clock)
         seed = self._config.seed
         segment = Segment(
             member=member.index,
@@ -273,28 +268,20 @@ class Coordinator:
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
         )
-        self._study.describe(
-            proposal.trial_number,
-            member=member.index,
-            segment=member.segment,
-            parent=segment.parent,
-            env_steps=clock,
-        )
         return self._launch(segment, proposal.values, source)
-
-    def _segment_end(self, clock: int) -> int:
-        """The next of the horizon's equal parts to end, far enough away to be worth a segment."""
-        steps = self._segment_steps
-        end = (clock // steps + 1) * steps
-        if end - clock < steps / 4:
-            end += steps
-        horizon = self._config.horizon
-        return horizon if horizon - end < steps / 4 else end
 
     def _launch(
         self, segment: Segment, hyperparameters: Values, source: Snapshot | None
     ) -> Segment:
         clock = source.env_steps if source else 0
+        if segment.member != DENSE:
+            self._study.describe(
+                segment.trial_number,
+                member=segment.member,
+                segment=segment.segment,
+                parent=segment.parent,
+                env_steps=clock,
+            )
         self._archive.add_event(
             "start",
             member=segment.member,
@@ -318,23 +305,40 @@ class Coordinator:
             return dataclasses.replace(snapshot, status="infeasible")
         return snapshot
 
-    def _remove_old_states(self) -> None:
-        """Removes training states that no member can start from any more."""
+    def _remove_what_is_old(self) -> None:
+        """Removes training states that no member can start from, and policies beyond their number."""
         horizon = self._config.horizon
         clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
         oldest = min([horizon, *clocks]) - self._segment_steps
-        needed = {r.segment.state for r in self._running.values()}
+        needed = {r.segment.state for r in (*self._running.values(), *self._lost)}
         needed |= {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
-            shutil.rmtree(self._archive.folder / snapshot.state, ignore_errors=True)
+            remove(self._archive.folder / snapshot.state)
+        running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
+        self._snapshots = thin_policies(
+            self._archive.folder,
+            self._snapshots,
+            {*self._evaluated, *running},
+            self._config.evaluation.candidates,
+            self._floor,
+        )
 
-    def _end_dense(self, last: Snapshot | None, error: str) -> None:
-        if error or last is None:
-            raise RunError(
-                f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
-                "environment and the ppo settings; tune/dense-s000/error.txt has the whole story."
-            )
-        self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
+    def _take_repeated(self, snapshot: Snapshot) -> None:
+        """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
+        at = next(i for i, s in enumerate(self._snapshots) if s.snapshot_id == snapshot.snapshot_id)
+        known = self._snapshots[at]
+        self._snapshots[at] = dataclasses.replace(
+            known, checkpoint=snapshot.checkpoint, state=snapshot.state
+        )
+        if (known.returns, known.nonzero_params) != (snapshot.returns, snapshot.nonzero_params):
+            self._archive.correct_snapshot(snapshot)
+            self._snapshots[at] = snapshot
+        self._planner.add(self._snapshots[at])
+
+    def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:
+        remove(self._archive.folder / last.state)
+        if before is not None and before.checkpoint != last.checkpoint:
+            remove(self._archive.folder / before.checkpoint)
 
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.failures >= MOST_FAILURES for m in self._members):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.coordinator import Progress
+from search.progress import Progress
 
 # Seconds between lines where nobody watches.
 LOG_INTERVAL = 10.0
@@ -86,7 +86,7 @@ def describe(progress: Progress, elapsed: float) -> str:
 
     Args:
         progress: How far it is.
-        elapsed: Seconds since members began to train.
+        elapsed: Seconds since members began to train, in this process.
     """
     share = min(1.0, progress.env_steps / progress.budget)
     parts = [
@@ -96,8 +96,9 @@ def describe(progress: Progress, elapsed: float) -> str:
         f"best return {_number(progress.best_return)}",
         f"sparsest good {_sparsity(progress.sparsest_good)}",
     ]
-    if share > 0.02:
-        parts.append(f"{_duration(elapsed * (1.0 - share) / share)} left")
+    here = share - progress.before / progress.budget
+    if here > 0.02:
+        parts.append(f"{_duration(elapsed * (1.0 - share) / here)} left")
     if progress.failures:
         parts.append(f"{progress.failures} failed")
     return " · ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -20,15 +21,24 @@ from rllib_ext.algorithm import MemberSettings
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.archive import Archive
 from search.config import ExperimentConfig
-from search.coordinator import Coordinator, Progress
+from search.config_file import extended, load_config_of
+from search.coordinator import Coordinator
+from search.disk import remove_policies, tidy
 from search.engine import Engine, engine_of
 from search.evaluation import evaluate_policies, evaluate_untrained
-from search.folder import CONFIG, only_writer, provenance, update_manifest, write_aside
+from search.folder import (
+    CONFIG,
+    only_writer,
+    provenance,
+    read_manifest,
+    update_manifest,
+    write_aside,
+)
 from search.front import candidates
 from search.ppo import build_ppo, slots_that_fit
+from search.progress import Progress
 from search.report import write_report
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
-from search.seeds import draw
 from search.study import Study
 
 logger = logging.getLogger(__name__)
@@ -79,32 +89,94 @@ def run_search(
     """
     ppo = build_ppo(config)
     with only_writer(folder):
-        started = time.monotonic()
         write_aside(folder / CONFIG, config.to_yaml())
+        update_manifest(folder, **_described(config, command), status="running")
+        return _run(config, ppo, folder, display, address)
+
+
+def resume_search(
+    folder: Path,
+    overrides: Sequence[str],
+    *,
+    command: Sequence[str],
+    display: Display,
+    address: str | None = None,
+) -> Path:
+    """Goes on with a search that ended too early, or extends one that has finished.
+
+    What is done is not done again. Segments that had begun and not ended are trained again from their
+    start. A larger budget is spent on training the last segment of the horizon again from the best
+    policies before it, with new hyperparameters; the horizon stays what it was.
+
+    Args:
+        folder: The results folder.
+        overrides: "budget.env_steps=…" or nothing.
+        command: What was typed, for the manifest.
+        display: Shows progress.
+        address: As for `run_search`.
+
+    Returns:
+        The report page.
+
+    Raises:
+        PrunefrontError: As `run_search`; or the folder is no search's, is being written to, or may not
+            be changed as asked.
+        KeyboardInterrupt: As `run_search`.
+    """
+    before = load_config_of(folder)
+    config = extended(before, overrides)
+    ppo = build_ppo(config)
+    with only_writer(folder):
+        tidy(Archive(folder))
+        if config != before:
+            write_aside(folder / CONFIG, config.to_yaml())
+        earlier = read_manifest(folder)
+        now = _described(config, command)
+        resumed = {key: now[key] for key in ("command", "started", "versions", "git_revision")}
         update_manifest(
             folder,
-            **provenance(command),
-            name=config.name,
-            env=config.env,
-            strategy=config.search.strategy,
-            seed=config.seed,
-            members=config.population.members,
-            budget={"env_steps": config.budget.env_steps, "horizon": config.horizon},
+            **{**now, **{key: earlier[key] for key in resumed if key in earlier}},
+            resumed=[*earlier.get("resumed", []), resumed],
             status="running",
         )
-        status = "failed"
-        try:
-            connect(address)
-            _search(config, ppo, folder, display)
-            status = "finished"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        finally:
-            update_manifest(folder, status=status, wall_time=time.monotonic() - started)
-            ray.shutdown()
-        display.phase("writing the report")
-        return write_report(folder)
+        return _run(config, ppo, folder, display, address)
+
+
+def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, Any]:
+    return {
+        **provenance(command),
+        "name": config.name,
+        "env": config.env,
+        "strategy": config.search.strategy,
+        "seed": config.seed,
+        "members": config.population.members,
+        "budget": {"env_steps": config.budget.env_steps, "horizon": config.horizon},
+    }
+
+
+def _run(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    folder: Path,
+    display: Display,
+    address: str | None,
+) -> Path:
+    """Every phase that is not yet done, and the report."""
+    started = time.monotonic()
+    earlier = float(read_manifest(folder).get("wall_time", 0.0))
+    status = "failed"
+    try:
+        connect(address)
+        _search(config, ppo, folder, display)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
+        ray.shutdown()
+    display.phase("writing the report")
+    return write_report(folder)
 
 
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
@@ -128,23 +200,32 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
         folder,
         config.name,
         config.space,
-        seed=draw(config.seed, "choice", 1)[0],
         guided=config.search.strategy == "pareto_pbt",
         startup_trials=config.population.members,
     )
     coordinator = Coordinator(config, archive, study, floor)
-    display.phase(f"training {config.population.members} members, {engine.describe(config, slots)}")
     try:
-        _train(config, ppo, folder, coordinator, engine, slots, display)
+        if not coordinator.finished:
+            display.phase(
+                f"training {config.population.members} members, {engine.describe(config, slots)}"
+            )
+            _train(config, ppo, folder, coordinator, engine, slots, display)
     finally:
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
-    snapshots = archive.snapshots()
+    _evaluate(config, ppo, archive, display)
+
+
+def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+    """Evaluates the candidates that have not been; then the other policies go."""
+    snapshots = archive.available()
     again = candidates(snapshots, config.evaluation.candidates)
     dense = archive.baselines()["dense"]
     policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
     display.phase(f"evaluating {len(policies)} policies on fresh seeds")
     evaluate_policies(config, ppo, archive, policies, display.evaluating)
+    evaluated = {evaluation.snapshot_id for evaluation in archive.evaluations()}
+    remove_policies(archive.folder, snapshots, evaluated)
 
 
 def _train(
@@ -168,6 +249,7 @@ def _train(
     trainable = tune.with_resources(
         tune.with_parameters(engine.trainable, settings=settings), engine.resources
     )
+    name = _unused(folder, "tune")
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -178,7 +260,7 @@ def _train(
             trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=name,
             storage_path=str(folder),
             stop={"segment_done": True},
             verbose=0,
@@ -192,8 +274,15 @@ def _train(
         raise scheduler.error
     if not coordinator.finished:
         raise RunError(
-            "Ray Tune ended before the budget was spent; see tune/ in the results folder."
+            f"Ray Tune ended before the budget was spent; see {folder / name}. Go on with `prunefront "
+            f"resume {folder}`."
         )
+
+
+def _unused(folder: Path, name: str) -> str:
+    """Tune's folder: `tune`, then `tune-2` …: a resumed search must not meet the earlier one's state."""
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    return next(n for n in names if not (folder / n).exists())
 
 
 def _slots(config: ExperimentConfig, engine: Engine) -> int:

@@ -42,6 +42,19 @@ class Member:
     previous: Snapshot | None = None
     failures: int = 0
 
+    def go_on(self, hyperparameters: Values, source: Snapshot | None, last: Snapshot) -> None:
+        """A segment ended well: from `source`, with these hyperparameters, at `last`."""
+        self.segment += 1
+        self.failures = 0
+        self.env_steps = last.env_steps
+        self.hyperparameters = hyperparameters
+        self.previous, self.last = source, last
+
+    def fail(self) -> None:
+        """A segment failed."""
+        self.segment += 1
+        self.failures += 1
+
 
 class Planner:
     """Exploit and explore, for one member at a time.
@@ -57,7 +70,7 @@ class Planner:
         self._space = config.space
         self._archive = archive
         self._study = study
-        self._rng = generator_for(config.seed, "choice")
+        self._seed = config.seed
         self._horizon = config.horizon
         self._moments: list[Moment] = []
         self._donors: dict[str, Snapshot] = {}
@@ -68,14 +81,19 @@ class Planner:
         )
 
     def add(self, snapshot: Snapshot) -> None:
-        """Takes a new snapshot into account; its training state is on disk."""
-        if not snapshot.usable:
+        """Takes a snapshot into account, where it can donate: it has a training state."""
+        if not snapshot.usable or not snapshot.state:
             return
+        known = snapshot.snapshot_id in self._donors
         self._donors[snapshot.snapshot_id] = snapshot
         # A clone of a policy at the end of its horizon would have nothing left to train.
-        moment = _moment(snapshot)
         ended = snapshot.env_steps >= self._horizon
-        self._moments.append(dataclasses.replace(moment, donates=not ended))
+        moment = dataclasses.replace(_moment(snapshot), donates=not ended)
+        if known:
+            ids = [m.snapshot_id for m in self._moments]
+            self._moments[ids.index(snapshot.snapshot_id)] = moment
+        else:
+            self._moments.append(moment)
 
     def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
         """Drops donors that no member can reach any more.
@@ -103,16 +121,20 @@ class Planner:
     def plan(self, member: Member) -> tuple[Snapshot | None, Proposal]:
         """Decides how a member goes on.
 
+        What is drawn depends on the member and its segment, not on what was drawn before, so that a
+        resumed search draws the same.
+
         Returns:
             The snapshot whose training state its next segment starts from (None: a fresh policy), and
             the hyperparameters that it trains with.
         """
+        rng = generator_for(self._seed, "choice", member.index, member.segment)
         if member.failures:
-            source = self._replacement(member)
+            source = self._replacement(member, rng)
         elif member.env_steps >= self._horizon:
-            source = self._way_back()
+            source = self._way_back(rng)
         else:
-            source = self._donor(member)
+            source = self._donor(member, rng)
         if source is not None:
             self._note(
                 "replacement" if member.failures else "exploit",
@@ -120,12 +142,12 @@ class Planner:
                 donor=source.snapshot_id,
                 donor_env_steps=source.env_steps,
             )
-            return source, self._explore(member, source)
+            return source, self._explore(member, source, rng)
         if member.last is not None and self._is_stagnant(member):
-            return member.last, self._explore(member, member.last, fewer=STAGNANT_CUT)
+            return member.last, self._explore(member, member.last, rng, fewer=STAGNANT_CUT)
         if member.last is not None:
             return member.last, self._study.enter(member.hyperparameters)
-        proposal = self._study.propose()
+        proposal = self._study.propose(_seed(rng))
         self._note_exploration(member, "proposal", proposal)
         return None, proposal
 
@@ -137,12 +159,15 @@ class Planner:
             and stagnant(_moment(member.previous), _moment(member.last))
         )
 
-    def _explore(self, member: Member, donor: Snapshot, fewer: float = 0.0) -> Proposal:
+    def _explore(
+        self, member: Member, donor: Snapshot, rng: np.random.Generator, fewer: float = 0.0
+    ) -> Proposal:
         """New hyperparameters for a lineage.
 
         Args:
             member: Whose segment it will be.
             donor: Where the segment starts.
+            rng: Draws them.
             fewer: Share of the remaining weights that the new target must at least remove.
         """
         # What can no longer be undone, and an end that is still ahead: a schedule that has ended
@@ -150,40 +175,39 @@ class Planner:
         next_end = (donor.env_steps + self._rules.progress_tolerance) / self._horizon
         target = 1.0 - (1.0 - donor.sparsity) * (1.0 - fewer)
         reached = {"pruning.final_sparsity": target, "pruning.end": min(1.0, next_end)}
-        if self._rng.random() < self._settings.proposal_share:
-            kind, proposal = "proposal", self._study.propose(reached, donor.hyperparameters)
+        if rng.random() < self._settings.proposal_share:
+            kind = "proposal"
+            proposal = self._study.propose(_seed(rng), reached, donor.hyperparameters)
         else:
             kind = "perturbation"
-            moved = self._space.perturb(
-                donor.hyperparameters, self._settings.perturbation, self._rng
-            )
+            moved = self._space.perturb(donor.hyperparameters, self._settings.perturbation, rng)
             proposal = self._study.enter(self._space.clip(moved, reached))
         self._note_exploration(member, kind, proposal)
         return proposal
 
-    def _donor(self, member: Member) -> Snapshot | None:
+    def _donor(self, member: Member, rng: np.random.Generator) -> Snapshot | None:
         if self._settings.strategy != "pareto_pbt" or member.last is None:
             return None
         here = next(m for m in self._moments if m.snapshot_id == member.last.snapshot_id)
         others = [m for m in self._moments if m.member != member.index]
         near = at_progress(others, here.env_steps, self._rules.progress_tolerance)
-        donor = choose_donor(here, [here, *near], others, self._rules, self._rng)
+        donor = choose_donor(here, [here, *near], others, self._rules, rng)
         return None if donor is None else self._donors[donor.snapshot_id]
 
-    def _way_back(self) -> Snapshot:
+    def _way_back(self, rng: np.random.Generator) -> Snapshot:
         """One of the best policies that have not yet come to the end of their horizon."""
         able = [m for m in self._moments if m.feasible and m.donates]
         best = rank(np.array([m.objectives for m in able]), np.ones(len(able), dtype=bool))
         count = max(1, math.floor(self._rules.exploit_share * len(able)))
-        return self._donors[able[best[int(self._rng.integers(count))]].snapshot_id]
+        return self._donors[able[best[int(rng.integers(count))]].snapshot_id]
 
-    def _replacement(self, member: Member) -> Snapshot | None:
+    def _replacement(self, member: Member, rng: np.random.Generator) -> Snapshot | None:
         """A feasible policy at like progress, or where the member last was whole."""
         able = [m for m in self._moments if m.feasible and m.donates]
         near = at_progress(able, member.env_steps, self._rules.progress_tolerance)
         if not near:
             return member.last
-        return self._donors[near[int(self._rng.integers(len(near)))].snapshot_id]
+        return self._donors[near[int(rng.integers(len(near)))].snapshot_id]
 
     def _note_exploration(self, member: Member, source: str, proposal: Proposal) -> None:
         self._note(
@@ -202,6 +226,24 @@ class Planner:
             env_steps=member.env_steps,
             **values,
         )
+
+
+def segment_end(config: ExperimentConfig, clock: int) -> int:
+    """The next of the horizon's equal parts to end, far enough away to be worth a segment.
+
+    Args:
+        config: The experiment.
+        clock: Env steps of the lineage where the segment starts.
+    """
+    steps, horizon = config.segment_steps, config.horizon
+    end = (clock // steps + 1) * steps
+    if end - clock < steps / 4:
+        end += steps
+    return horizon if horizon - end < steps / 4 else end
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
 
 
 def _moment(snapshot: Snapshot) -> Moment:

@@ -212,7 +212,7 @@ def load(folder: str | Path) -> Results:
             "--output of `prunefront search`."
         )
     archive = Archive(path)
-    records = archive.snapshots()
+    records = archive.available()
     if not records:
         raise ResultsError(
             f"{path}: nothing to report yet, the search has made no snapshot. Go on with "

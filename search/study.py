@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,47 +38,41 @@ class Proposal:
 class Study:
     """A multi-objective study (return and sparsity, both maximised) over a search space.
 
+    It is opened where it is there already; a line that a crash has torn is cut off first.
+
     Args:
-        folder: The results folder.
+        folder: The results folder; nobody else writes to it.
         name: Of the study.
         space: What is searched.
-        seed: Of the sampler.
         guided: Whether proposals learn from earlier trials (TPE; Bergstra et al. 2011, Ozaki et al.
             2022 for several objectives) or are drawn at random.
         startup_trials: Trials before TPE takes over from random draws.
     """
 
     def __init__(
-        self, folder: Path, name: str, space: Space, *, seed: int, guided: bool, startup_trials: int
+        self, folder: Path, name: str, space: Space, *, guided: bool, startup_trials: int
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        _mend(folder / STUDY_FILE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = (
-                optuna.samplers.TPESampler(
-                    n_startup_trials=startup_trials,
-                    multivariate=True,
-                    group=True,
-                    constant_liar=True,
-                    seed=seed,
-                )
-                if guided
-                else optuna.samplers.RandomSampler(seed=seed)
-            )
             storage = JournalStorage(JournalFileBackend(str(folder / STUDY_FILE)))
             self._study = optuna.create_study(
                 study_name=name,
                 storage=storage,
-                sampler=sampler,
+                sampler=optuna.samplers.RandomSampler(seed=0),
                 directions=["maximize", "maximize"],
                 load_if_exists=True,
             )
             self._study.set_metric_names(["return", "sparsity"])
+        self._guided = guided
+        self._startup_trials = startup_trials
         self._space = space
         self._open: dict[int, optuna.Trial] = {}
 
     def propose(
         self,
+        seed: int,
         at_least: Mapping[str, float] | None = None,
         donor: Mapping[str, Value] | None = None,
     ) -> Proposal:
@@ -86,9 +81,11 @@ class Study:
         A proposal is clipped to what it can still do before the study hears of it.
 
         Args:
+            seed: Of what the sampler draws: equal seeds and trials give equal proposals.
             at_least: What can no longer be undone, such as the sparsity reached.
             donor: Hyperparameters of the lineage; what belongs to it is inherited.
         """
+        self._study.sampler = self._sampler(seed)
         trial = self._study.ask()
         proposed = self._space.suggest(trial)
         inherited = {path: value for path, value in (donor or {}).items() if path in BIRTH}
@@ -100,6 +97,7 @@ class Study:
 
     def enter(self, values: Values) -> Proposal:
         """Opens a trial with given hyperparameters."""
+        self._study.sampler = optuna.samplers.RandomSampler(seed=0)
         self._study.enqueue_trial(self._space.for_optuna(values))
         trial = self._study.ask()
         self._space.suggest(trial)
@@ -129,9 +127,50 @@ class Study:
         for number in list(self._open):
             self.tell(number, None)
 
+    def recover(self, objectives: Mapping[int, tuple[float, float]]) -> None:
+        """Closes what a killed process left open.
+
+        Args:
+            objectives: Return and sparsity of segments that ended well, by trial; of all others
+                nothing came.
+        """
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        for _ in waiting:
+            self._study.tell(self._study.ask(), state=TrialState.FAIL)
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            values = objectives.get(trial.number)
+            if values is None:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            else:
+                self._study.tell(trial.number, list(values))
+
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        if not self._guided:
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                n_startup_trials=self._startup_trials,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                seed=seed,
+            )
+
     def _opened(self, trial: optuna.Trial, values: Values) -> Proposal:
         self._open[trial.number] = trial
         return Proposal(trial.number, values)
+
+
+def _mend(journal: Path) -> None:
+    """Cuts off a torn last line, behind which Optuna could read nothing, and frees a dead lock."""
+    if journal.is_file():
+        size = journal.stat().st_size
+        whole = journal.read_bytes().rfind(b"\n") + 1
+        if whole < size:
+            os.truncate(journal, whole)
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):
+        lock.unlink(missing_ok=True)
 
 
 def _same(a: Value | None, b: Value) -> bool:

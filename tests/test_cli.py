@@ -297,5 +297,5 @@ def test_check_says_what_would_run(tmp_path):
 def test_help_names_the_verbs(tmp_path):
     run = prunefront("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for verb in ("search", "report", "check"):
+    for verb in ("search", "resume", "report", "check"):
         assert verb in run.stdout

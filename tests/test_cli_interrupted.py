@@ -6,44 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from command_line import SMOKE, assert_refused, environment, prunefront, rows
+from command_line import (
+    SMOKE,
+    alive,
+    assert_refused,
+    descendants,
+    environment,
+    prunefront,
+    rows,
+    wait_until,
+)
 
 pytestmark = pytest.mark.e2e
-
-
-def descendants(pid):
-    """Processes below one, by id."""
-    found, parents = [], {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            lines = dict(
-                line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
-            )
-            parents[int(lines["Pid"])] = int(lines["PPid"])
-    front = [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return found
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    return "State:\tZ" not in state
-
-
-def wait_until(condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -102,6 +78,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_safe(interrupted):
     last = messages[messages.index("interrupted:") :]
     assert f"snapshots are safe in {folder}" in last
     assert f"prunefront report {folder}" in last
+    assert f"prunefront resume {folder}" in last
 
 
 def test_an_interrupted_folder_is_readable_and_closed(interrupted):

@@ -80,6 +80,28 @@ def test_a_snapshot_torn_by_a_crash_can_be_added_again(tmp_path):
     ]
 
 
+def test_a_corrected_snapshot_stands_where_the_first_one_stood(tmp_path):
+    archive = Archive(tmp_path)
+    for name in "abc":
+        archive.add_snapshot(snapshot(name, return_mean=1.0))
+    archive.correct_snapshot(snapshot("b", return_mean=2.0))
+    assert [(s.snapshot_id, s.return_mean) for s in archive.snapshots()] == [
+        ("a", 1.0), ("b", 2.0), ("c", 1.0),
+    ]  # fmt: skip
+
+
+def test_a_folder_that_is_gone_is_not_available(tmp_path):
+    archive = Archive(tmp_path)
+    for name in "abc":
+        archive.add_snapshot(snapshot(name, checkpoint=f"policies/{name}", state=f"states/{name}"))
+    for folder in ("policies/a", "policies/c.part", "states/b"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert [(s.checkpoint, s.state) for s in archive.available()] == [
+        ("policies/a", ""), ("", "states/b"), ("", ""),
+    ]  # fmt: skip
+    assert [s.checkpoint for s in archive.snapshots()] == [f"policies/{name}" for name in "abc"]
+
+
 def test_nan_and_infinite_returns_survive(tmp_path):
     archive = Archive(tmp_path)
     archive.add_snapshot(snapshot("a", return_mean=math.nan, return_std=math.inf))

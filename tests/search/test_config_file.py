@@ -7,8 +7,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_ext.pruning.errors import ConfigError
-from search.config_file import load_config, parse_config, parse_yaml
+from rllib_ext.pruning.errors import ConfigError, ResultsError
+from search.config_file import (
+    extended,
+    load_config,
+    load_config_of,
+    parse_config,
+    parse_yaml,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = """
@@ -222,3 +228,50 @@ def test_the_smoke_search_is_small():
     config = load_config(CONFIGS / "smoke.yaml")
     assert config.budget.env_steps + config.horizon <= 50_000
     assert config.population.members >= 4
+
+
+SMOKE = CONFIGS / "smoke.yaml"
+
+
+def test_a_larger_budget_keeps_the_horizon_and_all_else():
+    config = load_config(SMOKE)
+    more = extended(config, ["budget.env_steps=5e4"])
+    assert (more.budget.env_steps, more.horizon) == (50_000, config.horizon)
+    assert more.segment_steps == config.segment_steps
+    same = {"budget": None}
+    assert more.model_copy(update=same) == config.model_copy(update=same)
+    assert extended(more, ["budget.env_steps=60_000"]).horizon == config.horizon
+    assert extended(config, []) == extended(config, ["budget.env_steps=32_000"]) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=1", r"'seed=1'.*Only budget\.env_steps can be changed"),
+        ("budget={env_steps: 9}", r"Only budget\.env_steps can be changed"),
+        ("budget.horizon=9_000", r"Only budget\.env_steps can be changed"),
+        ("budget.env_steps", "Only budget|no override"),
+        ("budget.env_steps=31_999", "31,999 is less than the 32,000 that the search was given"),
+        ("budget.env_steps=-1", "budget.env_steps"),
+        ("budget.env_steps=much", "budget.env_steps"),
+    ],
+)
+def test_any_other_change_of_a_search_that_goes_on_is_refused(override, expected):
+    with pytest.raises(ConfigError, match=expected):
+        extended(load_config(SMOKE), [override])
+
+
+def test_a_random_search_is_extended_only_as_far_as_its_members_can_train():
+    config = load_config(SMOKE, ["search.strategy=random", "budget.horizon=10_000"])
+    assert extended(config, ["budget.env_steps=40_000"]).budget.env_steps == 40_000
+    with pytest.raises(ConfigError, match="takes 40,000 env steps in all"):
+        extended(config, ["budget.env_steps=40_001"])
+
+
+def test_a_results_folder_without_a_configuration_is_named(tmp_path):
+    with pytest.raises(ResultsError, match=r"holds no config\.yaml"):
+        load_config_of(tmp_path)
+    with pytest.raises(ResultsError, match="is not a folder"):
+        load_config_of(tmp_path / "no")
+    (tmp_path / "config.yaml").write_text(load_config(SMOKE).to_yaml())
+    assert load_config_of(tmp_path) == load_config(SMOKE)

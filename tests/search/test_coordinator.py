@@ -110,11 +110,13 @@ def test_the_dense_baseline_comes_first_once_and_is_booked_apart(finished):
 
 
 def test_a_known_dense_baseline_is_not_trained_again(tmp_path):
-    first = Search(tmp_path, strategy="random").run()
-    again = Search(tmp_path, strategy="random")
-    again.segments.append(again.coordinator.decide())
+    first = Search(tmp_path)
+    first.segments.append(first.coordinator.decide())
+    for told in first.trainer.train(first.segments[0]):
+        first.coordinator.tell(first.segments[0], *told)
+    first.coordinator.end(first.segments[0])
     assert first.segments[0].member == DENSE
-    assert again.segments[0].member != DENSE
+    assert Search(tmp_path).coordinator.decide().member != DENSE
 
 
 def test_training_seeds_of_all_segments_differ(finished):
@@ -243,6 +245,7 @@ def test_every_event_is_whole(finished):
         "explore": {"source", "trial_number", "hyperparameters"},
         "exploit": {"donor", "donor_env_steps"},
         "end": set(),
+        "dense": {"evaluation_env_steps"},
     }
     seen = collections.Counter()
     for event in finished.archive.events():

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from search import display
-from search.coordinator import Progress
 from search.display import SearchDisplay, describe
+from search.progress import Progress
 
 
 def progress(**changes):
@@ -59,6 +59,9 @@ def test_one_line_says_how_far_a_search_is():
         ({"env_steps": 10_000}, 9.0, "1%", "left"),
         ({"env_steps": 1_004_000}, 9.0, "100%", "101%"),
         ({"env_steps": 500_000}, 8_000.0, "2 h 13 min left", "133"),
+        # A resumed search: what was done before took no time of this process.
+        ({"env_steps": 500_000, "before": 250_000}, 60.0, "2:00 min left", "1:00"),
+        ({"env_steps": 500_000, "before": 490_000}, 60.0, "50%", "left"),
         ({"failures": 3}, 9.0, "3 failed", "–"),
         ({"best_return": -1234.5678}, 9.0, "best return -1235", "–"),
         ({"best_return": 0.012345}, 9.0, "best return 0.01235", "–"),

@@ -92,14 +92,14 @@ SPACE = Space(
 )
 
 
-def study(folder, seed=1, guided=True):
-    return Study(folder, "pretended", SPACE, seed=seed, guided=guided, startup_trials=4)
+def study(folder, guided=True):
+    return Study(folder, "pretended", SPACE, guided=guided, startup_trials=4)
 
 
 def test_a_proposal_is_clipped_before_the_study_hears_of_it(tmp_path):
     own = study(tmp_path)
-    for _ in range(20):
-        proposal = own.propose({"pruning.final_sparsity": 0.9})
+    for seed in range(20):
+        proposal = own.propose(seed, {"pruning.final_sparsity": 0.9})
         own.tell(proposal.trial_number, (1.0, 0.9))
         assert proposal.values["pruning.final_sparsity"] >= 0.9
     seen = [t for t in trials_in(tmp_path) if t.state == TrialState.COMPLETE]
@@ -110,7 +110,7 @@ def test_a_proposal_is_clipped_before_the_study_hears_of_it(tmp_path):
 def test_a_proposal_for_a_lineage_inherits_what_belongs_to_it(tmp_path):
     own = study(tmp_path)
     donor = {"pruning.criterion": "gradient", "training.lr": 1e-3}
-    proposals = [own.propose(donor=donor) for _ in range(12)]
+    proposals = [own.propose(seed, donor=donor) for seed in range(12)]
     assert {p.values["pruning.criterion"] for p in proposals} == {"gradient"}
     assert len({p.values["training.lr"] for p in proposals}) == 12
     used = [trials_in(tmp_path)[p.trial_number] for p in proposals]
@@ -126,16 +126,16 @@ def test_entered_values_are_used_to_the_last_bit(tmp_path):
 @pytest.mark.parametrize("objectives", [None, (math.nan, 0.5), (math.inf, 0.5)])
 def test_what_cannot_be_ranked_is_told_as_failed(tmp_path, objectives):
     own = study(tmp_path)
-    own.tell(own.propose().trial_number, objectives)
+    own.tell(own.propose(1).trial_number, objectives)
     assert [t.state for t in trials_in(tmp_path)] == [TrialState.FAIL]
 
 
 def test_a_study_reopens_with_all_its_trials_and_goes_on(tmp_path):
     first = study(tmp_path)
     for i in range(3):
-        first.tell(first.propose().trial_number, (float(i), 0.5))
+        first.tell(first.propose(i).trial_number, (float(i), 0.5))
     again = study(tmp_path)
-    proposal = again.propose()
+    proposal = again.propose(3)
     again.tell(proposal.trial_number, (9.0, 0.9))
     assert proposal.trial_number == 3
     assert [t.values for t in trials_in(tmp_path)] == [
@@ -144,6 +144,51 @@ def test_a_study_reopens_with_all_its_trials_and_goes_on(tmp_path):
         [2.0, 0.5],
         [9.0, 0.9],
     ]
+
+
+def test_what_a_killed_process_left_open_is_closed_with_what_is_known_of_it(tmp_path):
+    first = study(tmp_path)
+    numbers = [first.propose(i).trial_number for i in range(3)]
+    # Killed between entering values and opening their trial.
+    first._study.enqueue_trial({"training.lr": 1e-3})
+    again = study(tmp_path)
+    again.recover({numbers[1]: (5.0, 0.7)})
+    told = [(t.state, t.values) for t in trials_in(tmp_path)]
+    failed = (TrialState.FAIL, None)
+    assert told == [failed, (TrialState.COMPLETE, [5.0, 0.7]), failed, failed]
+    values = {"pruning.final_sparsity": 0.7, "pruning.criterion": "magnitude", "training.lr": 5e-3}
+    assert again.enter(values).values == values
+    assert trials_in(tmp_path)[4].params["training.lr"] == pytest.approx(5e-3)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_journal_that_a_crash_has_torn_opens_and_goes_on(tmp_path, cut):
+    first = study(tmp_path)
+    first.tell(first.propose(0).trial_number, (1.0, 0.5))
+    first.propose(1)
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    os.symlink(journal, tmp_path / "study.log.lock")
+    again = study(tmp_path)
+    again.recover({})
+    again.tell(again.propose(2).trial_number, (2.0, 0.6))
+    values = [t.values for t in trials_in(tmp_path) if t.state == TrialState.COMPLETE]
+    assert values == [[1.0, 0.5], [2.0, 0.6]]
+
+
+def test_a_proposal_depends_on_its_seed_and_the_trials_and_not_on_what_was_drawn_before(tmp_path):
+    def filled(name):
+        (tmp_path / name).mkdir()
+        own = study(tmp_path / name)
+        for i in range(8):
+            own.tell(own.propose(i).trial_number, (float(i % 3), 0.5 + i / 20))
+        return own
+
+    first, other = filled("a"), filled("b")
+    other.enter({"pruning.final_sparsity": 0.7, "pruning.criterion": "magnitude",
+                 "training.lr": 1e-3})  # fmt: skip
+    other.close()
+    assert first.propose(99).values == study(tmp_path / "b").propose(99).values
 
 
 def test_a_study_says_what_its_objectives_are(tmp_path):
@@ -158,10 +203,10 @@ def test_a_study_says_what_its_objectives_are(tmp_path):
 def test_the_same_seed_proposes_the_same(tmp_path, guided):
     def proposed(folder, seed):
         folder.mkdir()
-        own = study(folder, seed, guided)
+        own = study(folder, guided)
         found = []
         for i in range(10):
-            proposal = own.propose()
+            proposal = own.propose(100 * seed + i)
             own.tell(proposal.trial_number, (float(i % 4), proposal.values["training.lr"]))
             found.append(proposal.values)
         return found
@@ -173,10 +218,10 @@ def test_the_same_seed_proposes_the_same(tmp_path, guided):
 def test_guided_proposals_learn_and_random_ones_do_not(tmp_path):
     def late_rates(folder, guided):
         folder.mkdir()
-        own = study(folder, 3, guided)
+        own = study(folder, guided)
         rates = []
-        for _ in range(60):
-            proposal = own.propose()
+        for seed in range(60):
+            proposal = own.propose(seed)
             rates.append(abs(math.log10(proposal.values["training.lr"]) + 3))
             own.tell(proposal.trial_number, (-rates[-1], 0.5))
         return sum(rates[30:]) / 30

@@ -1,9 +1,11 @@
 """The command line in processes of its own."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +43,34 @@ def assert_refused(run, *expected):
 
 def rows(folder, name):
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def descendants(pid):
+    """Processes below one, by id."""
+    found, parents = [], {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            lines = dict(
+                line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
+            )
+            parents[int(lines["Pid"])] = int(lines["PPid"])
+    front = [pid]
+    while front:
+        front = [child for child, parent in parents.items() if parent in front]
+        found += front
+    return found
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return "State:\tZ" not in state
+
+
+def wait_until(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.2)

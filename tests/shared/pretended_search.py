@@ -109,7 +109,6 @@ class Search:
             folder,
             "pretended",
             self.config.space,
-            seed=self.config.seed,
             guided=self.config.search.strategy == "pareto_pbt",
             startup_trials=self.config.population.members,
         )

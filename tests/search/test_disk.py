@@ -1,0 +1,106 @@
+"""What stays on disk: bounds that hold, and folders that go as a whole."""
+
+import os
+import shutil
+
+import pytest
+from pretended_search import RANDOM, Search
+
+from search.disk import POLICIES_PER_CANDIDATE, remove, remove_policies, thin_policies
+from search.front import candidates
+
+
+@pytest.fixture(autouse=True)
+def _without_sync(monkeypatch):
+    """Nothing crashes here, so nothing needs to be synced."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A search of 80 snapshots to its end."""
+    return Search(tmp_path, evaluation={"episodes": 2, "candidates": 16}).run()
+
+
+def policies(search):
+    return {p.name for p in (search.folder / "policies").iterdir() if "dense" not in p.name}
+
+
+def test_a_folder_goes_as_a_whole(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "file").write_text("x")
+    remove(tmp_path / "no")
+
+    def killed(path, ignore_errors):
+        if path.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove(folder)
+    # Nothing takes the rest for a whole one.
+    assert [p.name for p in tmp_path.iterdir()] == ["state.part"]
+    monkeypatch.undo()
+    folder.mkdir()
+    remove(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_policies_that_may_be_candidates_stay_and_others_go(search):
+    before = search.archive.available()
+    limit, floor = 2, RANDOM
+    keep = before[0].snapshot_id
+    best = {s.snapshot_id for s in candidates(before, limit, floor=floor)}
+    assert keep not in best
+    after = thin_policies(search.folder, before, [keep], limit, floor)
+    left = {s.snapshot_id for s in after if s.checkpoint}
+    assert policies(search) == left
+    assert len(left) <= POLICIES_PER_CANDIDATE * limit // 2 + 1 < len(before)
+    assert {keep, *best} <= left
+    assert [s.snapshot_id for s in after] == [s.snapshot_id for s in before]
+    assert [s.snapshot_id for s in search.archive.available() if s.checkpoint] == [
+        s.snapshot_id for s in after if s.checkpoint
+    ]
+
+
+def test_few_policies_are_left_alone(search):
+    before = search.archive.available()
+    assert thin_policies(search.folder, before, [], 4, RANDOM) == before
+    assert len(policies(search)) == 80
+
+
+def test_only_named_policies_stay_after_a_search(search):
+    keep = {s.snapshot_id for s in search.archive.snapshots()[10:13]}
+    after = remove_policies(search.folder, search.archive.available(), keep)
+    assert policies(search) == keep == {s.snapshot_id for s in after if s.checkpoint}
+    assert (search.folder / search.archive.baselines()["dense"].checkpoint).is_dir()
+
+
+def test_a_search_keeps_no_more_policies_and_states_than_it_says(tmp_path):
+    settings = {"episodes": 2, "candidates": 1}
+    search = Search(tmp_path, members=6, segments=6, env_steps=240_000, evaluation=settings)
+    segment = search.config.segment_steps // search.trainer.ITERATION
+    most = {"policies": 0, "states": 0}
+
+    def look():
+        for kind in most:
+            names = [p.name for p in (tmp_path / kind).iterdir()]
+            dense = [name for name in names if name.startswith("dense")]
+            assert len(dense) <= (2 if kind == "policies" else 1)
+            most[kind] = max(most[kind], len(names) - len(dense))
+
+    search.run(slots=2, after_each=look)
+    assert len(search.archive.snapshots()) == 240
+    assert most["policies"] <= POLICIES_PER_CANDIDATE + 2 * (segment + 1)
+    # Two segments of each member's, what runs, and what members stand on.
+    assert most["states"] <= 6 * (2 * segment + 1) + 2 * (segment + 1)
+
+
+def test_states_that_nobody_can_start_from_are_not_kept(tmp_path):
+    search = Search(tmp_path, members=5, fails=lambda s: "nan" if s.member == 0 else "").run()
+    unusable = {s.snapshot_id for s in search.archive.snapshots() if not s.usable}
+    assert unusable
+    states = {p.name for p in (tmp_path / "states").iterdir()}
+    assert states.isdisjoint(unusable)
+    assert not [name for name in states if name.startswith("dense")]

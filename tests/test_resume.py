@@ -1,0 +1,187 @@
+"""`prunefront resume`: a search that is killed in training, resumed, and extended."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from command_line import (
+    SMOKE,
+    alive,
+    assert_refused,
+    descendants,
+    environment,
+    prunefront,
+    rows,
+    wait_until,
+)
+
+pytestmark = pytest.mark.e2e
+
+MEMBERS, ITERATION = 4, 1_100
+
+
+SMALL = ("budget.env_steps=16_000", "population.segments=2")
+
+
+def stop_when(folder, snapshots, how, *arguments):
+    """Runs the command until there are so many snapshots; kills or interrupts it in training."""
+    with (folder.parent / "messages").open("w") as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search", *map(str, arguments)],
+            stdout=messages, stderr=messages, cwd=folder.parent, env=environment(),
+            start_new_session=True,
+        )  # fmt: skip
+    path = folder / "snapshots.jsonl"
+    family = []
+    try:
+        wait_until(
+            lambda: (
+                (path.is_file() and path.read_text().count("\n") >= snapshots)
+                or process.poll() is not None
+            ),
+            240,
+        )
+        family = descendants(process.pid)
+        assert process.poll() is None, (folder.parent / "messages").read_text()
+        process.send_signal(how)
+        process.wait(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, family)), 30)
+    return process.returncode, (folder.parent / "messages").read_text()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A search that was killed, resumed and interrupted: its folder, snapshots, messages."""
+    folder = tmp_path_factory.mktemp("killed") / "out"
+    stop_when(folder, 3, signal.SIGKILL, "search", SMOKE, *SMALL, "--output", folder)
+    status, messages = stop_when(folder, 7, signal.SIGINT, "resume", folder)
+    assert status == 130
+    return folder, rows(folder, "snapshots.jsonl"), messages
+
+
+@pytest.fixture(scope="module")
+def resumed(killed):
+    """The same, resumed to its end: its folder, the finished process, the snapshots before."""
+    folder, before, _ = killed
+    for kind in ("policies", "states"):
+        (folder / kind / "m00-s009-i0001.part").mkdir()
+    run = prunefront("resume", folder, cwd=folder.parent)
+    assert run.returncode == 0, run.stderr
+    return folder, run, before
+
+
+def test_an_interrupted_resume_names_resume_again(killed):
+    folder, before, messages = killed
+    assert "Traceback" not in messages
+    last = messages[messages.index("interrupted:") :]
+    assert f"{len(before)} snapshots are safe in {folder}" in last
+    assert f"prunefront resume {folder}" in last
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_a_killed_search_is_resumed_to_its_report(resumed):
+    folder, run, _ = resumed
+    assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"
+    assert "Traceback" not in run.stderr
+    manifest = manifest_of(folder)
+    assert manifest["status"] == "finished"
+    assert manifest["command"][:2] == ["prunefront", "search"]
+    assert [r["command"][1] for r in manifest["resumed"]] == ["resume", "resume"]
+    assert manifest["failures"] == []
+    assert len(pd.read_csv(folder / "front.csv")) >= 1
+    assert {"tune", "tune-2", "tune-3"} <= {p.name for p in folder.iterdir()}
+
+
+def test_nothing_that_was_on_disk_is_lost_and_nothing_is_there_twice(resumed):
+    folder, _, before = resumed
+    after = rows(folder, "snapshots.jsonl")
+    assert after[: len(before)] == before
+    assert len({s["snapshot_id"] for s in after}) == len(after) > len(before)
+    table = pd.read_csv(folder / "snapshots.csv")
+    assert list(table["snapshot_id"]) == [s["snapshot_id"] for s in after]
+
+
+def test_what_was_trained_twice_counts_in_the_budget(resumed):
+    folder, *_ = resumed
+    spent = manifest_of(folder)["env_steps"]["training"]
+    assert 16_000 <= spent <= 16_000 + MEMBERS * ITERATION
+    # One snapshot an iteration; repeated ones have an event of their own.
+    events = rows(folder, "events.jsonl")
+    iterations = len(rows(folder, "snapshots.jsonl"))
+    iterations += sum(e["event"] == "repeat" for e in events)
+    assert spent == pytest.approx(iterations * 1_030, rel=0.04)
+    assert sum(e["event"] == "lost" for e in events) >= 2
+
+
+def test_members_go_on_where_they_were(resumed):
+    folder, *_ = resumed
+    known = {s["snapshot_id"]: s for s in rows(folder, "snapshots.jsonl")}
+    plans = [e["plan"] for e in rows(folder, "events.jsonl") if e["event"] == "start"]
+    for plan in plans:
+        assert not plan["parent"] or plan["parent"] in known
+    for snapshot in known.values():
+        parent = known.get(snapshot["parent"])
+        assert snapshot["env_steps"] > (parent["env_steps"] if parent else 0)
+
+
+def test_only_what_is_needed_stays_on_disk(resumed):
+    folder, *_ = resumed
+    assert not list(folder.glob("*/*.part"))
+    kept = {p.name for p in (folder / "policies").iterdir()}
+    table = pd.read_csv(folder / "snapshots.csv").set_index("snapshot_id")
+    with_policy = set(table.index[table["checkpoint"].notna()])
+    assert {name for name in kept if not name.startswith("dense")} == with_policy
+    assert len([name for name in kept if name.startswith("dense")]) == 1
+    assert 1 <= len(with_policy) <= 4
+    assert not [p for p in (folder / "states").iterdir() if p.name.startswith("dense")]
+
+
+def test_other_overrides_are_refused_and_change_nothing(resumed, tmp_path):
+    folder, *_ = resumed
+    before = (folder / "config.yaml").read_text(), manifest_of(folder)
+    for override, *expected in (
+        ("seed=3", "'seed=3'", "Only budget.env_steps"),
+        ("budget.horizon=9000", "Only budget.env_steps"),
+        ("budget.env_steps=100", "100 is less than the 16,000"),
+        ("budget.env_steps=many", "budget.env_steps"),
+    ):
+        assert_refused(prunefront("resume", folder, override, cwd=tmp_path), *expected)
+    assert ((folder / "config.yaml").read_text(), manifest_of(folder)) == before
+
+
+def test_what_is_no_results_folder_is_refused(tmp_path):
+    assert_refused(prunefront("resume", tmp_path / "no", cwd=tmp_path), "is not a folder")
+    assert_refused(prunefront("resume", tmp_path, cwd=tmp_path), "holds no config.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_search_is_extended(resumed, tmp_path):
+    folder, *_ = resumed
+    before = rows(folder, "snapshots.jsonl")
+    evaluated = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
+    run = prunefront("resume", folder, "budget.env_steps=20e3", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    manifest = manifest_of(folder)
+    assert manifest["budget"] == {"env_steps": 20_000, "horizon": 4_000}
+    assert 20_000 <= manifest["env_steps"]["training"] <= 20_000 + MEMBERS * ITERATION
+    after = rows(folder, "snapshots.jsonl")
+    assert after[: len(before)] == before
+    assert len(after) >= len(before) + 3
+    assert max(s["env_steps"] for s in after) <= 4_000 + ITERATION
+    told = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
+    assert evaluated <= told
+    assert all((folder / s).is_dir() for s in pd.read_csv(folder / "front.csv")["policy"])
