@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CONFIG ?= configs/cartpole.yaml
 NAME   ?= masks
+WORKERS ?= 2
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -21,8 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 search: $(STAMP) ## run a search to its report (CONFIG=configs/cartpole.yaml)
 	$(BIN)/prunefront search $(CONFIG) $(ARGS)
 
-test: $(STAMP)   ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)   ## run the tests (WORKERS=2 at once)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)   ## ruff, format and types
 	$(BIN)/ruff check .
