@@ -22,6 +22,7 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.examples.envs.classes.stateless_cartpole import StatelessCartPole
 
 from rllib_ext import PruningConfig, with_pruning
@@ -61,6 +62,7 @@ class Case:
         model: RLlib's `model_config`.
         pruning: How it is pruned.
         target: What it is held against.
+        filtered: Whether observations are standardised (RLlib's MeanStdFilter).
         time_limit: Steps after which an evaluation episode is cut.
     """
 
@@ -70,6 +72,7 @@ class Case:
     model: dict[str, Any]
     pruning: PruningConfig
     target: str
+    filtered: bool = False
     time_limit: int = 2_000
 
 
@@ -115,16 +118,25 @@ CASES = {
     "stateless-lstm": Case(
         StatelessCartPole,
         300_000,
-        {"lr": 1e-3, "num_epochs": 6, "vf_clip_param": 1e4, "grad_clip": 0.5},
         {
-            "fcnet_hiddens": [64],
+            "train_batch_size_per_learner": 4096,
+            "minibatch_size": 512,
+            "lr": 1e-3,
+            "num_epochs": 8,
+            "vf_loss_coeff": 0.05,
+            "vf_clip_param": 1e4,
+            "grad_clip": 0.5,
+        },
+        {
+            "fcnet_hiddens": [32],
             "use_lstm": True,
-            "lstm_cell_size": 64,
+            "lstm_cell_size": 32,
             "max_seq_len": 20,
             "vf_share_layers": True,
         },
         PruningConfig(final_sparsity=0.8, horizon=300_000, **_RISE),
         "retained ≥ 0.95",
+        filtered=True,
         time_limit=500,
     ),
 }
@@ -180,12 +192,18 @@ def _print(name: str, random: float, runs: dict[bool, list[dict[str, Any]]]) -> 
 
 
 def _config(case: Case, seed: int) -> PPOConfig:
+    connector = (lambda *_, **__: MeanStdFilter()) if case.filtered else None
+    sizes = {"train_batch_size_per_learner": 2048, "minibatch_size": 256}
     return (
         PPOConfig()
         .environment(case.env)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=16)
+        .env_runners(
+            num_env_runners=0,
+            num_envs_per_env_runner=16,
+            env_to_module_connector=connector,
+        )
         .learners(num_learners=0)
-        .training(train_batch_size_per_learner=2048, minibatch_size=256, **case.training)
+        .training(**{**sizes, **case.training})
         .rl_module(model_config=case.model)
         .debugging(seed=10_000 * (seed + 1), log_level="ERROR")
     )
