@@ -43,8 +43,8 @@ def describe_plan(config: ExperimentConfig) -> str:
         "dense baseline",
         f"  training    {config.budget.env_steps:,} env steps, and {config.horizon:,} of the dense "
         "baseline",
-        f"  evaluation  every {config.evaluation.interval} iterations {config.evaluation.episodes} "
-        f"episodes; at the end {config.evaluation.candidates + 1} policies × {held_out} episodes",
+        f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}; "
+        f"at the end {config.evaluation.candidates + 1} policies × {held_out} episodes",
         f"  searched    {', '.join(config.search.space)}",
         f"  engine      {engine.name}; a {engine.unit} takes {_resources(needed.required_resources)}",
     ]
@@ -59,6 +59,11 @@ def describe_plan(config: ExperimentConfig) -> str:
         f"  here        {engine.describe(config, slots)}, training for roughly {minutes:.0f} min"
     )
     return "\n".join(lines)
+
+
+def _iterations(config: ExperimentConfig) -> str:
+    interval = config.evaluation.interval
+    return "iteration" if interval == 1 else f"{interval} iterations"
 
 
 def _resources(amounts: dict[str, float]) -> str:

@@ -102,7 +102,7 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
         raise ConfigError(
             f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error} Where it was "
             "registered by a script, name the class with --env 'package.module:Class'; Gymnasium's own "
-            "may need an extra (pip install 'prunefront[mujoco]', …)."
+            "may need an extra (in the checkout: .venv/bin/pip install '.[mujoco]')."
         ) from error
     return ppo
 

@@ -109,7 +109,7 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     except gymnasium.error.Error as error:
         raise ConfigError(
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
-            "of extras need them installed (pip install 'prunefront[mujoco]', …)."
+            "of extras need them installed (in the checkout: .venv/bin/pip install '.[mujoco]')."
         ) from error
     except Exception as error:
         # An environment is anybody's code.
