@@ -26,13 +26,13 @@ from search.coordinator import Coordinator
 from search.disk import remove_policies, tidy
 from search.engine import Engine, engine_of
 from search.evaluation import evaluate_policies, evaluate_untrained
+from search.files import write_text
 from search.folder import (
     CONFIG,
     only_writer,
     provenance,
     read_manifest,
     update_manifest,
-    write_aside,
 )
 from search.front import candidates
 from search.ppo import build_ppo, slots_that_fit
@@ -89,7 +89,7 @@ def run_search(
     """
     ppo = build_ppo(config)
     with only_writer(folder):
-        write_aside(folder / CONFIG, config.to_yaml())
+        write_text(folder / CONFIG, config.to_yaml())
         update_manifest(folder, **_described(config, command), status="running")
         return _run(config, ppo, folder, display, address)
 
@@ -129,7 +129,7 @@ def resume_search(
     with only_writer(folder):
         tidy(Archive(folder))
         if config != before:
-            write_aside(folder / CONFIG, config.to_yaml())
+            write_text(folder / CONFIG, config.to_yaml())
         earlier = read_manifest(folder)
         now = _described(config, command)
         resumed = {key: now[key] for key in ("command", "started", "versions", "git_revision")}

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import fcntl
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ext.pruning.errors import ResultsError
+from search.files import write_text
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -78,19 +78,9 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_aside(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: aside, synced, then renamed."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
 def update_manifest(folder: Path, **values: Any) -> None:
     """Adds to what the run says of itself; keys that are there are replaced."""
-    write_aside(folder / MANIFEST, json.dumps({**read_manifest(folder), **values}, indent=1))
+    write_text(folder / MANIFEST, json.dumps({**read_manifest(folder), **values}, indent=1))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

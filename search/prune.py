@@ -39,7 +39,8 @@ from search.evaluation import (
     policy_episodes,
     random_baseline,
 )
-from search.folder import CONFIG, new_folder, only_writer, provenance, update_manifest, write_aside
+from search.files import write_text
+from search.folder import CONFIG, new_folder, only_writer, provenance, update_manifest
 from search.levels import PruneSettings
 from search.opening import env_name
 from search.report import write_report
@@ -109,7 +110,7 @@ class _Run:
         settings = self._settings
         env = {"env": env_name(self._ppo), "env_config": dict(self._ppo.env_config)}
         plain = json.loads(json.dumps({**env, **settings.to_dict()}, default=str))
-        write_aside(self.folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, width=100))
+        write_text(self.folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, width=100))
         update_manifest(
             self.folder,
             **provenance(command),

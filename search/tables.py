@@ -6,8 +6,7 @@ reader never sees half of one.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from search.archive import Evaluation, Snapshot
+from search.files import write_aside
 
 SNAPSHOT_COLUMNS = (
     "snapshot_id",
@@ -91,26 +91,6 @@ def env_steps_done(snapshots: Sequence[Snapshot]) -> np.ndarray[Any, np.dtype[np
         added[i] = max(0, s.env_steps - before)
         latest[segment] = clock[s.snapshot_id] = s.env_steps
     return np.cumsum(added)
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` make a file beside its place, then renames it.
-
-    Args:
-        path: Where the file shall be; replaced when it exists.
-        write: Called with the path to write to. It keeps the suffix, from which writers tell the format.
-    """
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, aside and renamed."""
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

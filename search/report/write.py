@@ -8,6 +8,7 @@ from pathlib import Path
 import vl_convert
 
 from search import tables
+from search.files import write_aside, write_text
 from search.report.comparison import compare
 from search.report.comparison_chart import fronts_chart
 from search.report.comparison_page import comparison_page, comparison_text
@@ -40,10 +41,10 @@ def write_report(folder: Path) -> Path:
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
     svg = vl_convert.vegalite_to_svg(picture)
     results.write_tables()
-    tables.write_aside(results.folder / "front.png", lambda aside: aside.write_bytes(png))
-    tables.write_text(results.folder / "front.svg", svg)
-    tables.write_text(results.folder / "report.md", text)
-    tables.write_text(results.folder / "report.html", html)
+    write_aside(results.folder / "front.png", lambda aside: aside.write_bytes(png))
+    write_text(results.folder / "front.svg", svg)
+    write_text(results.folder / "report.md", text)
+    write_text(results.folder / "report.html", html)
     return results.folder / "report.html"
 
 
@@ -65,6 +66,6 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
     png = vl_convert.vegalite_to_png(still(fronts_chart(comparison, 760, 420)), scale=PNG_SCALE)
     output.mkdir(parents=True, exist_ok=True)
     tables.write_csv(output / "comparison.csv", comparison.searches)
-    tables.write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
-    tables.write_text(output / "comparison.html", html)
+    write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
+    write_text(output / "comparison.html", html)
     return output / "comparison.html", comparison_text(comparison)

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pretended_search import Search
 
 from search.archive import Baseline, Evaluation, Snapshot
 from search.front import candidates
@@ -234,3 +236,18 @@ def simulate():
 def finished(tmp_path_factory) -> World:
     """A finished search; tests must not change its folder."""
     return build(tmp_path_factory.mktemp("results") / "cartpole")
+
+
+@pytest.fixture
+def without_sync(monkeypatch):
+    """Where nothing crashes, nothing needs to be synced."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search of 8 members under a pretended trainer, two at a time, to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        folder = tmp_path_factory.mktemp("searched")
+        return Search(folder, members=8, segments=6, env_steps=240_000, seed=4).run(slots=2)

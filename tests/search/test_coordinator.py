@@ -3,10 +3,9 @@
 import collections
 import json
 import math
-import os
 
 import pytest
-from pretended_search import CAP, RANDOM, Search, Trainer
+from pretended_search import CAP, RANDOM, Search, Trainer, by_id, events
 
 from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE
@@ -14,27 +13,7 @@ from rllib_ext.segment import DENSE
 ITERATION = Trainer.ITERATION
 
 
-@pytest.fixture(autouse=True)
-def _without_sync(monkeypatch):
-    """Nothing crashes here, so nothing needs to be synced."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A search of 8 members, two at a time, to its end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        folder = tmp_path_factory.mktemp("finished")
-        return Search(folder, members=8, segments=6, env_steps=240_000, seed=4).run(slots=2)
-
-
-def events(search, kind):
-    return [e for e in search.archive.events() if e["event"] == kind]
-
-
-def by_id(search):
-    return {s.snapshot_id: s for s in search.archive.snapshots()}
+pytestmark = pytest.mark.usefixtures("without_sync")
 
 
 @pytest.mark.parametrize("strategy", ["pareto_pbt", "random"])
@@ -60,21 +39,21 @@ def test_what_failed_segments_trained_counts_too(tmp_path):
     assert 80_000 <= failing.coordinator.spent["training"] <= 80_000 + 5 * ITERATION
 
 
-def test_every_lineages_clock_goes_on_from_where_its_segment_started(finished):
-    snapshots = finished.archive.snapshots()
-    known = by_id(finished)
+def test_every_lineages_clock_goes_on_from_where_its_segment_started(searched):
+    snapshots = searched.archive.snapshots()
+    known = by_id(searched)
     for own in _segments_of(snapshots).values():
         start = known[own[0].parent].env_steps if own[0].parent else 0
         assert [s.env_steps for s in own] == [start + ITERATION * (i + 1) for i in range(len(own))]
-        assert own[-1].env_steps <= finished.config.horizon + ITERATION
+        assert own[-1].env_steps <= searched.config.horizon + ITERATION
 
 
-def test_all_members_train_and_those_behind_go_first(finished):
-    assert {s.member for s in finished.of_members} == set(range(8))
-    assert [s.member for s in finished.of_members[:8]] == list(range(8))
-    horizon, known = finished.config.horizon, by_id(finished)
+def test_all_members_train_and_those_behind_go_first(searched):
+    assert {s.member for s in searched.of_members} == set(range(8))
+    assert [s.member for s in searched.of_members[:8]] == list(range(8))
+    horizon, known = searched.config.horizon, by_id(searched)
     clocks = dict.fromkeys(range(8), 0)
-    for segment in finished.of_members:
+    for segment in searched.of_members:
         # Two train at once, so one that is further behind can only be the other.
         behind = [m for m in clocks if clocks[m] < min(clocks[segment.member], horizon)]
         assert len(behind) <= 1
@@ -84,29 +63,29 @@ def test_all_members_train_and_those_behind_go_first(finished):
         clocks[segment.member] = max(s.env_steps for s in own)
 
 
-def test_a_members_segments_are_numbered_and_named_without_gaps(finished):
+def test_a_members_segments_are_numbered_and_named_without_gaps(searched):
     for member in range(8):
-        numbers = [s.segment for s in finished.of_members if s.member == member]
+        numbers = [s.segment for s in searched.of_members if s.member == member]
         assert numbers == list(range(len(numbers)))
-    assert len(by_id(finished)) == len(finished.archive.snapshots())
+    assert len(by_id(searched)) == len(searched.archive.snapshots())
 
 
-def test_the_dense_baseline_comes_first_once_and_is_booked_apart(finished):
-    assert [i for i, s in enumerate(finished.segments) if s.member == DENSE] == [0]
-    dense = finished.segments[0]
+def test_the_dense_baseline_comes_first_once_and_is_booked_apart(searched):
+    assert [i for i, s in enumerate(searched.segments) if s.member == DENSE] == [0]
+    dense = searched.segments[0]
     assert dense.training == {}
     assert dense.pruning["final_sparsity"] == 0.0
-    assert dense.until_env_steps == finished.config.horizon
-    spent = finished.coordinator.spent
+    assert dense.until_env_steps == searched.config.horizon
+    spent = searched.coordinator.spent
     assert spent["baselines"] == 30_000
     assert spent["training"] == 240_000
     assert spent["evaluation"] == 50 * (240 + 30)
-    baseline = finished.archive.baselines()["dense"]
+    baseline = searched.archive.baselines()["dense"]
     assert (baseline.sparsity, baseline.nonzero_params) == (0.0, Trainer.WEIGHTS)
     assert baseline.env_steps == 30_000
     assert baseline.search_return == pytest.approx(CAP, abs=60)
-    assert (finished.folder / baseline.checkpoint).is_dir()
-    assert all(s.member != DENSE for s in finished.archive.snapshots())
+    assert (searched.folder / baseline.checkpoint).is_dir()
+    assert all(s.member != DENSE for s in searched.archive.snapshots())
 
 
 def test_a_known_dense_baseline_is_not_trained_again(tmp_path):
@@ -119,18 +98,18 @@ def test_a_known_dense_baseline_is_not_trained_again(tmp_path):
     assert Search(tmp_path).coordinator.decide().member != DENSE
 
 
-def test_training_seeds_of_all_segments_differ(finished):
-    seeds = [s.seed for s in finished.segments]
+def test_training_seeds_of_all_segments_differ(searched):
+    seeds = [s.seed for s in searched.segments]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_evaluation_seeds_are_common_within_a_segment_of_the_clock_and_differ_between_them(
-    finished,
+    searched,
 ):
-    steps, horizon = finished.config.segment_steps, finished.config.horizon
+    steps, horizon = searched.config.segment_steps, searched.config.horizon
     used = collections.defaultdict(set)
-    known = by_id(finished)
-    for segment in finished.of_members:
+    known = by_id(searched)
+    for segment in searched.of_members:
         clock = known[segment.parent].env_steps if segment.parent else 0
         # A segment whose rest would be short is trained to the next one's end.
         part = next(
@@ -140,8 +119,8 @@ def test_evaluation_seeds_are_common_within_a_segment_of_the_clock_and_differ_be
     assert sorted(used) == [1, 2, 3, 4, 5, 6]
     assert all(len(seeds) == 1 for seeds in used.values())
     everything = [seed for seeds in used.values() for seed in next(iter(seeds))]
-    everything += finished.segments[0].evaluation_seeds
-    assert len(set(everything)) == len(everything) == 7 * finished.config.evaluation.episodes
+    everything += searched.segments[0].evaluation_seeds
+    assert len(set(everything)) == len(everything) == 7 * searched.config.evaluation.episodes
 
 
 def test_a_failed_segment_is_noted_and_its_member_replaced(tmp_path):
@@ -239,7 +218,7 @@ def test_with_one_slot_a_search_repeats_itself(tmp_path):
     assert other.archive.events() != first[0]
 
 
-def test_every_event_is_whole(finished):
+def test_every_event_is_whole(searched):
     needed = {
         "start": {"hyperparameters", "plan"},
         "explore": {"source", "trial_number", "hyperparameters"},
@@ -248,15 +227,15 @@ def test_every_event_is_whole(finished):
         "dense": {"evaluation_env_steps"},
     }
     seen = collections.Counter()
-    for event in finished.archive.events():
+    for event in searched.archive.events():
         seen[event["event"]] += 1
         assert {"member", "segment", "env_steps"} <= event.keys()
         assert needed[event["event"]] <= event.keys(), event
-    assert seen["start"] == seen["end"] == len(finished.segments)
+    assert seen["start"] == seen["end"] == len(searched.segments)
     assert seen["explore"] >= seen["exploit"] + 8
-    space = set(finished.config.search.space)
-    assert all(e["hyperparameters"].keys() == space for e in events(finished, "explore"))
-    assert {e["source"] for e in events(finished, "explore")} == {"proposal", "perturbation"}
+    space = set(searched.config.search.space)
+    assert all(e["hyperparameters"].keys() == space for e in events(searched, "explore"))
+    assert {e["source"] for e in events(searched, "explore")} == {"proposal", "perturbation"}
 
 
 def test_what_is_decided_is_on_disk_before_it_is_carried_out(tmp_path):
@@ -267,9 +246,9 @@ def test_what_is_decided_is_on_disk_before_it_is_carried_out(tmp_path):
         assert json.loads(line)["plan"] == json.loads(json.dumps(segment.to_dict()))
 
 
-def test_progress_names_the_best_and_the_sparsest_that_is_nearly_as_good(finished):
-    progress = finished.coordinator.progress
-    snapshots = finished.archive.snapshots()
+def test_progress_names_the_best_and_the_sparsest_that_is_nearly_as_good(searched):
+    progress = searched.coordinator.progress
+    snapshots = searched.archive.snapshots()
     best = max(s.return_mean for s in snapshots)
     good = [s.sparsity for s in snapshots if best - s.return_mean <= 0.05 * (best - RANDOM)]
     assert progress.best_return == best

@@ -18,7 +18,6 @@ from search.folder import (
     provenance,
     read_manifest,
     update_manifest,
-    write_aside,
 )
 
 HOLDER = """
@@ -119,35 +118,6 @@ def test_a_damaged_manifest_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": ')
     with pytest.raises(ResultsError, match=r"manifest\.json is not JSON.*Remove it"):
         read_manifest(tmp_path)
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path):
-    path = tmp_path / "file"
-    write_aside(path, "first\n")
-    write_aside(path, "second – longer\n")
-    assert path.read_text(encoding="utf-8") == "second – longer\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("when", ["fsync", "replace"])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, when):
-    path = tmp_path / "file"
-    write_aside(path, "old")
-
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    if when == "fsync":
-        monkeypatch.setattr(os, "fsync", interrupt)
-    else:
-        monkeypatch.setattr(Path, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_aside(path, "new")
-    monkeypatch.undo()
-    assert path.read_text() == "old"
-    write_aside(path, "newer")
-    assert path.read_text() == "newer"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_provenance_says_where_and_with_what():

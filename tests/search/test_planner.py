@@ -3,40 +3,18 @@
 import collections
 import json
 import math
-import os
 
 import pytest
-from pretended_search import Search
+from pretended_search import Search, by_id, events
+
+pytestmark = pytest.mark.usefixtures("without_sync")
 
 
-@pytest.fixture(autouse=True)
-def _without_sync(monkeypatch):
-    """Nothing crashes here, so nothing needs to be synced."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A search of 8 members, two at a time, to its end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        folder = tmp_path_factory.mktemp("finished")
-        return Search(folder, members=8, segments=6, env_steps=240_000, seed=4).run(slots=2)
-
-
-def events(search, kind):
-    return [e for e in search.archive.events() if e["event"] == kind]
-
-
-def by_id(search):
-    return {s.snapshot_id: s for s in search.archive.snapshots()}
-
-
-def test_an_exploits_segment_starts_from_its_donors_state(finished):
-    starts = {(e["member"], e["segment"]): e["plan"] for e in events(finished, "start")}
-    exploits = events(finished, "exploit")
+def test_an_exploits_segment_starts_from_its_donors_state(searched):
+    starts = {(e["member"], e["segment"]): e["plan"] for e in events(searched, "start")}
+    exploits = events(searched, "exploit")
     assert len(exploits) >= 10
-    known = by_id(finished)
+    known = by_id(searched)
     for exploit in exploits:
         plan = starts[exploit["member"], exploit["segment"]]
         donor = known[exploit["donor"]]
@@ -46,10 +24,10 @@ def test_an_exploits_segment_starts_from_its_donors_state(finished):
         assert donor.status == "ok"
 
 
-def test_a_segment_without_an_exploit_goes_on_from_the_members_own_last_snapshot(finished):
-    copied = {(e["member"], e["segment"]) for e in events(finished, "exploit")}
-    own = _segments_of(finished.archive.snapshots())
-    plain = [s for s in finished.of_members if (s.member, s.segment) not in copied]
+def test_a_segment_without_an_exploit_goes_on_from_the_members_own_last_snapshot(searched):
+    copied = {(e["member"], e["segment"]) for e in events(searched, "exploit")}
+    own = _segments_of(searched.archive.snapshots())
+    plain = [s for s in searched.of_members if (s.member, s.segment) not in copied]
     assert any(s.segment > 0 for s in plain)
     for segment in plain:
         expected = (
@@ -58,32 +36,32 @@ def test_a_segment_without_an_exploit_goes_on_from_the_members_own_last_snapshot
         assert segment.parent == expected
 
 
-def test_new_hyperparameters_can_still_do_something(finished):
+def test_new_hyperparameters_can_still_do_something(searched):
     """Sparsity only rises, and a schedule that has ended would prune nothing more."""
-    space, known = finished.config.space, by_id(finished)
+    space, known = searched.config.space, by_id(searched)
     explored = {
-        (e["member"], e["segment"]): e["hyperparameters"] for e in events(finished, "explore")
+        (e["member"], e["segment"]): e["hyperparameters"] for e in events(searched, "explore")
     }
-    copied = [s for s in finished.of_members if s.parent and (s.member, s.segment) in explored]
+    copied = [s for s in searched.of_members if s.parent and (s.member, s.segment) in explored]
     assert len(copied) >= 10
     for segment in copied:
         values = explored[segment.member, segment.segment]
         donor = known[segment.parent]
         highest = space.parameters["pruning.final_sparsity"].high
         assert values["pruning.final_sparsity"] >= min(donor.sparsity, highest)
-        ahead = (donor.env_steps + finished.config.segment_steps) / finished.config.horizon
+        ahead = (donor.env_steps + searched.config.segment_steps) / searched.config.horizon
         assert values["pruning.end"] >= min(ahead, space.parameters["pruning.end"].high)
         assert space.clip(values) == values
         assert segment.pruning["final_sparsity"] == values["pruning.final_sparsity"]
         assert segment.training == {"lr": values["training.lr"]}
 
 
-def test_a_segment_trains_with_what_the_events_say(finished):
-    plans = [json.loads(json.dumps(s.to_dict())) for s in finished.segments]
-    for event in events(finished, "start")[1:]:
+def test_a_segment_trains_with_what_the_events_say(searched):
+    plans = [json.loads(json.dumps(s.to_dict())) for s in searched.segments]
+    for event in events(searched, "start")[1:]:
         snapshots = [
             s
-            for s in finished.archive.snapshots()
+            for s in searched.archive.snapshots()
             if (s.member, s.segment) == (event["member"], event["segment"])
         ]
         assert all(s.hyperparameters == event["hyperparameters"] for s in snapshots)

@@ -14,20 +14,7 @@ from pretended_search import Search
 from search.space import ChoiceParameter, FloatParameter, Space
 from search.study import Study
 
-
-@pytest.fixture(autouse=True)
-def _without_sync(monkeypatch):
-    """Nothing crashes here, so nothing needs to be synced."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A search of 8 members, two at a time, to its end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        folder = tmp_path_factory.mktemp("finished")
-        return Search(folder, members=8, segments=6, env_steps=240_000, seed=4).run(slots=2)
+pytestmark = pytest.mark.usefixtures("without_sync")
 
 
 def trials_in(folder):
@@ -35,12 +22,12 @@ def trials_in(folder):
     return optuna.load_study(study_name="pretended", storage=storage).trials
 
 
-def test_the_study_has_a_trial_for_every_segment_and_hears_what_came_of_it(finished):
-    told = {t.number: t for t in trials_in(finished.folder)}
-    last = {key: own[-1] for key, own in _segments_of(finished.archive.snapshots()).items()}
-    numbers = [s.trial_number for s in finished.of_members]
+def test_the_study_has_a_trial_for_every_segment_and_hears_what_came_of_it(searched):
+    told = {t.number: t for t in trials_in(searched.folder)}
+    last = {key: own[-1] for key, own in _segments_of(searched.archive.snapshots()).items()}
+    numbers = [s.trial_number for s in searched.of_members]
     assert len(set(numbers)) == len(numbers)
-    for segment in finished.of_members:
+    for segment in searched.of_members:
         trial, snapshot = told[segment.trial_number], last[segment.member, segment.segment]
         assert trial.state == TrialState.COMPLETE
         assert trial.values == [snapshot.return_mean, snapshot.sparsity]

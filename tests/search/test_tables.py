@@ -83,17 +83,3 @@ def test_what_is_not_measured_is_an_empty_cell(tmp_path):
     table = pd.DataFrame({"a": [1.5, math.nan], "b": [None, "x"]})
     tables.write_csv(tmp_path / "a.csv", table)
     assert (tmp_path / "a.csv").read_text() == "a,b\n1.5,\n,x\n"
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
-    path = tmp_path / "a.txt"
-    tables.write_text(path, "old")
-
-    def fail(aside):
-        aside.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        tables.write_aside(path, fail)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "old"

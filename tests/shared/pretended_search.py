@@ -166,3 +166,13 @@ def coordinated(*, strategy="pareto_pbt", members=4, segments=4, env_steps=80_00
         },
         "pretended.yaml",
     )
+
+
+def events(search, kind):
+    """What happened of one kind, in order."""
+    return [e for e in search.archive.events() if e["event"] == kind]
+
+
+def by_id(search):
+    """Snapshots by their id."""
+    return {s.snapshot_id: s for s in search.archive.snapshots()}
