@@ -1,4 +1,4 @@
-"""The notebook that comes with the project runs on any results folder."""
+"""The notebook that comes with the project runs on the example beside it."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ def sources(kind):
     return ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == kind]
 
 
-def test_every_cell_of_the_notebook_runs(finished, monkeypatch):
-    monkeypatch.chdir(finished.folder.parent)
+def test_every_cell_of_the_notebook_runs(monkeypatch):
+    monkeypatch.chdir(NOTEBOOK.parent)
     names = {}
     for source in sources("code"):
         exec(compile(source, str(NOTEBOOK), "exec"), names)
