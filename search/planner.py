@@ -129,6 +129,9 @@ class Planner:
             the hyperparameters that it trains with.
         """
         rng = generator_for(self._seed, "choice", member.index, member.segment)
+        if member.failures and self._settings.strategy == "random":
+            # Where nobody copies, what failed is drawn anew.
+            return None, self._birth(member, rng)
         if member.failures:
             source = self._replacement(member, rng)
         elif member.env_steps >= self._horizon:
@@ -147,9 +150,12 @@ class Planner:
             return member.last, self._explore(member, member.last, rng, fewer=STAGNANT_CUT)
         if member.last is not None:
             return member.last, self._study.enter(member.hyperparameters)
+        return None, self._birth(member, rng)
+
+    def _birth(self, member: Member, rng: np.random.Generator) -> Proposal:
         proposal = self._study.propose(_seed(rng))
         self._note_exploration(member, "proposal", proposal)
-        return None, proposal
+        return proposal
 
     def _is_stagnant(self, member: Member) -> bool:
         return (

@@ -68,6 +68,19 @@ def test_a_segment_trains_with_what_the_events_say(searched):
         assert event["plan"] in plans
 
 
+def test_a_random_member_that_failed_is_drawn_anew_and_copies_nobody(tmp_path):
+    fails = {(1, 2): "raise"}
+    search = Search(
+        tmp_path, strategy="random", fails=lambda s: fails.get((s.member, s.segment), "")
+    ).run()
+    assert not events(search, "exploit") + events(search, "replacement")
+    starts = {(e["member"], e["segment"]): e for e in events(search, "start")}
+    again = starts[1, 3]
+    assert again["plan"]["state"] == again["plan"]["parent"] == ""
+    assert again["env_steps"] == 0
+    assert again["hyperparameters"] != starts[1, 2]["hyperparameters"]
+
+
 def test_random_members_keep_what_they_drew(tmp_path):
     search = Search(tmp_path, strategy="random").run()
     assert not events(search, "exploit")
