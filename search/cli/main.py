@@ -1,0 +1,69 @@
+"""The `prunefront` command.
+
+Exit status: 0 done; 1 the run failed; 2 what was asked for is wrong; 130 interrupted. A mistake gets
+one message and no traceback. Ray is only loaded by the verbs that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from rllib_ext.pruning.errors import (
+    CheckpointError,
+    ConfigError,
+    PrunefrontError,
+    ResultsError,
+)
+from search.cli.prune import prune, sensitivity
+from search.cli.report import report
+from search.cli.search import check, resume, search
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prunefront")
+def cli() -> None:
+    """Finds the reward–sparsity Pareto front of a PPO policy."""
+
+
+for verb in (search, resume, report, check, prune, sensitivity):
+    cli.add_command(verb)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A job that is told to end leaves as readable a folder as one that is interrupted."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit status."""
+    try:
+        with _sigterm_interrupts():
+            cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except (CheckpointError, ConfigError, ResultsError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(WRONG)
+    except PrunefrontError as error:
+        click.echo(f"failed: {error}", err=True)
+        sys.exit(FAILED)

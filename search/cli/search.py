@@ -1,0 +1,100 @@
+"""`prunefront search`, `resume` and `check`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_ext.pruning.errors import PrunefrontError
+from search.cli.shared import saying_what_is_safe, summarise
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=click.Path(path_type=Path), help="Results folder; new or empty.")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+@click.option("--dry-run", is_flag=True, help="Only check the configuration, as `check` does.")
+def search(
+    config: Path,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    address: str | None,
+    dry_run: bool,
+) -> None:
+    """Run the search that CONFIG describes, to its report."""
+    from search.config_file import load_config
+
+    experiment = load_config(config, overrides)
+    if dry_run:
+        _check(experiment)
+        return
+    from search.display import SearchDisplay
+    from search.experiment import run_search
+    from search.folder import new_folder
+
+    folder = new_folder(experiment.name, output)
+    try:
+        with saying_what_is_safe(folder), SearchDisplay() as display:
+            page = run_search(
+                experiment,
+                folder,
+                command=["prunefront", *sys.argv[1:]],
+                display=display,
+                address=address,
+            )
+    except PrunefrontError:
+        if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+    summarise(folder, page)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N]")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
+    """Go on with the search of the results FOLDER, to its report.
+
+    After a crash or ctrl-C it goes on where the search was, losing at most a segment a member. A
+    larger budget.env_steps extends it, finished or not; the horizon and all else stay what they were.
+    Runs code from the folder's checkpoints: resume only what you trust.
+    """
+    from search.config_file import extended, load_config_of
+
+    extended(load_config_of(folder), overrides)
+    from search.display import SearchDisplay
+    from search.experiment import resume_search
+
+    folder = folder.resolve()
+    with saying_what_is_safe(folder), SearchDisplay() as display:
+        page = resume_search(
+            folder,
+            overrides,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+        )
+    summarise(folder, page)
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def check(config: Path, overrides: tuple[str, ...]) -> None:
+    """Validate CONFIG and say what it would run."""
+    from search.config_file import load_config
+
+    _check(load_config(config, overrides))
+
+
+def _check(experiment: Any) -> None:
+    from search.estimate import describe_plan
+
+    click.echo(describe_plan(experiment))

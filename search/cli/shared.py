@@ -1,0 +1,50 @@
+"""What the verbs share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from rllib_ext.pruning.errors import RunError
+
+
+def warn(text: str) -> None:
+    """Shows a warning beside the output."""
+    click.echo(text, err=True)
+
+
+def summarise(folder: Path, page: Path) -> None:
+    """Shows a search's outcome and where its report is."""
+    from search.report.terminal import summary
+    from search.results import load
+
+    click.echo(summary(load(folder)))
+    click.echo(f"report: {page}")
+
+
+@contextlib.contextmanager
+def saying_what_is_safe(folder: Path) -> Iterator[None]:
+    """Where a run is cut short, says what is on disk and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
+        raise
+    except (RunError, OSError) as error:
+        raise RunError(f"{error}\n{_what_is_safe(folder)}") from error
+
+
+def _what_is_safe(folder: Path) -> str:
+    from search.archive import read_lines
+
+    count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
+    go_on = f"prunefront resume {folder}   goes on"
+    if not count:
+        return f"no snapshot was made; {folder} holds no results\n{go_on}"
+    return (
+        f"{count} snapshots are safe in {folder}\n{go_on}\n"
+        f"prunefront report {folder}   makes a report of what is there"
+    )
