@@ -155,7 +155,8 @@ def candidates(
     The sparsest of many snapshots that scored well in a few episodes is mostly the luckiest, and hides
     the good ones behind it. So the logarithmic density axis is cut into `limit` × 2/3 bands. Each band
     gives its best snapshot by an optimistic return: mean plus `optimism` standard errors. The other
-    places go to the rest in layers: the non-dominated ones first, then those that only these dominate.
+    places go to the rest in layers: the non-dominated ones first, then those that only these dominate;
+    where a layer does not fit, those that lie farthest from what is taken.
     What a sparser snapshot clearly beats – by `CLEARLY` standard errors of both – is left out.
 
     Means are steadied: a snapshot's neighbours in its member's training, where their density is nearly
@@ -194,7 +195,7 @@ def candidates(
     while left.size and len(taken) < limit:
         layer = nondominated(points[left])
         best = left[layer][np.argsort(-bound[left][layer], kind="stable")]
-        taken += [int(i) for i in best[: limit - len(taken)]]
+        taken += _farthest(np.column_stack([bound, decades]), best, taken, limit - len(taken))
         left = left[~layer]
     return [pool[i] for i in sorted(taken, key=lambda i: (sparsity[i], i))]
 
@@ -228,6 +229,28 @@ def _beaten(sparsity: Floats, low: Floats, high: Floats) -> Bools:
     beaten = np.zeros(len(sparsity), dtype=bool)
     beaten[order] = best > high[order]
     return beaten
+
+
+def _farthest(
+    points: Floats, among: NDArray[np.int64], taken: Sequence[int], count: int
+) -> list[int]:
+    """Chooses `count` of some points one by one: the one farthest from all that are taken already.
+
+    Distances are in shares of each coordinate's range. Of equals the first in `among`.
+    """
+    if len(among) <= count:
+        return [int(i) for i in among]
+    unit = points / np.maximum(np.ptp(points, axis=0), 1e-12)
+    gap = np.full(len(among), np.inf)
+    for i in taken:
+        gap = np.minimum(gap, np.linalg.norm(unit[among] - unit[i], axis=1))
+    chosen: list[int] = []
+    for _ in range(count):
+        at = int(np.argmax(gap))
+        chosen.append(int(among[at]))
+        gap = np.minimum(gap, np.linalg.norm(unit[among] - unit[among[at]], axis=1))
+        gap[at] = -np.inf
+    return chosen
 
 
 def _bands(decades: Floats, among: NDArray[np.int64], count: int) -> NDArray[np.int64]:

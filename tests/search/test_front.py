@@ -133,6 +133,16 @@ def test_the_cap_thins_crowds_and_keeps_the_sparse_end():
     assert crowd[0] in chosen
 
 
+def test_the_low_end_of_a_front_is_not_crowded_out_by_a_plateau_that_holds_the_cap():
+    # As CartPole's: hundreds hold 500 at every count down to 4 weights; the one of 3 scores 212.
+    plateau = [
+        snapshot(i, 500, 1 - (4 + i // 8) / 1000, return_std=i / 10, episodes=10, member=i)
+        for i in range(320)
+    ]
+    end = snapshot(999, 212, 0.997, member=999)
+    assert end in candidates([*plateau, end], 12)
+
+
 def test_what_a_sparser_snapshot_clearly_beats_is_no_candidate():
     good = snapshot(1, 500, 0.9, member=1)
     hopeless = [snapshot(2 + i, 100, 0.1 + 0.01 * i, member=2 + i) for i in range(20)]
