@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from packs import IMAGES, Images
 
 from rllib_ext import PruningConfig
 from rllib_ext.packed.pack import Pack
@@ -44,6 +45,8 @@ def start(pack, place, member, seed, **rest):
     [
         ("CartPole-v1", {}, 50),
         ("Pendulum-v1", {"vf_share_layers": True, "fcnet_activation": "relu"}, 8),
+        (Images, IMAGES, 50),
+        (Images, {**IMAGES, "vf_share_layers": True}, 4),
     ],
 )
 def test_members_packed_are_members_alone(packed_ppo, env, model, updates):
