@@ -11,6 +11,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.minatar import MinAtar
 from rllib_ext.policy import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.masks import load_masks
 
@@ -109,3 +110,21 @@ def test_a_member_s_filter_goes_with_its_policy(packed_ppo, tmp_path):
     assert not np.allclose(pack._filters._means[0], pack._filters._means[1])
     pack.start(0, training={}, pruning=PRUNING, seed=5, state=pack.state(1))
     assert pack._filters._counts[0] == pack._filters._counts[1] + ppo.num_envs_per_env_runner
+
+
+def test_a_member_plays_breakout_as_its_saved_policy_does(packed_ppo, tmp_path):
+    model = {
+        "conv_filters": [[16, 3, 1]],
+        "conv_activation": "relu",
+        "head_fcnet_hiddens": [64],
+        "vf_share_layers": True,
+    }
+    ppo = packed_ppo(MinAtar, model).environment(env_config={"max_episode_steps": 60})
+    pruning = PruningConfig(horizon=3 * 64, final_sparsity=0.8, begin=0.0, end=0.9)
+    pack = started(ppo, pruning=pruning, iterations=3)
+    assert pack.pruning.pruner(1).report()["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    pack.policy(1).save(pack.pruning.pruner(1).masks, tmp_path / "p", {})
+    evaluator = Evaluator(env_maker(ppo))
+    expected = evaluator.run(load_policy(tmp_path / "p"), range(6))
+    evaluator.close()
+    assert pack.evaluate({1: range(6)})[1] == expected
