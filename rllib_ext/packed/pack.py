@@ -85,7 +85,7 @@ class Pack:
         self._filters = Filters(self._blueprint.filter, members, spec.observation_space.shape)
         self._distribution = distribution_for(discrete=self.network.architecture.discrete)
         self._environments = build_environments(
-            self._blueprint.make_env, members, self._blueprint.envs
+            self._blueprint.make_env, members, self._blueprint.envs, self._blueprint.vectorize
         )
         self._collector = Collector(
             self.network,
