@@ -17,7 +17,6 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import gymnasium
 import numpy as np
 import ray
 import torch
@@ -28,27 +27,10 @@ from ray.rllib.examples.envs.classes.stateless_cartpole import StatelessCartPole
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import masks_of
 from rllib_ext.evaluate import Evaluator, env_maker, random_policy_episodes
+from rllib_ext.minatar import MinAtar
 from rllib_ext.policy import policy_of
 
 FIRST_EVALUATION_SEED = 10**6
-
-
-class Breakout(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """MinAtar's Breakout, its boolean images as floats."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        from minatar.gym import BaseEnv
-
-        game = gymnasium.wrappers.TimeLimit(
-            BaseEnv(game="breakout", use_minimal_action_set=True), max_episode_steps=2_000
-        )
-        super().__init__(gymnasium.wrappers.DtypeObservation(game, np.float32))
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        """As Gymnasium's, but that MinAtar's own reset forgets its seed."""
-        if seed is not None:
-            self.unwrapped.seed(seed)
-        return self.env.reset(options=options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +85,7 @@ CASES = {
         "75 % fewer hidden units, return ≥ 475",
     ),
     "breakout-cnn": Case(
-        Breakout,
+        MinAtar,
         400_000,
         {"lr": 1e-3, "num_epochs": 4, "entropy_coeff": 0.01, "grad_clip": 0.5},
         {

@@ -46,12 +46,12 @@ def probe_of(
 
     def inputs(target: Any, generator: torch.Generator) -> dict[str, Any]:
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        device = next((p.device for p in target.parameters()), torch.device("cpu"))
+        like = next(target.parameters(), torch.zeros(()))
         shape = (batch, steps) if stateful else (batch,)
-        found = {Columns.OBS: _observations(rl_module.observation_space, shape, seed, device)}
+        found = {Columns.OBS: _observations(rl_module.observation_space, shape, seed, like)}
         if stateful:
             found[Columns.STATE_IN] = tree.map_structure(
-                lambda s: torch.as_tensor(s, device=device).expand(batch, *s.shape).clone(),
+                lambda s: torch.as_tensor(s, device=like.device).expand(batch, *s.shape).clone(),
                 target.get_initial_state(),
             )
         return found
@@ -161,8 +161,8 @@ def _without_value_head(module: nn.Module) -> nn.Module:
     return policy
 
 
-def _observations(space: gym.Space, shape: tuple[int, ...], seed: int, device: torch.device) -> Any:
-    """Observations of a space, stacked to the given shape, in the types that connectors give."""
+def _observations(space: gym.Space, shape: tuple[int, ...], seed: int, like: Tensor) -> Any:
+    """Observations of a space, stacked to the given shape; real numbers in the weights' format."""
     space = copy.deepcopy(space)
     space.seed(seed)
     rng = np.random.default_rng(seed)
@@ -172,7 +172,8 @@ def _observations(space: gym.Space, shape: tuple[int, ...], seed: int, device: t
         if np.issubdtype(array.dtype, np.floating):
             drawn = rng.standard_normal(array.shape)
             array = np.where(np.abs(array) > _LARGEST, drawn, array).astype(np.float32)
-        return torch.from_numpy(array.reshape(*shape, *array.shape[1:])).to(device)
+        found = torch.from_numpy(array.reshape(*shape, *array.shape[1:])).to(like.device)
+        return found.to(like.dtype) if found.is_floating_point() else found
 
     samples = [space.sample() for _ in range(int(np.prod(shape)))]
     return tree.map_structure(stacked, *samples)

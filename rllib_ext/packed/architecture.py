@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
-import torch
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
-from ray.rllib.core.models.torch.encoder import TorchActorCriticEncoder, TorchMLPEncoder
+from ray.rllib.core.models.torch.encoder import (
+    TorchActorCriticEncoder,
+    TorchCNNEncoder,
+    TorchMLPEncoder,
+)
 from ray.rllib.core.models.torch.heads import TorchFreeLogStdMLPHead, TorchMLPHead
-from torch import Tensor, nn
+from torch import nn
 
+from rllib_ext.packed.layers import Activation, Convolution, Dense, Layer, Layers, Reshape
 from rllib_ext.pruning.errors import ConfigError
 
 # Layers without parameters that act on each element by itself.
@@ -27,54 +31,6 @@ ACTIVATIONS = (
     nn.Softplus,
     nn.Identity,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A linear layer of all members.
-
-    Attributes:
-        weight: Its parameter's name.
-        bias: Its bias' name; "" without one.
-    """
-
-    weight: str
-    bias: str
-
-    def __call__(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Applies it.
-
-        Args:
-            parameters: Stacked parameters by name; the weight of shape (members, out, in), as torch
-                stores it.
-            inputs: Of shape (members, batch, in).
-
-        Returns:
-            Of shape (members, batch, out).
-        """
-        weight = parameters[self.weight].transpose(1, 2)
-        if not self.bias:
-            return torch.bmm(inputs, weight)
-        return torch.baddbmm(parameters[self.bias].unsqueeze(1), inputs, weight)
-
-
-@dataclasses.dataclass(frozen=True)
-class Activation:
-    """A layer that acts on each element by itself.
-
-    Attributes:
-        function: It.
-    """
-
-    function: nn.Module
-
-    def __call__(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Applies it to inputs of any shape."""
-        output: Tensor = self.function(inputs)
-        return output
-
-
-Steps = tuple[Dense | Activation, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,11 +48,11 @@ class Architecture:
         discrete: Whether actions are discrete.
     """
 
-    actor: Steps
-    critic: Steps
+    actor: Layers
+    critic: Layers
     shared: bool
-    policy_head: Steps
-    value_head: Steps
+    policy_head: Layers
+    value_head: Layers
     log_std: str
     log_std_limit: float | None
     discrete: bool
@@ -115,10 +71,10 @@ def architecture_of(module: nn.Module) -> Architecture:
     _refuse_spaces(module.observation_space, module.action_space)
     encoder: Any = module.encoder
     if type(encoder) is not TorchActorCriticEncoder:
-        raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder of linear layers")
+        raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
     shared = bool(encoder.config.shared)
-    actor = _encoder_steps(module, "encoder.encoder" if shared else "encoder.actor_encoder")
-    critic = actor if shared else _encoder_steps(module, "encoder.critic_encoder")
+    actor = _encoder_layers(module, "encoder.encoder" if shared else "encoder.actor_encoder")
+    critic = actor if shared else _encoder_layers(module, "encoder.critic_encoder")
     head: Any = module.pi
     if type(head) not in (TorchMLPHead, TorchFreeLogStdMLPHead):
         raise _refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")
@@ -129,38 +85,76 @@ def architecture_of(module: nn.Module) -> Architecture:
         actor=actor,
         critic=critic,
         shared=shared,
-        policy_head=_steps(module, "pi.net.mlp"),
-        value_head=_steps(module, "vf.net.mlp"),
+        policy_head=_layers(module, "pi.net.mlp"),
+        value_head=_layers(module, "vf.net.mlp"),
         log_std="pi.log_std" if type(head) is TorchFreeLogStdMLPHead else "",
         log_std_limit=float(head.log_std_clip_param_const) if clipped and not discrete else None,
         discrete=discrete,
     )
 
 
-def _encoder_steps(module: nn.Module, name: str) -> Steps:
+def _encoder_layers(module: nn.Module, name: str) -> Layers:
     encoder = module.get_submodule(name)
-    if type(encoder) is not TorchMLPEncoder:
-        raise _refusal(f"a {type(encoder).__name__}", "an encoder of linear layers")
-    return _steps(module, f"{name}.net.mlp")
+    if type(encoder) is TorchMLPEncoder:
+        return _layers(module, f"{name}.net.mlp")
+    config: Any = encoder.config
+    if type(encoder) is not TorchCNNEncoder or not config.flatten_at_end:
+        raise _refusal(
+            f"a {type(encoder).__name__}", "an encoder of linear or convolutional layers"
+        )
+    image = tuple(int(size) for size in config.input_dims)
+    found = _layers(module, f"{name}.net.0.cnn", first=Reshape(image))
+    return (*found, Reshape((int(config.output_dims[0]),)))
 
 
-def _steps(module: nn.Module, name: str) -> Steps:
-    steps: list[Dense | Activation] = []
+def _layers(module: nn.Module, name: str, first: Reshape | None = None) -> Layers:
+    """The layers of a sequence, by their parameters' names in the module."""
+    layers: list[Layer] = [] if first is None else [first]
+    padding = (0, 0, 0, 0)
     for index, layer in enumerate(module.get_submodule(name).children()):
+        prefix = f"{name}.{index}."
+        weight, bias = prefix + "weight", ""
+        if getattr(layer, "bias", None) is not None:
+            bias = prefix + "bias"
         if type(layer) is nn.Linear:
-            prefix = f"{name}.{index}."
-            steps.append(Dense(prefix + "weight", "" if layer.bias is None else prefix + "bias"))
+            layers.append(Dense(weight, bias))
+        elif type(layer) is nn.ZeroPad2d:
+            padding = layer.padding
+        elif type(layer) is nn.Conv2d:
+            layers.append(
+                Convolution(
+                    weight=weight,
+                    bias=bias,
+                    padding=padding,
+                    kernel=_pair(layer.kernel_size),
+                    stride=_pair(layer.stride),
+                    first=not any(isinstance(x, Convolution) for x in layers),
+                )
+            )
+            padding = (0, 0, 0, 0)
         elif type(layer) in ACTIVATIONS:
-            steps.append(Activation(layer))
+            layers.append(Activation(layer))
         else:
             known = ", ".join(kind.__name__ for kind in ACTIVATIONS)
-            raise _refusal(f"a {type(layer).__name__}", f"linear layers and {known}")
-    return tuple(steps)
+            raise _refusal(
+                f"a {type(layer).__name__}", f"linear layers, convolutions of images and {known}"
+            )
+    return tuple(layers)
+
+
+def _pair(sizes: Iterable[int]) -> tuple[int, int]:
+    first, second = sizes
+    return int(first), int(second)
 
 
 def _refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None:
-    if not isinstance(observations, gym.spaces.Box) or len(observations.shape) != 1:
-        raise _refusal(f"the observation space {observations}", "a Box of one dimension")
+    box = isinstance(observations, gym.spaces.Box) and len(observations.shape) in (1, 3)
+    # On others RLlib's own layers fail, so that it couldn't use the policies.
+    if not box or observations.dtype not in ("float32", "float64"):
+        raise _refusal(
+            f"the observation space {observations}",
+            "a Box of floats, one dimension or images (others: gymnasium's DtypeObservation)",
+        )
     discrete = isinstance(actions, gym.spaces.Discrete) and int(actions.start) == 0
     continuous = (
         isinstance(actions, gym.spaces.Box)

@@ -19,6 +19,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.evaluate import EnvMaker, env_maker
 from rllib_ext.packed.architecture import architecture_of
+from rllib_ext.packed.environments import vectorize_mode_of
 from rllib_ext.packed.filters import filter_among
 from rllib_ext.packed.hyperparameters import hyperparameters_of
 from rllib_ext.packed.network import build_module
@@ -32,6 +33,7 @@ class Blueprint:
     Attributes:
         ppo: The configuration.
         make_env: Builds one environment.
+        vectorize: How environments are stepped.
         action_space: Of one environment.
         spec: Builds a member's module.
         env_to_module: RLlib's connectors from episodes to the module's batch.
@@ -44,6 +46,7 @@ class Blueprint:
 
     ppo: PPOConfig
     make_env: EnvMaker
+    vectorize: gym.VectorizeMode
     action_space: gym.Space[Any]
     spec: RLModuleSpec
     env_to_module: EnvToModulePipeline
@@ -94,6 +97,7 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     return Blueprint(
         ppo=ppo,
         make_env=make,
+        vectorize=vectorize_mode_of(ppo.gym_env_vectorize_mode, make),
         action_space=spaces[1],
         spec=spec,
         env_to_module=env_to_module,

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import VectorizeMode
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from rllib_ext.evaluate import EnvMaker
+from rllib_ext.pruning.errors import ConfigError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,18 +65,23 @@ class Environments(Protocol):
         ...
 
 
-class SyncEnvironments:
-    """Environments that step one after the other.
+class SingleEnvironments:
+    """Environments of their own, each with a seed of its own.
 
     Args:
         make: Builds one.
         members: How many members.
         per_member: Environments of each, ≥ 1.
+        parallel: Whether each runs in a process of its own; otherwise they step one after the other. The
+            episodes are the same. Worth it where a step takes longer than the way between processes.
     """
 
-    def __init__(self, make: EnvMaker, members: int, per_member: int) -> None:
+    def __init__(
+        self, make: EnvMaker, members: int, per_member: int, *, parallel: bool = False
+    ) -> None:
         self.per_member = per_member
-        self._vector = SyncVectorEnv(
+        kind = AsyncVectorEnv if parallel else SyncVectorEnv
+        self._vector: VectorEnv[Any, Any, Any] = kind(
             [make] * (members * per_member), autoreset_mode=AutoresetMode.SAME_STEP
         )
         # A vector of which only some are reset must have been reset before.
@@ -174,17 +181,52 @@ def cartpole_starts(seeds: Sequence[int]) -> Array:
     return np.stack([g.uniform(-0.05, 0.05, size=4) for g in generators], axis=1)
 
 
-def build_environments(make: EnvMaker, members: int, per_member: int) -> Environments:
-    """Builds the fastest environments there are for what `make` builds.
+def vectorize_mode_of(mode: str | VectorizeMode, make: EnvMaker) -> VectorizeMode:
+    """How environments are stepped, as RLlib names it (`env_runners.gym_env_vectorize_mode`).
+
+    Args:
+        mode: "sync", "async" or "vector_entry_point".
+        make: Builds one environment.
+
+    Returns:
+        The mode; "vector_entry_point" instead of "sync" for Gymnasium's own CartPole.
+
+    Raises:
+        ConfigError: There is no such mode, or no vectorised version of the environment.
+    """
+    try:
+        found = VectorizeMode(mode)
+    except ValueError as error:
+        known = ", ".join(each.value for each in VectorizeMode)
+        raise ConfigError(f"gym_env_vectorize_mode = {mode!r}; expected one of {known}.") from error
+    if found == VectorizeMode.ASYNC:
+        return found
+    if plain_cartpole(make)[0] is not None:
+        return VectorizeMode.VECTOR_ENTRY_POINT
+    if found == VectorizeMode.VECTOR_ENTRY_POINT:
+        raise ConfigError(
+            "gym_env_vectorize_mode = 'vector_entry_point': a pack has a vectorised version of "
+            "Gymnasium's own CartPole only, since one generator for all episodes would tie members to "
+            "each other. Set 'sync' or 'async'."
+        )
+    return found
+
+
+def build_environments(
+    make: EnvMaker, members: int, per_member: int, mode: VectorizeMode
+) -> Environments:
+    """Builds environments.
 
     Args:
         make: Builds one environment.
         members: How many members.
         per_member: Environments of each, ≥ 1.
+        mode: As `vectorize_mode_of` gives it for `make`.
     """
+    if mode != VectorizeMode.VECTOR_ENTRY_POINT:
+        return SingleEnvironments(make, members, per_member, parallel=mode == VectorizeMode.ASYNC)
     limit, reward = plain_cartpole(make)
-    if limit is None:
-        return SyncEnvironments(make, members, per_member)
+    assert limit is not None, "the mode says that it is CartPole"
     return CartPoleEnvironments(members, per_member, limit, sutton_barto_reward=reward)
 
 

@@ -56,7 +56,7 @@ class StackedPolicy:
     ) -> list[Any]:
         """As `rllib_ext.evaluate.Policy.act`."""
         players = self._members[np.asarray(episodes)]
-        seen = np.stack(observations)
+        seen = np.stack(observations).reshape(len(observations), -1)
         # Members with fewer episodes left are filled up: the stack is computed as one block.
         starts = np.searchsorted(players, self._rows)
         counts = np.searchsorted(players, self._rows, side="right") - starts

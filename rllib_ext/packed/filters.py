@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,15 @@ class Filters:
     Args:
         connector: RLlib's filter, for its settings; None: observations pass as they are.
         members: How many.
-        features: Of an observation.
+        shape: Of an observation.
     """
 
-    def __init__(self, connector: MeanStdFilter | None, members: int, features: int) -> None:
+    def __init__(
+        self, connector: MeanStdFilter | None, members: int, shape: tuple[int, ...]
+    ) -> None:
         self._connector = connector
+        self._shape = shape
+        features = math.prod(shape)
         self._counts = np.zeros(members, dtype=np.int64)
         self._means = np.zeros((members, features))
         self._squares = np.zeros((members, features))
@@ -34,29 +39,31 @@ class Filters:
 
         Args:
             member: It.
-            observations: Of shape (observations, features).
+            observations: Of shape (observations, *shape).
 
         Returns:
-            Of the same shape, float32.
+            Of shape (observations, features), float32.
         """
+        seen = _flat(observations)
         if self._connector is None:
-            return observations.astype(np.float32)
+            return seen
         rows = np.array([member])
-        return np.concatenate([self._see(rows, row[None]) for row in observations])
+        return np.concatenate([self._see(rows, row[None]) for row in seen])
 
     def see_all(self, observations: Array) -> Array:
         """The same for all members, each with as many observations, one member after the other."""
+        flat = _flat(observations)
         if self._connector is None:
-            return observations.astype(np.float32)
+            return flat
         members, features = self._means.shape
-        by_member = observations.reshape(members, -1, features)
+        by_member = flat.reshape(members, -1, features)
         rows = np.arange(members)
         seen = [self._see(rows, by_member[:, i]) for i in range(by_member.shape[1])]
-        return np.stack(seen, axis=1).reshape(observations.shape)
+        return np.stack(seen, axis=1).reshape(flat.shape)
 
     def normalised(self, member: int, observations: Array) -> Array:
         """One member's observations, normalised by what it has seen; nothing is learned of them."""
-        seen = observations.astype(np.float32)
+        seen = _flat(observations)
         if self._connector is None:
             return seen
         rows = np.full(len(seen), member)
@@ -74,13 +81,13 @@ class Filters:
         connector = self._connector
         if connector is None:
             return {}
-        statistics = RunningStat(self._means.shape[1:])
+        statistics = RunningStat(self._shape)
         statistics.num_pushes = int(self._counts[member])
-        statistics.mean_array = self._means[member].copy()
-        statistics.sum_sq_diff_array = self._squares[member].copy()
+        statistics.mean_array = self._means[member].reshape(self._shape).copy()
+        statistics.sum_sq_diff_array = self._squares[member].reshape(self._shape).copy()
         return {
             None: {
-                "shape": np.array(self._means.shape[1:]),
+                "shape": np.array(self._shape),
                 "de_mean_to_zero": connector.de_mean_to_zero,
                 "de_std_to_one": connector.de_std_to_one,
                 "clip_by_value": connector.clip_by_value,
@@ -95,12 +102,11 @@ class Filters:
             return
         statistics = RunningStat.from_state(state[None]["running_stats"][0])
         self._counts[member] = statistics.num_pushes
-        self._means[member] = statistics.mean_array
-        self._squares[member] = statistics.sum_sq_diff_array
+        self._means[member] = statistics.mean_array.reshape(-1)
+        self._squares[member] = statistics.sum_sq_diff_array.reshape(-1)
 
     def _see(self, rows: Array, values: Array) -> Array:
         """One observation of each of some members: Welford's update, then normalisation."""
-        values = values.astype(np.float32)
         self._counts[rows] += 1
         counts = self._counts[rows, None]
         change = values - self._means[rows]
@@ -122,6 +128,11 @@ class Filters:
         if connector.clip_by_value:
             normalised = np.clip(normalised, -connector.clip_by_value, connector.clip_by_value)
         return normalised.astype(np.float32)
+
+
+def _flat(observations: Array) -> Array:
+    shape = (len(observations), math.prod(observations.shape[1:]))
+    return observations.reshape(shape).astype(np.float32)
 
 
 def filter_among(connectors: list[Any]) -> MeanStdFilter | None:

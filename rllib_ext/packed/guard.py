@@ -133,6 +133,6 @@ class PackedPruning:
 @torch.enable_grad()
 def _run(module: Any, observations: Tensor) -> None:
     """A forward pass for those who listen to a module's layers; they listen where it is trained."""
-    batch = {Columns.OBS: observations}
+    batch = {Columns.OBS: observations.view(-1, *module.observation_space.shape)}
     outputs = module._forward_train(batch)
     module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])

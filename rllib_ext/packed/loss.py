@@ -43,7 +43,7 @@ class Minibatch:
     """Steps that members train on, each of shape (rows, batch, …).
 
     Attributes:
-        observations: What the policy saw.
+        observations: What the policy saw, flat.
         actions: What it did, as drawn from the distribution.
         inputs: The distribution's inputs at that time.
         log_probabilities: Of the actions at that time.

@@ -16,7 +16,8 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor, nn
 
-from rllib_ext.packed.architecture import Steps, architecture_of
+from rllib_ext.packed.architecture import architecture_of
+from rllib_ext.packed.layers import apply
 from rllib_ext.pruning.errors import ConfigError
 
 Parameters = Mapping[str, Tensor]
@@ -110,32 +111,32 @@ class StackedNetwork:
 
         Args:
             parameters: Stacked, by name: `parts` of some rows of `weights`.
-            observations: Of shape (rows, batch, features).
+            observations: Of shape (rows, batch, …), flat or not.
 
         Returns:
             Logits, or means and log standard deviations, of shape (rows, batch, inputs).
         """
-        return self._head(parameters, _run(self.architecture.actor, parameters, observations))
+        return self._head(parameters, apply(self.architecture.actor, parameters, observations))
 
     def value(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """Value estimates of shape (rows, batch); arguments as `act`."""
-        return self._value(parameters, _run(self.architecture.critic, parameters, observations))
+        return self._value(parameters, apply(self.architecture.critic, parameters, observations))
 
     def act_and_value(self, parameters: Parameters, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Both, with a shared encoder computed once; arguments as `act`."""
-        actor = _run(self.architecture.actor, parameters, observations)
+        actor = apply(self.architecture.actor, parameters, observations)
         critic = (
             actor
             if self.architecture.shared
-            else _run(self.architecture.critic, parameters, observations)
+            else apply(self.architecture.critic, parameters, observations)
         )
         return self._head(parameters, actor), self._value(parameters, critic)
 
     def _value(self, parameters: Parameters, features: Tensor) -> Tensor:
-        return _run(self.architecture.value_head, parameters, features).squeeze(-1)
+        return apply(self.architecture.value_head, parameters, features).squeeze(-1)
 
     def _head(self, parameters: Parameters, features: Tensor) -> Tensor:
-        outputs = _run(self.architecture.policy_head, parameters, features)
+        outputs = apply(self.architecture.policy_head, parameters, features)
         limit = self.architecture.log_std_limit
         if self.architecture.log_std:
             log_std = parameters[self.architecture.log_std].unsqueeze(1).expand_as(outputs)
@@ -146,12 +147,6 @@ class StackedNetwork:
         if limit is not None:
             log_std = log_std.clamp(-limit, limit)
         return torch.cat([outputs, log_std], dim=-1)
-
-
-def _run(steps: Steps, parameters: Parameters, inputs: Tensor) -> Tensor:
-    for step in steps:
-        inputs = step(parameters, inputs)
-    return inputs
 
 
 def build_module(spec: RLModuleSpec, seed: int) -> Any:

@@ -82,10 +82,10 @@ class Pack:
         self.pruning = PackedPruning(self.network, self.adam)
         self.members: list[Member | None] = [None] * members
         spec = self._blueprint.spec
-        self._filters = Filters(self._blueprint.filter, members, spec.observation_space.shape[0])
+        self._filters = Filters(self._blueprint.filter, members, spec.observation_space.shape)
         self._distribution = distribution_for(discrete=self.network.architecture.discrete)
         self._environments = build_environments(
-            self._blueprint.make_env, members, self._blueprint.envs
+            self._blueprint.make_env, members, self._blueprint.envs, self._blueprint.vectorize
         )
         self._collector = Collector(
             self.network,

@@ -41,7 +41,7 @@ class Rollout:
     """Steps of all members; tensors of shape (members, steps, envs, …).
 
     Attributes:
-        observations: What the policies saw.
+        observations: What the policies saw, flat.
         actions: What they did, as drawn.
         inputs: The distributions' inputs.
         rewards: Of each step.
@@ -113,12 +113,13 @@ class Collector:
         environment_seed, action_seed = np.random.SeedSequence(seed).generate_state(2)
         self._generators[member].manual_seed(int(action_seed))
         raw = self._environments.reset(member, int(environment_seed))
+        seen = self._filters.see(member, raw)
         rows = slice(member * envs, (member + 1) * envs)
         self._returns[rows] = 0.0
         if self._current is None:
-            shape = (len(self._returns), *raw.shape[1:])
+            shape = (len(self._returns), seen.shape[1])
             self._current = np.zeros(shape, dtype=np.float32)
-        self._current[rows] = self._filters.see(member, raw)
+        self._current[rows] = seen
 
     @torch.no_grad()
     def collect(self) -> Rollout:

@@ -1,14 +1,21 @@
 """What the tests of packs share: small configurations of every kind that can be packed."""
 
-import gymnasium as gym
 import pytest
 import torch
+from packs import IMAGES, ContinuousImages, Images
+
+from rllib_ext.evaluate import env_maker
 
 MODELS = {
     "discrete": ("CartPole-v1", {"fcnet_activation": "tanh"}),
     "shared": ("CartPole-v1", {"fcnet_activation": "relu", "vf_share_layers": True}),
     "continuous": ("Pendulum-v1", {"fcnet_activation": "silu"}),
     "free_log_std": ("Pendulum-v1", {"fcnet_activation": "tanh", "free_log_std": True}),
+    "images": (Images, {**IMAGES, "head_fcnet_activation": "tanh"}),
+    "shared_images": (
+        ContinuousImages,
+        {**IMAGES, "conv_activation": "silu", "vf_share_layers": True},
+    ),
 }
 
 
@@ -47,5 +54,6 @@ def packed_ppo():
 def kind(request, packed_ppo):
     """A configuration of each kind, and its environment's spaces."""
     env, model = MODELS[request.param]
-    made = gym.make(env)
-    return packed_ppo(env, model), made.observation_space, made.action_space
+    config = packed_ppo(env, model)
+    made = env_maker(config)()
+    return config, made.observation_space, made.action_space

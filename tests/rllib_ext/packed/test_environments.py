@@ -7,10 +7,12 @@ from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
 from rllib_ext.packed.environments import (
     CartPoleEnvironments,
-    SyncEnvironments,
+    SingleEnvironments,
     build_environments,
     for_environment,
+    vectorize_mode_of,
 )
+from rllib_ext.pruning.errors import ConfigError
 
 
 def cartpole():
@@ -58,7 +60,7 @@ def test_vectorised_cartpole_steps_as_gymnasium_s_own():
     "build",
     [
         lambda members: CartPoleEnvironments(members, 2, 15),
-        lambda members: SyncEnvironments(lambda: gym.make("CartPole-v1"), members, 2),
+        lambda members: SingleEnvironments(lambda: gym.make("CartPole-v1"), members, 2),
     ],
     ids=["native", "sync"],
 )
@@ -84,7 +86,7 @@ def test_a_member_s_episodes_depend_on_its_own_seed_only(build):
 
 
 def test_a_cut_episode_s_last_observation_is_kept_in_other_environments():
-    environments = SyncEnvironments(pendulum, 1, 2)
+    environments = SingleEnvironments(pendulum, 1, 2)
     environments.reset(0, seed=4)
     seeds = [int(s) for s in np.random.SeedSequence(4).generate_state(2)]
     single = pendulum()
@@ -100,14 +102,56 @@ def test_a_cut_episode_s_last_observation_is_kept_in_other_environments():
 
 
 def test_gymnasium_s_own_cartpole_is_vectorised_and_nothing_else():
-    assert isinstance(build_environments(cartpole, 1, 2), CartPoleEnvironments)
-    assert isinstance(build_environments(pendulum, 1, 2), SyncEnvironments)
-    scaled = build_environments(
-        lambda: gym.wrappers.TransformReward(cartpole(), lambda r: 2 * r), 1, 2
-    )
-    assert isinstance(scaled, SyncEnvironments)
-    unlimited = build_environments(lambda: cartpole().unwrapped, 1, 2)
-    assert isinstance(unlimited, SyncEnvironments)
+    def built(make, mode="sync"):
+        return build_environments(make, 1, 2, vectorize_mode_of(mode, make))
+
+    assert isinstance(built(cartpole), CartPoleEnvironments)
+    assert isinstance(built(cartpole, "vector_entry_point"), CartPoleEnvironments)
+
+    def scaled():
+        return gym.wrappers.TransformReward(cartpole(), lambda r: 2 * r)
+
+    def unlimited():
+        return cartpole().unwrapped
+
+    for other in (pendulum, scaled, unlimited):
+        assert isinstance(built(other), SingleEnvironments)
+        with pytest.raises(ConfigError, match="own CartPole only"):
+            vectorize_mode_of("vector_entry_point", other)
+    with pytest.raises(ConfigError, match="expected one of async, sync"):
+        vectorize_mode_of("threads", pendulum)
+
+
+@pytest.mark.parametrize("make", [cartpole, pendulum])
+def test_environments_in_processes_of_their_own_give_the_same_episodes(make):
+    together = SingleEnvironments(make, 2, 2)
+    mode = vectorize_mode_of(gym.VectorizeMode.ASYNC, make)
+    apart = build_environments(make, 2, 2, mode)
+    assert isinstance(apart, SingleEnvironments)
+    both, over = (together, apart), 0
+    space = make().action_space
+    space.seed(3)
+    try:
+        for member in range(2):
+            one, other = (e.reset(member, seed=member) for e in both)
+            np.testing.assert_array_equal(one, other)
+        for turn in range(60):
+            actions = np.stack([space.sample() for _ in range(4)])
+            one, other = (e.step(actions) for e in both)
+            for name in ("observations", "rewards", "terminated", "truncated"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert one.last.keys() == other.last.keys()
+            for i, last in one.last.items():
+                np.testing.assert_array_equal(last, other.last[i])
+            over += len(one.last)
+            if turn == 25:
+                # Others go on where they are.
+                one, other = (e.reset(1, seed=7) for e in both)
+                np.testing.assert_array_equal(one, other)
+    finally:
+        together.close()
+        apart.close()
+    assert over > 4
 
 
 def test_actions_reach_the_environment_as_through_rllib_s_connectors():

@@ -3,23 +3,11 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from packs import IMAGES, Images, started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
-from rllib_ext import PruningConfig
 from rllib_ext.evaluate import Evaluator
 from rllib_ext.packed.environments import cartpole_starts
-from rllib_ext.packed.pack import Pack
-
-PRUNING = PruningConfig(horizon=1000)
-
-
-def started(ppo, members=3, iterations=2):
-    pack = Pack(ppo, members)
-    for i in range(members):
-        pack.start(i, training={}, pruning=PRUNING, seed=i)
-    for _ in range(iterations):
-        pack.train()
-    return pack
 
 
 def filtered(env, spaces, device):
@@ -27,23 +15,26 @@ def filtered(env, spaces, device):
 
 
 @pytest.mark.parametrize(
-    ("env", "runners", "actions"),
+    ("env", "model", "runners", "actions"),
     [
-        ("CartPole-v1", {}, {}),
-        ("Acrobot-v1", {}, {}),
-        ("Pendulum-v1", {"env_to_module_connector": filtered}, {}),
-        ("Pendulum-v1", {}, {"normalize_actions": False, "clip_actions": True}),
+        ("CartPole-v1", {}, {}, {}),
+        ("Acrobot-v1", {}, {}, {}),
+        ("Pendulum-v1", {}, {"env_to_module_connector": filtered}, {}),
+        ("Pendulum-v1", {}, {}, {"normalize_actions": False, "clip_actions": True}),
+        (Images, IMAGES, {"env_to_module_connector": filtered}, {}),
     ],
 )
-def test_members_evaluated_together_are_members_evaluated_alone(packed_ppo, env, runners, actions):
-    def make():
+def test_members_evaluated_together_are_members_evaluated_alone(
+    packed_ppo, env, model, runners, actions
+):
+    def make(config=None):
+        if env is Images:
+            return Images()
         # Short episodes: long ones differ by rounding.
         return gym.make(env, max_episode_steps=60, disable_env_checker=True)
 
-    from ray.tune.registry import register_env
-
-    register_env(f"short-{env}", lambda config: make())
-    pack = started(packed_ppo(f"short-{env}", runners=runners).environment(**actions))
+    ppo = packed_ppo(make, model, runners).environment(**actions)
+    pack = started(ppo, members=3, iterations=2)
     seeds = {0: (5, 6, 7), 2: (5, 11)}
     statistics = [pack._filters.state(i) for i in range(3)]
     found = pack.evaluate(seeds)

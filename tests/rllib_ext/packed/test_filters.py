@@ -11,9 +11,9 @@ from rllib_ext.pruning.errors import ConfigError
 BOX = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
 
-def connector(**settings):
+def connector(space=BOX, **settings):
     made = MeanStdFilter(**settings)
-    made.input_observation_space = BOX
+    made.input_observation_space = space
     made.reset_state()
     return made
 
@@ -21,7 +21,7 @@ def connector(**settings):
 @pytest.mark.parametrize("settings", [{}, {"clip_by_value": 0.7}, {"de_std_to_one": False}])
 def test_each_member_s_observations_are_normalised_as_by_a_filter_of_its_own(settings):
     rng = np.random.default_rng(0)
-    filters = Filters(connector(**settings), 2, 3)
+    filters = Filters(connector(**settings), 2, (3,))
     references = [connector(**settings)._filters[None] for _ in range(2)]
     for turn in range(25):
         if turn % 5 == 0:
@@ -38,7 +38,7 @@ def test_each_member_s_observations_are_normalised_as_by_a_filter_of_its_own(set
 
 def test_statistics_go_into_rllib_s_connector_and_onto_other_members():
     rng = np.random.default_rng(1)
-    filters = Filters(connector(), 3, 3)
+    filters = Filters(connector(), 3, (3,))
     filters.see_all(rng.normal(4.0, 2.0, size=(3 * 5, 3)))
     plain = connector()
     plain.set_state(filters.state(1))
@@ -53,8 +53,24 @@ def test_statistics_go_into_rllib_s_connector_and_onto_other_members():
     assert not filters.see(1, observation).any()
 
 
+def test_an_image_is_normalised_place_by_place():
+    space = gym.spaces.Box(-np.inf, np.inf, (2, 3, 2), np.float32)
+    rng = np.random.default_rng(2)
+    filters = Filters(connector(space), 2, space.shape)
+    reference = connector(space)
+    for _ in range(5):
+        images = rng.normal(1.0, 2.0, size=(2 * 3, *space.shape)).astype(np.float32)
+        found = filters.see_all(images)
+        expected = [reference._filters[None](image) for image in images[3:]]
+        np.testing.assert_allclose(found[3:], np.stack(expected).reshape(3, -1), rtol=1e-5)
+    reference.set_state(filters.state(1))
+    filters.load(0, filters.state(1))
+    expected = reference._filters[None](images[0], update=False)
+    np.testing.assert_allclose(filters.normalised(0, images[:1])[0], expected.ravel(), rtol=1e-5)
+
+
 def test_without_a_filter_observations_pass_as_they_are():
-    filters = Filters(None, 2, 3)
+    filters = Filters(None, 2, (3,))
     observations = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(filters.see_all(observations), observations)
     assert filters.see(0, observations).dtype == np.float32

@@ -9,6 +9,7 @@ import copy
 import gymnasium as gym
 import pytest
 import torch
+from packs import IMAGES, Images
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.torch_utils import clip_gradients
 
@@ -33,6 +34,7 @@ SCHEDULES = {
     "random": {**RAMP, "criterion": "random"},
     "threshold": {**RAMP, "threshold": 1.0, "threshold_unit": "std", "final_sparsity": None},
     "neuron": {**RAMP, "granularity": "neuron", "final_sparsity": 0.6},
+    "channels": {**RAMP, "granularity": "neuron", "scope": "layerwise", "final_sparsity": 0.6},
     "neuron_taylor": {**RAMP, "granularity": "neuron", "criterion": "gradient"},
     "iterative": {
         "final_sparsity": 0.7,
@@ -110,7 +112,8 @@ class Shadowed(PackedPruning):
     def observe(self, gradients, batch, rows):
         for row, member in enumerate(rows):
             parts = {n: self._network.part(gradients[row], n) for n in self._network.slots}
-            self.shadows[member].learn(parts, batch.observations[row])
+            shape = self._network.modules[member].observation_space.shape
+            self.shadows[member].learn(parts, batch.observations[row].view(-1, *shape))
         super().observe(gradients, batch, rows)
 
 
@@ -128,18 +131,24 @@ def assert_equal(pack, member):
         expected = (parameter.detach(), state.get("exp_avg", fresh), state.get("exp_avg_sq", fresh))
         for row, value in zip(rows, expected, strict=True):
             found = pack.network.part(row[member], name)
-            torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found, value, rtol=0, atol=1e-10)
     assert pruner.events == shadow.pruner.events
     assert pruner.report()["sparsity"] == shadow.pruner.report()["sparsity"]
 
 
-def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, monkeypatch):
+def shadowed(ppo, schedules, monkeypatch):
     monkeypatch.setattr("rllib_ext.packed.pack.PackedPruning", Shadowed)
-    pack = Pack(packed_ppo(), len(SCHEDULES))
-    names = list(SCHEDULES)
-    for i, name in enumerate(names):
+    # Rounding must not decide which of two weights goes.
+    pack = Pack(ppo, len(schedules), dtype=torch.float64)
+    for i, name in enumerate(schedules):
         config = PruningConfig(horizon=LAST, **SCHEDULES[name])
         pack.start(i, training=TRAINING, pruning=config, seed=i)
+    return pack
+
+
+def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, monkeypatch):
+    pack = shadowed(packed_ppo(), SCHEDULES, monkeypatch)
+    names = list(SCHEDULES)
     # The return holds for a while, falls until the rule rolls back, and recovers.
     returns = [100.0] * 2 + [10.0] * 6 + [100.0] * (ITERATIONS - 8)
     plateau = names.index("plateau")
@@ -160,6 +169,26 @@ def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, mo
     assert reports["neuron"]["groups_left"] < reports["neuron"]["groups"]
     for name in ("magnitude", "gradient_erk", "movement", "activation", "random"):
         assert reports[name]["sparsity"] == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_so_are_those_of_convolutions(packed_ppo, monkeypatch, shared):
+    names = ("magnitude", "activation", "channels", "neuron_taylor")
+    ppo = packed_ppo(Images, {**IMAGES, "vf_share_layers": shared})
+    pack = shadowed(ppo, names, monkeypatch)
+    for _ in range(ITERATIONS):
+        pack.train()
+        for i in range(len(names)):
+            assert_equal(pack, i)
+    # Whole channels are gone: what makes one and what reads it.
+    masks = pack.pruning.pruner(names.index("channels")).masks
+    encoder = "encoder.encoder" if shared else "encoder.actor_encoder"
+    kernels = [m for n, m in masks.items() if m.dim() == 4 and n.startswith(encoder)]
+    gone = [~mask.flatten(1).any(1) for mask in kernels]
+    assert len(kernels) == 3
+    assert all(bool(channels.any()) for channels in gone)
+    for channels, reader in zip(gone[:2], kernels[1:], strict=True):
+        assert not bool(reader[:, channels].any())
 
 
 def test_a_member_started_anew_forgets_masks_moments_and_listeners(packed_ppo):

@@ -1,6 +1,7 @@
 """PPO's loss, its gradients and one step against RLlib's own PPO Learner; advantages against RLlib's."""
 
 import dataclasses
+import math
 
 import gymnasium as gym
 import numpy as np
@@ -10,6 +11,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
 
+from rllib_ext.evaluate import env_maker
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
@@ -64,7 +66,9 @@ def random_batch(observation_space, action_space, members, generator):
     distribution = distribution_for(discrete=hasattr(action_space, "n"))
     noise = 0.2 * torch.randn(members, BATCH, generator=generator)
     return distribution, Minibatch(
-        observations=torch.randn(members, BATCH, *observation_space.shape, generator=generator),
+        observations=torch.randn(
+            members, BATCH, math.prod(observation_space.shape), generator=generator
+        ),
         actions=actions,
         inputs=inputs,
         log_probabilities=distribution(inputs).log_probability(actions) + noise,
@@ -75,10 +79,10 @@ def random_batch(observation_space, action_space, members, generator):
 
 def rllib_s_update(config, module, batch):
     """Loss terms, gradients and weights after one step of RLlib's PPO Learner."""
-    learner = config.build_learner(env=gym.make(config.env))
+    learner = config.build_learner(env=env_maker(config)())
     learner.module[MODULE].load_state_dict(module.state_dict())
     named = {
-        Columns.OBS: batch.observations,
+        Columns.OBS: batch.observations.view(BATCH, *module.observation_space.shape),
         Columns.ACTIONS: batch.actions,
         Columns.ACTION_DIST_INPUTS: batch.inputs,
         Columns.ACTION_LOGP: batch.log_probabilities,
@@ -101,7 +105,7 @@ def rllib_s_update(config, module, batch):
 def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
     ppo, observation_space, action_space = kind
     generator = torch.Generator().manual_seed(3)
-    spec = ppo.get_rl_module_spec(env=gym.make(ppo.env))
+    spec = ppo.get_rl_module_spec(env=env_maker(ppo)())
     network = StackedNetwork([build_module(spec, seed) for seed in range(3)])
     distribution, batch = random_batch(observation_space, action_space, 3, generator)
     own = [hyperparameters_of(ppo, member) for member in MEMBERS]

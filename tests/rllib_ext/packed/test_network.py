@@ -7,13 +7,13 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
 
+from rllib_ext.evaluate import env_maker
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.pruning.errors import ConfigError
 
 
 def spec_of(config):
-    env = gym.make(config.env) if isinstance(config.env, str) else config.env()
-    return config.get_rl_module_spec(env=env)
+    return config.get_rl_module_spec(env=env_maker(config)())
 
 
 def outputs(module, observations):
@@ -33,7 +33,8 @@ def test_outputs_are_those_of_each_member_s_own_module(kind):
         expected_inputs, expected_values = outputs(module, observations[i])
         torch.testing.assert_close(inputs[i], expected_inputs, rtol=0, atol=1e-12)
         torch.testing.assert_close(values[i], expected_values, rtol=0, atol=1e-12)
-    assert torch.equal(network.act(network.parts(network.weights), observations), inputs)
+    flat = observations.flatten(2)
+    assert torch.equal(network.act(network.parts(network.weights), flat), inputs)
     assert torch.equal(network.value(network.parts(network.weights), observations), values)
 
 
@@ -110,23 +111,19 @@ DISCRETE = gym.spaces.Discrete(2)
     ("observations", "actions", "model", "said"),
     [
         (BOX, DISCRETE, {"use_lstm": True, "max_seq_len": 4}, "TorchStatefulActorCriticEncoder"),
-        (gym.spaces.Box(0, 1, (10, 10, 4), np.float32), DISCRETE, {}, "observation space"),
+        (gym.spaces.Box(0, 1, (4, 4), np.float32), DISCRETE, {}, "observation space"),
+        (gym.spaces.Box(0, 1, (4, 4, 2), bool), DISCRETE, {}, "observation space"),
         (gym.spaces.Discrete(4), DISCRETE, {}, "observation space"),
         (BOX, gym.spaces.MultiDiscrete([2, 3]), {}, "action space"),
         (BOX, gym.spaces.Discrete(3, start=1), {}, "action space"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused_with_the_reason(observations, actions, model, said):
-    if observations.shape == (10, 10, 4):
-        model = {"conv_filters": [[4, 3, 1]]}
     config = PPOConfig().rl_module(model_config={"fcnet_hiddens": [8], **model})
-    spec = config.get_rl_module_spec(env=Observing(observations, actions))
-    if isinstance(observations, gym.spaces.Discrete):
-        spec.observation_space = observations
-        module = config.get_rl_module_spec(env=Observing(BOX, actions)).build()
-        module.observation_space = observations
-    else:
-        module = spec.build()
+    # For other observations RLlib itself builds no network.
+    spec = config.get_rl_module_spec(env=Observing(BOX, actions))
+    module = spec.build()
+    module.observation_space = observations
     with pytest.raises(ConfigError, match=rf"{said}[\s\S]*rllib engine"):
         StackedNetwork([module])
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from packs import IMAGES, Images, started
 
 from rllib_ext import PruningConfig
 from rllib_ext.packed.pack import Pack
@@ -44,6 +45,8 @@ def start(pack, place, member, seed, **rest):
     [
         ("CartPole-v1", {}, 50),
         ("Pendulum-v1", {"vf_share_layers": True, "fcnet_activation": "relu"}, 8),
+        (Images, IMAGES, 50),
+        (Images, {**IMAGES, "vf_share_layers": True}, 4),
     ],
 )
 def test_members_packed_are_members_alone(packed_ppo, env, model, updates):
@@ -69,6 +72,15 @@ def test_members_packed_are_members_alone(packed_ppo, env, model, updates):
     if updates == 50:
         assert sparsities == pytest.approx([0.9, 0.5, 0.8, 0.7], abs=2e-3)
         assert len({last[i]["learners"]["curr_kl_coeff"] for i in range(len(MEMBERS))}) > 2
+
+
+def test_members_learn_the_same_from_environments_in_processes_of_their_own(packed_ppo):
+    packs = []
+    for mode in ("sync", "async"):
+        ppo = packed_ppo("Pendulum-v1", runners={"gym_env_vectorize_mode": mode})
+        packs.append(started(ppo, iterations=2))
+        packs[-1].close()
+    assert torch.equal(packs[0].network.weights, packs[1].network.weights)
 
 
 def test_pruned_weights_are_zero_after_every_iteration_and_the_rest_learns(packed_ppo):

@@ -4,30 +4,26 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from packs import started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.evaluate import Evaluator, env_maker
-from rllib_ext.packed.pack import Pack
+from rllib_ext.minatar import MinAtar
 from rllib_ext.policy import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.masks import load_masks
 
 PRUNING = PruningConfig(horizon=10 * 64, final_sparsity=0.5, begin=0.0, end=0.5)
 
 
-def trained(ppo, members=2, iterations=8):
-    pack = Pack(ppo, members)
-    for i in range(members):
-        pack.start(i, training={}, pruning=PRUNING, seed=i)
-    for _ in range(iterations):
-        pack.train()
-    return pack
+def trained(ppo):
+    return started(ppo, iterations=8, pruning=PRUNING)
 
 
 def stacked_inputs(pack, member, observations):
-    seen = torch.as_tensor(np.stack(observations)).expand(len(pack.network), -1, -1)
+    seen = torch.as_tensor(np.stack(observations)).flatten(1).expand(len(pack.network), -1, -1)
     return pack.network.act(pack.network.parts(pack.network.weights), seen)[member]
 
 
@@ -35,7 +31,7 @@ def test_a_saved_member_acts_as_it_does_in_the_pack(kind, tmp_path):
     ppo, space, action_space = kind
     pack = trained(ppo)
     parts = pack.policy(1)
-    parts.save(pack.pruning.pruner(1).masks, tmp_path / "p", {"env": ppo.env, "sparsity": 0.5})
+    parts.save(pack.pruning.pruner(1).masks, tmp_path / "p", {"sparsity": 0.5})
     policy = load_policy(tmp_path / "p")
     discrete = isinstance(action_space, gym.spaces.Discrete)
     assert isinstance(policy, DirectPolicy if discrete else ConnectorPolicy)
@@ -79,10 +75,8 @@ def test_a_member_learns_cartpole_and_evaluates_as_any_policy_does(packed_ppo):
         grad_clip=0.5,
         vf_clip_param=1e4,
     )
-    pack = Pack(ppo, 2)
     pruning = PruningConfig(horizon=40 * 512, final_sparsity=0.8, begin=0.2, end=0.7)
-    for i in range(2):
-        pack.start(i, training={}, pruning=pruning, seed=i)
+    pack = started(ppo, pruning=pruning)
     for _ in range(40):
         results = pack.train()
     evaluator = Evaluator(env_maker(ppo))
@@ -116,3 +110,21 @@ def test_a_member_s_filter_goes_with_its_policy(packed_ppo, tmp_path):
     assert not np.allclose(pack._filters._means[0], pack._filters._means[1])
     pack.start(0, training={}, pruning=PRUNING, seed=5, state=pack.state(1))
     assert pack._filters._counts[0] == pack._filters._counts[1] + ppo.num_envs_per_env_runner
+
+
+def test_a_member_plays_breakout_as_its_saved_policy_does(packed_ppo, tmp_path):
+    model = {
+        "conv_filters": [[16, 3, 1]],
+        "conv_activation": "relu",
+        "head_fcnet_hiddens": [64],
+        "vf_share_layers": True,
+    }
+    ppo = packed_ppo(MinAtar, model).environment(env_config={"max_episode_steps": 60})
+    pruning = PruningConfig(horizon=3 * 64, final_sparsity=0.8, begin=0.0, end=0.9)
+    pack = started(ppo, pruning=pruning, iterations=3)
+    assert pack.pruning.pruner(1).report()["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    pack.policy(1).save(pack.pruning.pruner(1).masks, tmp_path / "p", {})
+    evaluator = Evaluator(env_maker(ppo))
+    expected = evaluator.run(load_policy(tmp_path / "p"), range(6))
+    evaluator.close()
+    assert pack.evaluate({1: range(6)})[1] == expected

@@ -4,18 +4,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from packs import started
 
-from rllib_ext import PruningConfig
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.network import StackedNetwork, build_module
-from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.rollout import Cut, Rollout, batch_of
 
 
 def test_a_rollout_is_what_happens_in_single_environments(packed_ppo):
-    pack = Pack(packed_ppo("Pendulum-v1"), 2)
-    for i in range(2):
-        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=20 + i)
+    pack = started(packed_ppo("Pendulum-v1"), first_seed=20)
     collector = pack._collector
     rollouts = [collector.collect() for _ in range(2)]
     for member in range(2):
@@ -37,9 +34,7 @@ def test_a_rollout_is_what_happens_in_single_environments(packed_ppo):
 
 
 def test_actions_are_drawn_from_the_members_distributions(packed_ppo):
-    pack = Pack(packed_ppo(train_batch_size_per_learner=4096), 2)
-    for i in range(2):
-        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=i)
+    pack = started(packed_ppo(train_batch_size_per_learner=4096))
     # One constant policy a member.
     pack.network.weights.zero_()
     for i, bias in enumerate((1.0, -2.0)):
@@ -52,9 +47,7 @@ def test_actions_are_drawn_from_the_members_distributions(packed_ppo):
 
 
 def test_episodes_that_finish_are_counted_with_their_returns(packed_ppo):
-    pack = Pack(packed_ppo(train_batch_size_per_learner=800), 2)
-    for i in range(2):
-        pack.start(i, training={}, pruning=PruningConfig(horizon=1000), seed=i)
+    pack = started(packed_ppo(train_batch_size_per_learner=800))
     rollout = pack._collector.collect()
     for i in range(2):
         done = rollout.terminated[i] | rollout.truncated[i]
