@@ -1,4 +1,4 @@
-"""A policy on disk and in use: RLModule, connectors, masks.
+"""A policy on disk: RLModule, connectors, masks.
 
 A saved policy is a folder:
 
@@ -18,7 +18,7 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,10 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+from rllib_ext.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.errors import CheckpointError, ShrinkError
 from rllib_ext.pruning.masks import load_masks, save_masks
 from rllib_ext.structure import policy_size
@@ -40,95 +39,6 @@ from rllib_ext.structure import policy_size
 METADATA = "metadata.json"
 MASKS = "masks.npz"
 PARTS = ("rl_module", "env_to_module", "module_to_env")
-
-
-class ConnectorPolicy:
-    """Acts through an RLModule and its own connector pipelines, deterministically.
-
-    Observations take the very way they took in training: frame stacking, filters, recurrent state.
-
-    Args:
-        module: The RLModule.
-        env_to_module: Pipeline from episodes to the module's batch.
-        module_to_env: Pipeline from the module's outputs to actions.
-    """
-
-    def __init__(
-        self,
-        module: RLModule,
-        env_to_module: EnvToModulePipeline,
-        module_to_env: ModuleToEnvPipeline,
-    ) -> None:
-        self.module = module
-        self._env_to_module = env_to_module
-        self._module_to_env = module_to_env
-        self._episodes: list[SingleAgentEpisode] = []
-        self._latest: list[dict[str, Any]] = []
-
-    def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluate.Policy.begin`."""
-        # Frame stacking fills up with zeros of the space's shape.
-        self._episodes = [
-            SingleAgentEpisode(
-                observation_space=self._env_to_module.input_observation_space,
-                action_space=self._env_to_module.input_action_space,
-            )
-            for _ in seeds
-        ]
-        self._latest = [{} for _ in seeds]
-
-    def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
-    ) -> list[Any]:
-        """As `rllib_ext.evaluate.Policy.act`."""
-        for i, observation, reward in zip(episodes, observations, rewards, strict=True):
-            episode, latest = self._episodes[i], self._latest[i]
-            if latest:
-                action = latest.pop(Columns.ACTIONS)
-                episode.add_env_step(observation, action, reward, extra_model_outputs=latest)
-            else:
-                episode.add_env_reset(observation)
-        active = [self._episodes[i] for i in episodes]
-        shared: dict[str, Any] = {}
-        common = {"rl_module": self.module, "explore": False, "shared_data": shared}
-        with torch.no_grad():
-            batch = self._env_to_module(episodes=active, batch={}, metrics=None, **common)
-            outputs = self.module.forward_inference(batch)
-            outputs = self._module_to_env(episodes=active, batch=outputs, metrics=None, **common)
-        actions = outputs.pop(Columns.ACTIONS)
-        for_env = outputs.pop(Columns.ACTIONS_FOR_ENV, actions)
-        for row, i in enumerate(episodes):
-            self._latest[i] = {key: values[row] for key, values in outputs.items()}
-            self._latest[i][Columns.ACTIONS] = actions[row]
-        return list(for_env)
-
-
-class DirectPolicy:
-    """Acts straight through an RLModule: for discrete actions, plain observations and no memory.
-
-    Gives the actions of `ConnectorPolicy` some fifteen times faster.
-
-    Args:
-        module: The RLModule; not recurrent.
-    """
-
-    def __init__(self, module: RLModule) -> None:
-        self.module = module
-        self._distribution = module.get_inference_action_dist_cls()
-
-    def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluate.Policy.begin`."""
-
-    def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
-    ) -> Sequence[Any]:
-        """As `rllib_ext.evaluate.Policy.act`."""
-        stacked = torch.from_numpy(np.stack(observations).astype(np.float32, copy=False))
-        with torch.no_grad():
-            outputs = self.module.forward_inference({Columns.OBS: stacked})
-        logits = outputs[Columns.ACTION_DIST_INPUTS]
-        actions = self._distribution.from_logits(logits).to_deterministic().sample()
-        return list(actions.numpy())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,15 +57,21 @@ class PolicyParts:
     module_to_env: ModuleToEnvPipeline
     plain: bool
 
-    def policy(self) -> ConnectorPolicy | DirectPolicy:
+    def policy(self, *, stochastic: bool = False) -> ConnectorPolicy | DirectPolicy:
         """The policy as it is now.
 
         It acts through copies of the connectors: an evaluation must not move a filter's statistics.
+
+        Args:
+            stochastic: As for `ConnectorPolicy`.
         """
         if self.plain:
-            return DirectPolicy(self.module)
+            return DirectPolicy(self.module, stochastic=stochastic)
         return ConnectorPolicy(
-            self.module, _frozen(self.env_to_module), _frozen(self.module_to_env)
+            self.module,
+            _frozen(self.env_to_module),
+            _frozen(self.module_to_env),
+            stochastic=stochastic,
         )
 
     def save(
@@ -197,11 +113,12 @@ def save_policy(
     _parts_of(algorithm).save(masks, folder, metadata)
 
 
-def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
+def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolicy | DirectPolicy:
     """Loads a saved policy. This runs code from the checkpoint: load only what you trust.
 
     Args:
         path: A folder that `save_policy` wrote, such as `results/…/policies/m03-s002-i0014`.
+        stochastic: As for `ConnectorPolicy`.
 
     Returns:
         A policy for `rllib_ext.evaluate.Evaluator.run`.
@@ -223,7 +140,7 @@ def load_policy(path: str | Path) -> ConnectorPolicy | DirectPolicy:
         env_to_module=EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
         module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
         plain=metadata["plain"],
-    ).policy()
+    ).policy(stochastic=stochastic)
 
 
 def note_size(folder: Path) -> None:

@@ -12,8 +12,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import Tensor, nn
 
+from rllib_ext.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.evaluate import Evaluator
-from rllib_ext.policy import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.criteria import score
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.masks import apply_masks_, count_for, full_masks, prune

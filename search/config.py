@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.shift import Shift
 from search.space import ONLY_UNDER, ORDERED, Parameter, Space, Value
 
 # Combinations of searched values that are tried when a configuration is read.
@@ -110,6 +111,13 @@ class BudgetSettings(_Model):
     horizon: int | None = Field(default=None, gt=0)
 
 
+def _shift(value: Any) -> Any:
+    return Shift.from_dict(value) if isinstance(value, Mapping) else value
+
+
+ShiftSettings = Annotated[Shift, BeforeValidator(_shift), PlainSerializer(Shift.to_dict)]
+
+
 class EvaluationSettings(_Model):
     """How policies are evaluated: fresh deterministic episodes, one a seed.
 
@@ -119,6 +127,9 @@ class EvaluationSettings(_Model):
         candidates: Policies that are evaluated again after the search, at most.
         selection_episodes: Episodes that decide who is on the front.
         report_episodes: Further episodes that give the published figures.
+        shifts: What the front is tried under at the end of the search, each as in
+            `rllib_ext.shift.Shift`: the generalisation table.
+        shift_episodes: Episodes of a policy under a shift: the first of the report's seeds.
     """
 
     interval: int = Field(default=2, ge=1)
@@ -126,6 +137,16 @@ class EvaluationSettings(_Model):
     candidates: int = Field(default=16, ge=1)
     selection_episodes: int = Field(default=100, ge=2)
     report_episodes: int = Field(default=100, ge=2)
+    shifts: tuple[ShiftSettings, ...] = ()
+    shift_episodes: int = Field(default=50, ge=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationSettings:
+        labels = [shift.label for shift in self.shifts]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"shifts: {label!r} is there more than once; leave one out")
+        return self
 
 
 class ResourceSettings(_Model):

@@ -186,7 +186,7 @@ def confirm(
     rows = [
         {
             **row,
-            **_figures(row["snapshot_id"], figures, resampled, shown_scale),
+            **episode_figures(row["snapshot_id"], figures, resampled, shown_scale),
             **{key: details.get(row["snapshot_id"], {}).get(key) for key in MEASURED},
             "figures": purpose,
         }
@@ -200,7 +200,7 @@ def confirm(
         [
             {
                 **dataclasses.asdict(b),
-                **_figures(name, figures, resampled, shown_scale),
+                **episode_figures(name, figures, resampled, shown_scale),
                 **{key: details.get(name, {}).get(key) for key in MEASURED},
             }
             for name, b in baselines.items()
@@ -261,7 +261,7 @@ def _choose(
     ]
 
 
-def _figures(
+def episode_figures(
     name: str, figures: Mapping[str, Evaluation], resampled: Mapping[str, Floats], scale: Scale
 ) -> dict[str, Any]:
     """Mean return, its interval and what it retains, from one policy's episodes."""

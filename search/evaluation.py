@@ -58,7 +58,7 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     if "constant" not in known:
         tasks["constant"] = ray.remote(constant_baseline).remote(ppo, choosing, seeds)
     for name, task in tasks.items():
-        add_untrained(archive, name, *_result(task, f"the baseline {name!r}"))
+        add_untrained(archive, name, *result_of(task, f"the baseline {name!r}"))
     return max(archive.baselines()[name].search_return for name in ("random", "constant"))
 
 
@@ -96,12 +96,20 @@ def evaluate_policies(
         ready, _ = ray.wait(list(tasks))
         for task in ready:
             name = tasks.pop(task)
-            add_evaluations(archive, name, _result(task, f"the policy {name!r}"))
+            add_evaluations(archive, name, result_of(task, f"the policy {name!r}"))
         on_progress(total - len(tasks), total)
 
 
-def _result(task: Any, what: str) -> Any:
-    """What a task gives; what went wrong in it, in one message."""
+def result_of(task: Any, what: str) -> Any:
+    """What a task gives; what went wrong in it, in one message.
+
+    Args:
+        task: Ray's reference to it.
+        what: Begins the message.
+
+    Raises:
+        RunError: It failed.
+    """
     try:
         return ray.get(task)
     except ray.exceptions.RayError as error:

@@ -25,7 +25,7 @@ from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
 from search.disk import remove_policies, tidy
 from search.engine import Engine, engine_of
-from search.evaluation import evaluate_policies, evaluate_untrained
+from search.evaluation import evaluate_policies, evaluate_untrained, held_out_seeds
 from search.files import write_text
 from search.folder import (
     CONFIG,
@@ -38,7 +38,9 @@ from search.front import candidates
 from search.ppo import build_ppo, slots_that_fit
 from search.progress import Progress
 from search.report import write_report
+from search.results import load
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
+from search.shifts import evaluate_shifts
 from search.study import Study
 
 logger = logging.getLogger(__name__)
@@ -214,6 +216,17 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
     _evaluate(config, ppo, archive, display)
+    _shift(config, ppo, folder, display)
+
+
+def _shift(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
+    """Tries the front under the configuration's shifts."""
+    shifts = config.evaluation.shifts
+    if not shifts:
+        return
+    display.phase(f"evaluating the front under {len(shifts)} shifts")
+    seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
+    evaluate_shifts(load(folder), ppo, shifts, seeds, display.evaluating)
 
 
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:

@@ -58,20 +58,32 @@ def open_policy(path: Path, env: str | None, say: Say) -> PPOConfig:
         CheckpointError: The policy's description can't be read.
         ConfigError: The environment can't be built.
     """
-    say(RUNS_CODE.format(path=path))
-    quieten_rllib()
-    known = _described_env(path)
-    ppo = PPOConfig().environment(
-        environment(known["env"]) if known["env"] and env is None else None,
-        env_config=known["env_config"],
-    )
-    return _with_env(ppo, path, env)
+    return _described(path, path / METADATA, path.resolve().parent.parent, env, say)
+
+
+def open_results(folder: Path, env: str | None, say: Say) -> PPOConfig:
+    """A configuration that names the environment of a search's policies.
+
+    Args:
+        folder: The results folder.
+        env: Its environment instead of the one that the results folder names.
+        say: Shows a person that code is about to run.
+
+    Raises:
+        CheckpointError: The configuration can't be read.
+        ConfigError: The environment can't be built.
+    """
+    return _described(folder, folder / METADATA, folder, env, say)
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    """A Ray of one's own on this machine for as long as the block runs: RLlib starts one otherwise."""
-    connect()
+def local_ray(address: str | None = None) -> Iterator[None]:
+    """A Ray of one's own on this machine for as long as the block runs: RLlib starts one otherwise.
+
+    Args:
+        address: Of a cluster to connect to instead.
+    """
+    connect(address)
     try:
         yield
     finally:
@@ -107,11 +119,22 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
     return ppo
 
 
-def _described_env(path: Path) -> dict[str, Any]:
-    """What a policy's results folder says of the environment, or else its own metadata."""
+def _described(path: Path, metadata: Path, results: Path, env: str | None, say: Say) -> PPOConfig:
+    """A configuration with the environment that a results folder, or else metadata, describe."""
+    say(RUNS_CODE.format(path=path))
+    quieten_rllib()
+    import_from_here()
+    known = _described_env(path, metadata, results / CONFIG)
+    ppo = PPOConfig().environment(
+        environment(known["env"]) if known["env"] and env is None else None,
+        env_config=known["env_config"],
+    )
+    return _with_env(ppo, path, env)
+
+
+def _described_env(path: Path, metadata: Path, config: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / METADATA).read_text()) if (path / METADATA).is_file() else {}
-        config = path.resolve().parent.parent / CONFIG
+        found = json.loads(metadata.read_text()) if metadata.is_file() else {}
         if config.is_file():
             found = {**found, **(yaml.safe_load(config.read_text()) or {})}
     except (ValueError, yaml.YAMLError) as error:

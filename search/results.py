@@ -15,6 +15,7 @@ from rllib_ext.pruning.errors import ResultsError
 from search import tables
 from search.archive import Archive, Baseline, Evaluation, Snapshot
 from search.confirm import UNCONFIRMED, Front, confirm
+from search.generalisation import generalisation_of
 
 if TYPE_CHECKING:
     import altair
@@ -78,6 +79,11 @@ class Results:
     def baselines(self) -> pd.DataFrame:
         """One row a baseline, the columns of `baselines.csv`."""
         return self.confirmed.baselines
+
+    @cached_property
+    def shifts(self) -> pd.DataFrame:
+        """One row a shift and policy, the columns of `shift.csv`; none where nothing was shifted."""
+        return generalisation_of(self.folder, self.confirmed, np.random.default_rng(0))
 
     @cached_property
     def snapshots(self) -> pd.DataFrame:
@@ -169,6 +175,8 @@ class Results:
             tables.write_csv(self.folder / f"{stem}.csv", table)
             tables.write_parquet(self.folder / f"{stem}.parquet", table)
         tables.write_csv(self.folder / "baselines.csv", self.baselines)
+        if len(self.shifts):
+            tables.write_csv(self.folder / "shift.csv", self.shifts)
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 

@@ -20,6 +20,7 @@ from rllib_ext.pruning.errors import (
     PrunefrontError,
     ResultsError,
 )
+from search.cli.evaluate import evaluate
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
 from search.cli.search import check, resume, search
@@ -33,7 +34,7 @@ def cli() -> None:
     """Finds the reward–sparsity Pareto front of a PPO policy."""
 
 
-for verb in (search, resume, report, check, prune, sensitivity):
+for verb in (search, resume, report, evaluate, check, prune, sensitivity):
     cli.add_command(verb)
 
 

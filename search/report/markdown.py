@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.report import facts
+from search.report.generalisation import NOTE, generalisation_rows
 from search.report.words import verdict
 from search.results import Results
 
@@ -12,6 +13,7 @@ from search.results import Results
 def markdown(results: Results) -> str:
     """The report in GitHub's Markdown; it shows `front.png` beside it."""
     front = results.confirmed
+    shifted = generalisation_rows(results)
     parts = [
         f"# {_plain(results.name)}: reward–sparsity front",
         f"**{_plain(verdict(results))}**",
@@ -26,6 +28,7 @@ def markdown(results: Results) -> str:
         facts.reference(results),
         "## Baselines",
         table(facts.baselines(results)) or "None were run.",
+        *(("## Generalisation", table(shifted), NOTE) if shifted else ()),
         "## Hyperparameter importance, exploratory",
         table(facts.importances(results)) or "Not enough segments in which hyperparameters varied.",
         "What went with a segment's gain, given its start and progress; not a cause. Importance is the "

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from search.report import facts
 from search.report.data import cloud_points
 from search.report.front_chart import front_chart
+from search.report.generalisation import NOTE, generalisation_rows
 from search.report.history_charts import hypervolume_chart, lineage_chart, training_chart
 from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
@@ -33,6 +34,8 @@ def page(results: Results) -> str:
         front=results.confirmed,
         results=results,
         tiles=facts.tiles(results),
+        shifted=generalisation_rows(results),
+        shifted_note=NOTE,
         shown=len(cloud),
         snapshots=snapshots,
     )

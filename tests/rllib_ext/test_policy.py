@@ -15,13 +15,12 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy, with_pruning
+from rllib_ext.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.callback import masks_of
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.policy import (
     METADATA,
     PARTS,
-    ConnectorPolicy,
-    DirectPolicy,
     compressed_size,
     policy_of,
     save_policy,

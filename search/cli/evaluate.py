@@ -1,0 +1,123 @@
+"""`prunefront evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_ext.pruning.errors import ConfigError
+from search.cli.shared import warn
+
+
+@click.command()
+@click.argument("path", metavar="DIR|POLICY", type=click.Path(path_type=Path))
+@click.option("--episodes", default=100, show_default=True, help="Fresh episodes of a policy.")
+@click.option("--seed", type=int, help="Of the episodes.  [default: the search's, or 0]")
+@click.option("--stochastic", is_flag=True, help="Draw actions from the policy's distribution.")
+@click.option("--noise", default=0.0, help="Standard deviation of noise on observations.")
+@click.option(
+    "--noise-unit",
+    default="std",
+    show_default=True,
+    help="std: of each component's own standard deviation; or absolute.",
+)
+@click.option(
+    "--action-noise",
+    default=0.0,
+    help="Probability of a random action; for a Box Gaussian noise in halves of the range.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument or attribute of the environment; repeatable.",
+)
+@click.option("--env", help="Id or package.module:Class, where the folder's isn't enough.")
+@click.option("--address", help="Address of a Ray cluster, for a DIR. Default: this machine's own.")
+def evaluate(
+    path: Path,
+    episodes: int,
+    seed: int | None,
+    settings: tuple[str, ...],
+    env: str | None,
+    address: str | None,
+    **shift: Any,
+) -> None:
+    """Play fresh episodes, as in training or under a shift.
+
+    Of a saved POLICY: its mean return with a 95 % interval and, where the dense baseline lies beside
+    it, what it retains. Of a results folder DIR: the same for each point of the front, the dense
+    baseline and a random policy; shift.csv and the report take the table, and what was tried before
+    stays in it. Noise and actions are drawn from each episode's seed.
+    """
+    from rllib_ext.shift import Shift
+    from search.results import MARKS
+
+    if episodes < 2 or (seed is not None and seed < 0):
+        raise ConfigError(
+            f"episodes = {episodes}, seed = {seed}; expected 2 or more episodes and a seed of 0 or more."
+        )
+    wanted = Shift(**shift, set=tuple(_settings(settings)))
+    if any((path / mark).is_file() for mark in MARKS):
+        _evaluate_front(path, wanted, episodes, seed, env, address)
+    else:
+        _evaluate_policy(path, wanted, episodes, seed or 0, env)
+
+
+def _settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
+    from search.config_file import parse_yaml
+
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set {text!r}: expected NAME=VALUE, such as gravity=15.")
+        yield name, parse_yaml(value, f"the value of --set {text!r}")
+
+
+def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
+    from rllib_ext.checkpoint import readable
+    from rllib_ext.pruning.errors import CheckpointError
+    from search.generalisation_text import score_text
+    from search.opening import is_policy, open_policy
+    from search.seeds import draw
+    from search.shifts import score_policy
+
+    if not is_policy(path):
+        raise CheckpointError(
+            f"{path} is neither a results folder nor a saved policy. Expected the --output of "
+            "`prunefront search`, or a folder under its policies/."
+        )
+    ppo = open_policy(path, env, warn)
+    with readable(path):
+        score = score_policy(path, ppo, shift, draw(seed, "report", episodes), seed)
+    click.echo(score_text(path.resolve().name, shift.label, score))
+
+
+def _evaluate_front(
+    path: Path, shift: Any, episodes: int, seed: int | None, env: str | None, address: str | None
+) -> None:
+    from search.display import SearchDisplay
+    from search.folder import only_writer
+    from search.generalisation_text import generalisation_text
+    from search.opening import local_ray, open_results
+    from search.report import write_report
+    from search.results import load
+    from search.seeds import draw
+    from search.shifts import evaluate_shifts
+
+    results = load(path)
+    recorded = results.manifest.get("seed")
+    if seed is None:
+        seed = recorded if isinstance(recorded, int) and recorded >= 0 else 0
+    ppo = open_results(path, env, warn)
+    with only_writer(path), local_ray(address), SearchDisplay() as display:
+        display.phase(f"evaluating the front: {shift.label}")
+        seeds = draw(seed, "report", episodes)
+        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating)
+    page = write_report(path)
+    click.echo(generalisation_text(load(path), shift.label))
+    click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")

@@ -1,0 +1,106 @@
+"""A small search's policies under shift, held against the same episodes played by hand."""
+
+import numpy as np
+import pytest
+
+from rllib_ext.compose import build_algorithm
+from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
+from rllib_ext.observation_std import observation_std
+from rllib_ext.policy import load_policy, save_policy
+from rllib_ext.pruning.errors import ConfigError, ResultsError
+from rllib_ext.shift import Shift
+from rllib_ext.shifted import shifted_maker
+from search.generalisation import read_shifted
+from search.results import load
+from search.seeds import draw
+from search.shifts import MEASURED_EPISODES, evaluate_shifts, score_policy
+
+pytestmark = pytest.mark.ray
+
+SHIFTS = (
+    Shift(set={"gravity": 14.0}),
+    Shift(noise=0.2),
+    Shift(action_noise=0.3, stochastic=True),
+)
+SEEDS = draw(1, "report", 12)
+
+
+@pytest.fixture(scope="module")
+def config(small_ppo):
+    return small_ppo()
+
+
+@pytest.fixture
+def results(simulate, config, tmp_path):
+    """A results folder whose front's policies are real: a network of few steps, the same for all."""
+    folder = simulate(tmp_path / "results", members=4, segments=2, per_segment=2, limit=2).folder
+    algorithm = build_algorithm(config)
+    try:
+        algorithm.train()
+        for name in ("dense", *load(folder).front["snapshot_id"]):
+            save_policy(algorithm, {}, folder / "policies" / name, {})
+    finally:
+        algorithm.stop()
+    return load(folder)
+
+
+def by_hand(config, shift, policy, scale=None):
+    evaluator = Evaluator(shifted_maker(config, shift, scale))
+    try:
+        acting = RandomPolicy(evaluator.action_space) if policy is None else policy
+        return list(evaluator.run(acting, SEEDS).returns)
+    finally:
+        evaluator.close()
+
+
+def test_every_policy_of_the_front_plays_every_shift_once(results, config):
+    told = []
+    evaluate_shifts(results, config, SHIFTS, SEEDS, lambda done, total: told.append((done, total)))
+    records = read_shifted(results.folder)
+    names = {"dense", "random", *results.front["snapshot_id"]}
+    assert {(r.shift, r.policy) for r in records} == {(s.label, n) for s in SHIFTS for n in names}
+    assert told[-1] == (len(names), len(names))
+    found = {(r.shift, r.policy): r.returns for r in records}
+    folder = results.folder / "policies" / results.front["snapshot_id"][0]
+    measured = draw(1, "baseline", MEASURED_EPISODES, 2)
+    dense = load_policy(results.folder / "policies" / "dense")
+    scale = observation_std(dense, env_maker(config), measured)
+    for shift in SHIFTS:
+        policy = load_policy(folder, stochastic=shift.stochastic)
+        assert found[shift.label, folder.name] == by_hand(config, shift, policy, scale)
+        assert found[shift.label, "random"] == by_hand(config, shift, None, scale)
+    assert {Shift.from_dict(r.settings) for r in records} == set(SHIFTS)
+    # What was played on these seeds is not played again.
+    before = (results.folder / "shifts.jsonl").read_text()
+    again = []
+    evaluate_shifts(results, config, SHIFTS, SEEDS, lambda done, total: again.append(done))
+    assert again == []
+    assert (results.folder / "shifts.jsonl").read_text() == before
+
+
+def test_what_cannot_be_played_is_said_before_anything_is(results, config):
+    with pytest.raises(ConfigError, match="'gravitas'"):
+        evaluate_shifts(results, config, [Shift(set={"gravitas": 1})], SEEDS, print)
+    name = results.front["snapshot_id"][0]
+    (results.folder / "policies" / name).rename(results.folder / "policies" / "elsewhere")
+    with pytest.raises(ResultsError, match=name):
+        evaluate_shifts(results, config, SHIFTS, SEEDS, print)
+
+
+def test_a_single_policy_is_measured_against_the_dense_one_beside_it(results, config, tmp_path):
+    name = results.front["snapshot_id"][0]
+    score = score_policy(results.folder / "policies" / name, config, SHIFTS[0], SEEDS, 0)
+    mean = np.mean(by_hand(config, SHIFTS[0], load_policy(results.folder / "policies" / name)))
+    assert score.figures["return_mean"] == pytest.approx(mean)
+    assert score.figures["episodes"] == len(SEEDS)
+    dense = np.mean(by_hand(config, SHIFTS[0], load_policy(results.folder / "policies" / "dense")))
+    random = np.mean(by_hand(config, SHIFTS[0], None))
+    if not np.isnan(score.figures["retained"]):
+        expected = (mean - random) / (dense - random)
+        assert score.figures["retained"] == pytest.approx(expected)
+    alone = tmp_path / "policy"
+    (results.folder / "policies" / name).rename(alone)
+    apart = score_policy(alone, config, SHIFTS[0], SEEDS, 0)
+    assert apart.figures["return_mean"] == score.figures["return_mean"]
+    assert np.isnan(apart.figures["retained"])
+    assert "dense baseline has no episodes" in apart.against
