@@ -22,6 +22,7 @@ from rllib_ext.pruning.errors import (
 )
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
+from search.cli.retrain import retrain
 from search.cli.search import check, resume, search
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -33,7 +34,7 @@ def cli() -> None:
     """Finds the reward–sparsity Pareto front of a PPO policy."""
 
 
-for verb in (search, resume, report, check, prune, sensitivity):
+for verb in (search, resume, report, retrain, check, prune, sensitivity):
     cli.add_command(verb)
 
 
