@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from search.archive import Evaluation
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 4000
+# Fewer runs give no interval: resampling two of them says nothing.
+FEWEST = 3
 
 
 def resampled_means(
@@ -114,3 +116,30 @@ def probability_nondominated(means: Floats, sparsity: Floats, floor: Floats) -> 
         beaten |= equal.max(axis=1) > means[:, i]
         chance[i] = 1.0 - beaten.mean()
     return chance
+
+
+def interquartile_mean(values: ArrayLike) -> Floats:
+    """Mean of what is left when a quarter, rounded down, is cut from each end of the last axis."""
+    x = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = x.shape[-1] // 4
+    return np.asarray(x[..., cut : x.shape[-1] - cut].mean(axis=-1))
+
+
+def interquartile_interval(values: ArrayLike, rng: np.random.Generator) -> tuple[float, float]:
+    """A 95 % interval of the interquartile mean of whole runs, which are resampled.
+
+    A percentile interval; with few runs it is too narrow rather than too wide.
+
+    Args:
+        values: One a run.
+        rng: Where the draws come from.
+
+    Returns:
+        Low and high; NaN below `FEWEST` runs, where one isn't finite, and where they don't vary.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) < FEWEST or not np.isfinite(x).all() or np.ptp(x) == 0:
+        return np.nan, np.nan
+    drawn = x[rng.integers(len(x), size=(RESAMPLES, len(x)))]
+    low, high = np.quantile(interquartile_mean(drawn), [0.025, 0.975])
+    return float(low), float(high)

@@ -68,8 +68,9 @@ def evaluate_policies(
     archive: Archive,
     policies: Iterable[tuple[str, str]],
     on_progress: Done,
+    purposes: Sequence[Purpose] = PURPOSES,
 ) -> None:
-    """Evaluates saved policies on the selection and the report seeds, unless the archive has them.
+    """Evaluates saved policies on held-out seeds, unless the archive has them.
 
     Args:
         config: The experiment.
@@ -77,6 +78,7 @@ def evaluate_policies(
         archive: Takes the episodes, policy by policy.
         policies: Pairs of a name and a policy's folder, relative to the results folder.
         on_progress: Called with policies done and policies in all.
+        purposes: On which seeds.
 
     Raises:
         RunError: A policy, or its environment, fails.
@@ -87,7 +89,7 @@ def evaluate_policies(
     tasks: dict[Any, str] = {}
     for name, checkpoint in policies:
         missing: dict[Purpose, tuple[int, ...]] = {
-            p: s for p, s in seeds.items() if (name, p) not in known
+            p: seeds[p] for p in purposes if (name, p) not in known
         }
         if missing:
             tasks[evaluate.remote(ppo, archive.folder / checkpoint, missing)] = name

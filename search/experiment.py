@@ -39,7 +39,7 @@ from search.ppo import build_ppo, slots_that_fit
 from search.progress import Progress
 from search.report import write_report
 from search.results import load
-from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
+from search.scheduler import Decides, ErrorNotes, SegmentScheduler, trial_name
 from search.shifts import evaluate_shifts
 from search.study import Study
 
@@ -183,7 +183,7 @@ def _run(
 
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
     engine = engine_of(config, ppo)
-    slots = _slots(config, engine)
+    slots = slots_of(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(
         folder,
@@ -211,7 +211,7 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
             display.phase(
                 f"training {config.population.members} members, {engine.describe(config, slots)}"
             )
-            _train(config, ppo, folder, coordinator, engine, slots, display)
+            train(config, ppo, folder, coordinator, engine, slots, display)
     finally:
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
@@ -241,15 +241,29 @@ def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, displa
     remove_policies(archive.folder, snapshots, evaluated)
 
 
-def _train(
+def train(
     config: ExperimentConfig,
     ppo: PPOConfig,
     folder: Path,
-    coordinator: Coordinator,
+    coordinator: Decides,
     engine: Engine,
     slots: int,
     display: Display,
 ) -> None:
+    """Trains segments with Ray Tune until the coordinator has none left.
+
+    Args:
+        config: The experiment.
+        ppo: What members share.
+        folder: Where policies, training states and Tune's own files go.
+        coordinator: Decides what is trained.
+        engine: Trains.
+        slots: How many of what Tune runs at once.
+        display: Shows progress.
+
+    Raises:
+        RunError: Nothing can be trained any more.
+    """
     settings = MemberSettings(
         folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
     )
@@ -286,10 +300,7 @@ def _train(
     if scheduler.error is not None:
         raise scheduler.error
     if not coordinator.finished:
-        raise RunError(
-            f"Ray Tune ended before the budget was spent; see {folder / name}. Go on with `prunefront "
-            f"resume {folder}`."
-        )
+        raise RunError(f"Ray Tune ended before all was trained; see {folder / name}.")
 
 
 def _unused(folder: Path, name: str) -> str:
@@ -298,7 +309,12 @@ def _unused(folder: Path, name: str) -> str:
     return next(n for n in names if not (folder / n).exists())
 
 
-def _slots(config: ExperimentConfig, engine: Engine) -> int:
+def slots_of(config: ExperimentConfig, engine: Engine) -> int:
+    """How many of what Tune runs the connected cluster takes at once.
+
+    Raises:
+        ConfigError: Not even one.
+    """
     needed = engine.resources
     fit = slots_that_fit(needed, ray.cluster_resources())
     if fit < 1:

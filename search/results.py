@@ -86,6 +86,13 @@ class Results:
         return generalisation_of(self.folder, self.confirmed, np.random.default_rng(0))
 
     @cached_property
+    def recipe_check(self) -> pd.DataFrame:
+        """Front points' recipes on fresh seeds, the columns of `retrain.csv`; empty where none ran."""
+        from search.recipes import recipe_table
+
+        return recipe_table(self.folder, self.confirmed)
+
+    @cached_property
     def snapshots(self) -> pd.DataFrame:
         """One row a snapshot, the columns of `snapshots.csv`."""
         return tables.snapshots_table(self.records)
@@ -156,6 +163,12 @@ class Results:
 
         return layers_chart(self)
 
+    def recipes_chart(self) -> altair.TopLevelMixin:
+        """Recipes on fresh seeds beside their checkpoints; needs a row in `recipe_check`."""
+        from search.report.recipes_chart import recipes_chart
+
+        return recipes_chart(self)
+
     def importance_chart(self) -> altair.TopLevelMixin:
         """Exploratory hyperparameter importance; needs a row in `importance.table`."""
         from search.report.importance_chart import importance_chart
@@ -177,6 +190,8 @@ class Results:
         tables.write_csv(self.folder / "baselines.csv", self.baselines)
         if len(self.shifts):
             tables.write_csv(self.folder / "shift.csv", self.shifts)
+        if len(self.recipe_check):
+            tables.write_csv(self.folder / "retrain.csv", self.recipe_check)
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 

@@ -10,8 +10,8 @@ needs none of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -19,7 +19,39 @@ from ray.tune.search import Searcher
 
 from rllib_ext.pruning.errors import PrunefrontError
 from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
-from search.coordinator import Coordinator
+from search.progress import Progress
+
+
+class Decides(Protocol):
+    """Whoever decides which segments are trained, as `search.coordinator.Coordinator` does."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train, now or later."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        ...
+
+    def decide(self) -> Segment | None:
+        """The segment to train next; None: nothing now."""
+        ...
+
+    def tell(
+        self, segment: Segment, result: Mapping[str, Any], snapshot: Mapping[str, Any] | None
+    ) -> None:
+        """Takes the result of one training iteration."""
+        ...
+
+    def note_retry(self, segment: Segment, error: str) -> None:
+        """Takes note that a segment failed and is trained again from its start."""
+        ...
+
+    def end(self, segment: Segment, error: str = "") -> None:
+        """Takes note that a segment is over."""
+        ...
 
 
 class SegmentScheduler(Searcher):
@@ -34,7 +66,7 @@ class SegmentScheduler(Searcher):
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        coordinator: Decides,
         slots: int,
         on_progress: Callable[[], None],
         pack: int | None = None,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["training", "search", "selection", "report", "baseline", "choice"]
+Purpose = Literal["training", "search", "selection", "report", "baseline", "choice", "retraining"]
 
 # Each purpose draws from an interval of its own below 2³¹, so that no episode seen in one can return
 # in another.
@@ -17,6 +17,7 @@ _PURPOSES: tuple[Purpose, ...] = (
     "report",
     "baseline",
     "choice",
+    "retraining",
 )
 _WIDTH = 2**28
 

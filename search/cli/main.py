@@ -23,6 +23,7 @@ from rllib_ext.pruning.errors import (
 from search.cli.evaluate import evaluate
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
+from search.cli.retrain import retrain
 from search.cli.search import check, resume, search
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -34,7 +35,7 @@ def cli() -> None:
     """Finds the reward–sparsity Pareto front of a PPO policy."""
 
 
-for verb in (search, resume, report, evaluate, check, prune, sensitivity):
+for verb in (search, resume, report, evaluate, retrain, check, prune, sensitivity):
     cli.add_command(verb)
 
 

@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from rllib_ext.pruning.errors import ResultsError
+from search.bootstrap import interquartile_interval, interquartile_mean
 from search.front import hypervolume, log_density
 from search.results import Results
 from search.scale import Scale
@@ -22,9 +23,6 @@ Floats = NDArray[np.float64]
 AREAS = {"over_decades": "decades of density", "over_sparsity": "sparsity"}
 # A repeat may differ in these.
 NOT_THE_CONFIG = ("seed", "resources")
-# Fewer searches give no interval: resampling two of them says nothing.
-FEWEST = 3
-RESAMPLES = 4000
 # Differences that a group's name can hold.
 NAMED = 2
 
@@ -235,21 +233,11 @@ def front_areas(
     return {name: hypervolume(np.column_stack([kept, axes[name]]), reference) for name in AREAS}
 
 
-def interquartile_mean(values: ArrayLike) -> Floats:
-    """Mean of what is left when a quarter, rounded down, is cut from each end of the last axis."""
-    x = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
-    cut = x.shape[-1] // 4
-    return np.asarray(x[..., cut : x.shape[-1] - cut].mean(axis=-1))
-
-
 def _group(name: Any, part: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
     row: dict[str, Any] = {"group": name, "searches": len(part)}
     for area in AREAS:
         values = part[area].to_numpy(float)
-        low, high = math.nan, math.nan
-        if len(values) >= FEWEST and not np.isnan(values).any():
-            drawn = values[rng.integers(len(values), size=(RESAMPLES, len(values)))]
-            low, high = map(float, np.quantile(interquartile_mean(drawn), [0.025, 0.975]))
+        low, high = interquartile_interval(values, rng)
         row |= {area: float(interquartile_mean(values)), f"{area}_low": low, f"{area}_high": high}
     return row
 

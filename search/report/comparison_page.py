@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.report.comparison import AREAS, FEWEST, Comparison
+from search.bootstrap import FEWEST
+from search.report.comparison import AREAS, Comparison
 from search.report.comparison_chart import areas_chart, fronts_chart
 from search.report.facts import Row
 from search.report.page import render

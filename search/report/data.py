@@ -10,6 +10,7 @@ import pandas as pd
 
 from search.archive import Snapshot
 from search.front import hypervolume_history, log_density
+from search.lineage import ancestors
 from search.report.words import marks, number, recipe, span
 from search.results import Results
 from search.tables import env_steps_done
@@ -28,16 +29,6 @@ def thinned(count: int, limit: int) -> list[int]:
     if count <= limit:
         return list(range(count))
     return sorted({int(i) for i in np.linspace(0, count - 1, limit).round()})
-
-
-def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
-    """The snapshots that a snapshot's segments started from, the youngest first."""
-    chain: list[str] = []
-    parent = snapshot.parent
-    while parent and parent not in chain:
-        chain.append(parent)
-        parent = by_id[parent].parent if parent in by_id else ""
-    return chain
 
 
 def candidate_points(results: Results) -> pd.DataFrame:

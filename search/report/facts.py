@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from typing import Any
 
+from search.recipes import RECIPE
 from search.report.words import (
     duration,
     marks,
@@ -45,6 +46,8 @@ NUMBERS = frozenset(
         "hypervolume, decades",
         "hypervolume, sparsity",
         "wall-clock",
+        "recipe retained",
+        "recipe sparsity",
         *MEASURED.values(),
     }
 )
@@ -151,6 +154,36 @@ def recipes(results: Results) -> list[Row]:
     ]
 
 
+def recipe_checks(results: Results) -> list[Row]:
+    """This checkpoint against this recipe: a row a point whose recipe was replayed."""
+    picked = {str(row["snapshot_id"]): marks(row) for row in _front_rows(results)}
+    table = results.recipe_check
+    return [
+        {
+            "policy": str(row["snapshot_id"]),
+            "picked as": picked.get(str(row["snapshot_id"]), "no longer on the front"),
+            "this checkpoint": _with_interval(row, "checkpoint_return", "checkpoint"),
+            "retained": share(row["checkpoint_retained"]),
+            "this recipe": _with_interval(row, "return_mean", "return"),
+            "recipe retained": share(row["retained"]),
+            "worst to best seed": span(row["return_worst"], row["return_best"]) or "–",
+            "seeds": f"{row['seeds']:,}" + (f", {row['failed']} failed" if row["failed"] else ""),
+            "sparsity": percent(row["checkpoint_sparsity"]),
+            "recipe sparsity": percent(row["sparsity"]),
+        }
+        for row in table[table["row"] == RECIPE].to_dict("records")
+    ]
+
+
+def _front_rows(results: Results) -> list[dict[Any, Any]]:
+    return results.confirmed.table.to_dict("records")
+
+
+def _with_interval(row: dict[Any, Any], value: str, prefix: str) -> str:
+    found = span(row[f"{prefix}_ci_low"], row[f"{prefix}_ci_high"])
+    return f"{number(row[value])} ({found or 'no interval'})"
+
+
 def importances(results: Results) -> list[Row]:
     """Exploratory importance of each hyperparameter for both gains, the greatest first."""
     table = results.importance.table
@@ -235,6 +268,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         "training env steps": _of(steps.get("training"), budget.get("env_steps")),
         "env steps of baselines": _count(steps.get("baselines")),
         "env steps of evaluation": _count(steps.get("evaluation")),
+        "env steps of the recipe check": _count(_retrained(manifest)),
         "horizon of a member": _count(budget.get("horizon")),
         "members": _of(manifest.get("members"), None, "at once", manifest.get("slots")),
         "snapshots": f"{len(results.records):,}",
@@ -274,6 +308,11 @@ def reference(results: Results) -> str:
         f"weight). Reference point: sparsity 0 and retained {front.scale.retained_floor:.4f}, the "
         "better of random policy and constant action."
     )
+
+
+def _retrained(manifest: dict[str, Any]) -> int | None:
+    runs = [run for run in _listed(manifest.get("retrain")) if isinstance(run, dict)]
+    return sum(int(run.get("env_steps", 0)) for run in runs) if runs else None
 
 
 def _mapping(manifest: dict[str, Any], key: str) -> dict[str, Any]:

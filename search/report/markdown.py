@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.report import facts
 from search.report.generalisation import NOTE, generalisation_rows
-from search.report.words import verdict
+from search.report.words import RECIPE_CHECK, verdict
 from search.results import Results
 
 
@@ -35,6 +35,7 @@ def markdown(results: Results) -> str:
         f"rise in squared error over left-out members once shuffled. {facts.explained(results)}",
         "## Recipes",
         table(facts.recipes(results)),
+        *_recipe_check(results),
         "## Failures",
         table(facts.failures(results)) or "None.",
         "## How it was made",
@@ -46,6 +47,11 @@ def markdown(results: Results) -> str:
         "</details>",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _recipe_check(results: Results) -> list[str]:
+    rows = facts.recipe_checks(results)
+    return ["## Recipe check", table(rows), RECIPE_CHECK] if rows else []
 
 
 def table(rows: Sequence[facts.Row]) -> str:

@@ -18,8 +18,9 @@ from search.report.history_charts import hypervolume_chart, lineage_chart, train
 from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
 from search.report.parallel_chart import parallel_chart
+from search.report.recipes_chart import recipes_chart
 from search.report.theme import COLORS, Drawing, with_variables
-from search.report.words import verdict
+from search.report.words import RECIPE_CHECK, verdict
 from search.results import Results
 
 
@@ -36,6 +37,7 @@ def page(results: Results) -> str:
         tiles=facts.tiles(results),
         shifted=generalisation_rows(results),
         shifted_note=NOTE,
+        recipe_check=RECIPE_CHECK,
         shown=len(cloud),
         snapshots=snapshots,
     )
@@ -99,6 +101,8 @@ def _charts(results: Results) -> dict[str, Drawing]:
         charts["importance"] = importance_chart(results.importance, "container")
     if len(layer_cells(results)):
         charts["layers"] = layers_chart(results, "container")
+    if len(results.recipe_check):
+        charts["recipes"] = recipes_chart(results, "container")
     return charts
 
 

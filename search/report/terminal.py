@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from search.report import facts
 from search.report.words import marks, number, percent, share, span, verdict
 from search.results import Results
 
 # More rows than that say less, not more.
 MOST_ROWS = 12
+
+
+def recipe_check(results: Results) -> str:
+    """Each replayed recipe beside its checkpoint, a paragraph a point."""
+    lines = []
+    for row in facts.recipe_checks(results):
+        lines += [
+            f"{row['policy']}  {row['picked as']}".rstrip(),
+            f"  this checkpoint  {row['this checkpoint']}, retained {row['retained']}, "
+            f"sparsity {row['sparsity']}",
+            f"  this recipe      {row['this recipe']}, retained {row['recipe retained']}, "
+            f"sparsity {row['recipe sparsity']}; {row['seeds']} seeds, worst to best "
+            f"{row['worst to best seed']}",
+        ]
+    return "\n".join(lines)
 
 
 def summary(results: Results) -> str:

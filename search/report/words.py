@@ -10,6 +10,12 @@ import pandas as pd
 
 from search.results import Results
 
+RECIPE_CHECK = (
+    "“This checkpoint” is the policy on disk. “This recipe” is all that its lineage trained with, "
+    "replayed from fresh weights on seeds that the search never used: the interquartile mean over "
+    "seeds, with a 95 % interval that resamples whole trainings; with few of them it is too narrow "
+    "rather than too wide. Both are evaluated on the same fresh episodes."
+)
 MARKS = {"keeps_99": "keeps 99 %", "keeps_95": "keeps 95 %", "knee": "knee"}
 
 

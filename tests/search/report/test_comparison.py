@@ -9,14 +9,14 @@ from click.testing import CliRunner
 
 import search
 from rllib_ext.pruning.errors import ResultsError
-from search.cli import cli
+from search.bootstrap import interquartile_mean
+from search.cli.main import cli
 from search.report.comparison import (
     attained,
     common_scale,
     compare,
     front_areas,
     group_names,
-    interquartile_mean,
 )
 from search.report.comparison_page import comparison_text
 from search.report.write import write_comparison

@@ -83,6 +83,12 @@ def test_the_page_is_well_formed_with_every_section_once(html):
     assert not page.unlabelled
 
 
+def test_without_a_recipe_check_the_page_says_how_to_make_one(reported, html):
+    assert "prunefront retrain cartpole" in html
+    assert "Recipe check" not in (reported / "report.md").read_text(encoding="utf-8")
+    assert not (reported / "retrain.csv").exists()
+
+
 def test_the_page_loads_nothing_from_outside(html):
     page = Page(html)
     assert [s for s in page.sources if not s.startswith(("#", "data:"))] == []

@@ -1,0 +1,57 @@
+"""`prunefront retrain`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from rllib_ext.pruning.errors import ConfigError, RunError
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--points",
+    default="knee,keeps_95,keeps_99",
+    show_default=True,
+    help="Front points: ids, knee, keeps_95, keeps_99, or all; separated by commas.",
+)
+@click.option("--seeds", default=5, show_default=True, help="Trainings of each recipe.")
+@click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
+    """Replay the recipes of front points of the results FOLDER on fresh seeds.
+
+    A recipe is all that a policy's lineage trained with, from its birth. Each is trained again from
+    fresh weights, with the engine of the search, and evaluated on the seeds of the front's figures. The
+    report then shows "this checkpoint" and "this recipe" side by side. Run again, what is done is not
+    done again; more points or seeds are added.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
+    wanted = [name.strip() for name in points.split(",") if name.strip()]
+    from search.display import SearchDisplay
+    from search.report.terminal import recipe_check
+    from search.results import load
+    from search.retraining import run_retrain
+
+    folder = folder.resolve()
+    go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
+    try:
+        with SearchDisplay() as display:
+            page = run_retrain(
+                folder,
+                wanted,
+                seeds,
+                command=["prunefront", *sys.argv[1:]],
+                display=display,
+                address=address,
+            )
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {go_on}", err=True)
+        raise
+    except (RunError, OSError) as error:
+        raise RunError(f"{error}\n{go_on}") from error
+    click.echo(recipe_check(load(folder)))
+    click.echo(f"report: {page}")

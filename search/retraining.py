@@ -1,0 +1,131 @@
+"""The recipe check on Ray: trains the replays, evaluates what came of them, rebuilds the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import ray
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from search.archive import Archive
+from search.config import ExperimentConfig
+from search.config_file import load_config_of
+from search.engine import engine_of
+from search.evaluation import evaluate_policies
+from search.experiment import Display, connect, slots_of, train
+from search.folder import only_writer, provenance, read_manifest, update_manifest
+from search.ppo import build_ppo
+from search.report import write_report
+from search.results import load
+from search.retrain import FOLDER, Replay, Replays, chosen_points, plan_replays
+
+# No iteration is a multiple of it: a replay is evaluated at its stages' ends alone.
+NEVER = 10**9
+
+
+def run_retrain(
+    folder: Path,
+    points: Iterable[str],
+    seeds: int,
+    *,
+    command: Sequence[str],
+    display: Display,
+    address: str | None = None,
+) -> Path:
+    """Replays the recipes of front points on fresh seeds; what is done is not done again.
+
+    Args:
+        folder: The results folder of a search with a front.
+        points: As for `chosen_points`.
+        seeds: Replays of each, ≥ 1.
+        command: What was typed, for the manifest.
+        display: Shows progress.
+        address: Of a Ray cluster; None: one of its own on this machine.
+
+    Returns:
+        The report page, with the recipe check in it.
+
+    Raises:
+        PrunefrontError: What was asked for is wrong, or the run failed; what was done stays.
+        KeyboardInterrupt: The run was interrupted; so it does.
+    """
+    config = load_config_of(folder)
+    results = load(folder)
+    chosen = chosen_points(results.confirmed, points)
+    manifest = read_manifest(folder)
+    config = config.model_copy(update={"engine": manifest.get("engine", config.engine)})
+    ppo = build_ppo(config)
+    with only_writer(folder):
+        place = folder / FOLDER
+        place.mkdir(exist_ok=True)
+        archive = Archive(place)
+        replays = plan_replays(archive, results.records, chosen, seeds)
+        coordinator = Replays(config, archive, replays, {s.snapshot_id: s for s in results.records})
+        started = time.monotonic()
+        try:
+            connect(address)
+            _train(config, ppo, archive, coordinator, display)
+            _evaluate(config, ppo, archive, coordinator, display)
+        finally:
+            ray.shutdown()
+            _note(folder, command, coordinator.spent, time.monotonic() - started)
+        display.phase("writing the report")
+        return write_report(folder)
+
+
+def _train(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    coordinator: Replays,
+    display: Display,
+) -> None:
+    if coordinator.finished:
+        return
+    engine_config = _for_replays(config, coordinator.replays)
+    engine = engine_of(config, ppo)
+    slots = slots_of(engine_config, engine)
+    display.phase(
+        f"replaying {len({r.point for r in coordinator.replays})} recipes, "
+        f"{len(coordinator.replays)} trainings, {engine.describe(engine_config, slots)}"
+    )
+    train(engine_config, ppo, archive.folder, coordinator, engine, slots, display)
+
+
+def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:
+    """What the engine must know: how many train, and when they are evaluated."""
+    waits = any(
+        config.pruning_with(stage.hyperparameters).schedule == "plateau"
+        for replay in replays
+        for stage in replay.stages
+    )
+    population = config.population.model_copy(update={"members": len(replays)})
+    changes = {} if waits else {"interval": NEVER}
+    evaluation = config.evaluation.model_copy(update=changes)
+    return config.model_copy(update={"population": population, "evaluation": evaluation})
+
+
+def _evaluate(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    coordinator: Replays,
+    display: Display,
+) -> None:
+    """On the seeds of the front's own figures: no replay has seen them, and the two are paired."""
+    policies = [(s.snapshot_id, s.checkpoint) for s in coordinator.done.values()]
+    display.phase(f"evaluating {len(policies)} retrained policies on fresh seeds")
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",))
+
+
+def _note(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> None:
+    run = provenance(command)
+    noted = {
+        **{key: run[key] for key in ("command", "started", "versions", "git_revision")},
+        "env_steps": env_steps,
+        "wall_time": seconds,
+    }
+    earlier = read_manifest(folder).get("retrain", [])
+    update_manifest(folder, retrain=[*earlier, noted])
