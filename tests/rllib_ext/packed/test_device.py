@@ -11,7 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rllib_ext import PruningConfig
+from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.pack import Pack
+from rllib_ext.pruning.errors import ConfigError
 
 aten = torch.ops.aten
 # Ways between devices; CUDA takes positions from the CPU too.
@@ -92,3 +94,12 @@ def test_a_pack_computes_on_its_device_only(packed_ppo, env, model):
     # Whatever leaves the pack is on the CPU.
     assert not any(value.is_meta for value in state.weights.values())
     assert not any(p.is_meta for p in policy.module.parameters())
+
+
+def test_a_pack_that_was_given_a_gpu_uses_it_or_says_that_there_is_none(packed_ppo, monkeypatch):
+    ppo = packed_ppo().learners(num_gpus_per_learner=0.5)
+    assert blueprint_of(ppo).device == "cuda"
+    assert blueprint_of(packed_ppo()).device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="gpus_per_member"):
+        Pack(ppo, 1)
