@@ -156,11 +156,13 @@ class ResourceSettings(_Model):
         slots: Members (or packs) that train at once; not given: as many as the cluster has CPUs for.
         members_per_pack: Members that train in one process; not given: members ÷ slots.
         cpus_per_member: CPUs that a member (or a pack) takes.
+        gpus_per_member: GPUs that a member (or a pack) takes, or a share of one; 0: it trains on CPUs.
     """
 
     slots: int | None = Field(default=None, ge=1)
     members_per_pack: int | None = Field(default=None, ge=1)
     cpus_per_member: float = Field(default=1.0, gt=0.0)
+    gpus_per_member: float = Field(default=0.0, ge=0.0)
 
 
 class ExperimentConfig(_Model):

@@ -82,14 +82,15 @@ class PackedEngine(Engine):
 
     Args:
         cpus: That a pack takes.
+        gpus: That a pack takes.
     """
 
     name = "packed"
     unit = "pack"
     trainable = PackTrainable
 
-    def __init__(self, cpus: float) -> None:
-        self.resources = PlacementGroupFactory([{"CPU": cpus}])
+    def __init__(self, cpus: float, gpus: float) -> None:
+        self.resources = PlacementGroupFactory([{"CPU": cpus} | ({"GPU": gpus} if gpus else {})])
 
     def slots(self, config: ExperimentConfig, fit: int) -> int:
         """As `Engine.slots`. One more than packs: the dense baseline trains beside them."""
@@ -126,7 +127,7 @@ def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
             raise
         logger.info("members are not packed: %s", error)
         return RLlibEngine(ppo)
-    return PackedEngine(config.resources.cpus_per_member)
+    return PackedEngine(config.resources.cpus_per_member, float(ppo.num_gpus_per_learner))
 
 
 def _refuse_unpackable(config: ExperimentConfig, ppo: PPOConfig) -> None:

@@ -34,7 +34,10 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     # A member is one process; RLlib's other defaults are a cluster's.
     ppo.env_runners(num_env_runners=0)
     ppo.resources(num_cpus_for_main_process=config.resources.cpus_per_member)
-    ppo.learners(num_cpus_per_learner=config.resources.cpus_per_member)
+    ppo.learners(
+        num_cpus_per_learner=config.resources.cpus_per_member,
+        num_gpus_per_learner=config.resources.gpus_per_member,
+    )
     for method in PPOSettings.model_fields:
         arguments = dict(getattr(config.ppo, method))
         try:

@@ -42,6 +42,7 @@ class Blueprint:
         envs: Environments of each member.
         steps: Of each environment in an iteration.
         minibatch: Steps of a member in a minibatch.
+        device: Where members learn and act: "cuda" with `num_gpus_per_learner`, else "cpu".
     """
 
     ppo: PPOConfig
@@ -55,6 +56,7 @@ class Blueprint:
     envs: int
     steps: int
     minibatch: int
+    device: str
 
     def module(self, seed: int, dtype: torch.dtype = torch.float32) -> Any:
         """A member's module with RLlib's own initialisation."""
@@ -106,6 +108,7 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
         envs=envs,
         steps=steps,
         minibatch=minibatch,
+        device="cuda" if ppo.num_gpus_per_learner else "cpu",
     )
 
 

@@ -59,10 +59,10 @@ class Pack:
         ppo: What they share; its `training` values are also each member's defaults.
         members: P, ≥ 1.
         dtype: Number format of weights.
-        device: Where weights lie.
+        device: Where weights lie; not given: a GPU where `ppo` gives the learner one.
 
     Raises:
-        ConfigError: Members with this configuration can't be packed.
+        ConfigError: Members with this configuration can't be packed, or there is no GPU.
     """
 
     def __init__(
@@ -71,12 +71,17 @@ class Pack:
         members: int,
         *,
         dtype: torch.dtype = torch.float32,
-        device: str = "cpu",
+        device: str = "",
     ) -> None:
         if members < 1:
             raise ConfigError(f"a pack of {members} members; expected 1 or more.")
         self._blueprint = blueprint_of(ppo)
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device = dtype, device or self._blueprint.device
+        if self._device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "resources.gpus_per_member asks for a GPU, but torch sees none where the pack runs. "
+                "Install torch for CUDA there, or set it to 0."
+            )
         self.network = StackedNetwork([self._module(i) for i in range(members)])
         self.adam = StackedAdam(self.network)
         self.pruning = PackedPruning(self.network, self.adam)

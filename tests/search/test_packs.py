@@ -162,6 +162,10 @@ def test_the_engine_is_what_is_asked_for_or_what_can_be_packed():
     # One pack, and the dense baseline beside it.
     assert found.slots(config, fit=16) == 2
     assert found.pack_size(config, slots=2) == 8
+    found, config = engine(engine="packed", resources={"gpus_per_member": 0.5})
+    assert found.resources.required_resources == {"CPU": 1.0, "GPU": 0.5}
+    found, config = engine(engine="rllib", resources={"gpus_per_member": 0.5})
+    assert found.resources.required_resources["GPU"] == 0.5
     lstm = {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}
     assert engine(engine="auto", ppo=lstm)[0].name == "rllib"
     with pytest.raises(ConfigError, match="cannot be stacked"):

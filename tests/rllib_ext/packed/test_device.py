@@ -1,0 +1,105 @@
+"""Packs whose weights lie elsewhere than on the CPU.
+
+The meta device stands for a GPU: what lies there has a shape but no values. Whatever is computed from
+both places at once is an error there as here; who reads values gets zeros, and True of `all`.
+"""
+
+import pytest
+import torch
+from packs import IMAGES, Images
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rllib_ext import PruningConfig
+from rllib_ext.packed.blueprint import blueprint_of
+from rllib_ext.packed.pack import Pack
+from rllib_ext.pruning.errors import ConfigError
+
+aten = torch.ops.aten
+# Ways between devices; CUDA takes positions from the CPU too.
+WAYS = {aten._to_copy.default, aten.copy_.default}
+INDEXED = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default}
+
+
+class OnOneDevice(TorchDispatchMode):
+    """Refuses whatever computes with tensors of two devices; values of the meta device are zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.computed = 0
+        # By id, kept so that no other tensor gets one of them.
+        self._all = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is aten._local_scalar_dense.default and args[0].is_meta:
+            return torch.full((), id(args[0]) in self._all, dtype=args[0].dtype).item()
+        if func is aten.equal.default and args[0].is_meta and args[1].is_meta:
+            return False
+        if func is aten._to_copy.default and args[0].is_meta:
+            device = torch.device(kwargs.get("device") or "meta")
+            if device.type == "cpu":
+                return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if func is aten.copy_.default and args[1].is_meta and not args[0].is_meta:
+            return args[0].zero_()
+        if func not in WAYS:
+            given = args[:1] if func in INDEXED else (args, kwargs)
+            tensors = [x for x in tree_leaves(given) if isinstance(x, torch.Tensor)]
+            devices = {x.device.type for x in tensors if x.dim()}
+            assert len(devices) < 2, f"{func} of tensors on {devices}"
+            self.computed += "meta" in devices
+        found = func(*args, **kwargs)
+        if func is aten.all.default and found.is_meta:
+            self._all[id(found)] = found
+        return found
+
+
+def test_two_devices_are_noticed():
+    here, there = torch.ones(3), torch.ones(3, device="meta")
+    with OnOneDevice() as mode:
+        assert there.cpu().tolist() == [0.0] * 3
+        assert not bool((there + there).any())
+        for mixed in (lambda: here * there, lambda: torch.cat([here, there])):
+            with pytest.raises((AssertionError, RuntimeError)):
+                mixed()
+    assert mode.computed
+
+
+@pytest.mark.parametrize(
+    ("env", "model"),
+    [("CartPole-v1", {}), ("Pendulum-v1", {"free_log_std": True}), (Images, IMAGES)],
+)
+def test_a_pack_computes_on_its_device_only(packed_ppo, env, model):
+    ppo = packed_ppo(env, model, grad_clip=0.5, train_batch_size_per_learner=32, minibatch_size=16)
+    kinds = ("magnitude", "gradient", "movement", "activation", "random")
+    with OnOneDevice() as mode:
+        pack = Pack(ppo, len(kinds), device="meta")
+        for i, criterion in enumerate(kinds):
+            pruning = PruningConfig(
+                horizon=2 * 32, criterion=criterion, final_sparsity=0.5, begin=0.0, end=0.5
+            )
+            own = {"num_epochs": 1 + i % 2}
+            pack.start(i, training=own, pruning=pruning, seed=i)
+        for _ in range(2):
+            results = pack.train()
+            assert not any(result["failure"] for result in results.values())
+        pack.evaluate({0: (1, 2), 3: (4,)})
+        state = pack.state(0)
+        pack.start(1, training={}, pruning=pruning, seed=9, state=state)
+        policy = pack.policy(2)
+        pack.close()
+    for stacked in (pack.network.weights, pack.adam.first, pack.adam.second, pack.adam.steps):
+        assert stacked.is_meta
+    assert mode.computed > 1_000
+    # Whatever leaves the pack is on the CPU.
+    assert not any(value.is_meta for value in state.weights.values())
+    assert not any(p.is_meta for p in policy.module.parameters())
+
+
+def test_a_pack_that_was_given_a_gpu_uses_it_or_says_that_there_is_none(packed_ppo, monkeypatch):
+    ppo = packed_ppo().learners(num_gpus_per_learner=0.5)
+    assert blueprint_of(ppo).device == "cuda"
+    assert blueprint_of(packed_ppo()).device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="gpus_per_member"):
+        Pack(ppo, 1)
