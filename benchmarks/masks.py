@@ -11,7 +11,6 @@ themselves.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -26,6 +25,8 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from benchmarks.shared.cluster import start_ray
+from benchmarks.shared.intervals import median_ratio
 from rllib_ext import PruningConfig, with_pruning
 
 SPARSITY = 0.9
@@ -37,13 +38,7 @@ def main() -> None:
     """Measures and prints the table."""
     arguments = _arguments()
     torch.set_num_threads(1)
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    start_ray(1)
     ppo = _ppo(arguments.env, arguments.seed)
     pruning = PruningConfig(final_sparsity=SPARSITY, schedule="one_shot", begin=0.0, horizon=1)
     algorithms = {
@@ -150,16 +145,6 @@ def _seconds(function: Callable[[], object], calls: int = 200, repeats: int = 25
             function()
         means.append((time.perf_counter() - began) / calls)
     return float(np.median(means))
-
-
-def median_ratio(
-    numerator: np.ndarray, denominator: np.ndarray, generator: np.random.Generator
-) -> tuple[float, float, float]:
-    """Median of the paired ratios with its 95 % bootstrap interval, pairs resampled."""
-    ratios = numerator / denominator
-    drawn = generator.integers(0, len(ratios), (10_000, len(ratios)))
-    low, high = np.quantile(np.median(ratios[drawn], axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
 
 
 def _print_ratios(seconds: dict[str, np.ndarray], generator: np.random.Generator) -> None:

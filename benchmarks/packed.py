@@ -1,188 +1,192 @@
-"""Env steps a second over all members, packed and in RLlib: `make bench NAME=packed`.
+"""Env steps a second over all members, side by side: `make bench NAME=packed`.
 
-Every engine runs in a process of its own, on one thread, with the same PPO: 8 environments of CartPole
-a member, batches of 1,024 steps, 4 epochs in minibatches of 256, networks of 64-64 tanh for actor and
-critic, pruned from the first update on. Speeds are per second of CPU time, so that others on the machine
-hardly matter; wall-clock stands beside. Memory is the process's largest resident set.
+RLlib's PPO, stable-baselines3's and packs of 1, 4, 16 and 64 members, each in a process of its own on
+one and the same core, take turns. All train the same PPO: 8 environments a member, batches of 1,024
+steps, 4 epochs in minibatches of 256, networks of 64-64 tanh for actor and critic, no KL penalty;
+RLlib's and ours prune besides. Speeds are per second of CPU time, wall-clock beside them; a ratio is the
+median over rounds of two engines' turns in the same round, with its 95 % bootstrap interval. Where a
+pack's time goes is measured within its turns. Memory is the process's largest resident set.
+
+stable-baselines3 is no dependency: the first run installs it, with this project's versions of torch and
+gymnasium, into an environment of its own under .venv.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
-import logging
-import os
 import platform
-import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import venv
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import numpy as np
-import torch
-from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext import PruningConfig, with_pruning
+from benchmarks.shared.intervals import median_ratio
+from benchmarks.shared.turns import Contender
 
-PRUNING = PruningConfig(final_sparsity=0.9, schedule="one_shot", begin=0.0, horizon=10**9)
-# Steps that are not timed: the first ones load code and fill caches.
-WARM_UP = 2
+ROOT = Path(__file__).parents[1]
+PEER = ROOT / ".venv" / "stable-baselines3"
+RLLIB, SB3 = "rllib", "stable-baselines3"
+PPO = {
+    "envs": 8,
+    "batch": 1024,
+    "minibatch": 256,
+    "epochs": 4,
+    "lr": 1e-3,
+    "gamma": 0.99,
+    "lambda": 0.95,
+    "clip": 0.2,
+    "entropy": 0.0,
+    "value": 0.5,
+    "grad_clip": 0.5,
+    "hidden": [64, 64],
+}
+# On CartPole: an engine, what it is held against, and the least ratio of their speeds.
+TARGETS = (("packed P=16", RLLIB, 10.0), ("packed P=16", SB3, 5.0), ("packed P=1", RLLIB, 3.0))
+MEGABYTES_A_MEMBER = 3.0
+
+Turns = dict[str, list[dict[str, Any]]]
 
 
 def main() -> None:
-    """Measures each engine in turn and prints the table."""
+    """Lets the engines take turns and prints the tables."""
     arguments = _arguments()
-    if arguments.only is not None:
-        _measure(arguments)
-        return
-    rows = [_in_process_of_its_own(arguments, p) for p in [0, *arguments.members]]
-    print(f"{arguments.env}, {arguments.seconds:g} s each, torch {torch.__version__}, ", end="")
-    print(f"{platform.machine()}, Python {platform.python_version()}\n")
-    print(f"{'engine':<14}{'steps/CPU s':>12}{'÷ rllib':>9}{'steps/s':>10}{'MB':>7}", end="")
-    print(f"{'env':>8}{'policy':>8}{'update':>8}{'rest':>8}{'env alone':>11}")
-    for row in rows:
-        shares = "".join(f"{share:>8.0%}" for share in row["shares"])
-        alone = f"{row['env_alone']:>11,.0f}" if row["env_alone"] else ""
-        print(
-            f"{row['engine']:<14}{row['per_cpu_second']:>12,.0f}"
-            f"{row['per_cpu_second'] / rows[0]['per_cpu_second']:>9.1f}"
-            f"{row['per_second']:>10,.0f}{row['megabytes']:>7.0f}{shares}{alone}"
-        )
-    packs = [row for row in rows if row["members"]]
+    commands = _commands(arguments)
+    contenders = {}
+    turns: Turns = {name: [] for name in commands}
+    try:
+        for name, command in commands.items():
+            contenders[name] = Contender(name, command)
+            # The first turn isn't counted: it loads code and fills caches.
+            contenders[name].work(arguments.seconds)
+        for i in range(arguments.rounds):
+            names = list(contenders)
+            first = i % len(names)
+            for name in names[first:] + names[:first]:
+                turns[name].append(contenders[name].work(arguments.seconds))
+    finally:
+        for contender in contenders.values():
+            contender.stop()
+    versions = [f"{n} {importlib.metadata.version(n)}" for n in ("torch", "ray", "gymnasium")]
+    print(
+        f"{arguments.env}, {arguments.rounds} rounds of {arguments.seconds:g} s each on one core; "
+        f"{', '.join(versions)}, {platform.machine()}, Python {platform.python_version()}\n"
+    )
+    _print_speeds(turns)
+    _print_parts(turns)
+    _print_targets(turns, arguments.env)
+
+
+def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    settings = json.dumps(PPO)
+    ours = [sys.executable, "-m", "benchmarks.peers.ours", arguments.env, settings]
+    commands = {RLLIB: [*ours, "0"]}
+    python = _peer() if arguments.peer else None
+    if python is not None:
+        module = "benchmarks.peers.stable_baselines3_ppo"
+        commands[SB3] = [str(python), "-m", module, arguments.env, settings]
+    return commands | {f"packed P={p}": [*ours, str(p)] for p in arguments.members}
+
+
+def _peer() -> Path | None:
+    """The Python that has stable-baselines3; None, and a line that says so, where there is none."""
+    python = PEER / "bin" / "python"
+    if not python.exists():
+        venv.create(PEER, with_pip=True)
+    if _runs([python, "-c", "import stable_baselines3"]):
+        return python
+    print(f"installing stable-baselines3 into {PEER} …", flush=True)
+    wanted = ["stable-baselines3>=2.7", "torch>=2.9,<2.14"]
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    if _runs([python, "-m", "pip", "install", "--quiet", *constraints, *wanted]):
+        return python
+    print(f"stable-baselines3 can't be installed into {PEER}: it is left out.\n", flush=True)
+    return None
+
+
+def _runs(command: Sequence[str | Path]) -> bool:
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def _speeds(turns: Turns, name: str, clock: str) -> np.ndarray:
+    return np.array([turn["steps"] / turn[clock] for turn in turns[name]])
+
+
+def _print_speeds(turns: Turns) -> None:
+    generator = np.random.default_rng(0)
+    others = [name for name in (RLLIB, SB3) if name in turns]
+    print(f"{'engine':<20}{'steps/CPU s':>12}{'steps/s':>10}{'MB':>7}", end="")
+    print("".join(f"{f'÷ {name}':>28}" for name in others))
+    for name in turns:
+        cpu, wall = (np.median(_speeds(turns, name, clock)) for clock in ("cpu", "wall"))
+        print(f"{name:<20}{cpu:>12,.0f}{wall:>10,.0f}{_megabytes(turns, name):>7.0f}", end="")
+        for other in others:
+            cell = ""
+            if other != name:
+                one, two = (_speeds(turns, n, "cpu") for n in (name, other))
+                middle, low, high = median_ratio(one, two, generator)
+                cell = f"{middle:.2f} ({low:.2f} – {high:.2f})"
+            print(f"{cell:>28}", end="")
+        print()
+
+
+def _print_parts(turns: Turns) -> None:
+    print(f"\n{'where its time goes':<20}{'environment':>12}{'forward':>10}{'update':>10}", end="")
+    print(f"{'rest':>8}{'env alone, steps/CPU s':>26}{'÷ packed':>10}")
+    for name in _packs(turns):
+        shares = np.median([turn["shares"] for turn in turns[name]], axis=0)
+        alone = float(np.median([turn["env_alone"] for turn in turns[name]]))
+        ratio = alone / float(np.median(_speeds(turns, name, "cpu")))
+        cells = "".join(f"{s:>{w}.0%}" for s, w in zip(shares, (12, 10, 10, 8), strict=True))
+        print(f"{name:<20}{cells}{alone:>26,.0f}{ratio:>10.1f}")
+
+
+def _print_targets(turns: Turns, env: str) -> None:
+    generator = np.random.default_rng(0)
+    print()
+    packs = _packs(turns)
     if len(packs) > 1:
-        more = packs[-1]["members"] - packs[0]["members"]
-        grown = packs[-1]["megabytes"] - packs[0]["megabytes"]
-        print(f"\na further member: {grown / more:.2f} MB")
+        first, last = packs[0], packs[-1]
+        grown = _megabytes(turns, last) - _megabytes(turns, first)
+        more = grown / (_members(last) - _members(first))
+        verdict = "within" if more <= MEGABYTES_A_MEMBER else "NOT within"
+        print(f"a further member: {more:.2f} MB, {verdict} {MEGABYTES_A_MEMBER:g} MB")
+    if env != "CartPole-v1":
+        return
+    for name, other, least in TARGETS:
+        if name in turns and other in turns:
+            one, two = (_speeds(turns, n, "cpu") for n in (name, other))
+            ratio = median_ratio(one, two, generator)[0]
+            verdict = "reached" if ratio >= least else "NOT reached"
+            print(f"{name} ÷ {other}: {ratio:.1f}, target {least:g} {verdict}")
 
 
-def _measure(arguments: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    ppo = _ppo(arguments.env)
-    members = arguments.only
-    result = _packed(ppo, members, arguments.seconds) if members else _rllib(ppo, arguments.seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"members": members, "megabytes": peak, **result}))
+def _packs(turns: Turns) -> list[str]:
+    return [name for name in turns if name.startswith("packed")]
 
 
-def _rllib(ppo: PPOConfig, seconds: float) -> dict[str, Any]:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    algorithm = with_pruning(ppo, PRUNING).build_algo()
-    size = ppo.train_batch_size_per_learner
-    speeds = _speeds(algorithm.train, size, seconds)
-    algorithm.stop()
-    ray.shutdown()
-    return {"engine": "rllib", "shares": [], "env_alone": None, **speeds}
+def _members(name: str) -> int:
+    return int(name.partition("=")[2])
 
 
-def _packed(ppo: PPOConfig, members: int, seconds: float) -> dict[str, Any]:
-    from rllib_ext.packed.pack import Pack
-
-    pack = Pack(ppo, members)
-    for member in range(members):
-        pack.start(member, training={}, pruning=PRUNING, seed=member)
-    size = ppo.train_batch_size_per_learner * members
-    clocks = [
-        _Clock(pack._environments, "step"),
-        _Clock(pack._collector, "collect"),
-        _Clock(pack, "_learn"),
-    ]
-    speeds = _speeds(pack.train, size, seconds, lambda: [clock.restart() for clock in clocks])
-    env, rollout, update = (clock.seconds for clock in clocks)
-    total = speeds["cpu_seconds"]
-    shares = [env / total, (rollout - env) / total, update / total, 1 - (rollout + update) / total]
-    actions = np.zeros(members * ppo.num_envs_per_env_runner, dtype=np.int64)
-    start, steps = time.process_time(), 0
-    while time.process_time() - start < 1.0:
-        pack._environments.step(actions)
-        steps += len(actions)
-    alone = steps / (time.process_time() - start)
-    return {"engine": f"packed P={members}", "shares": shares, "env_alone": alone, **speeds}
-
-
-class _Clock:
-    """Adds up the CPU time of a method, from now on."""
-
-    def __init__(self, owner: Any, name: str) -> None:
-        self.seconds = 0.0
-        method = getattr(owner, name)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.process_time()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.seconds += time.process_time() - start
-
-        setattr(owner, name, timed)
-
-    def restart(self) -> None:
-        """Forgets what was added up."""
-        self.seconds = 0.0
-
-
-def _speeds(
-    train: Callable[[], Any],
-    steps: int,
-    seconds: float,
-    after_warm_up: Callable[[], Any] = lambda: None,
-) -> dict[str, float]:
-    for _ in range(WARM_UP):
-        train()
-    after_warm_up()
-    done, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        train()
-        done += steps
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"per_second": done / wall, "per_cpu_second": done / cpu, "cpu_seconds": cpu}
-
-
-def _in_process_of_its_own(arguments: argparse.Namespace, members: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.packed", f"--only={members}"]
-    command += [f"--env={arguments.env}", f"--seconds={arguments.seconds}"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
-
-
-def _ppo(env: str) -> PPOConfig:
-    return (
-        PPOConfig()
-        .environment(env)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=8)
-        .learners(num_learners=0)
-        .training(
-            train_batch_size_per_learner=1024,
-            minibatch_size=256,
-            num_epochs=4,
-            lr=1e-3,
-            grad_clip=0.5,
-            vf_clip_param=1e4,
-        )
-        .rl_module(model_config={"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh"})
-        .debugging(seed=0, log_level="ERROR")
-    )
+def _megabytes(turns: Turns, name: str) -> float:
+    return float(turns[name][-1]["megabytes"])
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.packed", description=__doc__)
     parser.add_argument("--env", default="CartPole-v1")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each engine")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each engine (default 9)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn (default 5)")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--no-peer", dest="peer", action="store_false", help="leave stable-baselines3 out"
+    )
     return parser.parse_args()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import os
 import time
 from typing import Any
@@ -24,6 +23,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.examples.envs.classes.stateless_cartpole import StatelessCartPole
 
+from benchmarks.shared.cluster import start_ray
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import masks_of
 from rllib_ext.evaluate import Evaluator, env_maker, random_policy_episodes
@@ -133,13 +133,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    ray.init(
-        address="local",
-        num_cpus=arguments.processes,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    start_ray(arguments.processes)
     jobs = {
         (name, seed, pruned): _train.remote(name, seed, pruned, arguments.episodes)
         for name in arguments.cases
