@@ -216,10 +216,14 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._ids: set[str] = {snapshot.snapshot_id for snapshot in self.snapshots()}
+        # Of the snapshots that are there; known once they have been read.
+        self._ids: set[str] | None = None
 
     def add_snapshot(self, snapshot: Snapshot) -> bool:
         """Appends a snapshot; returns False where its id is already there (a repeated segment)."""
+        if self._ids is None:
+            self.snapshots()
+        assert self._ids is not None
         if snapshot.snapshot_id in self._ids:
             return False
         append_line(self.folder / "snapshots.jsonl", dataclasses.asdict(snapshot))
@@ -245,7 +249,10 @@ class Archive:
     def snapshots(self) -> list[Snapshot]:
         """All snapshots in the order they were made; of several with one id the last counts."""
         found = (Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl"))
-        return list({snapshot.snapshot_id: snapshot for snapshot in found}.values())
+        by_id = {snapshot.snapshot_id: snapshot for snapshot in found}
+        if self._ids is None:
+            self._ids = set(by_id)
+        return list(by_id.values())
 
     def available(self) -> list[Snapshot]:
         """All snapshots; `checkpoint` and `state` are "" where the folder is no longer on disk."""

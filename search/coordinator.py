@@ -20,7 +20,7 @@ from search.baselines import check_dense, dense_baseline, dense_segment
 from search.config import ExperimentConfig
 from search.disk import remove, thin_policies
 from search.planner import Member, Planner, segment_end
-from search.progress import Progress, best_and_sparsest
+from search.progress import BestSoFar, Progress
 from search.recovery import Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
@@ -52,7 +52,10 @@ class Coordinator:
         self._members = past.members
         self._running: dict[int, Running] = {}
         self._lost = past.lost
+        # Those whose policy is on disk, or whose segment may still be trained again.
         self._snapshots = past.snapshots
+        self._count = len(past.snapshots)
+        self._best = BestSoFar(past.snapshots, floor)
         self._spent = self._before = past.spent
         self._evaluation_env_steps = past.evaluation_env_steps
         self._dense_env_steps = past.dense_env_steps
@@ -73,15 +76,14 @@ class Coordinator:
     @property
     def progress(self) -> Progress:
         """How far the search is."""
-        best, sparsest = best_and_sparsest(self._snapshots, self._floor)
         return Progress(
             env_steps=self._spent,
             budget=self._config.budget.env_steps,
             running=len(self._running),
             members=len(self._members),
-            snapshots=len(self._snapshots),
-            best_return=best,
-            sparsest_good=sparsest,
+            snapshots=self._count,
+            best_return=self._best.best,
+            sparsest_good=self._best.sparsest_good,
             failures=len(self._failures),
             before=self._before,
         )
@@ -137,6 +139,8 @@ class Coordinator:
             self._keep_last_dense(before, running.last)
         elif self._archive.add_snapshot(running.last):
             self._snapshots.append(running.last)
+            self._count += 1
+            self._best.add(running.last)
             self._planner.add(running.last)
         else:
             note_clock(self._archive, "repeat", running, result)
@@ -315,13 +319,17 @@ class Coordinator:
         for snapshot in self._planner.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
-        self._snapshots = thin_policies(
+        left = thin_policies(
             self._archive.folder,
             self._snapshots,
             {*self._evaluated, *running},
             self._config.evaluation.candidates,
             self._floor,
         )
+        again = {
+            (r.segment.member, r.segment.segment) for r in (*self._running.values(), *self._lost)
+        }
+        self._snapshots = [s for s in left if s.checkpoint or (s.member, s.segment) in again]
 
     def _take_repeated(self, snapshot: Snapshot) -> None:
         """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
@@ -333,6 +341,7 @@ class Coordinator:
         if (known.returns, known.nonzero_params) != (snapshot.returns, snapshot.nonzero_params):
             self._archive.correct_snapshot(snapshot)
             self._snapshots[at] = snapshot
+            self._best = BestSoFar(self._archive.snapshots(), self._floor)
         self._planner.add(self._snapshots[at])
 
     def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:

@@ -203,9 +203,11 @@ class Planner:
     def _way_back(self, rng: np.random.Generator) -> Snapshot:
         """One of the best policies that have not yet come to the end of their horizon."""
         able = [m for m in self._moments if m.feasible and m.donates]
-        best = rank(np.array([m.objectives for m in able]), np.ones(len(able), dtype=bool))
-        count = max(1, math.floor(self._rules.exploit_share * len(able)))
-        return self._donors[able[best[int(rng.integers(count))]].snapshot_id]
+        # One is drawn before they are ranked: those behind it need no rank.
+        drawn = int(rng.integers(max(1, math.floor(self._rules.exploit_share * len(able)))))
+        all_able = np.ones(len(able), dtype=bool)
+        best = rank(np.array([m.objectives for m in able]), all_able, drawn + 1)
+        return self._donors[able[best[drawn]].snapshot_id]
 
     def _replacement(self, member: Member, rng: np.random.Generator) -> Snapshot | None:
         """A feasible policy at like progress, or where the member last was whole."""

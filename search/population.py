@@ -9,6 +9,7 @@ progress. All objectives are maximised.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -60,12 +61,16 @@ class Rules:
 def nondominated_fronts(objectives: np.ndarray) -> list[np.ndarray]:
     """Sorts points into fronts: the first dominated by none, the second only by the first, and so on.
 
+    Two objectives take O(n log n), others O(n²).
+
     Args:
         objectives: Shape (points, objectives), finite, to be maximised.
 
     Returns:
         Indices of each front's points, ascending. Equal points share a front.
     """
+    if objectives.shape[1] == 2:
+        return _fronts_of_two(objectives)
     no_worse: np.ndarray = np.all(objectives[:, None, :] >= objectives[None, :, :], axis=2)
     dominates = no_worse & ~no_worse.T
     dominators = dominates.sum(axis=0)
@@ -79,7 +84,27 @@ def nondominated_fronts(objectives: np.ndarray) -> list[np.ndarray]:
     return fronts
 
 
-def rank(objectives: np.ndarray, feasible: np.ndarray) -> list[int]:
+def _fronts_of_two(objectives: np.ndarray) -> list[np.ndarray]:
+    """Takes points by falling first objective: each is dominated by a front iff its best second is."""
+    fronts: list[list[int]] = []
+    # Of each front the negated best second objective so far: ascending.
+    best: list[float] = []
+    before: tuple[float, float] | None = None
+    at = 0
+    for i in np.lexsort((-objectives[:, 1], -objectives[:, 0])):
+        point = float(objectives[i, 0]), float(objectives[i, 1])
+        if point != before:
+            at = bisect.bisect_right(best, -point[1])
+        if at == len(fronts):
+            fronts.append([])
+            best.append(0.0)
+        fronts[at].append(int(i))
+        best[at] = -point[1]
+        before = point
+    return [np.sort(np.array(front)) for front in fronts]
+
+
+def rank(objectives: np.ndarray, feasible: np.ndarray, first: int | None = None) -> list[int]:
     """Orders points from best to worst.
 
     By front; within a front greedily the point that lies farthest from all that are ranked already,
@@ -89,6 +114,7 @@ def rank(objectives: np.ndarray, feasible: np.ndarray) -> list[int]:
     Args:
         objectives: Shape (points, objectives), finite, to be maximised.
         feasible: Shape (points,), bool.
+        first: How many are asked for; None: all.
 
     Returns:
         Indices, best first. Ties go to the lower index.
@@ -98,12 +124,16 @@ def rank(objectives: np.ndarray, feasible: np.ndarray) -> list[int]:
     if len(able):
         scaled = _scaled(objectives[able])
         ranked: list[int] = []
+        # Squared distance of each point from the nearest that is ranked.
+        nearest = np.full(len(able), np.inf)
         for front in nondominated_fronts(scaled):
-            ranked += _spread_order(scaled, front, ranked)
+            ranked += _spread_order(scaled, front, nearest, first and first - len(ranked))
+            if len(ranked) == first:
+                break
         order = [int(able[i]) for i in ranked]
     unable = np.flatnonzero(~feasible)
     order += [int(i) for i in unable[np.argsort(-objectives[unable, 0], kind="stable")]]
-    return order
+    return order[:first]
 
 
 def _scaled(objectives: np.ndarray) -> np.ndarray:
@@ -113,20 +143,21 @@ def _scaled(objectives: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _spread_order(scaled: np.ndarray, front: np.ndarray, ranked: Sequence[int]) -> list[int]:
-    left = [int(i) for i in front]
+def _spread_order(
+    scaled: np.ndarray, front: np.ndarray, nearest: np.ndarray, first: int | None
+) -> list[int]:
+    """The first of a front, farthest first; `nearest` is brought up to date."""
+    left = front
     order: list[int] = []
-    if not ranked:
-        order.append(max(left, key=lambda i: (*scaled[i], -i)))
-        left.remove(order[0])
-    seen = [*ranked, *order]
-    nearest = {i: min(float(np.linalg.norm(scaled[i] - scaled[j])) for j in seen) for i in left}
-    while left:
-        pick = max(left, key=lambda i: (nearest[i], -i))
-        left.remove(pick)
-        order.append(pick)
-        for i in left:
-            nearest[i] = min(nearest[i], float(np.linalg.norm(scaled[i] - scaled[pick])))
+    while left.size and len(order) != first:
+        if np.isinf(nearest[left[0]]):
+            pick = max(left, key=lambda i: (*scaled[i], -i))
+        else:
+            pick = left[np.argmax(nearest[left])]
+        left = left[left != pick]
+        order.append(int(pick))
+        away = scaled - scaled[pick]
+        np.minimum(nearest, np.einsum("ij,ij->i", away, away), out=nearest)
     return order
 
 
@@ -194,9 +225,10 @@ def choose_donor(
     ]
     if not near:
         return None
-    order = rank(np.array([m.objectives for m in near]), np.ones(len(near), dtype=bool))
-    best = order[: max(1, math.floor(rules.exploit_share * len(near)))]
-    return near[best[int(rng.integers(len(best)))]]
+    # One is drawn before they are ranked: those behind it need no rank.
+    drawn = int(rng.integers(max(1, math.floor(rules.exploit_share * len(near)))))
+    order = rank(np.array([m.objectives for m in near]), np.ones(len(near), dtype=bool), drawn + 1)
+    return near[order[drawn]]
 
 
 def stagnant(before: Moment, after: Moment) -> bool:

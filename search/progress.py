@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from search.archive import Snapshot
@@ -39,15 +40,41 @@ class Progress:
     before: int = 0
 
 
-def best_and_sparsest(snapshots: Iterable[Snapshot], floor: float) -> tuple[float, float]:
-    """`Progress.best_return` and `Progress.sparsest_good`.
+class BestSoFar:
+    """Keeps `Progress.best_return` and `Progress.sparsest_good` up to date, snapshot by snapshot.
+
+    Only the non-dominated pairs of return and sparsity can be either: asking takes no longer the more
+    snapshots there are.
 
     Args:
-        snapshots: Of the search.
+        snapshots: Those so far.
         floor: Mean return that a policy must exceed to be feasible.
     """
-    usable = [s for s in snapshots if s.usable]
-    best = max((s.return_mean for s in usable), default=float("nan"))
-    bar = best - GOOD_LOSS * max(0.0, best - floor)
-    good = (s.sparsity for s in usable if s.return_mean >= bar)
-    return best, max(good, default=float("nan"))
+
+    def __init__(self, snapshots: Iterable[Snapshot], floor: float) -> None:
+        self._floor = floor
+        # By falling return, so by rising sparsity.
+        self._front: list[tuple[float, float]] = []
+        for snapshot in snapshots:
+            self.add(snapshot)
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Takes a snapshot into account."""
+        if not snapshot.usable:
+            return
+        new = snapshot.return_mean, snapshot.sparsity
+        if any(r >= new[0] and s >= new[1] for r, s in self._front):
+            return
+        left = [(r, s) for r, s in self._front if r > new[0] or s > new[1]]
+        self._front = sorted([*left, new], reverse=True)
+
+    @property
+    def best(self) -> float:
+        """Highest mean return; NaN before the first."""
+        return self._front[0][0] if self._front else math.nan
+
+    @property
+    def sparsest_good(self) -> float:
+        """Highest sparsity of a good policy; NaN before the first."""
+        bar = self.best - GOOD_LOSS * max(0.0, self.best - self._floor)
+        return max((s for r, s in self._front if r >= bar), default=math.nan)

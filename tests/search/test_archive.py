@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import search.archive
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError
 from search.archive import Archive, Baseline, Evaluation, Snapshot, append_line, read_lines
 
@@ -63,6 +64,19 @@ def test_a_repeated_id_is_refused_also_by_the_next_process(tmp_path):
     assert not archive.add_snapshot(snapshot("a", return_mean=2.0))
     assert not Archive(tmp_path).add_snapshot(snapshot("a", return_mean=3.0))
     assert [s.return_mean for s in archive.snapshots()] == [1.0]
+
+
+def test_the_file_is_read_once_however_much_is_appended(tmp_path, monkeypatch):
+    Archive(tmp_path).add_snapshot(snapshot("a"))
+    read = []
+    monkeypatch.setattr(
+        search.archive, "read_lines", lambda path: read.append(path.name) or read_lines(path)
+    )
+    archive = Archive(tmp_path)
+    assert read == []
+    assert [s.snapshot_id for s in archive.snapshots()] == ["a"]
+    assert [archive.add_snapshot(snapshot(name)) for name in "abcb"] == [False, True, True, False]
+    assert read == ["snapshots.jsonl"]
 
 
 def test_a_snapshot_torn_by_a_crash_can_be_added_again(tmp_path):
@@ -135,7 +149,7 @@ def test_a_missing_value_is_named(tmp_path):
     del values["return_mean"]
     append_line(tmp_path / "snapshots.jsonl", values)
     with pytest.raises(ResultsError, match=r"return_mean.*another version"):
-        Archive(tmp_path)
+        Archive(tmp_path).snapshots()
 
 
 @pytest.mark.parametrize("broken", [b"{half a record\n", b"\n", b"\xff\xfe\n", b"[1, 2]\n", b"7\n"])

@@ -102,6 +102,23 @@ def test_the_order_is_that_of_an_exact_computation(kind):
         assert rank(points, feasible) == ranked(points.tolist(), feasible.tolist())
 
 
+@pytest.mark.parametrize("kind", ["grid", "spread"])
+def test_the_first_few_are_those_of_the_whole_order(kind):
+    for points, feasible in populations(kind, 200, seed=5):
+        order = rank(points, feasible)
+        for first in range(1, len(points) + 1):
+            assert rank(points, feasible, first) == order[:first]
+
+
+def test_many_points_are_sorted_into_the_same_fronts_with_and_without_a_third_equal_objective():
+    rng = np.random.default_rng(6)
+    for points in (rng.normal(size=(600, 2)), rng.integers(0, 12, (600, 2)) / 4):
+        flat = np.column_stack([points, np.ones(len(points))])
+        fronts = [front.tolist() for front in nondominated_fronts(points)]
+        assert fronts == [front.tolist() for front in nondominated_fronts(flat)]
+        assert len(fronts) > 5
+
+
 def test_the_brute_force_is_not_the_order_of_the_indices():
     differing = [
         rank(points, feasible) != list(range(len(points)))
