@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Protocol
 
 from search.archive import Snapshot
 
@@ -51,3 +52,23 @@ def best_and_sparsest(snapshots: Iterable[Snapshot], floor: float) -> tuple[floa
     bar = best - GOOD_LOSS * max(0.0, best - floor)
     good = (s.sparsity for s in usable if s.return_mean >= bar)
     return best, max(good, default=float("nan"))
+
+
+class Display(Protocol):
+    """Shows a person how a search is getting on."""
+
+    def phase(self, title: str) -> None:
+        """A new part of the work begins."""
+        ...
+
+    def searching(self, progress: Progress) -> None:
+        """Members train."""
+        ...
+
+    def training_baselines(self, done: int, total: int) -> None:
+        """Baselines train."""
+        ...
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Policies are evaluated again."""
+        ...
