@@ -65,7 +65,9 @@ def segments_of(config: Mapping[str, Any]) -> tuple[Segment, ...]:
 
 
 def segment_name(member: int, segment: int) -> str:
-    """The name of a segment; sorts by member and time. The dense baseline is no member."""
+    """The name of a segment; sorts by member and time. Baselines are no members: below 0."""
+    if member < DENSE:
+        return f"baseline{DENSE - member:04d}-s{segment:03d}"
     return f"dense-s{segment:03d}" if member == DENSE else f"m{member:02d}-s{segment:03d}"
 
 

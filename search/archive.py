@@ -134,7 +134,7 @@ class Baseline(Record):
     """A policy that the front is compared with.
 
     Attributes:
-        name: "dense", "random" or "constant".
+        name: "dense", "random", "constant", or such as "random_masks-45".
         description: One line for the report.
         env_steps: Training env steps it took; 0 without training.
         wall_time: Seconds that training took.
@@ -143,6 +143,8 @@ class Baseline(Record):
         nonzero_params: As `Snapshot.nonzero_params`; 0 where there is no network.
         total_params: As `Snapshot.total_params`; 0 where there is no network.
         checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
+        kind: "random_masks", "small_dense" or "train_then_prune"; "" for the first three.
+        level: `snapshot_id` of the front's point that it is held against; "" for the first three.
     """
 
     name: str
@@ -154,6 +156,8 @@ class Baseline(Record):
     nonzero_params: int = 0
     total_params: int = 0
     checkpoint: str = ""
+    kind: str = ""
+    level: str = ""
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:

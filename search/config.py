@@ -149,6 +149,24 @@ class EvaluationSettings(_Model):
         return self
 
 
+class BaselineSettings(_Model):
+    """Baselines that are trained once the front is known, for one member's horizon each.
+
+    Each is held against a point of the front: first the sparsest that keeps 95 % of the dense policy,
+    then the knee, then those farthest from what is taken.
+
+    Attributes:
+        random_masks: How many networks start with random masks of a point's sparsity and keep them.
+        small_dense: How many are dense, with about as many weights as a point.
+        train_then_prune: How many are trained dense, pruned at once to a point's sparsity at half of
+            the horizon, and trained on.
+    """
+
+    random_masks: int = Field(default=1, ge=0, le=100)
+    small_dense: int = Field(default=1, ge=0, le=100)
+    train_then_prune: int = Field(default=1, ge=0, le=100)
+
+
 class ResourceSettings(_Model):
     """Where members train.
 
@@ -180,6 +198,7 @@ class ExperimentConfig(_Model):
         population: Members and segments.
         budget: Env steps.
         evaluation: Episodes.
+        baselines: What the front is compared with, beside the dense network.
         resources: CPUs.
         seed: Everything that is drawn derives from it.
     """
@@ -194,6 +213,7 @@ class ExperimentConfig(_Model):
     population: PopulationSettings = PopulationSettings()
     budget: BudgetSettings
     evaluation: EvaluationSettings = EvaluationSettings()
+    baselines: BaselineSettings = BaselineSettings()
     resources: ResourceSettings = ResourceSettings()
     seed: int = Field(default=0, ge=0)
 

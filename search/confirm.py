@@ -74,6 +74,8 @@ BASELINE_COLUMNS = (
     "policy_bytes",
     "return_note",
     "checkpoint",
+    "kind",
+    "level",
 )
 # What a policy's metadata may say that a snapshot's line doesn't.
 MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes")

@@ -62,6 +62,10 @@ class SearchDisplay:
         elapsed = time.monotonic() - self._phase_started
         self._show(describe(progress, elapsed), progress.env_steps >= progress.budget)
 
+    def training_baselines(self, done: int, total: int) -> None:
+        """Baselines train."""
+        self._show(f"  {done}/{total} baselines trained", done == total)
+
     def evaluating(self, done: int, total: int) -> None:
         """Policies are evaluated again."""
         self._show(f"  {done}/{total} policies evaluated", done == total)

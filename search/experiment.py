@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
@@ -19,13 +19,14 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.algorithm import MemberSettings
 from rllib_ext.pruning.errors import ConfigError, RunError
+from search.after_training import after_training
 from search.archive import Archive
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
-from search.disk import remove_policies, tidy
+from search.disk import tidy
 from search.engine import Engine, engine_of
-from search.evaluation import evaluate_policies, evaluate_untrained, held_out_seeds
+from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
     CONFIG,
@@ -34,35 +35,16 @@ from search.folder import (
     read_manifest,
     update_manifest,
 )
-from search.front import candidates
 from search.ppo import build_ppo, slots_that_fit
-from search.progress import Progress
+from search.progress import Display
 from search.report import write_report
-from search.results import load
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, trial_name
-from search.shifts import evaluate_shifts
 from search.study import Study
 
 logger = logging.getLogger(__name__)
 
 # How often a segment is tried again before its member is replaced.
 RETRIES = 1
-
-
-class Display(Protocol):
-    """Shows a person how a search is getting on."""
-
-    def phase(self, title: str) -> None:
-        """A new part of the work begins."""
-        ...
-
-    def searching(self, progress: Progress) -> None:
-        """Members train."""
-        ...
-
-    def evaluating(self, done: int, total: int) -> None:
-        """Policies are evaluated again."""
-        ...
 
 
 def run_search(
@@ -215,30 +197,7 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
     finally:
         coordinator.close()
         update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
-    _evaluate(config, ppo, archive, display)
-    _shift(config, ppo, folder, display)
-
-
-def _shift(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    """Tries the front under the configuration's shifts."""
-    shifts = config.evaluation.shifts
-    if not shifts:
-        return
-    display.phase(f"evaluating the front under {len(shifts)} shifts")
-    seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
-    evaluate_shifts(load(folder), ppo, shifts, seeds, display.evaluating)
-
-
-def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
-    """Evaluates the candidates that have not been; then the other policies go."""
-    snapshots = archive.available()
-    again = candidates(snapshots, config.evaluation.candidates)
-    dense = archive.baselines()["dense"]
-    policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
-    display.phase(f"evaluating {len(policies)} policies on fresh seeds")
-    evaluate_policies(config, ppo, archive, policies, display.evaluating)
-    evaluated = {evaluation.snapshot_id for evaluation in archive.evaluations()}
-    remove_policies(archive.folder, snapshots, evaluated)
+    after_training(config, ppo, archive, display)
 
 
 def train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Protocol
 
 from search.archive import Snapshot
 
@@ -78,3 +79,23 @@ class BestSoFar:
         """Highest sparsity of a good policy; NaN before the first."""
         bar = self.best - GOOD_LOSS * max(0.0, self.best - self._floor)
         return max((s for r, s in self._front if r >= bar), default=math.nan)
+
+
+class Display(Protocol):
+    """Shows a person how a search is getting on."""
+
+    def phase(self, title: str) -> None:
+        """A new part of the work begins."""
+        ...
+
+    def searching(self, progress: Progress) -> None:
+        """Members train."""
+        ...
+
+    def training_baselines(self, done: int, total: int) -> None:
+        """Baselines train."""
+        ...
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Policies are evaluated again."""
+        ...

@@ -8,6 +8,7 @@ Imports neither Ray nor torch.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from search.config import ExperimentConfig
 from search.confirm import UNCONFIRMED, Front
 from search.disk import remove, tidy
 from search.lineage import Stage, lineage
-from search.progress import Progress, best_and_sparsest
+from search.progress import BestSoFar, Progress
 from search.seeds import draw
 
 FOLDER = "retrain"
@@ -164,7 +165,8 @@ class Replays:
         self._before = sum(self._clock.values())
         self._running: dict[int, tuple[Segment, Snapshot | None]] = {}
         self._failed: dict[int, str] = {}
-        self._snapshots: list[Snapshot] = list(self._last.values())
+        self._snapshots = len(self._last)
+        self._best = BestSoFar(self._last.values(), -math.inf)
         self.spent = 0
 
     @property
@@ -185,15 +187,14 @@ class Replays:
     @property
     def progress(self) -> Progress:
         """How far the recipe check is."""
-        best, sparsest = best_and_sparsest(self._snapshots, -float("inf"))
         return Progress(
             env_steps=sum(self._clock.values()),
             budget=sum(r.env_steps for r in self._replays.values()),
             running=len(self._running),
             members=len(self._replays),
-            snapshots=len(self._snapshots),
-            best_return=best,
-            sparsest_good=sparsest,
+            snapshots=self._snapshots,
+            best_return=self._best.best,
+            sparsest_good=self._best.sparsest_good,
             failures=len(self._failed),
             before=self._before,
         )
@@ -284,7 +285,8 @@ class Replays:
             self._archive.correct_snapshot(last)
         before = self._last.get(segment.member)
         self._last[segment.member] = last
-        self._snapshots.append(last)
+        self._snapshots += 1
+        self._best.add(last)
         if before is not None:
             self._drop(before)
         if segment.member in self.done:

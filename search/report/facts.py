@@ -134,6 +134,7 @@ def baselines(results: Results) -> list[Row]:
             "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
             or _brief(row["return_note"]),
             "retained": share(row["retained"]),
+            "non-zero weights": number(row["nonzero_params"]) if row["nonzero_params"] else "–",
             "env steps": number(row["env_steps"]),
         }
         for row in results.baselines.to_dict("records")

@@ -9,6 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from search.report.baseline_marks import baseline_marks
 from search.report.data import candidate_points, cloud_points
 from search.report.theme import COLORS, Drawing, finished, inline
 from search.report.words import number
@@ -163,6 +164,8 @@ def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
 
 def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
     table = results.baselines.dropna(subset=["return_mean"])
+    trained = baseline_marks(results, x)
+    table = table[table["kind"] == ""]
     layers: list[Any] = []
     for row in table.to_dict("records"):
         is_dense = row["name"] == "dense"
@@ -189,7 +192,7 @@ def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
             .mark_point(shape="diamond", filled=True, size=90, opacity=1, color=COLORS["dense"])
             .encode(x=x, y=alt.Y("return_mean:Q")),
         ]
-    return layers
+    return layers + trained
 
 
 def _intervals(table: pd.DataFrame, **channels: Any) -> list[alt.Chart]:

@@ -1,0 +1,74 @@
+"""What a search does once its members have trained: fresh episodes, baselines, shifts."""
+
+from __future__ import annotations
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from search.archive import Archive
+from search.baseline_plan import plan_baselines
+from search.config import ExperimentConfig
+from search.disk import remove_policies
+from search.evaluation import evaluate_policies, held_out_seeds
+from search.folder import read_manifest, update_manifest
+from search.front import candidates
+from search.progress import Display
+from search.results import load
+from search.shifts import evaluate_shifts
+from search.train_baselines import train_baselines
+
+
+def after_training(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
+) -> None:
+    """Every phase that is not yet done.
+
+    Args:
+        config: The experiment.
+        ppo: What its members share.
+        archive: Of its results folder; takes what is found.
+        display: Shows progress.
+
+    Raises:
+        PrunefrontError: A policy, or its environment, fails.
+    """
+    _evaluate(config, ppo, archive, display)
+    _train_baselines(config, ppo, archive, display)
+    _shift(config, ppo, archive, display)
+
+
+def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+    """Evaluates the candidates that have not been; then the other policies go."""
+    snapshots = archive.available()
+    again = candidates(snapshots, config.evaluation.candidates)
+    dense = archive.baselines()["dense"]
+    policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
+    display.phase(f"evaluating {len(policies)} policies on fresh seeds")
+    evaluate_policies(config, ppo, archive, policies, display.evaluating)
+    evaluated = {evaluation.snapshot_id for evaluation in archive.evaluations()}
+    remove_policies(archive.folder, snapshots, evaluated)
+
+
+def _train_baselines(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
+) -> None:
+    """Trains and evaluates what the front is compared with, but for what was done before."""
+    planned = plan_baselines(config, load(archive.folder).confirmed.table, archive.baselines())
+    if planned:
+        display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps each")
+        train_baselines(config, ppo, archive, planned, display.training_baselines)
+    trained = {name: b for name, b in archive.baselines().items() if b.kind}
+    policies = [(name, b.checkpoint) for name, b in trained.items()]
+    evaluate_policies(config, ppo, archive, policies, display.evaluating)
+    spent = read_manifest(archive.folder)["env_steps"]
+    spent["baselines"] += sum(b.env_steps for b in trained.values())
+    update_manifest(archive.folder, env_steps=spent)
+
+
+def _shift(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+    """Tries the front under the configuration's shifts."""
+    shifts = config.evaluation.shifts
+    if not shifts:
+        return
+    display.phase(f"evaluating the front under {len(shifts)} shifts")
+    seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
+    evaluate_shifts(load(archive.folder), ppo, shifts, seeds, display.evaluating)

@@ -1,0 +1,203 @@
+"""Baselines that are trained once the front is known: as Ray tasks, packed where they can be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune import PlacementGroupFactory
+from ray.util.placement_group import remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from rllib_ext.algorithm import MemberSettings, MemberTrainable
+from rllib_ext.packed.blueprint import blueprint_of
+from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.pruning.errors import ConfigError, RunError
+from rllib_ext.segment import MEMBERS, Segment, config_of
+from rllib_ext.small_dense import small_dense
+from search.archive import Archive, Baseline
+from search.baseline_plan import Planned
+from search.config import ExperimentConfig
+from search.disk import remove
+from search.evaluation import Done, result_of
+from search.ppo import member_resources
+
+# Members of a pack of baselines, unless the configuration says how many.
+PACK = 8
+# Only the end of a baseline's training is evaluated.
+NEVER = 2**60
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Baselines that are trained together.
+
+    Attributes:
+        planned: Those; one alone where they can't be packed.
+        ppo: What they share.
+        packed: Whether a pack trains them; otherwise RLlib does.
+    """
+
+    planned: tuple[Planned, ...]
+    ppo: PPOConfig
+    packed: bool
+
+
+def train_baselines(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    planned: Sequence[Planned],
+    on_progress: Done,
+) -> None:
+    """Trains baselines for one member's horizon each, and records those that are whole.
+
+    One that fails is noted in the events and left out: the front stands without it.
+
+    Args:
+        config: The experiment.
+        ppo: What members share.
+        archive: Takes the baselines.
+        planned: What to train.
+        on_progress: Called with baselines done and baselines in all.
+    """
+    running: dict[Any, tuple[Job, Any]] = {}
+    done, started = 0, time.monotonic()
+    for job in _jobs(config, ppo, archive, planned):
+        settings = MemberSettings(
+            folder=str(archive.folder), ppo_config=job.ppo, evaluation_interval=NEVER
+        )
+        resources = _resources(config, job)
+        group = resources()
+        task = ray.remote(train_to_end).options(
+            num_cpus=resources.bundles[0].get("CPU", 0),
+            num_gpus=resources.bundles[0].get("GPU", 0),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                placement_group=group, placement_group_capture_child_tasks=True
+            ),
+        )
+        segments = [p.segment for p in job.planned]
+        running[task.remote(settings, segments, packed=job.packed)] = job, group
+    while running:
+        ready, _ = ray.wait(list(running))
+        for task in ready:
+            job, group = running.pop(task)
+            _take(archive, job, task, time.monotonic() - started)
+            remove_placement_group(group)
+            done += len(job.planned)
+            on_progress(done, done + sum(len(j.planned) for j, _ in running.values()))
+
+
+def train_to_end(
+    settings: MemberSettings, segments: Sequence[Segment], *, packed: bool
+) -> list[dict[str, Any]]:
+    """Trains segments to their end in this process.
+
+    Args:
+        settings: Of all of them.
+        segments: What to train; one, where they are not packed.
+        packed: Whether a pack trains them; otherwise RLlib does.
+
+    Returns:
+        The last result of each, in their order; "snapshot" holds a dictionary, or is missing where the
+        segment failed.
+    """
+    kind: Any = PackTrainable if packed else MemberTrainable
+    # Without Tune's own initialisation, which makes folders for its loggers.
+    trainable = kind.__new__(kind)
+    trainable.setup(config_of(segments) if packed else segments[0].to_dict(), settings)
+    last: dict[int, dict[str, Any]] = {}
+    try:
+        over = False
+        while not over:
+            result = trainable.step()
+            over = result["segment_done"]
+            listed = json.loads(result[MEMBERS]) if packed else [_unpacked(result)]
+            last |= {member["member"]: member for member in listed}
+    finally:
+        trainable.cleanup()
+    return [last[segment.member] for segment in segments]
+
+
+def _unpacked(result: dict[str, Any]) -> dict[str, Any]:
+    if "snapshot" not in result:
+        return result
+    return {**result, "snapshot": json.loads(result["snapshot"])}
+
+
+def _jobs(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, planned: Sequence[Planned]
+) -> list[Job]:
+    jobs: list[Job] = []
+    alike = [p for p in planned if p.kind != "small_dense"]
+    packed = _is_packable(ppo)
+    size = (config.resources.members_per_pack or PACK) if packed else 1
+    for start in range(0, len(alike), size):
+        jobs.append(Job(tuple(alike[start : start + size]), ppo, packed))
+    for plan in planned:
+        if plan.kind == "small_dense":
+            try:
+                small = small_dense(ppo, plan.weights)
+            except ConfigError as error:
+                _note_failure(archive, plan, str(error))
+            else:
+                jobs.append(Job((plan,), small, _is_packable(small)))
+    return jobs
+
+
+def _is_packable(ppo: PPOConfig) -> bool:
+    try:
+        blueprint_of(ppo)
+    except ConfigError:
+        return False
+    return True
+
+
+def _resources(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
+    if job.packed:
+        return PlacementGroupFactory([{"CPU": config.resources.cpus_per_member}])
+    return member_resources(job.ppo)
+
+
+def _take(archive: Archive, job: Job, task: Any, wall_time: float) -> None:
+    try:
+        results = result_of(task, "the training of a baseline")
+    except RunError as error:
+        for plan in job.planned:
+            _note_failure(archive, plan, str(error))
+        return
+    for plan, result in zip(job.planned, results, strict=True):
+        snapshot = result.get("snapshot")
+        if snapshot is None or snapshot["status"] == "failed":
+            _note_failure(archive, plan, result.get("failure") or "weights are not finite")
+            continue
+        checkpoint = f"policies/{plan.name}"
+        shutil.rmtree(archive.folder / checkpoint, ignore_errors=True)
+        (archive.folder / snapshot["checkpoint"]).rename(archive.folder / checkpoint)
+        remove(archive.folder / Path(snapshot["state"]))
+        archive.add_baseline(
+            Baseline(
+                name=plan.name,
+                description=plan.description,
+                env_steps=int(result["env_steps"]),
+                wall_time=wall_time,
+                search_return=snapshot["return_mean"],
+                sparsity=snapshot["sparsity"],
+                nonzero_params=snapshot["nonzero_params"],
+                total_params=snapshot["total_params"],
+                checkpoint=checkpoint,
+                kind=plan.kind,
+                level=plan.level,
+            )
+        )
+
+
+def _note_failure(archive: Archive, plan: Planned, error: str) -> None:
+    archive.add_event("failure", member=plan.name, segment=0, env_steps=0, error=error)
