@@ -13,9 +13,9 @@ def markdown(results: Results) -> str:
     """The report in GitHub's Markdown; it shows `front.png` beside it."""
     front = results.confirmed
     parts = [
-        f"# {_plain(results.name)}: reward–sparsity front",
-        f"**{_plain(verdict(results))}**",
-        *(f"> **Note:** {_plain(note)}." for note in front.notes),
+        f"# {plain(results.name)}: reward–sparsity front",
+        f"**{plain(verdict(results))}**",
+        *(f"> **Note:** {plain(note)}." for note in front.notes),
         "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
         "constant baselines as rules](front.png)",
         "## Before and after",
@@ -61,10 +61,10 @@ def table(rows: Sequence[facts.Row]) -> str:
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    return plain(text).replace("|", "\\|")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line without markup: what a run recorded must not become HTML or a link."""
     line = " ".join(str(text).split())
     for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
