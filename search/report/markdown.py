@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.report import facts
+from search.report.provisional import CAPTION, is_provisional
 from search.report.words import RECIPE_CHECK, verdict
 from search.results import Results
 
@@ -16,8 +17,7 @@ def markdown(results: Results) -> str:
         f"# {plain(results.name)}: reward–sparsity front",
         f"**{plain(verdict(results))}**",
         *(f"> **Note:** {plain(note)}." for note in front.notes),
-        "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
-        "constant baselines as rules](front.png)",
+        *_picture(results),
         "## Before and after",
         table(facts.before_after(results)),
         f"Returns are from {front.figures} episodes; selection episodes chose the points. Optimism is "
@@ -44,6 +44,19 @@ def markdown(results: Results) -> str:
         "</details>",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _picture(results: Results) -> list[str]:
+    if is_provisional(results):
+        return [
+            "![Mean return against non-zero weights: the front of the search's own scores, not "
+            "re-evaluated, with baselines as rules](front.png)",
+            CAPTION,
+        ]
+    return [
+        "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
+        "constant baselines as rules](front.png)"
+    ]
 
 
 def _recipe_check(results: Results) -> list[str]:

@@ -17,6 +17,8 @@ from search.report.history_charts import hypervolume_chart, lineage_chart, train
 from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
 from search.report.parallel_chart import parallel_chart
+from search.report.provisional import CAPTION as PROVISIONAL
+from search.report.provisional import is_provisional
 from search.report.recipes_chart import recipes_chart
 from search.report.theme import COLORS, Drawing, with_variables
 from search.report.words import RECIPE_CHECK, verdict
@@ -35,6 +37,7 @@ def page(results: Results) -> str:
         results=results,
         tiles=facts.tiles(results),
         recipe_check=RECIPE_CHECK,
+        provisional=PROVISIONAL if is_provisional(results) else "",
         shown=len(cloud),
         snapshots=snapshots,
     )
