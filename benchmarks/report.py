@@ -2,9 +2,9 @@
 
 Archives of simulated searches – 10,000 and 100,000 snapshots of 10 episodes each, members that copy one
 another, 30 policies re-evaluated for 100 + 100 episodes – are reported, each in a process of its own.
-Measured: wall-clock time with the start of the process, CPU time, peak memory, the page's size. Held against:
-10 s for 10,000; 60 s and 1 GiB for 100,000; 5 MB a page, with every re-evaluated policy and every point
-of the search front still in it.
+Measured: wall-clock time with the start of the process, CPU time, peak memory, the page's size. Held
+against: 10 s for 10,000; 60 s and 1 GiB for 100,000; 5 MB a page, with every re-evaluated policy and
+every point of the search front still in it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> None:
         print(json.dumps(_measured(arguments.only)))
         return
     print(
-        f"{'snapshots':>10}{'seconds':>9}{'CPU s':>7}{'target':>8}{'GiB':>7}{'page, MB':>10}  drawn and kept"
+        f"{'snapshots':>10}{'seconds':>9}{'CPU s':>7}{'target':>8}{'GiB':>7}{'page, MB':>10}"
+        "  drawn and kept"
     )
     for count in arguments.snapshots:
         with tempfile.TemporaryDirectory() as folder:
@@ -55,9 +56,9 @@ def main() -> None:
             row = json.loads(done.stdout.splitlines()[-1])
             kept = _kept(Path(folder))
         target = f"< {SECONDS[count]:.0f}" if count in SECONDS else "–"
+        peak, page = row["peak"] / GIB, row["page"] / MB
         print(
-            f"{count:>10,}{seconds:>9.1f}{row['cpu']:>7.1f}{target:>8}{row['peak'] / GIB:>7.2f}{row['page'] / MB:>10.2f}"
-            f"  {kept}"
+            f"{count:>10,}{seconds:>9.1f}{row['cpu']:>7.1f}{target:>8}{peak:>7.2f}{page:>10.2f}  {kept}"
         )
 
 
