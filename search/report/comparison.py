@@ -39,7 +39,7 @@ class Comparison:
         fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
             return_ci_low, return_ci_high, retained`.
         bands: What repeats attain: `group, weights, low, median, high` of the return with at most so
-            many weights, for groups of two searches or more.
+            many weights, for groups of two searches or more; see `attained`.
         scale: The common scale: means of the searches' own baselines.
         env: The environment.
         notes: What a reader must know first.
@@ -179,7 +179,7 @@ def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:
 def _front(results: Results, group: str, scale: Scale) -> pd.DataFrame:
     table = results.confirmed.table
     columns = ["snapshot_id", "sparsity", "return_mean", "return_ci_low", "return_ci_high"]
-    return table[[*columns, "total_params"]].assign(
+    return table[[*columns, "selection_return", "total_params"]].assign(
         group=group,
         folder=results.folder.name,
         search=str(results.folder),
@@ -242,17 +242,31 @@ def _group(name: Any, part: pd.DataFrame, rng: np.random.Generator) -> dict[str,
     return row
 
 
-def attained(weights: Floats, returns: Floats, at: Floats, floor: float) -> Floats:
-    """Best return of a front with at most so many weights; the floor where it has no such point.
+def attained(
+    weights: Floats, chosen_by: Floats, returns: Floats, at: Floats, floor: float
+) -> Floats:
+    """What a search attains with at most so many weights; the floor where it has no such point.
+
+    Of the front points that fit, the one that selection episodes rate best, with its report score. The
+    best report score among those that fit would be the luckiest: too high by what choosing adds.
 
     Args:
         weights: Non-zero weights of each front point.
-        returns: Their mean returns.
+        chosen_by: Their mean returns over selection episodes.
+        returns: Their mean returns over report episodes.
         at: Numbers of weights that are asked about.
         floor: What needs no network: the return of random or constant action.
     """
     fits = weights[None, :] <= at[:, None]
-    return np.asarray(np.where(fits, returns[None, :], floor).max(axis=1))
+    best = np.where(fits, chosen_by[None, :], -np.inf).argmax(axis=1)
+    return np.where(fits.any(axis=1), returns[best], floor)
+
+
+def _attained_by(front: pd.DataFrame, at: Floats, floor: float) -> Floats:
+    weights, chosen_by, returns = (
+        front[name].to_numpy(float) for name in ("weights", "selection_return", "return_mean")
+    )
+    return attained(weights, chosen_by, returns, at, floor)
 
 
 def _bands(fronts: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -264,12 +278,7 @@ def _bands(fronts: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         if len(own) < 2:
             continue
         at = np.unique(group["weights"].to_numpy(float))
-        reached = np.array(
-            [
-                attained(p["weights"].to_numpy(float), p["return_mean"].to_numpy(float), at, floor)
-                for p in own
-            ]
-        )
+        reached = np.array([_attained_by(front, at, floor) for front in own])
         levels = [0.25, 0.5, 0.75] if len(own) >= 4 else [0.0, 0.5, 1.0]
         low, median, high = np.quantile(reached, levels, axis=0)
         parts.append(

@@ -13,6 +13,12 @@ from search.report.page import render
 from search.report.theme import Drawing
 from search.report.words import duration, number, span
 
+ATTAINED = (
+    "The thick line is what repeats attain with at most so many weights, their median: in each search "
+    "the report score of the front policy that its selection episodes rate best among those that fit. "
+    "The band holds the middle half of four or more searches, all of fewer."
+)
+
 
 def comparison_page(comparison: Comparison) -> str:
     """The comparison as one HTML document without any outside reference."""
@@ -26,6 +32,7 @@ def comparison_page(comparison: Comparison) -> str:
         comparison=comparison,
         sentences=sentences(comparison),
         reference=reference(comparison),
+        attained=ATTAINED,
         areas=list(AREAS),
         groups=group_rows(comparison),
         searches=search_rows(comparison),

@@ -11,6 +11,7 @@ import pandas as pd
 from search.archive import Snapshot
 from search.front import hypervolume_history, log_density
 from search.lineage import ancestors
+from search.report.provisional import search_front
 from search.report.words import marks, number, recipe, span
 from search.results import Results
 from search.tables import env_steps_done
@@ -61,10 +62,11 @@ def _lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> str:
 def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:
     """The search's own scores, thinned, and how many there are in all.
 
-    What is on the search front stays; of the rest an even share of the archive.
+    What was re-evaluated and what is on the search front stays; of the rest an even share.
     """
     usable = [s for s in results.records if s.usable]
     rated = set(results.confirmed.candidates["snapshot_id"])
+    rated |= {s.snapshot_id for s in search_front(results)}
     kept = sorted(
         {i for i, s in enumerate(usable) if s.snapshot_id in rated}
         | set(thinned(len(usable), CLOUD))

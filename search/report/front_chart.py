@@ -11,6 +11,8 @@ import pandas as pd
 
 from search.report.baseline_marks import baseline_marks
 from search.report.data import candidate_points, cloud_points
+from search.report.provisional import SERIES as PROVISIONAL
+from search.report.provisional import is_provisional, provisional_layers, search_front
 from search.report.theme import COLORS, Drawing, finished, inline
 from search.report.words import number
 from search.results import Results
@@ -49,12 +51,16 @@ def front_chart(
     if front.figures == "selection":
         points["series"] = points["series"].str.replace("report score", "selection score")
     names = [SERIES[0].replace("report", front.figures), *SERIES[1:]]
+    colors = [COLORS["front"], COLORS["near"], COLORS["muted"]]
+    provisional = is_provisional(results)
+    if provisional:
+        names, colors = [PROVISIONAL, SERIES[2]], [COLORS["pick"], COLORS["muted"]]
     cloud, _ = cloud_points(results)
     cloud["series"] = SERIES[2]
     x = _x_axis(axis, results)
     color = alt.Color(
         "series:N",
-        scale=alt.Scale(domain=names, range=[COLORS["front"], COLORS["near"], COLORS["muted"]]),
+        scale=alt.Scale(domain=names, range=colors),
         legend=alt.Legend(
             title=None, orient="top", direction="vertical", symbolType="circle", symbolOpacity=1
         ),
@@ -80,6 +86,8 @@ def front_chart(
         ),
         *_baseline_layers(results, axis, x),
     ]
+    if provisional:
+        layers += provisional_layers(results, x, color)
     own, others = points[points["member"]], points[~points["member"]]
     # An empty layer has no extent, and Vega warns of it.
     if len(others):
@@ -97,12 +105,16 @@ def front_chart(
             *_pick_layers(own, results, axis, x, y),
         ]
     what = "non-zero weights" if axis == "weights" else "sparsity"
+    shown = (
+        f"{len(search_front(results))} points of the search front, not re-evaluated and optimistic"
+        if provisional
+        else f"{len(front.table)} front points with 95 % intervals"
+    )
     return finished(
         alt.layer(*layers),
         width,
         height,
-        f"Mean return against {what}: {len(front.table)} front points with 95 % intervals, "
-        "baselines as rules.",
+        f"Mean return against {what}: {shown}, baselines as rules.",
     )
 
 

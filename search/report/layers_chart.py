@@ -32,6 +32,11 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
         y=alt.Y("short:N", sort=layers, title=None, axis=alt.Axis(labelLimit=160)),
     )
     lowest = min(0.1, float(cells["density"].min()))
+    hover = [
+        alt.Tooltip("snapshot_id:N", title="policy"),
+        alt.Tooltip("layer:N"),
+        alt.Tooltip("sparsity:Q", format=".2%"),
+    ]
     tiles = base.mark_rect(stroke="white", strokeWidth=1, strokeOpacity=0.35).encode(
         color=alt.Color(
             "density:Q",
@@ -40,16 +45,14 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
                 title="density, logarithmic", format=".1~%", orient="top", gradientLength=180
             ),
         ),
-        tooltip=[
-            alt.Tooltip("snapshot_id:N", title="policy"),
-            alt.Tooltip("layer:N"),
-            alt.Tooltip("sparsity:Q", format=".2%"),
-        ],
+        tooltip=hover,
     )
     shown = [tiles]
     if len(policies) <= 12:
         text = base.mark_text(fontSize=10, aria=False).encode(
             text="label:N",
+            # The text lies over its tile, and would hide it from the pointer.
+            tooltip=hover,
             color=alt.condition(
                 f"datum.density > {lowest**0.5:.6g}", alt.value("white"), alt.value("black")
             ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from search.report import facts
 from search.report.generalisation import NOTE, generalisation_rows
+from search.report.provisional import CAPTION, is_provisional
 from search.report.words import RECIPE_CHECK, verdict
 from search.results import Results
 
@@ -15,11 +16,10 @@ def markdown(results: Results) -> str:
     front = results.confirmed
     shifted = generalisation_rows(results)
     parts = [
-        f"# {_plain(results.name)}: reward–sparsity front",
-        f"**{_plain(verdict(results))}**",
-        *(f"> **Note:** {_plain(note)}." for note in front.notes),
-        "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
-        "constant baselines as rules](front.png)",
+        f"# {plain(results.name)}: reward–sparsity front",
+        f"**{plain(verdict(results))}**",
+        *(f"> **Note:** {plain(note)}." for note in front.notes),
+        *_picture(results),
         "## Before and after",
         table(facts.before_after(results)),
         f"Returns are from {front.figures} episodes; selection episodes chose the points. Optimism is "
@@ -49,6 +49,19 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _picture(results: Results) -> list[str]:
+    if is_provisional(results):
+        return [
+            "![Mean return against non-zero weights: the front of the search's own scores, not "
+            "re-evaluated, with baselines as rules](front.png)",
+            CAPTION,
+        ]
+    return [
+        "![Mean return against non-zero weights: the front with 95 % intervals, the dense, random and "
+        "constant baselines as rules](front.png)"
+    ]
+
+
 def _recipe_check(results: Results) -> list[str]:
     rows = facts.recipe_checks(results)
     return ["## Recipe check", table(rows), RECIPE_CHECK] if rows else []
@@ -64,10 +77,10 @@ def table(rows: Sequence[facts.Row]) -> str:
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    return plain(text).replace("|", "\\|")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line without markup: what a run recorded must not become HTML or a link."""
     line = " ".join(str(text).split())
     for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):

@@ -18,6 +18,8 @@ from search.report.history_charts import hypervolume_chart, lineage_chart, train
 from search.report.importance_chart import importance_chart
 from search.report.layers_chart import layer_cells, layers_chart
 from search.report.parallel_chart import parallel_chart
+from search.report.provisional import CAPTION as PROVISIONAL
+from search.report.provisional import is_provisional
 from search.report.recipes_chart import recipes_chart
 from search.report.theme import COLORS, Drawing, with_variables
 from search.report.words import RECIPE_CHECK, verdict
@@ -38,6 +40,7 @@ def page(results: Results) -> str:
         shifted=generalisation_rows(results),
         shifted_note=NOTE,
         recipe_check=RECIPE_CHECK,
+        provisional=PROVISIONAL if is_provisional(results) else "",
         shown=len(cloud),
         snapshots=snapshots,
     )

@@ -11,6 +11,7 @@ from search import tables
 from search.files import write_aside, write_text
 from search.report.comparison import compare
 from search.report.comparison_chart import fronts_chart
+from search.report.comparison_markdown import comparison_markdown
 from search.report.comparison_page import comparison_page, comparison_text
 from search.report.front_chart import front_chart
 from search.report.markdown import markdown
@@ -49,7 +50,7 @@ def write_report(folder: Path) -> Path:
 
 
 def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
-    """Writes `comparison.html`, `comparison.csv` and `comparison.png` of several searches.
+    """Writes `comparison.html`, `.md`, `.csv`, `.png` and `.svg` of several searches.
 
     Args:
         folders: Results folders of one environment, two or more.
@@ -63,9 +64,13 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
     """
     comparison = compare([load(folder) for folder in folders])
     html = comparison_page(comparison)
-    png = vl_convert.vegalite_to_png(still(fronts_chart(comparison, 760, 420)), scale=PNG_SCALE)
+    picture = still(fronts_chart(comparison, 760, 420))
+    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
+    svg = vl_convert.vegalite_to_svg(picture)
     output.mkdir(parents=True, exist_ok=True)
     tables.write_csv(output / "comparison.csv", comparison.searches)
     write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
+    write_text(output / "comparison.svg", svg)
+    write_text(output / "comparison.md", comparison_markdown(comparison))
     write_text(output / "comparison.html", html)
     return output / "comparison.html", comparison_text(comparison)

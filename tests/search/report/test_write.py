@@ -12,6 +12,7 @@ import search
 from rllib_ext.pruning.errors import ResultsError
 from search.report import write_report
 from search.report.data import cloud_points
+from search.report.provisional import search_front
 
 FILES = (
     "report.html", "report.md", "front.png", "front.svg", "front.csv", "front.parquet",
@@ -206,6 +207,14 @@ def test_without_fresh_episodes_the_search_is_reported_and_the_missing_front_nam
     world = simulate(tmp_path / "a", purposes=(), members=4, segments=2)
     text = write_report(world.folder).read_text(encoding="utf-8")
     assert "No front yet" in text
+    results = search.load(world.folder)
+    scores = {(s.return_mean, s.sparsity) for s in world.snapshots if s.status == "ok"}
+    best = {a for a in scores if not any(b != a and b[0] >= a[0] and b[1] >= a[1] for b in scores)}
+    assert {(s.return_mean, s.sparsity) for s in search_front(results)} == best
+    for name in ("front.svg", "report.html", "report.md"):
+        assert "re-evaluated" in (world.folder / name).read_text(encoding="utf-8")
+    assert "search front, not re-evaluated: optimistic" in (world.folder / "front.svg").read_text()
+    assert "Bars are 95 %" not in text
     assert "prunefront resume" in text
     assert Page(text)
     assert len(pd.read_csv(world.folder / "front.csv")) == 0
