@@ -154,7 +154,12 @@ def note_size(folder: Path) -> None:
         found: dict[str, Any] = dict(policy_size(module, load_masks(folder / MASKS)))
     except ShrinkError as error:
         found = {"shrink_note": str(error)}
-    description = {**json.loads((folder / METADATA).read_text()), **found}
+    add_metadata(folder, found)
+
+
+def add_metadata(folder: Path, values: Mapping[str, Any]) -> None:
+    """Adds plain values to what a saved policy says of itself; keys that are there are replaced."""
+    description = {**json.loads((folder / METADATA).read_text()), **values}
     aside = folder / f"{METADATA}.part"
     aside.write_text(json.dumps(description, indent=1))
     aside.replace(folder / METADATA)

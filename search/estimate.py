@@ -8,6 +8,7 @@ import time
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
+from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
 from search.engine import engine_of
 from search.ppo import build_ppo, slots_that_fit
@@ -45,6 +46,7 @@ def describe_plan(config: ExperimentConfig) -> str:
         "baseline",
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}; "
         f"at the end {config.evaluation.candidates + 1} policies × {held_out} episodes",
+        *_afterwards(config),
         f"  searched    {', '.join(config.search.space)}",
         f"  engine      {engine.name}; a {engine.unit} takes {_resources(needed.required_resources)}",
     ]
@@ -59,6 +61,18 @@ def describe_plan(config: ExperimentConfig) -> str:
         f"  here        {engine.describe(config, slots)}, training for roughly {minutes:.0f} min"
     )
     return "\n".join(lines)
+
+
+def _afterwards(config: ExperimentConfig) -> list[str]:
+    """What follows the search, where something does."""
+    lines = []
+    counts = {TITLES[kind]: getattr(config.baselines, kind) for kind in KINDS}
+    if told := [f"{count} × {title}" for title, count in counts.items() if count]:
+        lines.append(f"  baselines   {', '.join(told)}; {config.horizon:,} env steps each")
+    if shifts := config.evaluation.shifts:
+        labels = "; ".join(shift.label for shift in shifts)
+        lines.append(f"  shifts      {labels}: {config.evaluation.shift_episodes} episodes each")
+    return lines
 
 
 def _iterations(config: ExperimentConfig) -> str:

@@ -35,6 +35,7 @@ from search.folder import (
     read_manifest,
     update_manifest,
 )
+from search.latency import note_latencies
 from search.ppo import build_ppo, slots_that_fit
 from search.progress import Display
 from search.report import write_report
@@ -159,6 +160,8 @@ def _run(
     finally:
         update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
         ray.shutdown()
+    display.phase("measuring latencies, one policy at a time")
+    note_latencies(folder)
     display.phase("writing the report")
     return write_report(folder)
 

@@ -41,6 +41,7 @@ from search.evaluation import (
 )
 from search.files import write_text
 from search.folder import CONFIG, new_folder, only_writer, provenance, update_manifest
+from search.latency import note_latencies
 from search.levels import PruneSettings
 from search.opening import env_name
 from search.report import write_report
@@ -139,6 +140,7 @@ class _Run:
                 env_steps=self._spent,
                 wall_time=time.monotonic() - self._started,
             )
+        note_latencies(self.folder)
         write_report(self.folder)
 
     def _levels(self, dense: Algorithm) -> None:

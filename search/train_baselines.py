@@ -75,7 +75,7 @@ def train_baselines(
             folder=str(archive.folder), ppo_config=job.ppo, evaluation_interval=NEVER
         )
         resources = _resources(config, job)
-        group = resources()
+        group = resources.to_placement_group()
         task = ray.remote(train_to_end).options(
             num_cpus=resources.bundles[0].get("CPU", 0),
             num_gpus=resources.bundles[0].get("GPU", 0),

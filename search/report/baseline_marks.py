@@ -31,6 +31,8 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
     table = table[table["kind"].isin(list(TITLES)) & table["return_mean"].notna()]
     if not len(table):
         return []
+    kinds = set(table["kind"])
+    made = {t: s for (k, t), s in zip(TITLES.items(), SHAPES, strict=True) if k in kinds}
     whole = max(s.total_params for s in results.records)
     rows = table.to_dict("records")
     points = table.assign(
@@ -58,7 +60,7 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
             y=alt.Y("return_mean:Q"),
             shape=alt.Shape(
                 "made:N",
-                scale=alt.Scale(domain=list(TITLES.values()), range=list(SHAPES)),
+                scale=alt.Scale(domain=list(made), range=list(made.values())),
                 legend=alt.Legend(
                     title=None,
                     orient="top",

@@ -147,7 +147,9 @@ def _x_axis(axis: str, results: Results) -> alt.X:
 
 
 def _weights_domain(results: Results) -> list[float]:
-    fewest = min(max(1, s.nonzero_params) for s in results.records)
+    trained = results.baselines.loc[results.baselines["kind"] != "", "nonzero_params"]
+    weights = [*(s.nonzero_params for s in results.records), *trained]
+    fewest = min(max(1, n) for n in weights)
     return [MARGIN * fewest, max(s.total_params for s in results.records) / MARGIN]
 
 
