@@ -98,7 +98,8 @@ def test_the_budget_was_kept_to_within_an_iteration_a_member(smoke):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert 32_000 <= manifest["env_steps"]["training"] <= 32_000 + 4 * 1_100
-    assert 8_000 <= manifest["env_steps"]["baselines"] <= 8_000 + 1_100
+    # The dense baseline, and two that were trained once the front was known.
+    assert 3 * 8_000 <= manifest["env_steps"]["baselines"] <= 3 * (8_000 + 1_100)
     assert manifest["command"][:2] == ["prunefront", "search"]
     assert manifest["failures"] == []
 
@@ -128,6 +129,40 @@ def test_baselines_are_measured(smoke):
     assert baselines.loc["dense", "return_mean"] > baselines.loc["random", "return_mean"] > 9
     assert baselines.loc["dense", "sparsity"] == 0.0
     assert baselines.loc["dense", "retained"] == pytest.approx(1.0)
+    trained = baselines[baselines["kind"].notna()]
+    assert sorted(trained["kind"]) == ["random_masks", "small_dense"]
+    assert (trained["episodes"] == 20).all()
+    assert trained["return_mean"].notna().all()
+    front = pd.read_csv(folder / "front.csv").set_index("snapshot_id")
+    for row in trained.to_dict("records"):
+        wanted = front.loc[row["level"], "nonzero_params"]
+        if row["kind"] == "random_masks":
+            assert row["nonzero_params"] == wanted
+        else:
+            assert 0.5 * wanted < row["nonzero_params"] <= wanted
+            assert row["sparsity"] == 0.0
+
+
+def test_the_front_was_tried_under_the_configurations_shift(smoke):
+    folder, _ = smoke
+    shifted = pd.read_csv(folder / "shift.csv").set_index("policy")
+    front = pd.read_csv(folder / "front.csv")
+    assert set(shifted.index) == {"dense", "random", *front["snapshot_id"]}
+    assert set(shifted["shift"]) == {"action noise 0.1"}
+    assert (shifted["episodes"] == 10).all()
+    assert shifted.loc["dense", "return_mean"] > shifted.loc["random", "return_mean"]
+    report = rows(folder, "evaluations.jsonl")
+    seeds = next(e["seeds"] for e in report if e["purpose"] == "report")
+    assert all(r["seeds"] == seeds[:10] for r in rows(folder, "shifts.jsonl"))
+
+
+def test_latencies_of_the_front_stand_beside_the_dense_policys(smoke):
+    folder, _ = smoke
+    front = pd.read_csv(folder / "front.csv")
+    baselines = pd.read_csv(folder / "baselines.csv").set_index("name")
+    assert (front["latency_us"] > 0).all()
+    assert baselines.loc["dense", "latency_us"] > 0
+    assert "latency, µs" in (folder / "report.md").read_text()
 
 
 def test_events_tell_what_happened(smoke):
@@ -330,5 +365,5 @@ def test_check_says_what_would_run(tmp_path):
 def test_help_names_the_verbs(tmp_path):
     run = prunefront("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for verb in ("search", "resume", "report", "check"):
+    for verb in ("search", "resume", "report", "evaluate", "check"):
         assert verb in run.stdout

@@ -144,10 +144,15 @@ def test_only_what_is_needed_stays_on_disk(resumed):
     kept = {p.name for p in (folder / "policies").iterdir()}
     table = pd.read_csv(folder / "snapshots.csv").set_index("snapshot_id")
     with_policy = set(table.index[table["checkpoint"].notna()])
-    assert {name for name in kept if not name.startswith("dense")} == with_policy
+    recorded = [b["checkpoint"] for b in rows(folder, "baselines.jsonl") if b["checkpoint"]]
+    baselines = {place.removeprefix("policies/") for place in recorded}
+    assert kept == with_policy | baselines
     assert len([name for name in kept if name.startswith("dense")]) == 1
+    assert len(baselines) == len(recorded) == 3
     assert 1 <= len(with_policy) <= 4
-    assert not [p for p in (folder / "states").iterdir() if p.name.startswith("dense")]
+    assert not [
+        p for p in (folder / "states").iterdir() if p.name.startswith(("dense", "baseline"))
+    ]
 
 
 def test_other_overrides_are_refused_and_change_nothing(resumed, tmp_path):
@@ -173,6 +178,7 @@ def test_a_finished_search_is_extended(resumed, tmp_path):
     folder, *_ = resumed
     before = rows(folder, "snapshots.jsonl")
     evaluated = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
+    baselines = rows(folder, "baselines.jsonl")
     run = prunefront("resume", folder, "budget.env_steps=20e3", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     manifest = manifest_of(folder)
@@ -182,6 +188,8 @@ def test_a_finished_search_is_extended(resumed, tmp_path):
     assert after[: len(before)] == before
     assert len(after) >= len(before) + 3
     assert max(s["env_steps"] for s in after) <= 4_000 + ITERATION
+    # What was trained to compare with is not trained again.
+    assert rows(folder, "baselines.jsonl") == baselines
     told = {e["snapshot_id"] for e in rows(folder, "evaluations.jsonl")}
     assert evaluated <= told
     assert all((folder / s).is_dir() for s in pd.read_csv(folder / "front.csv")["policy"])
