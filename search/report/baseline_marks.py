@@ -56,7 +56,9 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
             .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q")
         )
     layers.append(
-        data.mark_point(filled=True, size=80, opacity=1, color=COLORS["control"]).encode(
+        data.mark_point(
+            filled=False, size=80, strokeWidth=2, opacity=1, color=COLORS["control"]
+        ).encode(
             y=alt.Y("return_mean:Q"),
             shape=alt.Shape(
                 "made:N",
@@ -65,7 +67,7 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
                     title=None,
                     orient="top",
                     direction="vertical",
-                    symbolFillColor=COLORS["control"],
+                    symbolFillColor="transparent",
                     symbolStrokeColor=COLORS["control"],
                 ),
             ),
