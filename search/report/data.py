@@ -12,7 +12,8 @@ from search.archive import Snapshot
 from search.front import hypervolume_history, log_density
 from search.lineage import ancestors
 from search.report.provisional import search_front
-from search.report.words import marks, number, recipe, span
+from search.report.segments import pruning_of
+from search.report.words import marks, number, recipe, schedule_text, span
 from search.results import Results
 from search.tables import env_steps_done
 
@@ -118,15 +119,24 @@ def hypervolume_points(results: Results) -> pd.DataFrame:
 
 
 def training_points(results: Results) -> pd.DataFrame:
-    """Each member's snapshots; `donor` is set where a segment started from another member's state."""
+    """Each member's snapshots; `donor` is set where a segment started from another member's state.
+
+    A `strand` is what one line may join: it ends where the member's clock was set back.
+    """
     by_id = {s.snapshot_id: s for s in results.records}
+    fixed = pruning_of(results.config)
     seen: set[tuple[int, int]] = set()
+    clock: dict[int, int] = {}
+    strand: dict[int, int] = {}
     rows = []
     for s in results.records:
         first = (s.member, s.segment) not in seen
         seen.add((s.member, s.segment))
         donor = by_id.get(s.parent)
         is_copy = first and donor is not None and donor.member != s.member
+        if s.env_steps <= clock.get(s.member, -1):
+            strand[s.member] = strand.get(s.member, 0) + 1
+        clock[s.member] = s.env_steps
         rows.append(
             {
                 "snapshot_id": s.snapshot_id,
@@ -137,6 +147,8 @@ def training_points(results: Results) -> pd.DataFrame:
                 "sparsity": s.sparsity,
                 "density": _density(s),
                 "donor": s.parent if is_copy else "",
+                "strand": f"{s.member}.{strand.get(s.member, 0)}",
+                "schedule": schedule_text({**fixed, **s.hyperparameters}),
             }
         )
     table = pd.DataFrame(rows)

@@ -109,11 +109,12 @@ def training_chart(
         alt.Tooltip("env_steps:Q", title="env steps", format=","),
         alt.Tooltip("return_mean:Q", title="search score", format=",.4~g"),
         alt.Tooltip("sparsity:Q", format=".2%"),
+        alt.Tooltip("schedule:N"),
         alt.Tooltip("donor:N", title="copied from"),
     ]
     base = alt.Chart(inline(points))
     lines = base.mark_line(strokeWidth=1.6, point=False, aria=False).encode(
-        x=x, y=y, color=color, opacity=shown, detail="member:N"
+        x=x, y=y, color=color, opacity=shown, detail="strand:N"
     )
     dots = base.mark_circle(size=18, aria=False).encode(
         x=x, y=y, color=color, opacity=shown, tooltip=hover
@@ -150,7 +151,7 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
     strong = alt.condition("datum.leads", alt.value(1.0), alt.value(0.25))
     segments = (
         alt.Chart(inline(bars))
-        .mark_bar(height={"band": 0.55}, cornerRadius=2)
+        .mark_bar(height={"band": 0.55}, cornerRadius=2, stroke=COLORS["quiet"], strokeWidth=0.6)
         .encode(
             x=x,
             x2="stop:Q",
@@ -163,7 +164,7 @@ def lineage_chart(results: Results, width: Width = 640, height: int | None = Non
                     labelExpr=SPARSITY_LABEL,
                     orient="top",
                     gradientLength=180,
-                    values=[d for d in DECADES if bars["density"].min() <= d <= 1],
+                    values=[10.0**-e for e in range(8) if bars["density"].min() <= 10.0**-e],
                 ),
             ),
             opacity=strong,

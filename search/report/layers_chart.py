@@ -26,7 +26,7 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
         x=alt.X(
             "policy:N",
             sort=policies,
-            title="front policies by non-zero weights, the densest first",
+            title="front policies, by non-zero weights",
             axis=alt.Axis(labelAngle=0, labelOverlap=True),
         ),
         y=alt.Y("short:N", sort=layers, title=None, axis=alt.Axis(labelLimit=160)),
@@ -42,7 +42,7 @@ def layers_chart(results: Results, width: int | Literal["container"] = 640) -> D
             "density:Q",
             scale=alt.Scale(type="log", scheme="blues", domain=[lowest, 1]),
             legend=alt.Legend(
-                title="density, logarithmic", format=".1~%", orient="top", gradientLength=180
+                title="density, logarithmic", format=".2~%", orient="top", gradientLength=180
             ),
         ),
         tooltip=hover,

@@ -48,7 +48,12 @@ def recipes_chart(results: Results, width: int | Literal["container"] = 640) -> 
         scale=alt.Scale(domain=names, range=["square", "circle", "diamond"]),
         legend=alt.Legend(title=None, orient="top"),
     )
-    x = alt.X("return_mean:Q", title="mean return of an episode", scale=alt.Scale(zero=False))
+    x = alt.X(
+        "return_mean:Q",
+        title="mean return of an episode",
+        scale=alt.Scale(zero=False),
+        axis=alt.Axis(tickCount=6),
+    )
     # The checkpoint above, what its recipe gives below.
     y = alt.Y("policy:N", sort=order, title=None, axis=alt.Axis(labelLimit=240))
     layers: list[alt.Chart] = []
@@ -86,6 +91,7 @@ def recipes_chart(results: Results, width: int | Literal["container"] = 640) -> 
         alt.layer(*layers),
         width,
         60 + 52 * len(order),
-        f"Return of {len(order)} checkpoints (squares) and of their recipes on fresh seeds: "
-        f"{trained} trainings (dots), interquartile means (diamonds), 95 % intervals.",
+        f"Recipe check of {len(order)} front policies: returns of the checkpoints (squares), of "
+        f"{trained} trainings of their recipes (dots) and interquartile means (diamonds), with 95 % "
+        "intervals.",
     )

@@ -41,6 +41,16 @@ def scales(config: str) -> dict[str, str]:
     return found
 
 
+def pruning_of(config: str) -> dict[str, Any]:
+    """How every member prunes that doesn't search it, by path, from the text of `config.yaml`."""
+    try:
+        values = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return {}
+    pruning = values.get("pruning") if isinstance(values, dict) else None
+    return {f"pruning.{k}": v for k, v in pruning.items()} if isinstance(pruning, dict) else {}
+
+
 def is_number(values: Sequence[Any]) -> bool:
     """Whether a hyperparameter is measured: every value is a number and none a truth value."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)

@@ -83,6 +83,22 @@ def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:
     return joint.join(f"{name} = {setting(value)}" for name, value in sorted(values.items()))
 
 
+def schedule_text(values: Mapping[str, Any]) -> str:
+    """A pruning schedule in words, such as "cubic to 99.65 %, 0.1 to 0.55 of the horizon".
+
+    Args:
+        values: Hyperparameters by path, or by their last name; what isn't there isn't said.
+    """
+    known = {name.rpartition(".")[2]: v for name, v in values.items() if v is not None}
+    parts = [str(known["schedule"])] if "schedule" in known else []
+    if "final_sparsity" in known:
+        parts.append(f"to {percent(known['final_sparsity'])}")
+    text = " ".join(parts)
+    if "begin" in known and "end" in known:
+        text += f", {setting(known['begin'])} to {setting(known['end'])} of the horizon"
+    return text
+
+
 def setting(value: Any) -> str:
     """A hyperparameter's value, four digits where it is a real number."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,8 +5,9 @@ import vl_convert
 
 import search
 from search.report.data import lineage_points, thinned, training_points
+from search.report.segments import pruning_of
 from search.report.theme import COLORS, with_variables
-from search.report.words import marks, number
+from search.report.words import marks, number, schedule_text
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,27 @@ def test_copies_of_other_members_are_marked_with_their_donor(results):
     bars, copies = lineage_points(results)
     assert set(copies["donor"]) == donors
     assert len(bars) == 8 * 5
+
+
+def test_a_line_joins_only_what_follows_on_the_clock_and_hovers_with_its_schedule(results):
+    points = training_points(results)
+    for _, own in points.groupby("strand", sort=False):
+        assert own["env_steps"].is_monotonic_increasing
+        assert own["member"].nunique() == 1
+    back = [dataclasses.replace(s, env_steps=s.env_steps // 2) for s in results.records[-3:]]
+    later = [dataclasses.replace(s, snapshot_id=f"again-{s.snapshot_id}") for s in back]
+    sent = training_points(dataclasses.replace(results, records=[*results.records, *later]))
+    assert sent["strand"].nunique() == points["strand"].nunique() + 1
+    assert points["schedule"].str.match(r"(cubic|linear) to \d").all()
+
+
+def test_a_schedule_is_told_in_words():
+    values = {"pruning.schedule": "cubic", "pruning.final_sparsity": 0.9965, "pruning.end": 0.55}
+    assert schedule_text(values) == "cubic to 99.65 %"
+    assert schedule_text({**values, "pruning.begin": 0.1}).endswith(", 0.1 to 0.55 of the horizon")
+    assert schedule_text({}) == ""
+    assert pruning_of("pruning: {begin: 0.1}") == {"pruning.begin": 0.1}
+    assert pruning_of("[") == pruning_of("name: x") == {}
 
 
 def test_the_hypervolume_has_a_clock_of_steps_and_one_of_minutes_and_neither_turns_back(results):
