@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.network import Rows, StackedNetwork
 
 # torch's defaults, which RLlib's PPO leaves as they are.
 BETAS = (0.9, 0.999)
@@ -65,19 +65,16 @@ class StackedAdam:
             }
 
     @torch.no_grad()
-    def step_(self, gradients: Tensor, rates: Tensor, rows: Tensor | None = None) -> None:
+    def step_(self, gradients: Tensor, rates: Tensor, rows: Rows) -> None:
         """One step of Kingma & Ba 2015 (arXiv 1412.6980), as torch computes it.
 
         Args:
             gradients: Of shape (rows, parameters of one).
             rates: Learning rates, of shape (rows,).
-            rows: Members that step, ascending; None: all.
+            rows: Members that step.
         """
-        weights, first, second = self._network.weights, self.first, self.second
-        steps = self.steps
-        if rows is not None:
-            weights, first, second = weights[rows], first[rows], second[rows]
-            steps = steps[rows]
+        stepped = [self._network.weights, self.first, self.second, self.steps]
+        weights, first, second, steps = (values[rows] for values in stepped)
         steps += 1.0
         beta1, beta2 = BETAS
         exact = steps.double()
@@ -86,6 +83,6 @@ class StackedAdam:
         first.lerp_(gradients, 1.0 - beta1)
         second.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
         weights -= size * first / (second.sqrt() / scale + EPSILON)
-        if rows is not None:
-            self._network.weights[rows] = weights
-            self.first[rows], self.second[rows], self.steps[rows] = first, second, steps
+        if not isinstance(rows, slice):
+            for values, new in zip(stepped, (weights, first, second, steps), strict=True):
+                values[rows] = new

@@ -68,7 +68,7 @@ def architecture_of(module: nn.Module) -> Architecture:
         raise _refusal(
             f"a {type(module).__name__}", "RLlib's own PPO module, built for training as well"
         )
-    _refuse_spaces(module.observation_space, module.action_space)
+    refuse_spaces(module.observation_space, module.action_space)
     encoder: Any = module.encoder
     if type(encoder) is not TorchActorCriticEncoder:
         raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
@@ -147,7 +147,12 @@ def _pair(sizes: Iterable[int]) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None:
+def refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None:
+    """Refuses spaces of which members can't be stacked.
+
+    Raises:
+        ConfigError: The message says why.
+    """
     box = isinstance(observations, gym.spaces.Box) and len(observations.shape) in (1, 3)
     # On others RLlib's own layers fail, so that it couldn't use the policies.
     if not box or observations.dtype not in ("float32", "float64"):

@@ -18,7 +18,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.evaluate import EnvMaker, env_maker
-from rllib_ext.packed.architecture import architecture_of
+from rllib_ext.packed.architecture import architecture_of, refuse_spaces
 from rllib_ext.packed.environments import vectorize_mode_of
 from rllib_ext.packed.filters import filter_among
 from rllib_ext.packed.hyperparameters import hyperparameters_of
@@ -86,8 +86,13 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     given: dict[str, tuple[Any, Any]] = {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces}
     env_to_module = ppo.build_env_to_module_connector(spaces=given)
     given[DEFAULT_MODULE_ID] = (env_to_module.observation_space, spaces[1])
-    spec = ppo.get_rl_module_spec(spaces=given, inference_only=False)
-    architecture_of(build_module(spec, seed=0))
+    refuse_spaces(*given[DEFAULT_MODULE_ID])
+    try:
+        spec = ppo.get_rl_module_spec(spaces=given, inference_only=False)
+        module = build_module(spec, seed=0)
+    except ValueError as error:
+        raise ConfigError(f"ppo.rl_module: RLlib cannot build the network: {error}") from error
+    architecture_of(module)
     envs = int(ppo.num_envs_per_env_runner)
     size = int(ppo.train_batch_size_per_learner)
     steps = -(-size // envs)

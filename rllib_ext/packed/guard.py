@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.loss import Minibatch
-from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.network import Rows, StackedNetwork
 from rllib_ext.pruning.choose import kinds_for
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import Graph, trace
@@ -113,15 +113,17 @@ class PackedPruning:
                 for name, parameter in self._network.modules[member].named_parameters()
             )
 
-    def mask_gradients_(self, gradients: Tensor, rows: Tensor | None) -> None:
+    def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place, so that they don't count in a norm."""
         if any(self._pruned):
-            gradients *= self._kept if rows is None else self._kept[rows]
+            gradients *= self._kept[rows]
 
-    def enforce_(self) -> None:
-        """Sets every masked weight to zero again; called after every step."""
+    def enforce_(self, rows: Rows) -> None:
+        """Sets every masked weight of some members to zero again; called after every step."""
         if any(self._pruned):
-            self._network.weights *= self._kept
+            weights = self._network.weights[rows].mul_(self._kept[rows])
+            if not isinstance(rows, slice):
+                self._network.weights[rows] = weights
 
     @functools.cached_property
     def _graph(self) -> Graph:

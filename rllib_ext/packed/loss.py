@@ -31,7 +31,7 @@ class Coefficients:
     entropy: Tensor
     divergence: Tensor
 
-    def of(self, rows: Tensor) -> Coefficients:
+    def of(self, rows: Tensor | slice) -> Coefficients:
         """Those of some members."""
         return Coefficients(
             **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)}

@@ -21,6 +21,8 @@ from rllib_ext.packed.layers import apply
 from rllib_ext.pruning.errors import ConfigError
 
 Parameters = Mapping[str, Tensor]
+# Some members: neighbours as a slice, of which views are taken; others by their numbers, copied.
+Rows = Tensor | slice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,14 @@ class StackedNetwork:
         if limit is not None:
             log_std = log_std.clamp(-limit, limit)
         return torch.cat([outputs, log_std], dim=-1)
+
+
+def rows_of(members: Sequence[int], network: StackedNetwork) -> Rows:
+    """Some members of a network, ascending."""
+    first, last = members[0], members[-1]
+    if last - first + 1 == len(members):
+        return slice(first, last + 1)
+    return torch.tensor(members, device=network.weights.device)
 
 
 def build_module(spec: RLModuleSpec, seed: int) -> Any:

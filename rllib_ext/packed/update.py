@@ -14,7 +14,7 @@ from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.hyperparameters import Stacked
 from rllib_ext.packed.loss import Losses, Minibatch, losses
-from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.network import Rows, StackedNetwork, rows_of
 
 # What RLlib takes for a norm that has overflown.
 LARGEST_NORM = 10e8
@@ -27,12 +27,12 @@ class Guard(Protocol):
         """Takes one minibatch and its gradients, of shape (rows, parameters of one)."""
         ...
 
-    def mask_gradients_(self, gradients: Tensor, rows: Tensor | None) -> None:
+    def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place."""
         ...
 
-    def enforce_(self) -> None:
-        """Sets pruned weights to zero again."""
+    def enforce_(self, rows: Rows) -> None:
+        """Sets pruned weights of some members to zero again."""
         ...
 
 
@@ -132,36 +132,32 @@ def update(
     Returns:
         The losses of each trained member's last minibatch, of shape (len(members),).
     """
-    device = network.weights.device
     wide = _Wide(batch)
-    all_rows = torch.tensor(members, device=device)
-    last: list[tuple[Tensor, Losses]] = []
+    last: list[tuple[list[int], Losses]] = []
     # Members with fewer epochs rest at the end; between two such ends the same ones train.
     for start, stop in itertools.pairwise(sorted({0, *order.counts})):
         training = [i for i, count in enumerate(order.counts) if count >= stop]
-        chosen = torch.tensor(training)
-        rows = all_rows[chosen.to(device)]
-        whole = len(training) == len(network)
-        stepped = None if whole else rows
-        own = hyperparameters if whole else _of(hyperparameters, rows)
         numbers = [members[i] for i in training]
-        leaves = _leaves(network, stepped)
+        rows = rows_of(numbers, network)
+        own = _of(hyperparameters, rows)
+        taken = torch.tensor(numbers, device=network.weights.device)
+        leaves = _leaves(network, rows)
         for index in range(start, stop):
-            if not whole and index > start:
-                leaves = _leaves(network, stepped)
-            minibatch = wide.take(rows, order.minibatch(index)[chosen].to(device))
+            if not isinstance(rows, slice) and index > start:
+                leaves = _leaves(network, rows)
+            minibatch = wide.take(taken, order.minibatch(index)[training].to(taken.device))
             inputs, values = network.act_and_value(leaves, minibatch.observations)
             found = losses(distribution, inputs, values, minibatch, own.coefficients)
             # A sum: no member's gradient contains anything of another's.
             parts = torch.autograd.grad(found.total.sum(), list(leaves.values()))
             gradients = torch.cat([part.flatten(1) for part in parts], dim=1)
             guard.observe(gradients, minibatch, numbers)
-            guard.mask_gradients_(gradients, stepped)
+            guard.mask_gradients_(gradients, rows)
             clip_(gradients, own.largest_norm, network)
-            adam.step_(gradients, own.rate, stepped)
-            guard.enforce_()
+            adam.step_(gradients, own.rate, rows)
+            guard.enforce_(rows)
         ended = [k for k, i in enumerate(training) if order.counts[i] == stop]
-        last.append((chosen[ended], _detached(found, ended)))
+        last.append(([training[k] for k in ended], _detached(found, ended)))
     return _gathered(last, len(members))
 
 
@@ -195,12 +191,12 @@ def _norms_of_broken(gradients: Tensor, network: StackedNetwork) -> Tensor:
     return whole.nan_to_num(posinf=LARGEST_NORM)
 
 
-def _leaves(network: StackedNetwork, rows: Tensor | None) -> Mapping[str, Tensor]:
-    weights = network.weights if rows is None else network.weights[rows]
-    return {n: part.detach().requires_grad_() for n, part in network.parts(weights).items()}
+def _leaves(network: StackedNetwork, rows: Rows) -> Mapping[str, Tensor]:
+    parts = network.parts(network.weights[rows])
+    return {name: part.detach().requires_grad_() for name, part in parts.items()}
 
 
-def _of(hyperparameters: Stacked, rows: Tensor) -> Stacked:
+def _of(hyperparameters: Stacked, rows: Rows) -> Stacked:
     return Stacked(
         rate=hyperparameters.rate[rows],
         discount=hyperparameters.discount[rows],
@@ -216,12 +212,12 @@ def _detached(found: Losses, rows: Sequence[int]) -> Losses:
     )
 
 
-def _gathered(parts: Sequence[tuple[Tensor, Losses]], count: int) -> Losses:
+def _gathered(parts: Sequence[tuple[list[int], Losses]], count: int) -> Losses:
     gathered: dict[str, Tensor] = {}
     for field in dataclasses.fields(Losses):
         values = [getattr(found, field.name) for _, found in parts]
         whole = values[0].new_empty(count)
-        for (rows, _), value in zip(parts, values, strict=True):
-            whole[rows.to(whole.device)] = value
+        for (places, _), value in zip(parts, values, strict=True):
+            whole[places] = value
         gathered[field.name] = whole
     return Losses(**gathered)

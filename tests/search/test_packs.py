@@ -6,13 +6,17 @@ import os
 
 import pytest
 from pretended_search import Search, coordinated
+from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.search import Searcher
 
 from rllib_ext.algorithm import MemberTrainable
 from rllib_ext.packed.trainable import PackTrainable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.segment import DENSE, MEMBERS, segments_of
+from search.config import PPOSettings
 from search.engine import engine_of
+from search.estimate import describe_plan
 from search.ppo import build_ppo
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
 
@@ -166,12 +170,39 @@ def test_the_engine_is_what_is_asked_for_or_what_can_be_packed():
     assert found.resources.required_resources == {"CPU": 1.0, "GPU": 0.5}
     found, config = engine(engine="rllib", resources={"gpus_per_member": 0.5})
     assert found.resources.required_resources["GPU"] == 0.5
-    lstm = {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}
-    assert engine(engine="auto", ppo=lstm)[0].name == "rllib"
-    with pytest.raises(ConfigError, match="cannot be stacked"):
-        engine(engine="packed", ppo=lstm)
     shared = dict(coordinated().search.space)
     shared["training.minibatch_size"] = shared.pop("training.lr")
     with pytest.raises(ConfigError, match=r"training.minibatch_size differs from member to member"):
         engine(engine="packed", space=shared)
     assert engine(engine="auto", space=shared)[0].name == "rllib"
+
+
+class OwnModule(DefaultPPOTorchRLModule):
+    """Not RLlib's, whatever it computes."""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"ppo": {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}},
+            "TorchStatefulActorCriticEncoder",
+        ),
+        ({"ppo": {"rl_module": {"rl_module_spec": RLModuleSpec(OwnModule)}}}, "a OwnModule"),
+        ({"env": "packs:Nested"}, "observation space Dict"),
+        ({"ppo": {"training": {"lr": [[0, 1e-3], [1000, 0.0]]}}}, "lr = "),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(more, said):
+    def experiment(engine):
+        config = coordinated(engine=engine)
+        space = {k: v for k, v in config.search.space.items() if not k.startswith("training.")}
+        search = config.search.model_copy(update={"space": space})
+        ppo = PPOSettings(**more.get("ppo", {}))
+        changed = {"search": search, "ppo": ppo, "env": more.get("env", config.env)}
+        return config.model_copy(update=changed)
+
+    packed, auto = experiment("packed"), experiment("auto")
+    with pytest.raises(ConfigError, match=rf"{said}[\s\S]*rllib engine"):
+        describe_plan(packed)
+    assert engine_of(auto, build_ppo(auto)).name == "rllib"

@@ -63,3 +63,14 @@ class ContinuousImages(Images):
 
     def __init__(self, config=None):
         super().__init__({"actions": "continuous"})
+
+
+class Nested(Images):
+    """The same with observations in a dictionary."""
+
+    def __init__(self, config=None):
+        super().__init__(config)
+        self.observation_space = gym.spaces.Dict({"image": self.observation_space})
+
+    def _seen(self):
+        return {"image": super()._seen()}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rllib_ext.packed.adam import StackedAdam
-from rllib_ext.packed.network import StackedNetwork, build_module
+from rllib_ext.packed.network import StackedNetwork, build_module, rows_of
 from rllib_ext.pruning.optimizer import copy_moments, restore_moments_
 
 RATES = (1e-4, 1e-2, 3e-3)
@@ -24,8 +24,8 @@ def test_steps_are_those_of_torch_with_a_rate_each(stacked):
     alone = [torch.nn.Parameter(row.clone()) for row in network.weights]
     references = [torch.optim.Adam([p], lr=r) for p, r in zip(alone, RATES, strict=True)]
     for turn in range(30):
-        rows = None if turn % 3 else torch.tensor([0, 2])
-        chosen = [0, 1, 2] if rows is None else rows.tolist()
+        chosen = [0, 1, 2] if turn % 3 else [0, 2]
+        rows = rows_of(chosen, network)
         gradients = torch.randn(
             len(chosen), network.weights.shape[1], generator=generator, dtype=torch.float64
         )
@@ -44,7 +44,9 @@ def test_steps_are_those_of_torch_with_a_rate_each(stacked):
 
 def test_a_member_s_optimizer_shows_and_changes_its_moments(stacked):
     network, adam = stacked
-    adam.step_(torch.ones_like(network.weights), torch.full((3,), 1e-3, dtype=torch.float64))
+    adam.step_(
+        torch.ones_like(network.weights), torch.full((3,), 1e-3, dtype=torch.float64), slice(None)
+    )
     module, optimizer = network.modules[1], adam.members[1]
     name, parameter = next(iter(module.named_parameters()))
     assert optimizer.state[parameter]["step"] == 1.0
@@ -59,7 +61,9 @@ def test_a_member_s_optimizer_shows_and_changes_its_moments(stacked):
 
 def test_moments_that_somebody_removed_start_anew(stacked):
     network, adam = stacked
-    adam.step_(torch.ones_like(network.weights), torch.full((3,), 1e-3, dtype=torch.float64))
+    adam.step_(
+        torch.ones_like(network.weights), torch.full((3,), 1e-3, dtype=torch.float64), slice(None)
+    )
     parameters = dict(network.modules[1].named_parameters())
     restore_moments_([adam.members[1]], parameters, [{name: {} for name in parameters}])
     adam.reconnect_(1)

@@ -52,7 +52,7 @@ class NoGuard:
     def mask_gradients_(self, gradients, rows):
         pass
 
-    def enforce_(self):
+    def enforce_(self, rows):
         pass
 
 
