@@ -20,7 +20,7 @@ from search.config import ExperimentConfig
 from search.confirm import UNCONFIRMED, Front
 from search.disk import remove, tidy
 from search.lineage import Stage, lineage
-from search.progress import Progress, best_and_sparsest
+from search.progress import BestSoFar, Progress
 from search.seeds import draw
 
 FOLDER = "retrain"
@@ -185,15 +185,15 @@ class Replays:
     @property
     def progress(self) -> Progress:
         """How far the recipe check is."""
-        best, sparsest = best_and_sparsest(self._snapshots, -float("inf"))
+        so_far = BestSoFar(self._snapshots, -float("inf"))
         return Progress(
             env_steps=sum(self._clock.values()),
             budget=sum(r.env_steps for r in self._replays.values()),
             running=len(self._running),
             members=len(self._replays),
             snapshots=len(self._snapshots),
-            best_return=best,
-            sparsest_good=sparsest,
+            best_return=so_far.best,
+            sparsest_good=so_far.sparsest_good,
             failures=len(self._failed),
             before=self._before,
         )
