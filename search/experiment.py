@@ -232,8 +232,8 @@ def connect(address: str | None = None) -> None:
     # Errors of what was running when a search ends by another one.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
-    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("execution.tune_controller", "execution.experiment_state", "tune"):
+        logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
     with _own_sigterm():
         ray.init(
             address=address or "local",
