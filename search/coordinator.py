@@ -314,8 +314,8 @@ class Coordinator:
         horizon = self._config.horizon
         clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
         oldest = min([horizon, *clocks]) - self._segment_steps
-        needed = {r.segment.state for r in (*self._running.values(), *self._lost)}
-        needed |= {m.last.state for m in self._members if m.last is not None}
+        # What runs, or is to be repeated, starts no earlier than where its member's clock stands.
+        needed = {m.last.state for m in self._members if m.last is not None}
         for snapshot in self._planner.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]

@@ -22,12 +22,15 @@ from rllib_ext.policy import load_policy, note_size
 from rllib_ext.pruning.errors import RunError
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
+from search.failure import reason_of
 from search.seeds import draw
 
 logger = logging.getLogger(__name__)
 
 PURPOSES: tuple[Purpose, ...] = ("selection", "report")
 Done = Callable[[int, int], None]
+# How often an evaluation is tried again before the search ends.
+RETRIES = 2
 
 
 def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
@@ -54,9 +57,9 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     known = archive.baselines()
     tasks = {}
     if "random" not in known:
-        tasks["random"] = ray.remote(random_baseline).remote(ppo, seeds)
+        tasks["random"] = _retried(random_baseline).remote(ppo, seeds)
     if "constant" not in known:
-        tasks["constant"] = ray.remote(constant_baseline).remote(ppo, choosing, seeds)
+        tasks["constant"] = _retried(constant_baseline).remote(ppo, choosing, seeds)
     for name, task in tasks.items():
         add_untrained(archive, name, *result_of(task, f"the baseline {name!r}"))
     return max(archive.baselines()[name].search_return for name in ("random", "constant"))
@@ -85,7 +88,7 @@ def evaluate_policies(
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
-    evaluate = ray.remote(policy_episodes)
+    evaluate = _retried(policy_episodes)
     tasks: dict[Any, str] = {}
     for name, checkpoint in policies:
         missing: dict[Purpose, tuple[int, ...]] = {
@@ -102,6 +105,11 @@ def evaluate_policies(
         on_progress(total - len(tasks), total)
 
 
+def _retried(function: Callable[..., Any]) -> Any:
+    """A Ray task that begins anew where its process dies, or the environment raises."""
+    return ray.remote(max_retries=RETRIES, retry_exceptions=True)(function)
+
+
 def result_of(task: Any, what: str) -> Any:
     """What a task gives; what went wrong in it, in one message.
 
@@ -115,10 +123,9 @@ def result_of(task: Any, what: str) -> Any:
     try:
         return ray.get(task)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
         raise RunError(
-            f"{what} cannot be evaluated: {reason}. Episodes run in fresh processes; check that the "
-            "environment steps there to the end of an episode."
+            f"{what} cannot be evaluated: {reason_of(str(error))}. Episodes run in fresh processes; "
+            "check that the environment steps there to the end of an episode."
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import signal
@@ -14,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.algorithm import MemberSettings
-from rllib_ext.pruning.errors import ConfigError, RunError
 from search.after_training import after_training
 from search.archive import Archive
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
 from search.disk import tidy
-from search.engine import Engine, engine_of
+from search.engine import engine_of
 from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
@@ -36,16 +32,13 @@ from search.folder import (
     update_manifest,
 )
 from search.latency import note_latencies
-from search.ppo import build_ppo, slots_that_fit
+from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
-from search.scheduler import Decides, ErrorNotes, SegmentScheduler, trial_name
 from search.study import Study
+from search.training import slots_of, train
 
 logger = logging.getLogger(__name__)
-
-# How often a segment is tried again before its member is replaced.
-RETRIES = 1
 
 
 def run_search(
@@ -158,7 +151,8 @@ def _run(
         status = "interrupted"
         raise
     finally:
-        update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
+        with contextlib.suppress(OSError):
+            update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
         ray.shutdown()
     display.phase("measuring latencies, one policy at a time")
     note_latencies(folder)
@@ -198,93 +192,11 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
             )
             train(config, ppo, folder, coordinator, engine, slots, display)
     finally:
-        coordinator.close()
-        update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
+        # On a full disk, what ended the search is what counts.
+        with contextlib.suppress(OSError):
+            coordinator.close()
+            update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
     after_training(config, ppo, archive, display)
-
-
-def train(
-    config: ExperimentConfig,
-    ppo: PPOConfig,
-    folder: Path,
-    coordinator: Decides,
-    engine: Engine,
-    slots: int,
-    display: Display,
-) -> None:
-    """Trains segments with Ray Tune until the coordinator has none left.
-
-    Args:
-        config: The experiment.
-        ppo: What members share.
-        folder: Where policies, training states and Tune's own files go.
-        coordinator: Decides what is trained.
-        engine: Trains.
-        slots: How many of what Tune runs at once.
-        display: Shows progress.
-
-    Raises:
-        RunError: Nothing can be trained any more.
-    """
-    settings = MemberSettings(
-        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
-    )
-    scheduler = SegmentScheduler(
-        coordinator,
-        slots,
-        lambda: display.searching(coordinator.progress),
-        pack=engine.pack_size(config, slots),
-    )
-    trainable = tune.with_resources(
-        tune.with_parameters(engine.trainable, settings=settings), engine.resources
-    )
-    name = _unused(folder, "tune")
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=scheduler,
-            num_samples=-1,
-            reuse_actors=True,
-            trial_name_creator=trial_name,
-            trial_dirname_creator=trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=name,
-            storage_path=str(folder),
-            stop={"segment_done": True},
-            verbose=0,
-            callbacks=[ErrorNotes(scheduler)],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-        ),
-    )
-    tuner.fit()
-    if scheduler.error is not None:
-        raise scheduler.error
-    if not coordinator.finished:
-        raise RunError(f"Ray Tune ended before all was trained; see {folder / name}.")
-
-
-def _unused(folder: Path, name: str) -> str:
-    """Tune's folder: `tune`, then `tune-2` …: a resumed search must not meet the earlier one's state."""
-    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    return next(n for n in names if not (folder / n).exists())
-
-
-def slots_of(config: ExperimentConfig, engine: Engine) -> int:
-    """How many of what Tune runs the connected cluster takes at once.
-
-    Raises:
-        ConfigError: Not even one.
-    """
-    needed = engine.resources
-    fit = slots_that_fit(needed, ray.cluster_resources())
-    if fit < 1:
-        raise ConfigError(
-            f"a member needs {needed.required_resources}, but the cluster has "
-            f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
-        )
-    return engine.slots(config, fit)
 
 
 def connect(address: str | None = None) -> None:
@@ -296,9 +208,11 @@ def connect(address: str | None = None) -> None:
     environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Errors of what was running when a search ends by another one.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
-    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("execution.tune_controller", "execution.experiment_state", "tune"):
+        logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
     with _own_sigterm():
         ray.init(
             address=address or "local",

@@ -14,13 +14,14 @@ from search.config import ExperimentConfig
 from search.config_file import load_config_of
 from search.engine import engine_of
 from search.evaluation import evaluate_policies
-from search.experiment import connect, slots_of, train
+from search.experiment import connect
 from search.folder import only_writer, provenance, read_manifest, update_manifest
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
 from search.results import load
 from search.retrain import FOLDER, Replay, Replays, chosen_points, plan_replays
+from search.training import slots_of, train
 
 # No iteration is a multiple of it: a replay is evaluated at its stages' ends alone.
 NEVER = 10**9

@@ -9,16 +9,19 @@ needs none of that.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from rllib_ext.pruning.errors import PrunefrontError
+from rllib_ext.pruning.errors import PrunefrontError, RunError
 from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
+from search.failure import is_disk_full, reason_of
 from search.progress import Progress
 
 
@@ -86,10 +89,8 @@ class SegmentScheduler(Searcher):
             return str(Searcher.FINISHED)
         if len(self._running) >= self._slots:
             return None
-        try:
-            segments = list(self._decide())
-        except PrunefrontError as error:
-            self.error = error
+        segments: list[Segment] = []
+        if not self._attempt(lambda: segments.extend(self._decide())):
             return str(Searcher.FINISHED)
         if not segments:
             return None
@@ -98,14 +99,7 @@ class SegmentScheduler(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Passes an iteration's result on."""
-        if self._pack is None:
-            (segment,) = self._running[trial_id].values()
-            snapshot = result.get("snapshot")
-            self._coordinator.tell(segment, result, json.loads(snapshot) if snapshot else None)
-        else:
-            for member in json.loads(result[MEMBERS]):
-                self._tell_of_member(trial_id, member)
-        self._on_progress()
+        self._attempt(lambda: self._tell(trial_id, result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -118,11 +112,35 @@ class SegmentScheduler(Searcher):
     def note_retry(self, trial_id: str, reason: str) -> None:
         """A trial failed and is started again."""
         for segment in self._running[trial_id].values():
-            self._coordinator.note_retry(segment, reason)
+            self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
 
     def give_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for good."""
         self._end(trial_id, reason)
+
+    def _attempt(self, action: Callable[[], object], reason: str = "") -> bool:
+        """Does something, unless the search is at an end, and keeps what ends it for the driver.
+
+        A full disk ends it too: what is trained from then on would be lost, and is no member's fault.
+
+        Args:
+            action: What to do.
+            reason: Why a trial failed, where one did.
+
+        Returns:
+            Whether the search goes on.
+        """
+        if self.error is None and is_disk_full(reason):
+            self.error = RunError(reason)
+        if self.error is not None:
+            return False
+        try:
+            action()
+        except PrunefrontError as error:
+            self.error = error
+        except OSError as error:
+            self.error = RunError(str(error))
+        return self.error is None
 
     def _decide(self) -> Iterator[Segment]:
         for _ in range(self._pack or 1):
@@ -134,6 +152,16 @@ class SegmentScheduler(Searcher):
             if segment.member == DENSE:
                 return
 
+    def _tell(self, trial_id: str, result: dict[str, Any]) -> None:
+        if self._pack is None:
+            (segment,) = self._running[trial_id].values()
+            snapshot = result.get("snapshot")
+            self._coordinator.tell(segment, result, json.loads(snapshot) if snapshot else None)
+        else:
+            for member in json.loads(result[MEMBERS]):
+                self._tell_of_member(trial_id, member)
+        self._on_progress()
+
     def _tell_of_member(self, trial_id: str, result: dict[str, Any]) -> None:
         segment = self._running[trial_id].get(result["member"])
         # A pack that is run again repeats segments that were over.
@@ -142,17 +170,11 @@ class SegmentScheduler(Searcher):
         self._coordinator.tell(segment, result, result.get("snapshot"))
         if result["segment_done"]:
             del self._running[trial_id][segment.member]
-            self._end_segment(segment, result["failure"])
+            self._coordinator.end(segment, result["failure"])
 
     def _end(self, trial_id: str, reason: str) -> None:
         for segment in self._running.pop(trial_id).values():
-            self._end_segment(segment, reason)
-
-    def _end_segment(self, segment: Segment, reason: str) -> None:
-        try:
-            self._coordinator.end(segment, reason)
-        except PrunefrontError as error:
-            self.error = error
+            self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what a search needs to go on is in its results folder."""
@@ -191,8 +213,33 @@ class ErrorNotes(Callback):
 
 
 def _reason(trial: Trial) -> str:
-    lines = str(trial.get_error() or "").strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+    # The file lies in Ray's own folder; Tune brings it to the results folder only later.
+    written = Path(trial.error_file) if trial.error_file else None
+    if written is None or not written.is_file():
+        return reason_of(str(trial.get_error() or ""))
+    return reason_of(written.read_text().rpartition("Failure # ")[2])
+
+
+class UntilOver(Stopper):
+    """Ends a trial when its segments are over, and all of them at once when the search cannot go on.
+
+    Args:
+        scheduler: Knows whether it can.
+    """
+
+    def __init__(self, scheduler: SegmentScheduler) -> None:
+        self._scheduler: SegmentScheduler | None = scheduler
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """As `ray.tune.Stopper`."""
+        return bool(result["segment_done"])
+
+    def stop_all(self) -> bool:
+        """As `ray.tune.Stopper`."""
+        return self._scheduler is not None and self._scheduler.error is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_scheduler": None}
 
 
 def trial_name(trial: Trial) -> str:

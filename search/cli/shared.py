@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from rllib_ext.pruning.errors import RunError
+from search.failure import is_disk_full
 
 
 def warn(text: str) -> None:
@@ -34,7 +35,13 @@ def saying_what_is_safe(folder: Path) -> Iterator[None]:
         click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
         raise
     except (RunError, OSError) as error:
-        raise RunError(f"{error}\n{_what_is_safe(folder)}") from error
+        text = str(error)
+        if is_disk_full(error):
+            text = (
+                f"no space is left on the disk of {folder}, or of Ray's temporary files ({error}). Free "
+                "some, then go on."
+            )
+        raise RunError(f"{text}\n{_what_is_safe(folder)}") from error
 
 
 def _what_is_safe(folder: Path) -> str:

@@ -223,7 +223,7 @@ def explained(results: Results) -> str:
 
 
 def failures(results: Results) -> list[Row]:
-    """What went wrong: failure events, the manifest's list, snapshots that failed or gave no number."""
+    """What went wrong: failures and retries, the manifest's list, snapshots that gave no number."""
     told = [e for e in results.events if e.get("event") == "failure"]
     for item in _listed(results.manifest.get("failures")):
         told.append(item if isinstance(item, dict) else {"error": item})
@@ -236,6 +236,15 @@ def failures(results: Results) -> list[Row]:
         }
         if row not in rows:
             rows.append(row)
+    rows += [
+        {
+            "member": _member(event.get("member")),
+            "segment": str(event.get("segment", "–")),
+            "what": f"trained again from its start: {event.get('error') or 'not recorded'}",
+        }
+        for event in results.events
+        if event.get("event") == "retry"
+    ]
     for s in results.records:
         if not s.usable:
             why = "failed" if s.status == "failed" else "its return is not a number"

@@ -97,6 +97,47 @@ def test_a_search_keeps_no_more_policies_and_states_than_it_says(tmp_path):
     assert most["states"] <= 6 * (2 * segment + 1) + 2 * (segment + 1)
 
 
+class EnoughError(Exception):
+    """The search was watched for long enough."""
+
+
+def test_what_a_slow_or_lost_clone_starts_from_stays_while_others_go_far_ahead(
+    tmp_path, monkeypatch
+):
+    settings = {"episodes": 2, "candidates": 1}
+    options = {"members": 8, "segments": 10, "env_steps": 320_000, "evaluation": settings}
+    search = Search(tmp_path, **options)
+    decide, held, looks = search.coordinator.decide, [], []
+
+    def holding_a_clone():
+        segment = decide()
+        if segment and segment.parent and not segment.parent.startswith(f"m{segment.member:02d}"):
+            if not held:
+                held.append(segment)
+                return decide()
+        return segment
+
+    def look():
+        looks.append(0)
+        if held and not search.coordinator.finished and len(looks) == 330:
+            raise EnoughError
+
+    monkeypatch.setattr(search.coordinator, "decide", holding_a_clone)
+    with pytest.raises(EnoughError):
+        search.run(slots=2, after_each=look)
+    (clone,) = held
+    clocks = {s.snapshot_id: s.env_steps for s in search.archive.snapshots()}
+    others = [m.env_steps for m in search.coordinator._members if m.index != clone.member]
+    assert min(others) - clocks[clone.parent] > 2 * search.config.segment_steps
+    assert (tmp_path / clone.state).is_dir()
+    again = Search(tmp_path, **options)
+    assert clone.state in {r.segment.state for r in again.coordinator._lost}
+    assert (tmp_path / clone.state).is_dir()
+    again.run(slots=2)
+    assert (clone.member, clone.segment) in {(s.member, s.segment) for s in again.segments}
+    assert not (tmp_path / clone.state).is_dir()
+
+
 def test_states_that_nobody_can_start_from_are_not_kept(tmp_path):
     search = Search(tmp_path, members=5, fails=lambda s: "nan" if s.member == 0 else "").run()
     unusable = {s.snapshot_id for s in search.archive.snapshots() if not s.usable}

@@ -31,7 +31,7 @@ class Trial:
     """What is read of a Tune trial."""
 
     def __init__(self, trial_id, config):
-        self.trial_id, self.config = trial_id, config
+        self.trial_id, self.config, self.error_file = trial_id, config, None
 
     def get_error(self):
         return "RuntimeError: the node is gone"

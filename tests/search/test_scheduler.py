@@ -1,78 +1,21 @@
 """The Tune adapter driven by hand, without a cluster."""
 
-import json
 import os
 import pickle
 
 import pytest
 from pretended_search import Search
+from pretended_tune import Trial, Tune
 from ray.tune.search import Searcher
 
-from rllib_ext.segment import DENSE, Segment
-from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
+from rllib_ext.segment import DENSE
+from search.scheduler import ErrorNotes, SegmentScheduler
 
 
 @pytest.fixture(autouse=True)
 def _without_sync(monkeypatch):
     """Nothing crashes here, so nothing needs to be synced."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
-class Trial:
-    """What is read of a Tune trial."""
-
-    def __init__(self, trial_id, config, error=None):
-        self.trial_id, self.config, self.error = trial_id, config, error
-
-    def get_error(self):
-        return self.error
-
-
-class Tune:
-    """Tune's part: asks for trials, runs each to its end, an iteration in turn."""
-
-    def __init__(self, search, slots):
-        self.search = search
-        self.told = 0
-        self.scheduler = SegmentScheduler(search.coordinator, slots, self._count)
-        self.notes = ErrorNotes(self.scheduler)
-        self.most = 0
-        self.names = []
-
-    def _count(self):
-        self.told += 1
-
-    def run(self):
-        running, number = {}, 0
-        while True:
-            found = self.scheduler.suggest(f"t{number}")
-            if found == Searcher.FINISHED:
-                break
-            if found is not None:
-                segment = Segment.from_dict(json.loads(json.dumps(found)))
-                self.names.append(trial_name(Trial(f"t{number}", found)))
-                running[f"t{number}"] = segment, self.search.trainer.train(segment), found
-                number += 1
-                self.most = max(self.most, len(running))
-                continue
-            if not running:
-                break
-            for trial_id, (segment, iterations, config) in list(running.items()):
-                try:
-                    result, snapshot = next(iterations)
-                except RuntimeError as error:
-                    del running[trial_id]
-                    self.scheduler.on_trial_complete(trial_id, error=True)
-                    trial = Trial(trial_id, config, f"Traceback:\n  x\nRuntimeError: {error}\n")
-                    self.notes.on_trial_error(0, [], trial)
-                    continue
-                result = {**result, "snapshot": json.dumps(snapshot)}
-                if result["env_steps"] >= segment.until_env_steps:
-                    del running[trial_id]
-                    self.scheduler.on_trial_complete(trial_id, result=result)
-                else:
-                    self.scheduler.on_trial_result(trial_id, result)
-        return self
 
 
 def test_a_search_runs_to_its_end_with_all_slots_in_use(tmp_path):

@@ -1,0 +1,37 @@
+"""Why something failed, in a line: read from what Ray and Tune leave of an exception, which is text."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_MEMORY = ("running low on memory", "OutOfMemoryError", "OOM killer killed")
+_DEAD = "The actor is dead because"
+_RAISED = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: \S")
+
+
+def is_disk_full(reason: object) -> bool:
+    """Whether a message says that a disk, or a share of it, is used up."""
+    return any(text in str(reason) for text in _FULL)
+
+
+def reason_of(text: str) -> str:
+    """The one line of an error that tells what happened.
+
+    Args:
+        text: A traceback, or what Ray says of a process that died; of several errors that led to each
+            other the last that says something counts.
+    """
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if not lines:
+        return "no reason given"
+    if any(word in text for word in _MEMORY):
+        return "its process was killed because memory ran low (OutOfMemoryError)"
+    dead = next((line for line in lines if line.startswith(_DEAD)), None)
+    if dead is not None:
+        detail = dead.partition("Worker exit detail: ")[2] or dead
+        return f"its process died: {detail.partition(' Some common causes')[0]}"
+    raised = [line for line in lines if _RAISED.match(line)]
+    return raised[-1] if raised else lines[-1]

@@ -1,0 +1,111 @@
+"""Segments trained by Ray Tune until whoever decides on them has none left."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune.error import TuneError
+
+from rllib_ext.algorithm import MemberSettings
+from rllib_ext.pruning.errors import ConfigError, RunError
+from search.config import ExperimentConfig
+from search.engine import Engine
+from search.failure import reason_of
+from search.ppo import slots_that_fit
+from search.progress import Display
+from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
+
+# How often a segment is tried again before its member is replaced.
+RETRIES = 2
+
+
+def train(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    folder: Path,
+    coordinator: Decides,
+    engine: Engine,
+    slots: int,
+    display: Display,
+) -> None:
+    """Trains segments with Ray Tune until the coordinator has none left.
+
+    Args:
+        config: The experiment.
+        ppo: What members share.
+        folder: Where policies, training states and Tune's own files go.
+        coordinator: Decides what is trained.
+        engine: Trains.
+        slots: How many of what Tune runs at once.
+        display: Shows progress.
+
+    Raises:
+        RunError: Nothing can be trained any more.
+    """
+    settings = MemberSettings(
+        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
+    )
+    scheduler = SegmentScheduler(
+        coordinator,
+        slots,
+        lambda: display.searching(coordinator.progress),
+        pack=engine.pack_size(config, slots),
+    )
+    trainable = tune.with_resources(
+        tune.with_parameters(engine.trainable, settings=settings), engine.resources
+    )
+    name = _unused(folder, "tune")
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=scheduler,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(folder),
+            stop=UntilOver(scheduler),
+            verbose=0,
+            callbacks=[ErrorNotes(scheduler)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+    try:
+        tuner.fit()
+    except (OSError, TuneError) as error:
+        # Tune's own files are on the same disk; it passes on the text of a traceback.
+        raise scheduler.error or RunError(reason_of(str(error))) from error
+    if scheduler.error is not None:
+        raise scheduler.error
+    if not coordinator.finished:
+        raise RunError(f"Ray Tune ended before all was trained; see {folder / name}.")
+
+
+def _unused(folder: Path, name: str) -> str:
+    """Tune's folder: `tune`, then `tune-2` …: a resumed search must not meet the earlier one's state."""
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    return next(n for n in names if not (folder / n).exists())
+
+
+def slots_of(config: ExperimentConfig, engine: Engine) -> int:
+    """How many of what Tune runs the connected cluster takes at once.
+
+    Raises:
+        ConfigError: Not even one.
+    """
+    needed = engine.resources
+    fit = slots_that_fit(needed, ray.cluster_resources())
+    if fit < 1:
+        raise ConfigError(
+            f"a member needs {needed.required_resources}, but the cluster has "
+            f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
+        )
+    return engine.slots(config, fit)
