@@ -111,11 +111,11 @@ def test_what_a_slow_or_lost_clone_starts_from_stays_while_others_go_far_ahead(
 
     def holding_a_clone():
         segment = decide()
-        if segment and segment.parent and not segment.parent.startswith(f"m{segment.member:02d}"):
-            if not held:
-                held.append(segment)
-                return decide()
-        return segment
+        own = segment is None or segment.parent.startswith(f"m{segment.member:02d}")
+        if held or own or not segment.parent:
+            return segment
+        held.append(segment)
+        return decide()
 
     def look():
         looks.append(0)
