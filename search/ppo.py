@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import logging
@@ -19,6 +20,7 @@ from ray.tune import PlacementGroupFactory
 from rllib_ext import with_pruning
 from rllib_ext.evaluate import env_maker
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.shifted import shifted_maker
 from search.config import ExperimentConfig, PPOSettings, nearest
 
 
@@ -46,6 +48,7 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
             hint = _misspelt(method, arguments)
             raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
     _check(ppo, config)
+    _check_shifts(ppo, config)
     _check_searched(ppo, config)
     return ppo
 
@@ -104,6 +107,16 @@ def import_from_here() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+
+
+def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Refuses now what would otherwise fail after the search."""
+    for shift in config.evaluation.shifts:
+        try:
+            # In which unit noise is given is known once the dense policy is.
+            shifted_maker(ppo, dataclasses.replace(shift, noise_unit="absolute"))
+        except ConfigError as error:
+            raise ConfigError(f"evaluation.shifts: {error}") from error
 
 
 def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:

@@ -26,6 +26,7 @@ from search.archive import Archive, Baseline
 from search.baseline_plan import Planned
 from search.config import ExperimentConfig
 from search.disk import remove
+from search.engine import engine_of
 from search.evaluation import Done, result_of
 from search.ppo import member_resources
 
@@ -70,6 +71,7 @@ def train_baselines(
     """
     running: dict[Any, tuple[Job, Any]] = {}
     done, started = 0, time.monotonic()
+    packs = engine_of(config, ppo).name == "packed"
     for job in _jobs(config, ppo, archive, planned):
         settings = MemberSettings(
             folder=str(archive.folder), ppo_config=job.ppo, evaluation_interval=NEVER
@@ -89,7 +91,7 @@ def train_baselines(
         ready, _ = ray.wait(list(running))
         for task in ready:
             job, group = running.pop(task)
-            _take(archive, job, task, time.monotonic() - started)
+            _take(archive, job, task, time.monotonic() - started, packs=packs)
             remove_placement_group(group)
             done += len(job.planned)
             on_progress(done, done + sum(len(j.planned) for j, _ in running.values()))
@@ -166,13 +168,15 @@ def _resources(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
     return member_resources(job.ppo)
 
 
-def _take(archive: Archive, job: Job, task: Any, wall_time: float) -> None:
+def _take(archive: Archive, job: Job, task: Any, wall_time: float, *, packs: bool) -> None:
     try:
         results = result_of(task, "the training of a baseline")
     except RunError as error:
         for plan in job.planned:
             _note_failure(archive, plan, str(error))
         return
+    # Where members are RLlib's to train, a pack isn't quite the same.
+    remark = "; trained in a pack" if job.packed and not packs else ""
     for plan, result in zip(job.planned, results, strict=True):
         snapshot = result.get("snapshot")
         if snapshot is None or snapshot["status"] == "failed":
@@ -185,7 +189,7 @@ def _take(archive: Archive, job: Job, task: Any, wall_time: float) -> None:
         archive.add_baseline(
             Baseline(
                 name=plan.name,
-                description=plan.description,
+                description=plan.description + remark,
                 env_steps=int(result["env_steps"]),
                 wall_time=wall_time,
                 search_return=snapshot["return_mean"],

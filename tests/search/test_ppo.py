@@ -177,3 +177,11 @@ def test_an_id_with_a_module_is_left_to_gymnasium():
     assert built(env="gymnasium.envs.classic_control:CartPole-v1").env == (
         "gymnasium.envs.classic_control:CartPole-v1"
     )
+
+
+def test_a_shift_that_the_environment_does_not_know_is_refused_before_the_search():
+    settings = {"shifts": [{"noise": 0.1}, {"set": {"gravitas": 1}}]}
+    with pytest.raises(
+        ConfigError, match=r"evaluation.shifts: 'gravitas' .* Did you mean 'gravity'"
+    ):
+        built(evaluation=settings)
