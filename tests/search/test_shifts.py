@@ -1,7 +1,11 @@
 """A small search's policies under shift, held against the same episodes played by hand."""
 
+import contextlib
+
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from rllib_ext.compose import build_algorithm
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
@@ -10,7 +14,9 @@ from rllib_ext.policy import load_policy, save_policy
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from rllib_ext.shift import Shift
 from rllib_ext.shifted import shifted_maker
+from search.cli.main import cli
 from search.generalisation import read_shifted
+from search.report.words import number
 from search.results import load
 from search.seeds import draw
 from search.shifts import MEASURED_EPISODES, evaluate_shifts, score_policy
@@ -104,3 +110,25 @@ def test_a_single_policy_is_measured_against_the_dense_one_beside_it(results, co
     assert apart.figures["return_mean"] == score.figures["return_mean"]
     assert np.isnan(apart.figures["retained"])
     assert "dense baseline has no episodes" in apart.against
+
+
+def test_the_command_line_shows_the_figures_of_the_same_episodes(results, config, monkeypatch):
+    monkeypatch.setattr("search.opening.local_ray", lambda address: contextlib.nullcontext())
+    folder = results.folder
+    name = results.front["snapshot_id"][0]
+    options = ["--episodes", "12", "--seed", "1", "--set", "gravity=14.0"]
+    whole = CliRunner().invoke(cli, ["evaluate", str(folder), *options], catch_exceptions=False)
+    expected = np.mean(by_hand(config, SHIFTS[0], load_policy(folder / "policies" / name)))
+    (line,) = (text for text in whole.stdout.splitlines() if text.startswith(name))
+    assert number(expected) in line
+    assert "gravity = 14, 12 episodes a policy" in whole.stdout
+    assert f"report: {folder / 'report.html'}" in whole.stdout
+    table = pd.read_csv(folder / "shift.csv").set_index("policy")
+    assert table.loc[name, "return_mean"] == pytest.approx(expected)
+    assert 'id="generalisation"' in (folder / "report.html").read_text()
+    alone = CliRunner().invoke(
+        cli, ["evaluate", str(folder / "policies" / name), *options], catch_exceptions=False
+    )
+    assert f"{name}, shift: gravity = 14" in alone.stdout
+    assert f"return    {number(expected)} over 12 episodes" in alone.stdout
+    assert "runs code from it" in alone.stderr
