@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_origin, get_type_hints
 
 from rllib_ext.pruning.errors import ResultsError
 
@@ -36,16 +36,44 @@ class Record:
         """Builds a record from one parsed line; keys of newer versions are ignored.
 
         Raises:
-            ResultsError: A value that this version needs is missing.
+            ResultsError: A value that this version needs is missing, or of another kind.
         """
-        names = cls.__dataclass_fields__
+        kinds = _kinds(cls)
+        wrong = [n for n, kind in kinds.items() if n in values and not isinstance(values[n], kind)]
+        if wrong:
+            raise ResultsError(
+                f"A line of {cls.__name__.lower()}s has {wrong[0]} = {values[wrong[0]]!r}, which is not "
+                "of the kind that this version reads. The folder was written by another version of "
+                "prunefront, or changed by hand."
+            )
         try:
-            return cls(**{name: value for name, value in values.items() if name in names})
+            return cls(**{name: value for name, value in values.items() if name in kinds})
         except TypeError as error:
             raise ResultsError(
                 f"A line of {cls.__name__.lower()}s lacks values that this version reads: {error}. "
                 "The folder was probably written by another version of prunefront."
             ) from error
+
+
+Kind = type[Any] | tuple[type[Any], ...]
+_KINDS: dict[str, dict[str, Kind]] = {}
+
+
+def _kinds(record: type[Record]) -> dict[str, Kind]:
+    """What JSON gives for each field: floats may have been written as whole numbers."""
+    if record.__name__ not in _KINDS:
+        hints = get_type_hints(record)
+        _KINDS[record.__name__] = {name: _kind(hint) for name, hint in hints.items()}
+    return _KINDS[record.__name__]
+
+
+def _kind(hint: Any) -> Kind:
+    if hint is float:
+        return (int, float)
+    if get_origin(hint) is Literal:
+        return str
+    found: type[Any] = get_origin(hint) or hint
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -151,6 +151,9 @@ def confirm(
     found: dict[Purpose, dict[str, Evaluation]] = {"selection": {}, "report": {}}
     notes: list[str] = []
     for e in evaluations:
+        # A newer version may have evaluated for more than these.
+        if e.purpose not in found:
+            continue
         if e.returns and np.isfinite(e.returns).all():
             found[e.purpose][e.snapshot_id] = e
         else:

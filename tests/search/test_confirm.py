@@ -166,6 +166,13 @@ def test_returns_that_are_not_numbers_are_left_out_and_named(finished):
     assert any(note.startswith(first) for note in front.notes)
 
 
+def test_episodes_for_a_purpose_of_a_newer_version_are_passed_over(finished):
+    evaluations = Archive(finished.folder).evaluations()
+    other = [dataclasses.replace(e, purpose="later") for e in evaluations]
+    front = confirmed(finished.folder, evaluations=[*evaluations, *other])
+    pd.testing.assert_frame_equal(front.table, confirmed(finished.folder).table)
+
+
 def test_one_policy_makes_a_front_of_one_without_a_knee(finished):
     archive = Archive(finished.folder)
     only = confirmed(finished.folder).table["snapshot_id"].iloc[0]

@@ -68,6 +68,26 @@ def test_other_folders_get_one_clear_error(tmp_path, files, expected):
         search.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("snapshots", "return_mean", None),
+        ("snapshots", "member", 1.5),
+        ("snapshots", "hyperparameters", "x"),
+        ("evaluations", "returns", None),
+        ("evaluations", "purpose", 3),
+        ("baselines", "env_steps", None),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, simulate, file, field, value):
+    world = simulate(tmp_path / "a", members=4, segments=2)
+    path = world.folder / f"{file}.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps({**json.loads(first), field: value}) + "\n" + "".join(others))
+    with pytest.raises(ResultsError, match=f"has {field} = {value!r}"):
+        search.load(world.folder)
+
+
 def test_a_path_that_is_no_folder_and_a_broken_manifest_are_named(tmp_path, simulate):
     with pytest.raises(ResultsError, match="is not a folder"):
         search.load(tmp_path / "missing")
