@@ -161,7 +161,9 @@ def _run(
 
 
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    engine = engine_of(config, ppo)
+    # An engine can't read another one's training states: "auto" stays what it was.
+    known = read_manifest(folder).get("engine", config.engine)
+    engine = engine_of(config.model_copy(update={"engine": known}), ppo)
     slots = slots_of(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(
