@@ -258,21 +258,21 @@ class Archive:
         assert self._ids is not None
         if snapshot.snapshot_id in self._ids:
             return False
-        append_line(self.folder / "snapshots.jsonl", dataclasses.asdict(snapshot))
+        append_line(self.folder / "snapshots.jsonl", vars(snapshot))
         self._ids.add(snapshot.snapshot_id)
         return True
 
     def correct_snapshot(self, snapshot: Snapshot) -> None:
         """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
-        append_line(self.folder / "snapshots.jsonl", dataclasses.asdict(snapshot))
+        append_line(self.folder / "snapshots.jsonl", vars(snapshot))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Appends the episodes of a policy on held-out seeds."""
-        append_line(self.folder / "evaluations.jsonl", dataclasses.asdict(evaluation))
+        append_line(self.folder / "evaluations.jsonl", vars(evaluation))
 
     def add_baseline(self, baseline: Baseline) -> None:
         """Appends a baseline; of several with one name the last counts."""
-        append_line(self.folder / "baselines.jsonl", dataclasses.asdict(baseline))
+        append_line(self.folder / "baselines.jsonl", vars(baseline))
 
     def add_event(self, kind: str, **values: Any) -> None:
         """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""

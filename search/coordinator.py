@@ -18,9 +18,10 @@ from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Hyperparameter, Snapshot
 from search.baselines import check_dense, dense_baseline, dense_segment
 from search.config import ExperimentConfig
-from search.disk import remove, thin_policies
+from search.disk import remove
+from search.kept import KeptSnapshots
 from search.planner import Member, Planner, segment_end
-from search.progress import BestSoFar, Progress
+from search.progress import Progress
 from search.recovery import Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
@@ -52,10 +53,7 @@ class Coordinator:
         self._members = past.members
         self._running: dict[int, Running] = {}
         self._lost = past.lost
-        # Those whose policy is on disk, or whose segment may still be trained again.
-        self._snapshots = past.snapshots
-        self._count = len(past.snapshots)
-        self._best = BestSoFar(past.snapshots, floor)
+        self._kept = KeptSnapshots(archive, past.snapshots, config.evaluation.candidates, floor)
         self._spent = self._before = past.spent
         self._evaluation_env_steps = past.evaluation_env_steps
         self._dense_env_steps = past.dense_env_steps
@@ -64,7 +62,6 @@ class Coordinator:
         self._started = time.monotonic() - max((s.wall_time for s in past.snapshots), default=0.0)
         self._segment_steps = config.segment_steps
         self._planner = Planner(config, archive, study)
-        self._evaluated = {e.snapshot_id for e in archive.evaluations()}
         self._recover(past)
 
     @property
@@ -81,9 +78,9 @@ class Coordinator:
             budget=self._config.budget.env_steps,
             running=len(self._running),
             members=len(self._members),
-            snapshots=self._count,
-            best_return=self._best.best,
-            sparsest_good=self._best.sparsest_good,
+            snapshots=self._kept.count,
+            best_return=self._kept.so_far.best,
+            sparsest_good=self._kept.so_far.sparsest_good,
             failures=len(self._failures),
             before=self._before,
         )
@@ -138,13 +135,11 @@ class Coordinator:
             note_clock(self._archive, "dense", running, result)
             self._keep_last_dense(before, running.last)
         elif self._archive.add_snapshot(running.last):
-            self._snapshots.append(running.last)
-            self._count += 1
-            self._best.add(running.last)
+            self._kept.add(running.last)
             self._planner.add(running.last)
         else:
             note_clock(self._archive, "repeat", running, result)
-            self._take_repeated(running.last)
+            self._planner.add(self._kept.take_repeated(running.last))
         if not running.last.usable:
             remove(self._archive.folder / running.last.state)
 
@@ -210,7 +205,7 @@ class Coordinator:
         """Takes over from a search that ended too early; nothing to do for a new one."""
         self._study.recover(past.objectives)
         note_lost(self._archive, past.unclosed)
-        for snapshot in self._snapshots:
+        for snapshot in past.snapshots:
             self._planner.add(snapshot)
         if all(m.failures >= MOST_FAILURES for m in self._members):
             # Whoever resumes has mended what let all of them fail.
@@ -319,30 +314,10 @@ class Coordinator:
         for snapshot in self._planner.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
-        left = thin_policies(
-            self._archive.folder,
-            self._snapshots,
-            {*self._evaluated, *running},
-            self._config.evaluation.candidates,
-            self._floor,
-        )
-        again = {
+        again = [
             (r.segment.member, r.segment.segment) for r in (*self._running.values(), *self._lost)
-        }
-        self._snapshots = [s for s in left if s.checkpoint or (s.member, s.segment) in again]
-
-    def _take_repeated(self, snapshot: Snapshot) -> None:
-        """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
-        at = next(i for i, s in enumerate(self._snapshots) if s.snapshot_id == snapshot.snapshot_id)
-        known = self._snapshots[at]
-        self._snapshots[at] = dataclasses.replace(
-            known, checkpoint=snapshot.checkpoint, state=snapshot.state
-        )
-        if (known.returns, known.nonzero_params) != (snapshot.returns, snapshot.nonzero_params):
-            self._archive.correct_snapshot(snapshot)
-            self._snapshots[at] = snapshot
-            self._best = BestSoFar(self._archive.snapshots(), self._floor)
-        self._planner.add(self._snapshots[at])
+        ]
+        self._kept.thin(running, again)
 
     def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:
         remove(self._archive.folder / last.state)

@@ -21,7 +21,7 @@ from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
 from search.disk import tidy
-from search.engine import engine_of
+from search.engine import Engine, engine_of
 from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
@@ -160,8 +160,26 @@ def _run(
     return write_report(folder)
 
 
+def engine_as_begun(config: ExperimentConfig, ppo: PPOConfig, folder: Path) -> Engine:
+    """The engine of a search; of one that goes on the one that it began with.
+
+    An engine can't read another one's training states, and what "auto" packs grows from version to
+    version.
+
+    Args:
+        config: The experiment.
+        ppo: What its members share.
+        folder: The results folder.
+
+    Raises:
+        ConfigError: The members can't be packed, but are to be.
+    """
+    known = read_manifest(folder).get("engine", config.engine)
+    return engine_of(config.model_copy(update={"engine": known}), ppo)
+
+
 def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    engine = engine_of(config, ppo)
+    engine = engine_as_begun(config, ppo, folder)
     slots = slots_of(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(

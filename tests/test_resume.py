@@ -160,6 +160,8 @@ def test_other_overrides_are_refused_and_change_nothing(resumed, tmp_path):
     before = (folder / "config.yaml").read_text(), manifest_of(folder)
     for override, *expected in (
         ("seed=3", "'seed=3'", "Only budget.env_steps"),
+        # Engines can't read each other's training states.
+        ("engine=packed", "'engine=packed'", "Only budget.env_steps"),
         ("budget.horizon=9000", "Only budget.env_steps"),
         ("budget.env_steps=100", "100 is less than the 16,000"),
         ("budget.env_steps=many", "budget.env_steps"),
