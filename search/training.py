@@ -11,11 +11,11 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune.error import TuneError
 
 from rllib_ext.algorithm import MemberSettings
-from rllib_ext.pruning.errors import ConfigError, RunError
+from rllib_ext.pruning.errors import RunError
 from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
-from search.ppo import slots_that_fit
+from search.machines import slots_on
 from search.progress import Display
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
 
@@ -101,11 +101,5 @@ def slots_of(config: ExperimentConfig, engine: Engine) -> int:
     Raises:
         ConfigError: Not even one.
     """
-    needed = engine.resources
-    fit = slots_that_fit(needed, ray.cluster_resources())
-    if fit < 1:
-        raise ConfigError(
-            f"a member needs {needed.required_resources}, but the cluster has "
-            f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
-        )
-    return engine.slots(config, fit)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return engine.slots(config, slots_on(machines, engine.resources, engine.unit))
