@@ -15,9 +15,11 @@ from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
 from search.engine import engine_of
+from search.initial import initial_of
 from search.machines import Machine, amounts, offered, slots_on, this_machine
 from search.ppo import build_ppo
 from search.seeds import draw
+from search.trackers import refuse_missing
 
 # An engine's share of an env step on one core: forward passes, connectors and updates of a small network
 # (measured with 16 environments, minibatches of 256 and 6 epochs; packs of 8 members and more).
@@ -32,7 +34,10 @@ def refuse_wrong(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: Something in it is refused.
     """
-    engine_of(config, build_ppo(config))
+    ppo = build_ppo(config)
+    engine_of(config, ppo)
+    refuse_missing(config)
+    initial_of(config, ppo)
 
 
 def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
@@ -49,6 +54,8 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     """
     ppo = build_ppo(config)
     engine = engine_of(config, ppo)
+    refuse_missing(config)
+    initial_of(config, ppo)
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
     taken = engine.resources.required_resources

@@ -29,11 +29,13 @@ from search.folder import (
     read_manifest,
     update_manifest,
 )
+from search.initial import INITIAL, initial_of
 from search.latency import note_latencies
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
 from search.study import Study
+from search.trackers import refuse_missing
 from search.training import slots_of, train
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,11 @@ def run_search(
         KeyboardInterrupt: The run was interrupted; so it does.
     """
     ppo = build_ppo(config)
+    refuse_missing(config)
+    initial = initial_of(config, ppo)
     with only_writer(folder):
+        if initial is not None:
+            initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
         update_manifest(folder, **_described(config, command), status="running")
         return _run(config, ppo, folder, display, address)

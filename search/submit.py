@@ -19,6 +19,7 @@ from search.jobs import JobServer, Node
 from search.package import Package, write_package
 
 CONFIG_IN_PACKAGE = "prunefront-job.yaml"
+CHECKPOINT_IN_PACKAGE = "prunefront-init-checkpoint"
 _LOCALHOST = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -100,7 +101,11 @@ def submit_search(
         ConfigError: The package is too large, or the cluster takes no job.
     """
     with tempfile.TemporaryDirectory() as place:
-        extra: dict[str, str | Path] = {CONFIG_IN_PACKAGE: config.to_yaml()}
+        extra: dict[str, str | Path] = {}
+        if config.init_checkpoint is not None:
+            extra[CHECKPOINT_IN_PACKAGE] = Path(config.init_checkpoint)
+            config = config.model_copy(update={"init_checkpoint": CHECKPOINT_IN_PACKAGE})
+        extra[CONFIG_IN_PACKAGE] = config.to_yaml()
         package = write_package(root, Path(place) / "prunefront.zip", extra)
         job = server.hand_in(entrypoint(output), package.path)
     return Job(job, server.address, output), package

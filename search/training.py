@@ -15,9 +15,11 @@ from rllib_ext.pruning.errors import RunError
 from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
+from search.initial import kept_initial
 from search.machines import slots_on
 from search.progress import Display
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
+from search.trackers import trackers
 
 # How often a segment is tried again before its member is replaced.
 RETRIES = 2
@@ -47,7 +49,10 @@ def train(
         RunError: Nothing can be trained any more.
     """
     settings = MemberSettings(
-        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
+        folder=str(folder),
+        ppo_config=ppo,
+        evaluation_interval=config.evaluation.interval,
+        initial=kept_initial(folder),
     )
     scheduler = SegmentScheduler(
         coordinator,
@@ -73,7 +78,7 @@ def train(
             storage_path=str(folder),
             stop=UntilOver(scheduler),
             verbose=0,
-            callbacks=[ErrorNotes(scheduler)],
+            callbacks=[ErrorNotes(scheduler), *trackers(config)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),

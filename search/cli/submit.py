@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from search.cli.shared import load_experiment
+
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
@@ -22,10 +24,9 @@ def submit(
     The working directory goes along, without results, environments, .git, caches and what git
     ignores. On a cluster of several nodes --output names a folder that all of them see.
     """
-    from search.config_file import load_config
     from search.estimate import describe_plan, refuse_wrong
 
-    experiment = load_config(config, overrides)
+    experiment = load_experiment(config, overrides)
     refuse_wrong(experiment)
     from search.jobs import JobServer
     from search.submit import output_for, submit_search, what_now
