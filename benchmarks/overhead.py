@@ -32,10 +32,10 @@ from ray.tune.schedulers import FIFOScheduler
 
 from rllib_ext.segment import Segment, snapshot_name
 from search.archive import Archive
+from search.cluster import connect
 from search.config import ExperimentConfig
 from search.config_file import parse_config
 from search.coordinator import Coordinator
-from search.experiment import connect
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
 from search.study import Study
 

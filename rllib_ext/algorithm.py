@@ -22,6 +22,7 @@ from ray.tune import Trainable
 from rllib_ext.callback import foreach_learner, hand_over_evaluation, masks_of
 from rllib_ext.compose import build_algorithm, with_pruning
 from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.initial import Initial, start_from
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.segment import Segment
@@ -36,11 +37,13 @@ class MemberSettings:
         folder: The results folder, as every process sees it.
         ppo_config: The PPO configuration before hyperparameters and pruning.
         evaluation_interval: Iterations between evaluations; a segment's end is always evaluated.
+        initial: File of what a segment without a state starts from; "" for fresh weights.
     """
 
     folder: str
     ppo_config: PPOConfig
     evaluation_interval: int
+    initial: str = ""
 
 
 class MemberTrainable(Trainable):
@@ -101,6 +104,8 @@ class MemberTrainable(Trainable):
         if self._segment.state:
             self._algorithm.restore_from_path(Path(self._settings.folder) / self._segment.state)
             self._clock = _clock_of(self._algorithm)
+        elif self._settings.initial:
+            start_from(self._algorithm, Initial.load(Path(self._settings.initial)))
 
     def _build(self, segment: Segment) -> Algorithm:
         ppo = self._settings.ppo_config.copy(copy_frozen=False)

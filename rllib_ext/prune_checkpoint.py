@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.callback import foreach_learner
 from rllib_ext.checkpoint import readable
 from rllib_ext.compose import build_algorithm, with_pruning
+from rllib_ext.initial import show_weights
 from rllib_ext.pruning.config import PruningConfig
 
 
@@ -104,12 +104,7 @@ def prune_now(algorithm: Algorithm, statistics: Mapping[str, Any] | None = None)
         ScoreError: The weights cannot be ranked.
     """
     foreach_learner(algorithm, _prune, statistics=statistics)
-    # Without a version: `sync_weights` passes over weights whose version no update has raised.
-    state = algorithm.learner_group.get_state(
-        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-    )
-    weights = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
-    algorithm.env_runner.set_state({COMPONENT_RL_MODULE: weights})
+    show_weights(algorithm)
 
 
 def env_steps_of(algorithm: Algorithm) -> int:

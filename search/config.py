@@ -183,6 +183,18 @@ class ResourceSettings(_Model):
     gpus_per_member: float = Field(default=0.0, ge=0.0)
 
 
+class TrackerSettings(_Model):
+    """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself.
+
+    Attributes:
+        wandb: Arguments of Ray's `WandbLoggerCallback`, such as `project`, and of `wandb.init`.
+        mlflow: Arguments of Ray's `MLflowLoggerCallback`, such as `tracking_uri`.
+    """
+
+    wandb: dict[str, Any] | None = None
+    mlflow: dict[str, Any] | None = None
+
+
 class ExperimentConfig(_Model):
     """One experiment.
 
@@ -200,6 +212,9 @@ class ExperimentConfig(_Model):
         evaluation: Episodes.
         baselines: What the front is compared with, beside the dense network.
         resources: CPUs.
+        init_checkpoint: An RLlib PPO checkpoint whose weights every member, and the dense baseline, has
+            at its birth; not given: fresh ones.
+        trackers: W&B and MLflow.
         seed: Everything that is drawn derives from it.
     """
 
@@ -215,6 +230,8 @@ class ExperimentConfig(_Model):
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
     resources: ResourceSettings = ResourceSettings()
+    init_checkpoint: str | None = None
+    trackers: TrackerSettings = TrackerSettings()
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

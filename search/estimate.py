@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import math
 import time
+from collections.abc import Sequence
 
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
+from rllib_ext.packed.environments import plain_cartpole
+from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
 from search.engine import engine_of
-from search.ppo import build_ppo, slots_that_fit
+from search.initial import initial_of
+from search.machines import Machine, amounts, offered, slots_on, this_machine
+from search.ppo import build_ppo
 from search.seeds import draw
+from search.trackers import refuse_missing
 
 # An engine's share of an env step on one core: forward passes, connectors and updates of a small network
 # (measured with 16 environments, minibatches of 256 and 6 epochs; packs of 8 members and more).
@@ -21,21 +28,50 @@ SECONDS_PER_STEP = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
 FIXED_SECONDS = 20.0
 
 
-def describe_plan(config: ExperimentConfig) -> str:
-    """What `search` would do with a configuration on this machine.
-
-    Builds the PPO configuration and steps the environment for a moment.
+def refuse_wrong(config: ExperimentConfig) -> None:
+    """Looks at all of a configuration that can be looked at before there is a cluster.
 
     Raises:
         ConfigError: Something in it is refused.
     """
     ppo = build_ppo(config)
+    engine_of(config, ppo)
+    refuse_missing(config)
+    initial_of(config, ppo)
+
+
+def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
+    """What `search` would do with a configuration.
+
+    Builds the PPO configuration and steps the environment for a moment.
+
+    Args:
+        config: The experiment.
+        machines: Of the cluster; None: this machine.
+
+    Raises:
+        ConfigError: Something in it is refused, or the machines can't hold it.
+    """
+    ppo = build_ppo(config)
     engine = engine_of(config, ppo)
-    needed = engine.resources
-    fit = slots_that_fit(needed, {"CPU": float(os.cpu_count() or 1)})
-    slots = engine.slots(config, fit)
+    refuse_missing(config)
+    initial_of(config, ppo)
+    machines = [this_machine()] if machines is None else machines
+    slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
+    taken = engine.resources.required_resources
     training = config.budget.env_steps + config.horizon
     held_out = config.evaluation.selection_episodes + config.evaluation.report_episodes
+    again = (config.evaluation.candidates + 1) * held_out
+    during = evaluations(config, ppo) * config.evaluation.episodes
+    steps = _steps_of_an_episode(ppo, config.seed)
+    # Packs step this environment all at once, which the measured share of a step includes.
+    at_once = engine.name == "packed" and plain_cartpole(env_maker(ppo))[0] is not None
+    each = SECONDS_PER_STEP[engine.name] + (0.0 if at_once else steps.seconds)
+    minutes = [
+        ((training + (during + again) * length) * each / slots + FIXED_SECONDS) / 60.0
+        for length in (steps.least, steps.most)
+    ]
+    most = {name: amount * slots for name, amount in taken.items()}
     lines = [
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
         f"  members     {config.population.members}, {config.horizon:,} env steps each, in "
@@ -44,22 +80,15 @@ def describe_plan(config: ExperimentConfig) -> str:
         "dense baseline",
         f"  training    {config.budget.env_steps:,} env steps, and {config.horizon:,} of the dense "
         "baseline",
-        f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}; "
-        f"at the end {config.evaluation.candidates + 1} policies × {held_out} episodes",
+        f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "
+        f"{during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
         *_afterwards(config),
         f"  searched    {', '.join(config.search.space)}",
-        f"  engine      {engine.name}; a {engine.unit} takes {_resources(needed.required_resources)}",
+        f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
+        f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
+        f"  time        {engine.describe(config, slots)}, roughly {_minutes(minutes)} where an episode "
+        f"has {steps.least:,.0f} to {steps.most:,.0f} steps",
     ]
-    if not fit:
-        lines.append(
-            f"  this machine cannot hold one {engine.unit}; use a cluster (search --address)"
-        )
-        return "\n".join(lines)
-    seconds = training * (_env_seconds_per_step(ppo, config.seed) + SECONDS_PER_STEP[engine.name])
-    minutes = (seconds / slots + FIXED_SECONDS) / 60.0
-    lines.append(
-        f"  here        {engine.describe(config, slots)}, training for roughly {minutes:.0f} min"
-    )
     return "\n".join(lines)
 
 
@@ -75,21 +104,58 @@ def _afterwards(config: ExperimentConfig) -> list[str]:
     return lines
 
 
+def evaluations(config: ExperimentConfig, ppo: PPOConfig) -> int:
+    """About how often policies are evaluated in training, the dense baseline's included."""
+    batch = max(1, int(ppo.train_batch_size_per_learner) * max(1, int(ppo.num_learners or 0)))
+    members = (config.budget.env_steps + config.horizon) / config.horizon
+    iterations = math.ceil(config.segment_steps / batch)
+    a_segment = math.ceil(iterations / config.evaluation.interval)
+    return math.ceil(members * config.population.segments * a_segment)
+
+
+def _minutes(minutes: Sequence[float]) -> str:
+    least, most = (max(1, round(m)) for m in minutes)
+    return f"{least} min" if least == most else f"{least} to {most} min"
+
+
 def _iterations(config: ExperimentConfig) -> str:
     interval = config.evaluation.interval
     return "iteration" if interval == 1 else f"{interval} iterations"
 
 
-def _resources(amounts: dict[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(amounts.items()))
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+    """How long episodes are, and what a step costs.
+
+    Attributes:
+        least: Env steps of a random policy's episode.
+        most: At which the environment ends an episode; `least` where it names no such limit.
+        seconds: Of a step of the environment by itself.
+    """
+
+    least: float
+    most: float
+    seconds: float
 
 
-def _env_seconds_per_step(ppo: PPOConfig, seed: int) -> float:
-    evaluator = Evaluator(env_maker(ppo), max_episode_steps=1_000)
+def _steps_of_an_episode(ppo: PPOConfig, seed: int) -> _Steps:
+    make = env_maker(ppo)
+    evaluator = Evaluator(make, max_episode_steps=1_000)
     try:
         seeds = draw(seed, "baseline", 4, 1)
-        started = time.perf_counter()
+        started = time.process_time()
         episodes = evaluator.run(RandomPolicy(evaluator.action_space), seeds)
-        return (time.perf_counter() - started) / max(1, sum(episodes.lengths))
+        seconds = (time.process_time() - started) / max(1, sum(episodes.lengths))
+    except Exception as error:
+        # An environment is anybody's code.
+        raise ConfigError(
+            f"env: an episode at random fails: {type(error).__name__}: {error}. Expected an environment "
+            "that can be reset and stepped to its end."
+        ) from error
     finally:
         evaluator.close()
+    least = sum(episodes.lengths) / len(episodes.lengths)
+    env = make()
+    limit = getattr(env.spec, "max_episode_steps", None)
+    env.close()
+    return _Steps(least=least, most=max(least, float(limit or 0)), seconds=seconds)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.after_training import after_training
 from search.archive import Archive
+from search.cluster import connect, refuse_unseen
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
@@ -31,11 +29,13 @@ from search.folder import (
     read_manifest,
     update_manifest,
 )
+from search.initial import INITIAL, initial_of
 from search.latency import note_latencies
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
 from search.study import Study
+from search.trackers import refuse_missing
 from search.training import slots_of, train
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,11 @@ def run_search(
         KeyboardInterrupt: The run was interrupted; so it does.
     """
     ppo = build_ppo(config)
+    refuse_missing(config)
+    initial = initial_of(config, ppo)
     with only_writer(folder):
+        if initial is not None:
+            initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
         update_manifest(folder, **_described(config, command), status="running")
         return _run(config, ppo, folder, display, address)
@@ -145,6 +149,7 @@ def _run(
     status = "failed"
     try:
         connect(address)
+        refuse_unseen(folder)
         _search(config, ppo, folder, display)
         status = "finished"
     except KeyboardInterrupt:
@@ -215,37 +220,3 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
             coordinator.close()
             update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
     after_training(config, ppo, archive, display)
-
-
-def connect(address: str | None = None) -> None:
-    """Connects to a Ray cluster, quietly.
-
-    Args:
-        address: Of the cluster; None: one of its own on this machine.
-    """
-    environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Errors of what was running when a search ends by another one.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
-    for name in ("execution.tune_controller", "execution.experiment_state", "tune"):
-        logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
-    with _own_sigterm():
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env=environment,
-        )
-
-
-@contextlib.contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keeps the handler of SIGTERM: Ray sets one of its own that ends the process at once."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,7 @@ from rllib_ext.checkpoint import check_layout, read_ppo_config
 from rllib_ext.evaluate import env_maker
 from rllib_ext.policy import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
-from search.experiment import connect
+from search.cluster import connect
 from search.folder import CONFIG
 from search.ppo import environment, import_from_here, quieten_rllib
 

@@ -47,6 +47,8 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
         except (TypeError, ValueError, AttributeError) as error:
             hint = _misspelt(method, arguments)
             raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
+    if (ppo.num_learners or 0) > 1 and "num_gpus_per_learner" not in config.ppo.learners:
+        ppo.learners(num_gpus_per_learner=config.resources.gpus_per_member / ppo.num_learners)
     _check(ppo, config)
     _check_shifts(ppo, config)
     _check_searched(ppo, config)

@@ -10,11 +10,11 @@ import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.archive import Archive
+from search.cluster import connect, refuse_unseen
 from search.config import ExperimentConfig
 from search.config_file import load_config_of
 from search.engine import engine_of
 from search.evaluation import evaluate_policies
-from search.experiment import connect
 from search.folder import only_writer, provenance, read_manifest, update_manifest
 from search.ppo import build_ppo
 from search.progress import Display
@@ -68,6 +68,7 @@ def run_retrain(
         started = time.monotonic()
         try:
             connect(address)
+            refuse_unseen(folder)
             _train(config, ppo, archive, coordinator, display)
             _evaluate(config, ppo, archive, coordinator, display)
         finally:

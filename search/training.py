@@ -11,13 +11,15 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune.error import TuneError
 
 from rllib_ext.algorithm import MemberSettings
-from rllib_ext.pruning.errors import ConfigError, RunError
+from rllib_ext.pruning.errors import RunError
 from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
-from search.ppo import slots_that_fit
+from search.initial import kept_initial
+from search.machines import slots_on
 from search.progress import Display
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
+from search.trackers import trackers
 
 # How often a segment is tried again before its member is replaced.
 RETRIES = 2
@@ -47,7 +49,10 @@ def train(
         RunError: Nothing can be trained any more.
     """
     settings = MemberSettings(
-        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
+        folder=str(folder),
+        ppo_config=ppo,
+        evaluation_interval=config.evaluation.interval,
+        initial=kept_initial(folder),
     )
     scheduler = SegmentScheduler(
         coordinator,
@@ -73,7 +78,7 @@ def train(
             storage_path=str(folder),
             stop=UntilOver(scheduler),
             verbose=0,
-            callbacks=[ErrorNotes(scheduler)],
+            callbacks=[ErrorNotes(scheduler), *trackers(config)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
@@ -101,11 +106,5 @@ def slots_of(config: ExperimentConfig, engine: Engine) -> int:
     Raises:
         ConfigError: Not even one.
     """
-    needed = engine.resources
-    fit = slots_that_fit(needed, ray.cluster_resources())
-    if fit < 1:
-        raise ConfigError(
-            f"a member needs {needed.required_resources}, but the cluster has "
-            f"{ray.cluster_resources()} in all. Lower resources.cpus_per_member or ppo.env_runners."
-        )
-    return engine.slots(config, fit)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return engine.slots(config, slots_on(machines, engine.resources, engine.unit))

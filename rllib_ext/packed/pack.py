@@ -13,6 +13,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.callback import RANDOM_EPISODES
 from rllib_ext.evaluate import Episodes, random_policy_episodes
+from rllib_ext.initial import Initial
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
@@ -113,6 +114,7 @@ class Pack:
         pruning: PruningConfig,
         seed: int,
         state: MemberState | None = None,
+        initial: Initial | None = None,
     ) -> None:
         """Puts a member in a place, in place of the one that was there.
 
@@ -121,7 +123,8 @@ class Pack:
             training: Its own arguments of `PPOConfig.training`.
             pruning: How it is pruned; with `horizon`.
             seed: Fixes its first weights and all that is drawn for it, whoever else is in the pack.
-            state: Where it starts from; None: fresh weights. Hyperparameters stay its own.
+            state: Where it starts from; None: `initial`. Hyperparameters stay its own.
+            initial: What it starts from without a state; None: fresh weights.
 
         Raises:
             ConfigError: A hyperparameter can't be a member's own, or the network has nothing to prune.
@@ -135,7 +138,10 @@ class Pack:
             )
         if pruning.schedule == "plateau" and pruning.random_return is None:
             pruning = pruning.replace(random_return=self._measured_random_return())
-        self.network.adopt(member, self._module(seed))
+        module = self._module(seed)
+        if initial is not None:
+            initial.put_into(module)
+        self.network.adopt(member, module)
         self.adam.restart_(member)
         self.pruning.start(member, pruning, seed)
         self._filters.restart(member)
@@ -143,6 +149,8 @@ class Pack:
         shuffler = torch.Generator().manual_seed(int(shuffle))
         fresh = Member(hyperparameters=own, shuffler=shuffler, kl_coeff=own.kl_coeff)
         self.members[member] = fresh
+        for found in initial.filters.values() if initial is not None else ():
+            self._filters.load(member, found)
         if state is not None:
             state.put_into(self.network, self.adam, member)
             self._filters.load(member, state.filter)

@@ -17,6 +17,7 @@ import torch
 from ray.tune import Trainable
 
 from rllib_ext.algorithm import MemberSettings
+from rllib_ext.initial import Initial
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.config import PruningConfig
@@ -39,6 +40,7 @@ class PackTrainable(Trainable):
         torch.set_num_threads(1)
         self._settings = settings
         self._folder = Path(settings.folder)
+        self._initial = Initial.load(Path(settings.initial)) if settings.initial else None
         self._pack: Pack | None = None
         self._start(config)
 
@@ -92,6 +94,7 @@ class PackTrainable(Trainable):
                 pruning=PruningConfig.from_dict(segment.pruning),
                 seed=segment.seed,
                 state=MemberState.load(self._folder / segment.state) if segment.state else None,
+                initial=self._initial,
             )
 
     def _result(self, place: int, trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from search.cli.prune import prune, sensitivity
 from search.cli.report import report
 from search.cli.retrain import retrain
 from search.cli.search import check, resume, search
+from search.cli.submit import submit
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -35,7 +36,9 @@ def cli() -> None:
     """Finds the reward–sparsity Pareto front of a PPO policy."""
 
 
-for verb in (search, resume, report, evaluate, retrain, check, prune, sensitivity):
+for verb in (
+    search, resume, submit, report, evaluate, retrain, check, prune, sensitivity,
+):  # fmt: skip
     cli.add_command(verb)
 
 

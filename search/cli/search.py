@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rllib_ext.pruning.errors import PrunefrontError
-from search.cli.shared import saying_what_is_safe, summarise
+from search.cli.shared import load_experiment, saying_what_is_safe, summarise
 
 
 @click.command()
@@ -27,9 +27,7 @@ def search(
     dry_run: bool,
 ) -> None:
     """Run the search that CONFIG describes, to its report."""
-    from search.config_file import load_config
-
-    experiment = load_config(config, overrides)
+    experiment = load_experiment(config, overrides)
     if dry_run:
         _check(experiment)
         return
@@ -89,9 +87,7 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Validate CONFIG and say what it would run."""
-    from search.config_file import load_config
-
-    _check(load_config(config, overrides))
+    _check(load_experiment(config, overrides))
 
 
 def _check(experiment: Any) -> None:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from rllib_ext.pruning.errors import RunError
+from search.config import ExperimentConfig
 from search.failure import is_disk_full
+
+
+def load_experiment(config: Path, overrides: Iterable[str]) -> ExperimentConfig:
+    """Reads an experiment; warns where running it, or checking it, runs code from a checkpoint."""
+    from search.config_file import load_config
+
+    experiment = load_config(config, overrides)
+    if experiment.init_checkpoint is not None:
+        from search.opening import RUNS_CODE
+
+        warn(RUNS_CODE.format(path=experiment.init_checkpoint))
+    return experiment
 
 
 def warn(text: str) -> None:

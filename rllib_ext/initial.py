@@ -1,0 +1,157 @@
+"""The dense policy that a search starts from: weights and filters of an RLlib checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.core import (
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_LEARNER,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+
+from rllib_ext.callback import foreach_learner
+from rllib_ext.checkpoint import check_layout, readable
+from rllib_ext.evaluate import env_maker
+from rllib_ext.pruning.errors import ConfigError
+
+_MODULE = Path("learner_group") / "learner" / "rl_module" / DEFAULT_MODULE_ID
+_PIPELINES = (Path("env_runner") / "env_to_module_connector", Path("env_to_module_connector"))
+_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """What a fresh member starts from.
+
+    Attributes:
+        weights: Arrays by RLlib's parameter names, the critic's included.
+        filters: States of the connectors from episodes to the module that have one, by their names.
+    """
+
+    weights: dict[str, np.ndarray[Any, Any]]
+    filters: dict[str, Any]
+
+    def put_into(self, module: torch.nn.Module) -> None:
+        """Copies the weights into a module of the same network."""
+        module.load_state_dict({name: torch.from_numpy(w) for name, w in self.weights.items()})
+
+    def save(self, path: Path) -> None:
+        """Writes it into a file, aside, then renamed."""
+        aside = path.with_name(path.name + ".part")
+        aside.write_bytes(pickle.dumps(dataclasses.asdict(self)))
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Initial:
+        """Reads what `save` wrote. A pickle: runs code from the results folder.
+
+        Raises:
+            CheckpointError: It is missing or damaged.
+        """
+        with readable(path):
+            return cls(**pickle.loads(path.read_bytes()))
+
+
+def read_initial(folder: Path) -> Initial:
+    """Reads a checkpoint of PPO; runs code from it.
+
+    Args:
+        folder: As `algo.save_to_path` or Ray Tune wrote it.
+
+    Raises:
+        CheckpointError: It is no checkpoint of PPO with one policy on the new API stack, or damaged.
+    """
+    check_layout(folder)
+    with readable(folder):
+        weights = RLModule.from_checkpoint(folder.resolve() / _MODULE).get_state()
+        place = next(folder / p for p in _PIPELINES if (folder / p).is_dir())
+        states = EnvToModulePipeline.from_checkpoint(place.resolve()).get_state()
+    return Initial(
+        weights={name: np.array(value) for name, value in weights.items()},
+        filters={name: state for name, state in states.items() if state},
+    )
+
+
+def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None:
+    """Looks whether members of a configuration can take over a checkpoint's weights.
+
+    Args:
+        initial: Of the checkpoint.
+        ppo: Of the members.
+        folder: The checkpoint, for the message.
+
+    Raises:
+        ConfigError: Networks, spaces or filters differ; the message says where.
+    """
+    env = env_maker(ppo)()
+    spaces: dict[str, Any] = dict.fromkeys(
+        (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES), (env.observation_space, env.action_space)
+    )
+    env.close()
+    pipeline = ppo.build_env_to_module_connector(spaces=spaces)
+    spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[INPUT_ENV_SPACES][1])
+    module = ppo.get_rl_module_spec(spaces=spaces, inference_only=False).build()
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    theirs = {name: value.shape for name, value in initial.weights.items()}
+    if own != theirs:
+        raise ConfigError(
+            f"init_checkpoint: {folder} holds another network: {_difference(theirs, own)}. Expected the "
+            "network that env and ppo.rl_module describe. Set ppo.rl_module.model_config and env to "
+            "what the checkpoint was trained with."
+        )
+    known = {name for name, state in pipeline.get_state().items() if state}
+    if known != set(initial.filters):
+        raise ConfigError(
+            f"init_checkpoint: {folder} was trained with the connectors "
+            f"{sorted(initial.filters) or 'that keep no state'}, and this configuration has "
+            f"{sorted(known) or 'none that keep state'}; its weights mean nothing without them. Set "
+            "ppo.env_runners to what the checkpoint was trained with."
+        )
+
+
+def start_from(algorithm: Algorithm, initial: Initial) -> None:
+    """Gives a fresh algorithm the weights and filters, on its Learners and its EnvRunners."""
+    foreach_learner(algorithm, _take, initial=initial)
+    show_weights(algorithm)
+    if initial.filters:
+        state = {COMPONENT_ENV_TO_MODULE_CONNECTOR: initial.filters}
+        algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
+
+
+def show_weights(algorithm: Algorithm) -> None:
+    """Gives every EnvRunner the Learner's weights as they are, whatever their version.
+
+    `sync_weights` passes over weights whose version no update has raised.
+    """
+    state = algorithm.learner_group.get_state(
+        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+    )
+    weights = {COMPONENT_RL_MODULE: state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]}
+    algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))
+
+
+def _take(learner: Any, initial: Initial) -> None:
+    initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
+
+
+def _difference(theirs: dict[str, tuple[int, ...]], own: dict[str, tuple[int, ...]]) -> str:
+    names = [
+        n for n in (*theirs, *(m for m in own if m not in theirs)) if theirs.get(n) != own.get(n)
+    ]
+    told = [
+        f"{name} is {theirs.get(name, 'missing')} there and {own.get(name, 'missing')} here"
+        for name in names[:_SHOWN]
+    ]
+    return "; ".join(told) + ("; …" if len(names) > _SHOWN else "")
