@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from search.report.provisional import search_front
 from search.report.segments import pruning_of
 from search.report.words import marks, number, recipe, schedule_text, span
 from search.results import Results
+from search.scale import Scale
 from search.tables import env_steps_done
 
 # More points than this are no clearer and make the page heavy.
@@ -96,26 +97,37 @@ def cloud_points(results: Results) -> tuple[pd.DataFrame, int]:
 
 def hypervolume_points(results: Results) -> pd.DataFrame:
     """Hypervolume of the search scores over the training steps of all members and over time."""
-    records = results.records
-    scale = results.confirmed.scale
-    steps = env_steps_done(records)
+    table = running_hypervolume(results.records, results.confirmed.scale)
+    changed = table[["over_sparsity", "over_decades"]].diff().ne(0).any(axis=1)
+    changed.iloc[-1] = True
+    table = table[changed]
+    return table.iloc[thinned(len(table), CURVE)]
+
+
+def running_hypervolume(records: Sequence[Snapshot], scale: Scale) -> pd.DataFrame:
+    """Hypervolume of the search scores after each snapshot.
+
+    Args:
+        records: Snapshots in the order they were made.
+        scale: What returns are measured on; its better of random and constant action is the reference.
+
+    Returns:
+        A row a snapshot: "env_steps" of all members and "minutes" until then; the hypervolume
+        "over_sparsity" and "over_decades" of density.
+    """
     scores = [s.return_mean if s.usable and s.status == "ok" else np.nan for s in records]
     kept = scale.retained(np.array(scores, dtype=np.float64))
     sparsity = np.array([s.sparsity for s in records])
     decades = log_density(sparsity, [s.total_params for s in records])
     reference = (scale.retained_floor, 0.0)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "env_steps": steps,
+            "env_steps": env_steps_done(records),
             "minutes": np.maximum.accumulate([s.wall_time for s in records]) / 60,
             "over_sparsity": hypervolume_history(np.column_stack([kept, sparsity]), reference),
             "over_decades": hypervolume_history(np.column_stack([kept, decades]), reference),
         }
     )
-    changed = table[["over_sparsity", "over_decades"]].diff().ne(0).any(axis=1)
-    changed.iloc[-1] = True
-    table = table[changed]
-    return table.iloc[thinned(len(table), CURVE)]
 
 
 def training_points(results: Results) -> pd.DataFrame:
