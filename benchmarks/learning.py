@@ -206,6 +206,10 @@ def _missing(table: Path, env: str, engine: str, seeds: Sequence[int]) -> list[i
 
 
 def _print(env: str, rows: pd.DataFrame) -> None:
+    ended = rows[rows.checkpoint == rows.checkpoint.max()].engine.value_counts()
+    if min(ended.get("rllib", 0), ended.get("packed", 0)) < 2:
+        print(f"\n{env}: fewer than two runs of an engine have ended: {dict(ended)}")
+        return
     random = float(rows[rows.engine == "random"].return_mean.iloc[0])
     runs = {engine: rows[rows.engine == engine] for engine in ("rllib", "packed")}
     last = int(rows.checkpoint.max())
@@ -238,7 +242,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("envs", nargs="*", default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--output", type=Path, default=Path("results/bench-learning"))
     parser.add_argument("--seeds", type=int, default=10, help="of the rllib engine (default 10)")
-    parser.add_argument("--packed-seeds", type=int, default=40, help="of the packed engine, cheap")
+    parser.add_argument(
+        "--packed-seeds", type=int, default=40, help="of the packed one (default 40)"
+    )
     parser.add_argument("--episodes", type=int, default=50, help="at the end")
     parser.add_argument("--episodes-before", type=int, default=20, help="at earlier checkpoints")
     parser.add_argument("--checkpoints", type=int, default=5)
