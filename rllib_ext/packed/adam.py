@@ -82,7 +82,9 @@ class StackedAdam:
         scale = (1.0 - beta2**exact).sqrt().to(weights.dtype).unsqueeze(1)
         first.lerp_(gradients, 1.0 - beta1)
         second.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
-        weights -= size * first / (second.sqrt() / scale + EPSILON)
+        # In place: on a CPU, making room for results takes a third of the time.
+        change = second.sqrt().div_(scale).add_(EPSILON)
+        weights -= torch.div(first, change, out=change).mul_(size)
         if not isinstance(rows, slice):
             for values, new in zip(stepped, (weights, first, second, steps), strict=True):
                 values[rows] = new
