@@ -174,7 +174,8 @@ class ResourceSettings(_Model):
         slots: Members (or packs) that train at once; not given: as many as the cluster has CPUs for.
         members_per_pack: Members that train in one process; not given: members ÷ slots.
         cpus_per_member: CPUs that a member (or a pack) takes.
-        gpus_per_member: GPUs that a member (or a pack) takes, or a share of one; 0: it trains on CPUs.
+        gpus_per_member: GPUs that a member (or a pack) takes, or a share of one, for all its Learners
+            together; 0: it trains on CPUs.
     """
 
     slots: int | None = Field(default=None, ge=1)

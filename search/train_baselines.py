@@ -28,6 +28,7 @@ from search.config import ExperimentConfig
 from search.disk import remove
 from search.engine import engine_of
 from search.evaluation import Done, result_of
+from search.initial import kept_initial
 from search.ppo import member_resources
 
 # Members of a pack of baselines, unless the configuration says how many.
@@ -73,8 +74,13 @@ def train_baselines(
     done, started = 0, time.monotonic()
     packs = engine_of(config, ppo).name == "packed"
     for job in _jobs(config, ppo, archive, planned):
+        # Another network cannot start from the checkpoint that members start from.
+        fresh = any(p.kind == "small_dense" for p in job.planned)
         settings = MemberSettings(
-            folder=str(archive.folder), ppo_config=job.ppo, evaluation_interval=NEVER
+            folder=str(archive.folder),
+            ppo_config=job.ppo,
+            evaluation_interval=NEVER,
+            initial="" if fresh else kept_initial(archive.folder),
         )
         resources = _resources(config, job)
         group = resources.to_placement_group()

@@ -81,6 +81,16 @@ def test_a_results_folder_holds_what_the_contract_names(smoke):
     assert (folder / "front.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_tune_writes_tensorboard_csv_and_json_for_every_trial(smoke):
+    folder, _ = smoke
+    trials = [path for path in (folder / "tune").iterdir() if path.is_dir()]
+    assert len(trials) >= 3
+    for trial in trials:
+        assert (trial / "progress.csv").stat().st_size
+        assert (trial / "result.json").stat().st_size
+        assert list(trial.glob("events.out.tfevents.*"))
+
+
 def test_tables_have_the_contracts_columns(smoke):
     folder, _ = smoke
     snapshots, front = (pd.read_csv(folder / f"{n}.csv") for n in ("snapshots", "front"))

@@ -59,6 +59,10 @@ def test_a_members_cpus_are_what_was_asked_for():
     needed = member_resources(built(resources={"cpus_per_member": 2}))
     assert needed.required_resources == {"CPU": 2.0}
     assert member_resources(built()).required_resources == {"CPU": 1.0}
+    learners = {"resources": {"gpus_per_member": 1.0}, "ppo": {"learners": {"num_learners": 2}}}
+    assert member_resources(built(**learners)).required_resources == {"CPU": 3.0, "GPU": 1.0}
+    shared = built(resources={"gpus_per_member": 0.25})
+    assert member_resources(shared).required_resources == {"CPU": 1.0, "GPU": 0.25}
     with_runners = built(ppo={"env_runners": {"num_env_runners": 2}})
     assert member_resources(with_runners).required_resources == {"CPU": 3.0}
 
