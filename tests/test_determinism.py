@@ -13,6 +13,7 @@ pytestmark = pytest.mark.e2e
 SMALL = (
     "budget.env_steps=14_000", "population.segments=3", "resources.slots=1",
     "evaluation.candidates=1", "evaluation.selection_episodes=2", "evaluation.report_episodes=2",
+    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
 )  # fmt: skip
 
 
