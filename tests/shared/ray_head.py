@@ -39,7 +39,7 @@ class Head:
         """Runs the command line as a guest of the cluster."""
         return subprocess.run(
             [sys.executable, "-m", "search", *map(str, arguments)],
-            capture_output=True, text=True, timeout=300, cwd=cwd, check=False,
+            capture_output=True, text=True, timeout=420, cwd=cwd, check=False,
             env={**self.environment, **variables},
         )  # fmt: skip
 
