@@ -68,7 +68,7 @@ def ray_head():
             stdout=out, stderr=out, cwd=place, env=head.environment, start_new_session=True,
         )  # fmt: skip
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not head.answers():
             assert process.poll() is None, (place / "out").read_text()
             assert time.monotonic() < until, (place / "out").read_text()
