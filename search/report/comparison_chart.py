@@ -99,7 +99,7 @@ def fronts_chart(comparison: Comparison, width: Width = 640, height: int = 420) 
         width,
         height,
         f"Mean return against non-zero weights: fronts of {len(comparison.searches)} searches in "
-        f"{len(comparison.groups)} groups; bands show what repeats attain.",
+        f"{len(comparison.groups)} groups{'; bands show what repeats attain' if len(bands) else ''}.",
     )
 
 
