@@ -82,7 +82,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         f"  members     {config.population.members}, {config.horizon:,} env steps each, in "
         f"{config.population.segments} segments of {config.segment_steps:,}",
         f"  trials      {_segments(config)} segments and the dense baseline",
-        f"  training    {_budget(config)}, and {config.horizon:,} env steps of the dense baseline",
+        f"  training    {_budget(config)}, and {config.horizon:,} of the dense baseline",
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "
         f"{during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
         *_afterwards(config),
