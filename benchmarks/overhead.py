@@ -37,7 +37,7 @@ from search.config import ExperimentConfig
 from search.config_file import parse_config
 from search.coordinator import Coordinator
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
-from search.study import Study
+from search.strategies import open_study
 
 ITERATION, WEIGHTS, RANDOM = 1_000, 10_000, 20.0
 EPISODES = 10
@@ -253,10 +253,7 @@ def fifo(folder: Path, given: Any) -> tuple[Meter, list[float]]:
 def ours(folder: Path, given: Any) -> tuple[Meter, list[float]]:
     """A search, but for the training."""
     config = _config(given)
-    study = Study(
-        folder, config.name, config.space, guided=True, startup_trials=config.population.members
-    )
-    coordinator = Coordinator(config, Archive(folder), study, RANDOM)
+    coordinator = Coordinator(config, Archive(folder), open_study(config, folder), RANDOM)
     scheduler = TimedScheduler(coordinator, given.slots, lambda: coordinator.progress)
     meter = Meter((given.members + 1) * given.iterations)
     _fit(

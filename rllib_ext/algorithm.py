@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.initial import Initial, start_from
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.segment import Segment
+from rllib_ext.segment import DENSE, Segment
+from rllib_ext.size import measured_size
 from rllib_ext.snapshot import metadata_of, snapshot_of
 
 
@@ -38,12 +41,27 @@ class MemberSettings:
         ppo_config: The PPO configuration before hyperparameters and pruning.
         evaluation_interval: Iterations between evaluations; a segment's end is always evaluated.
         initial: File of what a segment without a state starts from; "" for fresh weights.
+        measured: What is measured on the shrunk policy at every evaluation (`rllib_ext.size`).
+        deadline: Seconds since the epoch, by the clock of whoever trains, after which a member's
+            segment ends with the iteration that it is in.
     """
 
     folder: str
     ppo_config: PPOConfig
     evaluation_interval: int
     initial: str = ""
+    measured: tuple[str, ...] = ()
+    deadline: float = math.inf
+
+    def is_over(self, segment: Segment, env_steps: int) -> bool:
+        """Whether a segment ends here: it has come to its end, or time is up.
+
+        Args:
+            segment: It.
+            env_steps: The lineage's clock.
+        """
+        late = segment.member != DENSE and time.time() >= self.deadline
+        return late or env_steps >= segment.until_env_steps
 
 
 class MemberTrainable(Trainable):
@@ -74,7 +92,7 @@ class MemberTrainable(Trainable):
         trained = self._algorithm.train()
         pruning = trained["pruning"]
         self._clock = int(pruning["env_steps"])
-        segment_done = self._clock >= self._segment.until_env_steps
+        segment_done = self._settings.is_over(self._segment, self._clock)
         result = {
             "member": self._segment.member,
             "segment": self._segment.segment,
@@ -128,6 +146,9 @@ class MemberTrainable(Trainable):
             iteration=algorithm.iteration,
             env_steps=self._clock,
             finite=finite,
+            objectives=measured_size(
+                self._settings.measured, algorithm.get_module(), masks_of(algorithm)
+            ),
         )
         folder = Path(self._settings.folder)
         metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))

@@ -20,6 +20,7 @@ def snapshot_of(
     iteration: int,
     env_steps: int,
     finite: bool,
+    objectives: Mapping[str, float],
 ) -> dict[str, Any]:
     """A snapshot's values.
 
@@ -30,6 +31,7 @@ def snapshot_of(
         iteration: Training iterations of the lineage.
         env_steps: The lineage's clock.
         finite: Whether all weights are finite.
+        objectives: What was measured beside return and sparsity, by name.
     """
     name = snapshot_name(segment.member, segment.segment, iteration)
     return {
@@ -49,6 +51,7 @@ def snapshot_of(
         "seeds": list(episodes.seeds),
         "returns": list(episodes.returns),
         "lengths": list(episodes.lengths),
+        "objectives": dict(objectives),
         **{key: pruning[key] for key in COUNTS},
     }
 

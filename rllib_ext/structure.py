@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rllib_ext.pruning.counts import count
 from rllib_ext.pruning.graph import Probe
+from rllib_ext.pruning.layers import understood_layers
 from rllib_ext.pruning.shrink import Shrunk, shrink
 
 # Outputs that later steps or later calls read, but no action and no value.
@@ -107,7 +108,8 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
 
     Returns:
         "shrunk_params": parameters of the shrunk policy path, biases included; "macs": its
-        multiply-accumulates for one observation; "dense_params" and "dense_macs": the same before.
+        multiply-accumulates for one observation; "dense_params" and "dense_macs": the same before;
+        "removed_units": neurons, channels and recurrent units that went.
 
     Raises:
         ShrinkError: No smaller module gives equal outputs.
@@ -121,6 +123,28 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
         "macs": after.macs,
         "dense_params": before.parameters,
         "dense_macs": before.macs,
+        "removed_units": sum(
+            layer.width - len(shrunk.kept[name])
+            for name, layer in understood_layers(module).items()
+            if name in shrunk.kept and not name.startswith(tuple(f"{c}." for c in critic))
+        ),
+    }
+
+
+def dense_policy_size(module: nn.Module) -> dict[str, int]:
+    """As `policy_size`, of a policy that nothing can be removed from.
+
+    Args:
+        module: An RLModule for torch.
+    """
+    probe = probe_of(module, policy_only=True, batch=1, steps=1)
+    whole = count(module, probe, without=_critic_names(module))
+    return {
+        "shrunk_params": whole.parameters,
+        "macs": whole.macs,
+        "dense_params": whole.parameters,
+        "dense_macs": whole.macs,
+        "removed_units": 0,
     }
 
 

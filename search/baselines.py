@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE, Segment
 from search.archive import Baseline, Snapshot
@@ -64,3 +67,25 @@ def check_dense(error: str) -> None:
             f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
             "environment and the ppo settings; see dense-s000/error.txt in tune/."
         )
+
+
+def least_return(
+    config: ExperimentConfig, baselines: Mapping[str, Baseline], floor: float
+) -> float:
+    """The mean return that `search.min_retained` asks for.
+
+    Args:
+        config: The experiment.
+        baselines: By name, as far as they are known.
+        floor: Stands for the random policy's return where that is not known.
+
+    Returns:
+        −∞ without such a limit, before the dense baseline is known, and where that is no better than a
+        random policy.
+    """
+    share = config.search.min_retained
+    if share is None or "dense" not in baselines:
+        return -math.inf
+    random = baselines["random"].search_return if "random" in baselines else floor
+    dense = baselines["dense"].search_return
+    return random + share * (dense - random) if dense > random else -math.inf

@@ -9,24 +9,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.shift import Shift
-from search.space import ONLY_UNDER, ORDERED, Parameter, Space, Value
+from search.settings import BudgetSettings, SearchSettings, Settings
+from search.space import ONLY_UNDER, ORDERED, Space, Value
 
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
 
-Strategy = Literal["pareto_pbt", "random"]
 Engine = Literal["packed", "rllib", "auto"]
+# Strategies whose members are compared with each other.
+RANKING = ("pareto_pbt", "pbt", "selection")
 
 
 def _pruning_config(value: Any) -> Any:
@@ -42,11 +37,7 @@ Pruning = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class PPOSettings(_Model):
+class PPOSettings(Settings):
     """What is passed through to the methods of RLlib's `PPOConfig` of the same names.
 
     Attributes:
@@ -57,37 +48,14 @@ class PPOSettings(_Model):
         environment: Of `PPOConfig.environment`, beside `env` and `env_config`.
     """
 
-    training: dict[str, Any] = {}
-    env_runners: dict[str, Any] = {}
-    rl_module: dict[str, Any] = {}
-    learners: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
+    env_runners: dict[str, Any] = Field(default_factory=dict)
+    rl_module: dict[str, Any] = Field(default_factory=dict)
+    learners: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
 
 
-class SearchSettings(_Model):
-    """How hyperparameters are searched.
-
-    Attributes:
-        strategy: "pareto_pbt": population-based training over (return, sparsity) with an Optuna
-            study inside; "random": every member keeps what it drew at its birth.
-        space: Searched hyperparameters by path.
-        exploit_share: Share of the population that copies a donor, and share that may donate.
-        proposal_share: How often new hyperparameters are a proposal of the study; otherwise the
-            donor's are perturbed.
-        perturbation: How far a perturbation moves, as a share of each parameter's range.
-        density_tolerance: A donor may be denser than the receiver by this share of the receiver's
-            density.
-    """
-
-    strategy: Strategy = "pareto_pbt"
-    space: dict[str, Parameter] = Field(min_length=1)
-    exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
-    proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    perturbation: float = Field(default=0.2, gt=0.0, le=1.0)
-    density_tolerance: float = Field(default=0.1, ge=0.0)
-
-
-class PopulationSettings(_Model):
+class PopulationSettings(Settings):
     """The population.
 
     Attributes:
@@ -99,18 +67,6 @@ class PopulationSettings(_Model):
     segments: int = Field(default=8, ge=1)
 
 
-class BudgetSettings(_Model):
-    """What a search may cost.
-
-    Attributes:
-        env_steps: Training env steps of all members together; baselines and evaluation come on top.
-        horizon: Training env steps of one lineage; not given: `env_steps` ÷ members.
-    """
-
-    env_steps: int = Field(gt=0)
-    horizon: int | None = Field(default=None, gt=0)
-
-
 def _shift(value: Any) -> Any:
     return Shift.from_dict(value) if isinstance(value, Mapping) else value
 
@@ -118,7 +74,7 @@ def _shift(value: Any) -> Any:
 ShiftSettings = Annotated[Shift, BeforeValidator(_shift), PlainSerializer(Shift.to_dict)]
 
 
-class EvaluationSettings(_Model):
+class EvaluationSettings(Settings):
     """How policies are evaluated: fresh deterministic episodes, one a seed.
 
     Attributes:
@@ -149,7 +105,7 @@ class EvaluationSettings(_Model):
         return self
 
 
-class BaselineSettings(_Model):
+class BaselineSettings(Settings):
     """Baselines that are trained once the front is known, for one member's horizon each.
 
     Each is held against a point of the front: first the sparsest that keeps 95 % of the dense policy,
@@ -167,7 +123,7 @@ class BaselineSettings(_Model):
     train_then_prune: int = Field(default=1, ge=0, le=100)
 
 
-class ResourceSettings(_Model):
+class ResourceSettings(Settings):
     """Where members train.
 
     Attributes:
@@ -184,7 +140,7 @@ class ResourceSettings(_Model):
     gpus_per_member: float = Field(default=0.0, ge=0.0)
 
 
-class TrackerSettings(_Model):
+class TrackerSettings(Settings):
     """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself.
 
     Attributes:
@@ -196,7 +152,7 @@ class TrackerSettings(_Model):
     mlflow: dict[str, Any] | None = None
 
 
-class ExperimentConfig(_Model):
+class ExperimentConfig(Settings):
     """One experiment.
 
     Attributes:
@@ -209,7 +165,7 @@ class ExperimentConfig(_Model):
         pruning: How members prune; what is searched is overridden member by member.
         search: Strategy and space.
         population: Members and segments.
-        budget: Env steps.
+        budget: Env steps or seconds.
         evaluation: Episodes.
         baselines: What the front is compared with, beside the dense network.
         resources: CPUs.
@@ -221,7 +177,7 @@ class ExperimentConfig(_Model):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     env: str
-    env_config: dict[str, Any] = {}
+    env_config: dict[str, Any] = Field(default_factory=dict)
     engine: Engine = "rllib"
     ppo: PPOSettings = PPOSettings()
     pruning: Pruning = PruningConfig()
@@ -248,17 +204,23 @@ class ExperimentConfig(_Model):
                     f"search.space: {path!r} names no hyperparameter;{nearest(path, names)} "
                     "expected pruning.… or training.… (a keyword of PPOConfig.training)"
                 )
-        if self.search.strategy == "pareto_pbt" and self.population.members < 4:
+        if self.search.strategy in RANKING and self.population.members < 4:
             raise ValueError(
-                f"population.members = {self.population.members}: pareto_pbt ranks members against "
-                "each other and needs 4 or more; use search.strategy=random for fewer"
+                f"population.members = {self.population.members}: {self.search.strategy} ranks members "
+                "against each other and needs 4 or more; use search.strategy=random for fewer"
             )
         if self.pruning.horizon is not None:
             raise ValueError("pruning.horizon is set by the search; give budget.horizon instead")
         if self.horizon < self.population.segments:
+            given = "horizon" if self.budget.horizon else "env_steps"
             raise ValueError(
-                f"budget.env_steps = {self.budget.env_steps} leaves a member {self.horizon} env "
+                f"budget.{given} = {getattr(self.budget, given)} leaves a member {self.horizon} env "
                 f"steps for {self.population.segments} segments; raise it"
+            )
+        if self.search.strategy == "train_then_prune" and self.budget.env_steps is None:
+            raise ValueError(
+                "search.strategy = train_then_prune shares budget.env_steps out, which is not given; "
+                "give it, with budget.seconds beside it as a limit"
             )
         self._check_space()
         return self
@@ -294,7 +256,10 @@ class ExperimentConfig(_Model):
     @property
     def horizon(self) -> int:
         """Training env steps of one lineage."""
-        return self.budget.horizon or self.budget.env_steps // self.population.members
+        if self.budget.horizon is not None:
+            return self.budget.horizon
+        assert self.budget.env_steps is not None, "the budget checks that one of them is given"
+        return self.budget.env_steps // self.population.members
 
     @property
     def segment_steps(self) -> int:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.config import ExperimentConfig, nearest
 
-_BUDGET = "budget.env_steps"
+_LIMITS = ("env_steps", "seconds")
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,35 +86,38 @@ def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentCo
     """An experiment with a larger budget; everything else, the horizon too, stays what it was.
 
     Raises:
-        ConfigError: An override changes anything but `budget.env_steps`, or the budget becomes smaller
+        ConfigError: An override changes anything but `budget.env_steps` and
+            `budget.seconds`, or the budget becomes smaller
             or cannot be spent.
     """
     values: dict[str, Any] = {}
     for override in overrides:
-        if override.partition("=")[0] != _BUDGET:
+        if override.partition("=")[0] not in {f"budget.{name}" for name in _LIMITS}:
             raise ConfigError(
-                f"{override!r}: a search that goes on stays the one it was. Only {_BUDGET} can be "
-                "changed; for anything else begin a new search."
+                f"{override!r}: a search that goes on stays the one it was. Only budget.env_steps and "
+                "budget.seconds can be changed; for anything else begin a new search."
             )
         _override(values, override)
     if not values:
         return config
     changed = config.model_dump(mode="json")
-    changed["budget"] = {"horizon": config.horizon, **values["budget"]}
+    changed["budget"] = {**changed["budget"], "horizon": config.horizon, **values["budget"]}
     more = parse_config(changed, "the search with a larger budget")
-    before, after = config.budget.env_steps, more.budget.env_steps
-    if after < before:
+    pairs = {name: (getattr(config.budget, name), getattr(more.budget, name)) for name in _LIMITS}
+    for name, (before, after) in pairs.items():
+        if after is not None and (before is None or after < before):
+            given = "no limit" if before is None else f"the {before:,}"
+            raise ConfigError(
+                f"budget.{name} = {after:,} is less than {given} that the search was given. Expected "
+                "more, or nothing to go on with the budget that it has."
+            )
+    before, after = pairs["env_steps"]
+    if config.search.strategy == "train_then_prune" and after != before:
         raise ConfigError(
-            f"{_BUDGET} = {after:,} is less than the {before:,} that the search was given. Expected "
-            "more, or nothing to go on with the budget that it has."
+            f"budget.env_steps = {after:,}: with search.strategy=train_then_prune the budget was shared "
+            "out when the search began. Begin a new search with a larger one."
         )
-    most = config.horizon * config.population.members
-    if config.search.strategy == "random" and after > max(before, most):
-        raise ConfigError(
-            f"{_BUDGET} = {after:,}: with search.strategy=random each member trains once, to its "
-            f"horizon, which takes {most:,} env steps in all. Begin a new search with more members."
-        )
-    return config if after == before else more
+    return config if all(after == before for before, after in pairs.values()) else more
 
 
 def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:

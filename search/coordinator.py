@@ -10,25 +10,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE, Segment
-from search.archive import Archive, Hyperparameter, Snapshot
-from search.baselines import check_dense, dense_baseline, dense_segment
+from search.archive import Archive, Snapshot
+from search.baselines import check_dense, dense_baseline, dense_segment, least_return
 from search.config import ExperimentConfig
 from search.disk import remove
 from search.kept import KeptSnapshots
-from search.planner import Member, Planner, segment_end
+from search.member import MOST_FAILURES, Member, segment_end
 from search.progress import Progress
 from search.recovery import Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
-from search.study import Study
-
-# Segments in a row that a member may fail before it is left alone.
-MOST_FAILURES = 3
+from search.spending import Spending
+from search.strategies import strategy_of
+from search.strategies.base import objective_values
+from search.study import NO_TRIAL, Study
 
 
 class Coordinator:
@@ -40,10 +40,16 @@ class Coordinator:
         study: Of its results folder.
         floor: Mean return that a policy must exceed to be feasible: the better of a random and the
             best constant policy.
+        clock: Seconds since some moment.
     """
 
     def __init__(
-        self, config: ExperimentConfig, archive: Archive, study: Study, floor: float
+        self,
+        config: ExperimentConfig,
+        archive: Archive,
+        study: Study,
+        floor: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._archive = archive
@@ -54,14 +60,13 @@ class Coordinator:
         self._running: dict[int, Running] = {}
         self._lost = past.lost
         self._kept = KeptSnapshots(archive, past.snapshots, config.evaluation.candidates, floor)
-        self._spent = self._before = past.spent
-        self._evaluation_env_steps = past.evaluation_env_steps
-        self._dense_env_steps = past.dense_env_steps
         self._failures = past.failures
         self._needs_dense = "dense" not in archive.baselines()
-        self._started = time.monotonic() - max((s.wall_time for s in past.snapshots), default=0.0)
+        earlier = [s.wall_time for s in past.snapshots]
+        earlier += [b.wall_time for b in archive.baselines().values()]
+        self._spending = Spending(config, past, max(earlier, default=0.0), clock)
         self._segment_steps = config.segment_steps
-        self._planner = Planner(config, archive, study)
+        self._strategy = strategy_of(config, archive, study)
         self._recover(past)
 
     @property
@@ -74,7 +79,7 @@ class Coordinator:
     def progress(self) -> Progress:
         """How far the search is."""
         return Progress(
-            env_steps=self._spent,
+            env_steps=self._spending.training,
             budget=self._config.budget.env_steps,
             running=len(self._running),
             members=len(self._members),
@@ -82,17 +87,19 @@ class Coordinator:
             best_return=self._kept.so_far.best,
             sparsest_good=self._kept.so_far.sparsest_good,
             failures=len(self._failures),
-            before=self._before,
+            before=self._spending.before,
+            seconds_left=self.seconds_left,
         )
 
     @property
+    def seconds_left(self) -> float:
+        """Of a budget in seconds; infinite without one."""
+        return self._spending.seconds_left
+
+    @property
     def spent(self) -> dict[str, int]:
-        """Env steps: training of members, of the dense baseline, evaluation during the search."""
-        return {
-            "training": self._spent,
-            "baselines": self._dense_env_steps,
-            "evaluation": self._evaluation_env_steps,
-        }
+        """Env steps, as `Spending.by_purpose`."""
+        return self._spending.by_purpose()
 
     @property
     def failures(self) -> list[dict[str, Any]]:
@@ -121,25 +128,22 @@ class Coordinator:
             snapshot: A `Snapshot`'s values but for hyperparameters and wall time, its policy on disk;
                 None: the iteration was not evaluated.
         """
-        self._evaluation_env_steps += int(result.get("evaluation_env_steps", 0))
+        self._spending.book(segment.member, result)
         running = self._running[segment.member]
         running.env_steps = int(result["env_steps"])
-        if segment.member == DENSE:
-            self._dense_env_steps += int(result["env_steps_this_iter"])
-        else:
-            self._spent += int(result["env_steps_this_iter"])
         if snapshot is None:
             return
-        before, running.last = running.last, self._finish_snapshot(running, snapshot)
+        before = running.last
+        running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
         if segment.member == DENSE:
             note_clock(self._archive, "dense", running, result)
             self._keep_last_dense(before, running.last)
         elif self._archive.add_snapshot(running.last):
             self._kept.add(running.last)
-            self._planner.add(running.last)
+            self._strategy.add(running.last)
         else:
             note_clock(self._archive, "repeat", running, result)
-            self._planner.add(self._kept.take_repeated(running.last))
+            self._strategy.add(self._kept.take_repeated(running.last))
         if not running.last.usable:
             remove(self._archive.folder / running.last.state)
 
@@ -170,7 +174,8 @@ class Coordinator:
         if not error and (last is None or not last.usable):
             error = "the policy or its return is not finite"
         if segment.member == DENSE and last is not None and not error:
-            self._archive.add_baseline(dense_baseline(last, self._dense_env_steps))
+            self._archive.add_baseline(dense_baseline(last, self._spending.baselines))
+            self._require_return()
         self._archive.add_event(
             "failure" if error else "end",
             member=segment.member,
@@ -191,7 +196,8 @@ class Coordinator:
             self._study.tell(segment.trial_number, None)
             self._fail_if_all_do(error)
             return
-        self._study.tell(segment.trial_number, (last.return_mean, last.sparsity))
+        if self._strategy.ends_trial(last) or self._left() <= 0:
+            self._study.tell(segment.trial_number, self._objectives(last))
         member.go_on(running.hyperparameters, running.source, last)
         self._remove_what_is_old()
 
@@ -203,11 +209,13 @@ class Coordinator:
 
     def _recover(self, past: Past) -> None:
         """Takes over from a search that ended too early; nothing to do for a new one."""
-        self._study.recover(past.objectives)
+        whole = {n: s for n, s in past.ended.items() if self._strategy.ends_trial(s)}
+        self._study.recover({number: self._objectives(s) for number, s in whole.items()})
+        self._require_return()
         note_lost(self._archive, past.unclosed)
         for snapshot in past.snapshots:
-            self._planner.add(snapshot)
-        if all(m.failures >= MOST_FAILURES for m in self._members):
+            self._strategy.add(snapshot)
+        if all(m.given_up for m in self._members):
             # Whoever resumes has mended what let all of them fail.
             for member in self._members:
                 member.failures = 1
@@ -216,48 +224,39 @@ class Coordinator:
     def _repeat(self, lost: Running) -> Segment:
         """Trains a lost segment again, as it was planned."""
         clock, plan = lost.start, lost.segment
-        proposal = self._study.enter(lost.hyperparameters)
+        told = plan.trial_number != NO_TRIAL
+        number = self._study.enter(lost.hyperparameters).trial_number if told else NO_TRIAL
         segment = dataclasses.replace(
             plan,
-            trial_number=proposal.trial_number,
+            trial_number=number,
             until_env_steps=min(plan.until_env_steps, clock + self._left()),
         )
         self._members[plan.member].env_steps = clock
         return self._launch(segment, lost.hyperparameters, lost.source)
 
     def _next_member(self) -> Member | None:
-        if self._left() <= 0:
+        left = self._left()
+        if left <= 0:
             return None
-        idle = [
-            m for m in self._members if m.index not in self._running and m.failures < MOST_FAILURES
-        ]
-        unfinished = [m for m in idle if m.env_steps < self._config.horizon]
-        if not unfinished and self._planner.can_go_back:
-            # Those that copied a donor ahead of them have left some of the budget.
-            return min(idle, key=lambda m: (m.segment, m.index), default=None)
-        # The one that is furthest behind, so that all are compared at like progress.
-        return min(unfinished, key=lambda m: (m.env_steps, m.segment, m.index), default=None)
+        idle = [m for m in self._members if m.index not in self._running and not m.given_up]
+        running = [self._members[index] for index in self._running if index != DENSE]
+        return self._strategy.next_member(idle, running, left)
 
     def _left(self) -> int:
-        """What is left of the budget when all that is running has ended."""
-        committed = sum(
-            max(0, r.segment.until_env_steps - r.env_steps)
-            for index, r in self._running.items()
-            if index != DENSE
-        )
-        return self._config.budget.env_steps - self._spent - committed
+        return self._spending.left(self._running.values())
 
     def _start(self, member: Member) -> Segment:
-        source, proposal = self._planner.plan(member)
+        plan = self._strategy.plan(member)
+        source, proposal = plan.source, plan.proposal
         clock = member.env_steps = source.env_steps if source else 0
-        end = segment_end(self._config, clock)
+        end = segment_end(self._segment_steps, plan.horizon, clock)
         seed = self._config.seed
         segment = Segment(
             member=member.index,
             segment=member.segment,
             trial_number=proposal.trial_number,
             seed=draw(seed, "training", 1, member.index, member.segment)[0],
-            pruning=self._config.pruning_with(proposal.values).to_dict(),
+            pruning=plan.pruning.to_dict(),
             training=self._config.training_with(proposal.values),
             until_env_steps=min(end, clock + self._left()),
             # The same for all members within a segment of the clock, others in the next.
@@ -273,14 +272,13 @@ class Coordinator:
         self, segment: Segment, hyperparameters: Values, source: Snapshot | None
     ) -> Segment:
         clock = source.env_steps if source else 0
-        if segment.member != DENSE:
-            self._study.describe(
-                segment.trial_number,
-                member=segment.member,
-                segment=segment.segment,
-                parent=segment.parent,
-                env_steps=clock,
-            )
+        self._study.describe(
+            segment.trial_number,
+            member=segment.member,
+            segment=segment.segment,
+            parent=segment.parent,
+            env_steps=clock,
+        )
         self._archive.add_event(
             "start",
             member=segment.member,
@@ -292,26 +290,14 @@ class Coordinator:
         self._running[segment.member] = Running(segment, hyperparameters, source, clock)
         return segment
 
-    def _finish_snapshot(self, running: Running, values: Mapping[str, Any]) -> Snapshot:
-        snapshot = Snapshot.from_json(
-            {
-                **values,
-                "wall_time": time.monotonic() - self._started,
-                "hyperparameters": dict[str, Hyperparameter](running.hyperparameters),
-            }
-        )
-        if snapshot.usable and snapshot.return_mean <= self._floor:
-            return dataclasses.replace(snapshot, status="infeasible")
-        return snapshot
-
     def _remove_what_is_old(self) -> None:
         """Removes training states that no member can start from, and policies beyond their number."""
-        horizon = self._config.horizon
-        clocks = [m.env_steps for m in self._members if m.failures < MOST_FAILURES]
-        oldest = min([horizon, *clocks]) - self._segment_steps
+        clocks = [m.env_steps for m in self._members if not m.given_up]
+        oldest = min([self._strategy.horizon, *clocks]) - self._segment_steps
         # What runs, or is to be repeated, starts no earlier than where its member's clock stands.
-        needed = {m.last.state for m in self._members if m.last is not None}
-        for snapshot in self._planner.forget(oldest, needed):
+        latest = [*(m.last for m in self._members), *(r.last for r in self._running.values())]
+        needed = {snapshot.state for snapshot in latest if snapshot is not None}
+        for snapshot in self._strategy.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
         again = [
@@ -319,13 +305,20 @@ class Coordinator:
         ]
         self._kept.thin(running, again)
 
+    def _objectives(self, last: Snapshot) -> tuple[float, ...]:
+        return objective_values(last, self._config.search.objectives)
+
+    def _require_return(self) -> None:
+        baselines = self._archive.baselines()
+        self._strategy.require(least_return(self._config, baselines, self._floor))
+
     def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:
         remove(self._archive.folder / last.state)
         if before is not None and before.checkpoint != last.checkpoint:
             remove(self._archive.folder / before.checkpoint)
 
     def _fail_if_all_do(self, error: str) -> None:
-        if all(m.failures >= MOST_FAILURES for m in self._members):
+        if all(m.given_up for m in self._members):
             raise RunError(
                 f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. See "
                 "error.txt in the folders of tune/."

@@ -60,7 +60,7 @@ class SearchDisplay:
     def searching(self, progress: Progress) -> None:
         """Members train."""
         elapsed = time.monotonic() - self._phase_started
-        self._show(describe(progress, elapsed), progress.env_steps >= progress.budget)
+        self._show(describe(progress, elapsed), progress.over)
 
     def training_baselines(self, done: int, total: int) -> None:
         """Baselines train."""
@@ -92,17 +92,21 @@ def describe(progress: Progress, elapsed: float) -> str:
         progress: How far it is.
         elapsed: Seconds since members began to train, in this process.
     """
-    share = min(1.0, progress.env_steps / progress.budget)
+    steps, left = f"  {progress.env_steps:,} env steps", progress.seconds_left
+    if progress.budget is not None:
+        share = min(1.0, progress.env_steps / progress.budget)
+        steps = f"  {share:4.0%} · {progress.env_steps:,} of {progress.budget:,} env steps"
+        here = share - progress.before / progress.budget
+        if here > 0.02:
+            left = min(left, elapsed * (1.0 - share) / here)
     parts = [
-        f"  {share:4.0%}",
-        f"{progress.env_steps:,} of {progress.budget:,} env steps",
+        steps,
         f"{progress.running} of {progress.members} members in training",
         f"best return {_number(progress.best_return)}",
         f"sparsest good {_sparsity(progress.sparsest_good)}",
     ]
-    here = share - progress.before / progress.budget
-    if here > 0.02:
-        parts.append(f"{_duration(elapsed * (1.0 - share) / here)} left")
+    if math.isfinite(left):
+        parts.append(f"{_duration(max(0.0, left))} left")
     if progress.failures:
         parts.append(f"{progress.failures} failed")
     return " · ".join(parts)

@@ -59,7 +59,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
     taken = engine.resources.required_resources
-    training = config.budget.env_steps + config.horizon
+    training = _training_env_steps(config)
     held_out = config.evaluation.selection_episodes + config.evaluation.report_episodes
     again = (config.evaluation.candidates + 1) * held_out
     during = evaluations(config, ppo) * config.evaluation.episodes
@@ -68,7 +68,12 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     at_once = engine.name == "packed" and plain_cartpole(env_maker(ppo))[0] is not None
     each = SECONDS_PER_STEP[engine.name] + (0.0 if at_once else steps.seconds)
     minutes = [
-        ((training + (during + again) * length) * each / slots + FIXED_SECONDS) / 60.0
+        (
+            min((training + during * length) * each / slots, config.budget.seconds or math.inf)
+            + again * length * each / slots
+            + FIXED_SECONDS
+        )
+        / 60.0
         for length in (steps.least, steps.most)
     ]
     most = {name: amount * slots for name, amount in taken.items()}
@@ -76,10 +81,8 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
         f"  members     {config.population.members}, {config.horizon:,} env steps each, in "
         f"{config.population.segments} segments of {config.segment_steps:,}",
-        f"  trials      {config.population.members * config.population.segments} segments and the "
-        "dense baseline",
-        f"  training    {config.budget.env_steps:,} env steps, and {config.horizon:,} of the dense "
-        "baseline",
+        f"  trials      {_segments(config)} segments and the dense baseline",
+        f"  training    {_budget(config)}, and {config.horizon:,} of the dense baseline",
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "
         f"{during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
         *_afterwards(config),
@@ -107,7 +110,7 @@ def _afterwards(config: ExperimentConfig) -> list[str]:
 def evaluations(config: ExperimentConfig, ppo: PPOConfig) -> int:
     """About how often policies are evaluated in training, the dense baseline's included."""
     batch = max(1, int(ppo.train_batch_size_per_learner) * max(1, int(ppo.num_learners or 0)))
-    members = (config.budget.env_steps + config.horizon) / config.horizon
+    members = _training_env_steps(config) / config.horizon
     iterations = math.ceil(config.segment_steps / batch)
     a_segment = math.ceil(iterations / config.evaluation.interval)
     return math.ceil(members * config.population.segments * a_segment)
@@ -116,6 +119,25 @@ def evaluations(config: ExperimentConfig, ppo: PPOConfig) -> int:
 def _minutes(minutes: Sequence[float]) -> str:
     least, most = (max(1, round(m)) for m in minutes)
     return f"{least} min" if least == most else f"{least} to {most} min"
+
+
+def _segments(config: ExperimentConfig) -> str:
+    if config.budget.env_steps is None:
+        return "as many as there is time for:"
+    return str(round(config.budget.env_steps / config.segment_steps))
+
+
+def _budget(config: ExperimentConfig) -> str:
+    steps, seconds = config.budget.env_steps, config.budget.seconds
+    given = [f"{steps:,} env steps"] if steps is not None else []
+    given += [f"{seconds:g} s"] if seconds is not None else []
+    return " or ".join(given)
+
+
+def _training_env_steps(config: ExperimentConfig) -> int:
+    """Of members and the dense baseline; where only time limits members, a horizon each."""
+    of_members = config.budget.env_steps or config.horizon * config.population.members
+    return of_members + config.horizon
 
 
 def _iterations(config: ExperimentConfig) -> str:

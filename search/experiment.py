@@ -34,7 +34,7 @@ from search.latency import note_latencies
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
-from search.study import Study
+from search.strategies import open_study
 from search.trackers import refuse_missing
 from search.training import slots_of, train
 
@@ -92,7 +92,7 @@ def resume_search(
 
     Args:
         folder: The results folder.
-        overrides: "budget.env_steps=…" or nothing.
+        overrides: "budget.env_steps=…", "budget.seconds=…" or nothing.
         command: What was typed, for the manifest.
         display: Shows progress.
         address: As for `run_search`.
@@ -132,7 +132,7 @@ def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, An
         "strategy": config.search.strategy,
         "seed": config.seed,
         "members": config.population.members,
-        "budget": {"env_steps": config.budget.env_steps, "horizon": config.horizon},
+        "budget": {**config.budget.model_dump(exclude_none=True), "horizon": config.horizon},
     }
 
 
@@ -200,13 +200,7 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
     archive = Archive(folder)
     display.phase("measuring a random policy and constant actions")
     floor = evaluate_untrained(config, ppo, archive)
-    study = Study(
-        folder,
-        config.name,
-        config.space,
-        guided=config.search.strategy == "pareto_pbt",
-        startup_trials=config.population.members,
-    )
+    study = open_study(config, folder)
     coordinator = Coordinator(config, archive, study, floor)
     try:
         if not coordinator.finished:

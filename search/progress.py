@@ -19,7 +19,7 @@ class Progress:
 
     Attributes:
         env_steps: Training env steps done by members.
-        budget: Training env steps that they may do.
+        budget: Training env steps that they may do; None: only time limits them.
         running: Members in training now.
         members: Members in all.
         snapshots: Evaluated moments so far.
@@ -28,10 +28,11 @@ class Progress:
             best; NaN before the first.
         failures: Segments that failed.
         before: Those of the env steps that were done before this process went on with the search.
+        seconds_left: Of a budget in seconds; infinite without one.
     """
 
     env_steps: int
-    budget: int
+    budget: int | None
     running: int
     members: int
     snapshots: int
@@ -39,6 +40,13 @@ class Progress:
     sparsest_good: float
     failures: int
     before: int = 0
+    seconds_left: float = math.inf
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget is spent."""
+        spent = self.budget is not None and self.env_steps >= self.budget
+        return spent or self.seconds_left <= 0.0
 
 
 class BestSoFar:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from rllib_ext.segment import DENSE, Segment
-from search.archive import Archive, Snapshot
-from search.planner import Member
+from search.archive import Archive, Hyperparameter, Snapshot
+from search.member import Member
 from search.space import Values
 
 
@@ -39,6 +39,21 @@ class Running:
         """The lineage's clock where it started."""
         return self.source.env_steps if self.source else 0
 
+    def snapshot(self, values: Mapping[str, Any], seconds: float, floor: float) -> Snapshot:
+        """A snapshot that came of it.
+
+        Args:
+            values: As for `Coordinator.tell`.
+            seconds: Since the search began.
+            floor: Mean return that a policy must exceed to be feasible.
+        """
+        hyperparameters = dict[str, Hyperparameter](self.hyperparameters)
+        more = {"wall_time": seconds, "hyperparameters": hyperparameters}
+        found = Snapshot.from_json({**values, **more})
+        if found.usable and found.return_mean <= floor:
+            return dataclasses.replace(found, status="infeasible")
+        return found
+
 
 @dataclasses.dataclass
 class Past:
@@ -49,7 +64,7 @@ class Past:
         snapshots: All of the archive.
         lost: Segments of members that had not ended, in the order they had begun.
         unclosed: Those of them, and of the dense baseline, that no event says to be lost.
-        objectives: Return and sparsity of segments that ended well, by trial.
+        ended: The last snapshot of segments that ended well, by trial; the latest of several.
         failures: Segments that failed.
         spent: Training env steps of members.
         dense_env_steps: Of the dense baseline.
@@ -60,7 +75,7 @@ class Past:
     snapshots: list[Snapshot]
     lost: list[Running] = dataclasses.field(default_factory=list)
     unclosed: list[Running] = dataclasses.field(default_factory=list)
-    objectives: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    ended: dict[int, Snapshot] = dataclasses.field(default_factory=dict)
     failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     spent: int = 0
     dense_env_steps: int = 0
@@ -198,10 +213,7 @@ class _Reader:
             running.last = None
             self._lost[segment.member] = running
             return
-        self._past.objectives[segment.trial_number] = (
-            running.last.return_mean,
-            running.last.sparsity,
-        )
+        self._past.ended[segment.trial_number] = running.last
         member.go_on(running.hyperparameters, running.source, running.last)
 
     def finish(self) -> None:

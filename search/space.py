@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -118,6 +118,11 @@ class FloatParameter(_Parameter):
         """A value uniform on the parameter's own scale."""
         return self.clip(self._unwarp(rng.uniform(self._warp(self.low), self._warp(self.high))))
 
+    def at(self, share: float) -> float:
+        """The value at a share of the range, in [0, 1], on the parameter's own scale."""
+        low, high = self._warp(self.low), self._warp(self.high)
+        return self.clip(self._unwarp(low + share * (high - low)))
+
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> float:
         """Moves by up to `strength` of the range, on the parameter's own scale."""
         low, high = self._warp(self.low), self._warp(self.high)
@@ -171,6 +176,12 @@ class IntParameter(_Parameter):
         if not self.log:
             return int(rng.integers(self.low, self.high, endpoint=True))
         return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+
+    def at(self, share: float) -> int:
+        """The value at a share of the range, in [0, 1], on the parameter's own scale."""
+        if not self.log:
+            return self.clip(self.low + share * (self.high - self.low))
+        return self.clip(self.low * (self.high / self.low) ** share)
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> int:
         """Moves by up to `strength` of the range, and by 1 at least."""
@@ -226,6 +237,10 @@ class ChoiceParameter(_Parameter):
         """A choice, every one alike."""
         return self.choices[int(rng.integers(len(self.choices)))]
 
+    def at(self, share: float) -> Value:
+        """The choice at a share of the list, in [0, 1]."""
+        return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
+
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> Value:
         """Draws anew with probability `strength`."""
         return self.draw(rng) if rng.random() < strength else self.clip(value)
@@ -250,11 +265,16 @@ class Space:
         self.parameters = dict(parameters)
         self.fixed = dict(fixed or {})
 
-    def suggest(self, trial: Suggests) -> Values:
-        """Asks Optuna for all parameters that act."""
+    def suggest(self, trial: Suggests, among: Collection[str] | None = None) -> Values:
+        """Asks Optuna for all parameters that act.
+
+        Args:
+            trial: Whom to ask.
+            among: Paths of those that are asked for; None: all.
+        """
         values: Values = {}
         for path, parameter in self._in_order():
-            if self._acts(path, values):
+            if self._acts(path, values) and (among is None or path in among):
                 values[path] = parameter.suggest(trial, path)
         return values
 

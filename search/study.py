@@ -9,17 +9,24 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from search.settings import MINIMISED
+from search.settings import Sampler as LearningSampler
 from search.space import BIRTH, Space, Value, Values
 
 STUDY_FILE = "study.log"
+# The number of what the study does not hear of.
+NO_TRIAL = -1
+
+Sampler = LearningSampler | Literal["random"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Proposal:
 
 
 class Study:
-    """A multi-objective study (return and sparsity, both maximised) over a search space.
+    """A multi-objective study over a search space.
 
     It is opened where it is there already; a line that a crash has torn is cut off first.
 
@@ -44,13 +51,23 @@ class Study:
         folder: The results folder; nobody else writes to it.
         name: Of the study.
         space: What is searched.
-        guided: Whether proposals learn from earlier trials (TPE; Bergstra et al. 2011, Ozaki et al.
-            2022 for several objectives) or are drawn at random.
-        startup_trials: Trials before TPE takes over from random draws.
+        sampler: What proposals come from: "random" draws, or what learns from earlier trials: "tpe"
+            (Bergstra et al. 2011; Ozaki et al. 2022 for several objectives), "nsga2" (Deb et al. 2002),
+            "gp" (Gaussian processes).
+        startup_trials: Trials before the sampler takes over from random draws; of "nsga2" the size of
+            a generation.
+        objectives: What a trial is told, by name; parameters and multiply-accumulates are minimised.
     """
 
     def __init__(
-        self, folder: Path, name: str, space: Space, *, guided: bool, startup_trials: int
+        self,
+        folder: Path,
+        name: str,
+        space: Space,
+        *,
+        sampler: Sampler,
+        startup_trials: int,
+        objectives: Sequence[str] = ("return", "sparsity"),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _mend(folder / STUDY_FILE)
@@ -61,11 +78,11 @@ class Study:
                 study_name=name,
                 storage=storage,
                 sampler=optuna.samplers.RandomSampler(seed=0),
-                directions=["maximize", "maximize"],
+                directions=["minimize" if name in MINIMISED else "maximize" for name in objectives],
                 load_if_exists=True,
             )
-            self._study.set_metric_names(["return", "sparsity"])
-        self._guided = guided
+            self._study.set_metric_names(list(objectives))
+        self._sampler_name = sampler
         self._startup_trials = startup_trials
         self._space = space
         self._open: dict[int, optuna.Trial] = {}
@@ -100,22 +117,33 @@ class Study:
         self._study.sampler = optuna.samplers.RandomSampler(seed=0)
         self._study.enqueue_trial(self._space.for_optuna(values))
         trial = self._study.ask()
-        self._space.suggest(trial)
+        self._space.suggest(trial, values)
         # What the segment trains with is `values` to the last bit.
         return self._opened(trial, values)
 
-    def describe(self, trial_number: int, **attributes: Value) -> None:
-        """Notes on an open trial what dashboards show beside its values."""
-        for key, value in attributes.items():
-            self._open[trial_number].set_user_attr(key, value)
+    def go_on(self, trial_number: int, values: Values) -> Proposal:
+        """The trial where it is still open, otherwise a new one with the same hyperparameters."""
+        if trial_number in self._open:
+            return Proposal(trial_number, values)
+        return self.enter(values)
 
-    def tell(self, trial_number: int, objectives: tuple[float, float] | None) -> None:
+    def describe(self, trial_number: int, **attributes: Value) -> None:
+        """Notes on an open trial what dashboards show beside its values; what is there stays."""
+        if trial_number == NO_TRIAL:
+            return
+        trial = self._open[trial_number]
+        for key in attributes.keys() - trial.user_attrs.keys():
+            trial.set_user_attr(key, attributes[key])
+
+    def tell(self, trial_number: int, objectives: Sequence[float] | None) -> None:
         """Closes a trial.
 
         Args:
-            trial_number: An open one.
-            objectives: Return and sparsity; None, or a NaN: it failed.
+            trial_number: An open one; `NO_TRIAL`: nothing to close.
+            objectives: In the study's order; None, or a NaN: it failed.
         """
+        if trial_number == NO_TRIAL:
+            return
         trial = self._open.pop(trial_number)
         if objectives is None or not all(math.isfinite(value) for value in objectives):
             self._study.tell(trial, state=TrialState.FAIL)
@@ -127,12 +155,11 @@ class Study:
         for number in list(self._open):
             self.tell(number, None)
 
-    def recover(self, objectives: Mapping[int, tuple[float, float]]) -> None:
+    def recover(self, objectives: Mapping[int, Sequence[float]]) -> None:
         """Closes what a killed process left open.
 
         Args:
-            objectives: Return and sparsity of segments that ended well, by trial; of all others
-                nothing came.
+            objectives: Of trials that ended well, by number; of all others nothing came.
         """
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         for _ in waiting:
@@ -145,17 +172,28 @@ class Study:
                 self._study.tell(trial.number, list(values))
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if not self._guided:
-            return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                n_startup_trials=self._startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=seed,
-            )
+            match self._sampler_name:
+                case "random":
+                    return optuna.samplers.RandomSampler(seed=seed)
+                case "nsga2":
+                    size = max(2, self._startup_trials)
+                    return optuna.samplers.NSGAIISampler(population_size=size, seed=seed)
+                case "gp":
+                    return optuna.samplers.GPSampler(
+                        seed=seed,
+                        n_startup_trials=self._startup_trials,
+                        deterministic_objective=False,
+                    )
+                case "tpe":
+                    return optuna.samplers.TPESampler(
+                        n_startup_trials=self._startup_trials,
+                        multivariate=True,
+                        group=True,
+                        constant_liar=True,
+                        seed=seed,
+                    )
 
     def _opened(self, trial: optuna.Trial, values: Values) -> Proposal:
         self._open[trial.number] = trial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import ray
@@ -53,6 +54,8 @@ def train(
         ppo_config=ppo,
         evaluation_interval=config.evaluation.interval,
         initial=kept_initial(folder),
+        measured=config.search.measured,
+        deadline=time.time() + coordinator.progress.seconds_left,
     )
     scheduler = SegmentScheduler(
         coordinator,

@@ -22,6 +22,7 @@ from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.segment import MEMBERS, segments_of
+from rllib_ext.size import measured_size
 from rllib_ext.snapshot import metadata_of, snapshot_of
 
 
@@ -66,6 +67,7 @@ class PackTrainable(Trainable):
                 iteration=result["iteration"],
                 env_steps=result["env_steps"],
                 finite=True,
+                objectives=self._size(pack, place),
             )
             self._save(pack, place, snapshot)
             result["evaluation_env_steps"] = sum(episodes.lengths)
@@ -99,7 +101,7 @@ class PackTrainable(Trainable):
 
     def _result(self, place: int, trained: Mapping[str, Any]) -> dict[str, Any]:
         segment = self._segments[place]
-        over = trained["env_steps"] >= segment.until_env_steps
+        over = self._settings.is_over(segment, trained["env_steps"])
         return {
             **trained,
             "member": segment.member,
@@ -112,6 +114,12 @@ class PackTrainable(Trainable):
             return False
         at_interval = result["iteration"] % self._settings.evaluation_interval == 0
         return bool(result["segment_done"] or at_interval)
+
+    def _size(self, pack: Pack, place: int) -> dict[str, float]:
+        if not self._settings.measured:
+            return {}
+        masks = pack.pruning.pruner(place).masks
+        return measured_size(self._settings.measured, pack.policy(place).module, masks)
 
     def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
         metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))

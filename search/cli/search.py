@@ -55,13 +55,14 @@ def search(
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N]")
+@click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N] [budget.seconds=S]")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
 def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
     """Go on with the search of the results FOLDER, to its report.
 
     After a crash or ctrl-C it goes on where the search was, losing at most a segment a member. A
-    larger budget.env_steps extends it, finished or not; the horizon and all else stay what they were.
+    larger budget.env_steps or budget.seconds extends it, finished or not; the horizon and all else
+    stay what they were.
     Runs code from the folder's checkpoints: resume only what you trust.
     """
     from search.config_file import extended, load_config_of

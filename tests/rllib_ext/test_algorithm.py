@@ -1,17 +1,22 @@
 """A member's segments: what they start from, train with and leave on disk."""
 
+import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext import policy as policy_module
 from rllib_ext.algorithm import MemberSettings, MemberTrainable, Segment, save_state
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.learner import PruningPPOTorchLearner
+from rllib_ext.pruning.masks import load_masks
+from rllib_ext.size import measured_size
 
 pytestmark = pytest.mark.ray
 
@@ -58,9 +63,10 @@ def start(settings):
 
     class Direct(MemberTrainable):
         def setup(self, config):
-            super().setup(config, settings)
+            super().setup(config, self.given)
 
-    def build(segment):
+    def build(segment, **changes):
+        Direct.given = dataclasses.replace(settings, **changes)
         ResetRecorder.starts = ()
         started.append(Direct(segment.to_dict()))
         return started[-1]
@@ -261,6 +267,18 @@ def test_a_result_says_what_the_segment_did(start):
         assert snapshot["sparsity"] == result["pruning"]["sparsity"]
         assert snapshot["nonzero_params"] == WEIGHTS - result["pruning"]["zeros"]
         assert result["evaluation_env_steps"] == sum(snapshot["lengths"])
+
+
+def test_a_segment_ends_with_the_iteration_of_its_deadline_evaluated_and_measured(start, tmp_path):
+    names = ("units", "params", "macs")
+    results = run(start(segment(), measured=names, deadline=time.time() - 1.0))
+    assert [r["env_steps"] for r in results] == [ITERATION]
+    (snapshot,) = snapshots(results)
+    folder = tmp_path / snapshot["checkpoint"]
+    masks = load_masks(folder / "masks.npz")
+    module = RLModule.from_checkpoint(folder / "rl_module")
+    assert snapshot["objectives"] == measured_size(names, module, masks)
+    assert (tmp_path / snapshot["state"]).is_dir()
 
 
 def test_the_policy_on_disk_is_the_one_that_was_evaluated(start):

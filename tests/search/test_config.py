@@ -7,10 +7,11 @@ from rllib_ext.pruning.errors import ConfigError
 from search.config import ExperimentConfig, nearest
 from search.config_file import parse_config
 
+LR = {"type": "float", "low": 1e-4, "high": 1e-2, "scale": "log"}
 SPACE = {
     "space": {
         "pruning.final_sparsity": {"type": "float", "low": 0.3, "high": 0.9},
-        "training.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "scale": "log"},
+        "training.lr": LR,
     }
 }
 
@@ -60,7 +61,14 @@ def test_a_lineage_has_its_share_of_the_budget_unless_the_horizon_is_given():
         ({"population": {"members": 3}}, "members = 3.*4 or more; use search.strategy=random"),
         ({"population": {"members": 0}}, "population.members = 0: .*greater than or equal to 1"),
         ({"population": {"members": "many"}}, "population.members = 'many'"),
-        ({"budget": {}}, "'budget.env_steps' is missing"),
+        ({"budget": {}}, "budget needs env_steps or seconds"),
+        ({"budget": {"seconds": 5}}, "budget.seconds alone.*give budget.horizon"),
+        ({"search": {"objectives": ["sparsity", "return"], **SPACE}}, "expected return first"),
+        ({"search": {"objectives": ["return"], **SPACE}}, "at least one of sparsity"),
+        ({"search": {"objectives": ["return", "flops"], **SPACE}}, "search.objectives.1 = 'flops'"),
+        ({"search": {"strategy": "train_then_prune", "space": {"training.lr": LR}}},
+         "spread over the range of pruning.final_sparsity"),
+        ({"search": {"strategy": "pbt", **SPACE}, "population": {"members": 3}}, "pbt ranks members"),
         ({"budget": {"env_steps": 15}}, "leaves a member 3 env steps for 4 segments; raise it"),
         ({"ppo": {"trainin": {}}}, "'ppo.trainin'. Did you mean 'training'"),
         ({"evaluation": {"interval": 0}}, "evaluation.interval = 0"),

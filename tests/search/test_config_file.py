@@ -247,9 +247,9 @@ def test_a_larger_budget_keeps_the_horizon_and_all_else():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("seed=1", r"'seed=1'.*Only budget\.env_steps can be changed"),
-        ("budget={env_steps: 9}", r"Only budget\.env_steps can be changed"),
-        ("budget.horizon=9_000", r"Only budget\.env_steps can be changed"),
+        ("seed=1", r"'seed=1'.*Only budget\.env_steps and budget\.seconds can be changed"),
+        ("budget={env_steps: 9}", r"Only budget\.env_steps and budget\.seconds can be changed"),
+        ("budget.horizon=9_000", r"Only budget\.env_steps and budget\.seconds can be changed"),
         ("budget.env_steps", "Only budget|no override"),
         ("budget.env_steps=31_999", "31,999 is less than the 32,000 that the search was given"),
         ("budget.env_steps=-1", "budget.env_steps"),
@@ -261,11 +261,20 @@ def test_any_other_change_of_a_search_that_goes_on_is_refused(override, expected
         extended(load_config(SMOKE), [override])
 
 
-def test_a_random_search_is_extended_only_as_far_as_its_members_can_train():
-    config = load_config(SMOKE, ["search.strategy=random", "budget.horizon=10_000"])
-    assert extended(config, ["budget.env_steps=40_000"]).budget.env_steps == 40_000
-    with pytest.raises(ConfigError, match="takes 40,000 env steps in all"):
+def test_a_search_whose_budget_was_shared_out_is_not_extended():
+    config = load_config(SMOKE, ["search.strategy=train_then_prune"])
+    assert extended(config, ["budget.env_steps=32_000"]) == config
+    with pytest.raises(ConfigError, match="train_then_prune the budget was shared out"):
         extended(config, ["budget.env_steps=40_001"])
+
+
+def test_a_limit_in_seconds_is_raised_and_none_is_added():
+    limited = load_config(SMOKE, ["budget.seconds=60"])
+    assert extended(limited, ["budget.seconds=90"]).budget.seconds == 90
+    with pytest.raises(ConfigError, match=r"budget\.seconds = 30.0 is less than the 60.0"):
+        extended(limited, ["budget.seconds=30"])
+    with pytest.raises(ConfigError, match=r"budget\.seconds = 30.0 is less than no limit"):
+        extended(load_config(SMOKE), ["budget.seconds=30"])
 
 
 def test_a_results_folder_without_a_configuration_is_named(tmp_path):

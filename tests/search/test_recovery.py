@@ -7,12 +7,10 @@ import os
 import random
 import shutil
 
-import optuna
 import pytest
-from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from pretended_search import Search, Trainer
+from pretended_search import Search, Trainer, trials_in
 
 import search.archive
 from rllib_ext.pruning.config import PruningConfig
@@ -123,11 +121,6 @@ class Drill:
             assert not snapshot.parent or known[snapshot.parent].env_steps < snapshot.env_steps
         assert TrialState.RUNNING not in {t.state for t in trials_in(self.folder)}
         assert TrialState.WAITING not in {t.state for t in trials_in(self.folder)}
-
-
-def trials_in(folder):
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    return optuna.load_study(study_name="pretended", storage=storage).trials
 
 
 def told(search):

@@ -9,17 +9,12 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from pretended_search import Search
+from pretended_search import Search, trials_in
 
 from search.space import ChoiceParameter, FloatParameter, Space
 from search.study import Study
 
 pytestmark = pytest.mark.usefixtures("without_sync")
-
-
-def trials_in(folder):
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    return optuna.load_study(study_name="pretended", storage=storage).trials
 
 
 def test_the_study_has_a_trial_for_every_segment_and_hears_what_came_of_it(searched):
@@ -79,8 +74,8 @@ SPACE = Space(
 )
 
 
-def study(folder, guided=True):
-    return Study(folder, "pretended", SPACE, guided=guided, startup_trials=4)
+def study(folder, sampler="tpe"):
+    return Study(folder, "pretended", SPACE, sampler=sampler, startup_trials=4)
 
 
 def test_a_proposal_is_clipped_before_the_study_hears_of_it(tmp_path):
@@ -186,11 +181,11 @@ def test_a_study_says_what_its_objectives_are(tmp_path):
     assert [d.name for d in read.directions] == ["MAXIMIZE", "MAXIMIZE"]
 
 
-@pytest.mark.parametrize("guided", [True, False])
-def test_the_same_seed_proposes_the_same(tmp_path, guided):
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+def test_the_same_seed_proposes_the_same(tmp_path, sampler):
     def proposed(folder, seed):
         folder.mkdir()
-        own = study(folder, guided)
+        own = study(folder, sampler)
         found = []
         for i in range(10):
             proposal = own.propose(100 * seed + i)
@@ -203,9 +198,9 @@ def test_the_same_seed_proposes_the_same(tmp_path, guided):
 
 
 def test_guided_proposals_learn_and_random_ones_do_not(tmp_path):
-    def late_rates(folder, guided):
+    def late_rates(folder, sampler):
         folder.mkdir()
-        own = study(folder, guided)
+        own = study(folder, sampler)
         rates = []
         for seed in range(60):
             proposal = own.propose(seed)
@@ -213,4 +208,4 @@ def test_guided_proposals_learn_and_random_ones_do_not(tmp_path):
             own.tell(proposal.trial_number, (-rates[-1], 0.5))
         return sum(rates[30:]) / 30
 
-    assert late_rates(tmp_path / "guided", True) < 0.5 * late_rates(tmp_path / "random", False)
+    assert late_rates(tmp_path / "guided", "tpe") < 0.5 * late_rates(tmp_path / "random", "random")

@@ -2,14 +2,18 @@
 
 import json
 import math
+import time
 
 import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from rllib_ext.segment import DENSE, Segment, snapshot_name
 from search.archive import Archive
 from search.config_file import parse_config
 from search.coordinator import Coordinator
-from search.study import Study
+from search.strategies import open_study
 
 RANDOM, CAP = 22.0, 500.0
 
@@ -86,7 +90,11 @@ class Trainer:
             "total_params": self.WEIGHTS, "layers": {}, "seeds": list(segment.evaluation_seeds),
             "returns": [measured] * 2, "lengths": [25] * 2,
             "checkpoint": f"policies/{name}", "state": f"states/{name}",
-            "objectives": {"truth": mean},
+            # A unit goes with the last of ten weights; what is left costs what it costs.
+            "objectives": {
+                "truth": mean, "params": left + 10.0, "macs": 2.0 * left,
+                "units": (self.WEIGHTS - left) // 10,
+            },
         }  # fmt: skip
         return result, snapshot
 
@@ -97,22 +105,17 @@ class Search:
     Args:
         folder: The results folder.
         fails: As for `Trainer`.
+        clock: As for `Coordinator`.
         **changes: Of the configuration.
     """
 
-    def __init__(self, folder, fails=lambda segment: "", **changes):
+    def __init__(self, folder, fails=lambda segment: "", clock=time.monotonic, **changes):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = coordinated(**changes)
         self.folder = folder
         self.archive = Archive(folder)
-        self.study = Study(
-            folder,
-            "pretended",
-            self.config.space,
-            guided=self.config.search.strategy == "pareto_pbt",
-            startup_trials=self.config.population.members,
-        )
-        self.coordinator = Coordinator(self.config, self.archive, self.study, floor=RANDOM)
+        self.study = open_study(self.config, folder)
+        self.coordinator = Coordinator(self.config, self.archive, self.study, RANDOM, clock)
         self.trainer = Trainer(folder, fails)
         self.segments: list[Segment] = []
 
@@ -143,7 +146,9 @@ class Search:
         return [s for s in self.segments if s.member != DENSE]
 
 
-def coordinated(*, strategy="pareto_pbt", members=4, segments=4, env_steps=80_000, seed=0, **more):
+def coordinated(
+    *, strategy="pareto_pbt", members=4, segments=4, env_steps=80_000, seed=0, search=(), **more
+):
     """The configuration of a pretended search."""
     space = {
         "pruning.final_sparsity": {
@@ -160,7 +165,7 @@ def coordinated(*, strategy="pareto_pbt", members=4, segments=4, env_steps=80_00
             "budget": {"env_steps": env_steps},
             "population": {"members": members, "segments": segments},
             "pruning": {"begin": 0.1},
-            "search": {"strategy": strategy, "space": space},
+            "search": {"strategy": strategy, "space": space, **dict(search)},
             "evaluation": {"episodes": 2},
             **more,
         },
@@ -171,6 +176,12 @@ def coordinated(*, strategy="pareto_pbt", members=4, segments=4, env_steps=80_00
 def events(search, kind):
     """What happened of one kind, in order."""
     return [e for e in search.archive.events() if e["event"] == kind]
+
+
+def trials_in(folder):
+    """What the study of a pretended search holds, read by Optuna itself."""
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    return optuna.load_study(study_name="pretended", storage=storage).trials
 
 
 def by_id(search):

@@ -2,14 +2,18 @@
 
 import json
 import math
+import time
 
 import pytest
+from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.algorithm import MemberSettings
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.packed.trainable import PackTrainable
-from rllib_ext.segment import MEMBERS, Segment, config_of, segments_of
+from rllib_ext.pruning.masks import load_masks
+from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segments_of
+from rllib_ext.size import measured_size
 from search.archive import Snapshot
 
 ITERATION = 64
@@ -35,10 +39,10 @@ def build(packed_ppo, tmp_path):
     """Sets trainables up as Tune does."""
     made = []
 
-    def start(*segments):
+    def start(*segments, **changes):
         trainable = PackTrainable.__new__(PackTrainable)
         settings = MemberSettings(
-            folder=str(tmp_path), ppo_config=packed_ppo(), evaluation_interval=2
+            folder=str(tmp_path), ppo_config=packed_ppo(), evaluation_interval=2, **changes
         )
         trainable.setup(config_of(segments), settings)
         made.append(trainable)
@@ -78,6 +82,30 @@ def test_segments_of_different_lengths_are_each_trained_to_their_end(build, tmp_
     snapshot = Snapshot.from_json({**last, "wall_time": 0.0, "hyperparameters": {}})
     assert snapshot.usable
     assert snapshot.sparsity == pytest.approx(listed[-1][0]["pruning"]["sparsity"])
+
+
+def test_what_is_asked_for_is_measured_on_the_policy_that_is_saved(build, tmp_path):
+    names = ("units", "params", "macs")
+    listed, _ = run(build(segment(0, 2), segment(1, 2), measured=names))
+    for result in listed[-1]:
+        snapshot = result["snapshot"]
+        folder = tmp_path / snapshot["checkpoint"]
+        masks = load_masks(folder / "masks.npz")
+        module = RLModule.from_checkpoint(folder / "rl_module")
+        assert snapshot["objectives"] == measured_size(names, module, masks)
+        assert snapshot["objectives"]["macs"] > 0
+
+
+def test_after_the_deadline_every_segment_ends_with_its_iteration_and_is_evaluated(build):
+    listed, results = run(build(segment(0, 5), segment(1, 3), deadline=time.time() - 1.0))
+    assert [[r["segment_done"] for r in each] for each in listed] == [[True, True]]
+    assert all(r["env_steps"] == r["snapshot"]["env_steps"] == ITERATION for r in listed[0])
+    assert results[-1]["segment_done"]
+
+
+def test_the_dense_baseline_is_trained_beyond_the_deadline(build):
+    listed, _ = run(build(segment(DENSE, 3), deadline=time.time() - 1.0))
+    assert len(listed) == 3
 
 
 def test_a_snapshot_s_policy_on_disk_gives_the_returns_that_it_reports(build, packed_ppo, tmp_path):

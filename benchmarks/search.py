@@ -1,0 +1,347 @@
+"""Every strategy on the same budget: `make bench NAME=search`.
+
+One run is one search of one strategy with one search seed, without Ray's cluster: the coordinator hands
+its segments to packs in this process, one pack at a time. All strategies of a seed get the same training
+env steps, evaluations – a member is evaluated every second iteration – and candidates, which are
+evaluated again on the same fresh seeds. A run appends one row to a CSV; what has a row is not run again,
+so that an interrupted benchmark goes on. The tables are made from the CSV alone.
+
+What is compared is the hypervolume of the re-evaluated front: over (retained, decades of density) and
+over (retained, sparsity). Returns are put on one scale an environment: from the random policy to the
+mean of the dense baselines of all its searches, each of one member's horizon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from rllib_ext.algorithm import MemberSettings
+from rllib_ext.packed.trainable import PackTrainable
+from search.archive import Archive
+from search.config import ExperimentConfig
+from search.config_file import parse_config
+from search.confirm import confirm
+from search.coordinator import Coordinator
+from search.evaluation import (
+    add_evaluations,
+    add_untrained,
+    constant_baseline,
+    held_out_seeds,
+    policy_episodes,
+    random_baseline,
+)
+from search.front import candidates, hypervolume, log_density
+from search.ppo import build_ppo
+from search.scheduler import SegmentScheduler
+from search.seeds import draw
+from search.strategies import STRATEGIES, open_study
+
+MEMBERS, SEGMENTS = 8, 6
+# Trials of `optuna` that begin before the first of them has ended.
+OPTUNA_AT_ONCE = 2
+# Training env steps of all members of one run, and what PPO is told.
+ENVIRONMENTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "Acrobot-v1": (
+        240_000,
+        {"train_batch_size_per_learner": 512, "gamma": 0.99, "lambda_": 0.95},
+    ),
+    "LunarLander-v3": (
+        320_000,
+        {"train_batch_size_per_learner": 1024, "gamma": 0.999, "lambda_": 0.98},
+    ),
+}
+COLUMNS = (
+    "env", "strategy", "seed", "budget", "over_decades", "over_sparsity", "points", "random",
+    "constant", "dense", "env_steps", "evaluation_env_steps", "seconds", "front",
+)  # fmt: skip
+SCORES = {"over_decades": "retained × decades of density", "over_sparsity": "retained × sparsity"}
+OURS = "pareto_pbt"
+
+
+def main() -> None:
+    """Runs what has no row yet, then prints the tables."""
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    rows = arguments.output / "runs.csv"
+    wanted = itertools.product(arguments.seeds, arguments.envs, arguments.strategies)
+    for seed, env, strategy in [] if arguments.table_only else wanted:
+        budget = arguments.budget or ENVIRONMENTS[env][0]
+        if (env, strategy, seed, budget) in _done(rows):
+            continue
+        row = _run(env, strategy, seed, budget, arguments.output)
+        _append(rows, row)
+        print(
+            f"{env} {strategy} seed {seed}: {row['over_decades']:.3f} {row['over_sparsity']:.3f} "
+            f"({row['points']} points, dense {row['dense']:.1f}, {row['seconds']:.0f} s)",
+            flush=True,
+        )
+    if rows.is_file():
+        _print_tables(pd.read_csv(rows), arguments)
+
+
+def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentConfig:
+    """The search of one run.
+
+    Args:
+        env: One of `ENVIRONMENTS`.
+        strategy: Its strategy.
+        seed: Its seed.
+        budget: Training env steps of all members.
+    """
+    return parse_config(
+        {
+            "name": f"{env}-{strategy}-{seed}",
+            "env": env,
+            "engine": "packed",
+            "seed": seed,
+            "budget": {"env_steps": budget},
+            "population": {"members": MEMBERS, "segments": SEGMENTS},
+            "ppo": {
+                "env_runners": {"num_envs_per_env_runner": 8},
+                "training": {
+                    "minibatch_size": 256, "num_epochs": 12,
+                    "lr": 2.5e-3, "entropy_coeff": 0.01, "clip_param": 0.2, "vf_clip_param": 1e4,
+                    "grad_clip": 0.5, **ENVIRONMENTS[env][1],
+                },
+                "rl_module": {
+                    "model_config": {
+                        "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False,
+                    }
+                },
+            },
+            "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
+            "search": {
+                "strategy": strategy,
+                "space": {
+                    "pruning.final_sparsity": {
+                        "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
+                    },
+                    "pruning.begin": {"type": "float", "low": 0.05, "high": 0.4},
+                    "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},
+                    "training.lr": {"type": "float", "low": 5e-4, "high": 1e-2, "scale": "log"},
+                    "training.entropy_coeff": {
+                        "type": "float", "low": 1e-4, "high": 3e-2, "scale": "log",
+                    },
+                },
+            },
+            "evaluation": {
+                "interval": 2, "episodes": 4, "candidates": 12, "selection_episodes": 30,
+                "report_episodes": 30,
+            },
+        },
+        "the benchmark",
+    )  # fmt: skip
+
+
+class _Pack(PackTrainable):
+    """A pack in this process, without Tune."""
+
+    def __init__(self, settings: MemberSettings) -> None:
+        self._given = settings
+        self._pack = None
+
+    def train_trial(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Trains a trial's segments, an iteration after the other."""
+        if self._pack is None:
+            self.setup(config, self._given)
+        else:
+            self.reset_config(config)
+        done = False
+        while not done:
+            result = self.step()
+            done = result["segment_done"]
+            yield result
+
+
+def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[str, Any]:
+    started = time.process_time()
+    config = experiment(env, strategy, seed, budget)
+    folder = output / config.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    ppo, archive = build_ppo(config), Archive(folder)
+    seeds = held_out_seeds(config)
+    choosing = draw(seed, "baseline", config.evaluation.selection_episodes)
+    add_untrained(archive, "random", *random_baseline(ppo, seeds))
+    add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
+    floor = max(b.search_return for b in archive.baselines().values())
+    study = open_study(config, folder)
+    coordinator = Coordinator(config, archive, study, floor)
+    size = OPTUNA_AT_ONCE if strategy == "optuna" else MEMBERS
+    _train(coordinator, folder, MemberSettings(
+        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
+    ), size)  # fmt: skip
+    coordinator.close()
+    chosen = candidates(archive.available(), config.evaluation.candidates)
+    policies = {s.snapshot_id: s.checkpoint for s in chosen}
+    policies["dense"] = archive.baselines()["dense"].checkpoint
+    for name, checkpoint in policies.items():
+        add_evaluations(archive, name, policy_episodes(ppo, folder / checkpoint, seeds))
+    front = confirm(
+        archive.snapshots(), archive.evaluations(), archive.baselines(), np.random.default_rng(seed)
+    )
+    decades, sparsity = front.hypervolumes[1], front.hypervolumes[0]
+    returns = dict(zip(front.baselines["name"], front.baselines["return_mean"], strict=True))
+    points = front.table[["return_mean", "sparsity", "total_params"]].to_numpy(float)
+    for kind in ("states", "policies"):
+        shutil.rmtree(folder / kind, ignore_errors=True)
+    return {
+        "env": env, "strategy": strategy, "seed": seed, "budget": budget,
+        "over_decades": decades, "over_sparsity": sparsity, "points": len(front.table),
+        **{name: returns[name] for name in ("random", "constant", "dense")},
+        "env_steps": coordinator.spent["training"],
+        "evaluation_env_steps": coordinator.spent["evaluation"],
+        "seconds": time.process_time() - started,
+        "front": ";".join(" ".join(f"{x:.6g}" for x in point) for point in points),
+    }  # fmt: skip
+
+
+def _train(coordinator: Coordinator, folder: Path, settings: MemberSettings, size: int) -> None:
+    scheduler = SegmentScheduler(coordinator, slots=1, on_progress=lambda: None, pack=size)
+    packs: dict[int, _Pack] = {}
+    for number in itertools.count():
+        trial = str(number)
+        config = scheduler.suggest(trial)
+        if scheduler.error is not None:
+            raise scheduler.error
+        if not isinstance(config, dict):
+            break
+        width = len(config["segments"])
+        pack = packs.setdefault(width, _Pack(settings))
+        *others, last = pack.train_trial(config)
+        for result in others:
+            scheduler.on_trial_result(trial, result)
+        scheduler.on_trial_complete(trial, last)
+    for pack in packs.values():
+        pack.cleanup()
+
+
+def _print_tables(runs: pd.DataFrame, arguments: argparse.Namespace) -> None:
+    runs = runs[runs["env"].isin(arguments.envs) & runs["strategy"].isin(arguments.strategies)]
+    runs = runs[runs["seed"].isin(arguments.seeds)]
+    for (env, budget), group in runs.groupby(["env", "budget"]):
+        group = _on_one_scale(group.copy())
+        print(f"\n{env}, {budget:,} env steps a search")
+        for score, title in SCORES.items():
+            table = group.pivot(index="seed", columns="strategy", values=score)
+            print(f"  hypervolume of {title}")
+            _print_differences(table, arguments.confidence)
+
+
+def _print_differences(table: pd.DataFrame, confidence: float) -> None:
+    rivals = [name for name in table.columns if name != OURS]
+    pairs = {}
+    for name in rivals:
+        if OURS in table:
+            pairs[name] = (table[OURS] - table[name]).dropna().to_numpy()
+    rows = dict(zip(pairs, holm_intervals(list(pairs.values()), confidence), strict=True))
+    print(f"    {'strategy':<18}{'mean':>8}{'seeds':>7}{'pareto_pbt − it':>18}", end="")
+    print(f"  Holm-corrected {confidence:.0%} interval{'p':>10}{'wins':>8}")
+    for name in sorted(table.columns, key=lambda n: -table[n].mean()):
+        line = f"    {name:<18}{table[name].mean():>8.3f}{table[name].count():>7}"
+        if name in rows:
+            low, high, p = rows[name]
+            difference = pairs[name]
+            wins = f"{int((difference > 0).sum())}/{len(difference)}"
+            line += f"{difference.mean():>+18.3f}  {low:>+14.3f} to {high:+.3f}{p:>16.3f}{wins:>8}"
+        print(line)
+
+
+def holm_intervals(
+    differences: Sequence[np.ndarray], confidence: float
+) -> list[tuple[float, float, float]]:
+    """Paired t intervals and p values of several comparisons, corrected after Holm (1979).
+
+    The comparison of rank k of m, by rising p value, gets the interval of level
+    1 − (1 − c) ÷ (m − k + 1).
+
+    Args:
+        differences: Of each comparison one number a search seed.
+        confidence: c, in (0, 1), for all comparisons together.
+
+    Returns:
+        For each comparison low end, high end and corrected p value; NaN with fewer than two seeds.
+    """
+    raw = [
+        float(stats.ttest_1samp(d, 0.0).pvalue) if len(d) > 1 and np.ptp(d) > 0 else np.nan
+        for d in differences
+    ]
+    order = np.argsort(np.nan_to_num(raw, nan=2.0), kind="stable")
+    found = [(np.nan, np.nan, np.nan)] * len(differences)
+    largest = 0.0
+    for position, i in enumerate(order):
+        if np.isnan(raw[i]):
+            continue
+        left, d = len(differences) - position, differences[i]
+        largest = max(largest, min(1.0, raw[i] * left))
+        width = stats.t.ppf(1.0 - (1.0 - confidence) / (2 * left), len(d) - 1)
+        reach = width * np.std(d, ddof=1) / np.sqrt(len(d))
+        found[i] = float(d.mean() - reach), float(d.mean() + reach), largest
+    return found
+
+
+def _on_one_scale(runs: pd.DataFrame) -> pd.DataFrame:
+    """Hypervolumes anew: all runs of an environment share the scale of returns."""
+    random, dense = runs["random"].mean(), runs["dense"].mean()
+    floor = max(0.0, (runs["constant"].mean() - random) / (dense - random))
+    for index, text in runs["front"].fillna("").items():
+        points = np.array([[float(x) for x in p.split()] for p in str(text).split(";") if p])
+        points = points.reshape(-1, 3)
+        kept = (points[:, 0] - random) / (dense - random)
+        axes = {
+            "over_sparsity": points[:, 1],
+            "over_decades": log_density(points[:, 1], points[:, 2]),
+        }
+        for score, axis in axes.items():
+            runs.loc[index, score] = hypervolume(np.column_stack([kept, axis]), (floor, 0.0))
+    return runs
+
+
+def _done(rows: Path) -> set[tuple[str, str, int, int]]:
+    if not rows.is_file():
+        return set()
+    table = pd.read_csv(rows)
+    return set(zip(table["env"], table["strategy"], table["seed"], table["budget"], strict=True))
+
+
+def _append(rows: Path, row: dict[str, Any]) -> None:
+    new = not rows.is_file()
+    with rows.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
+    parser.add_argument(
+        "--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES)
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--budget", type=int, help="training env steps of a search")
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--output", type=Path, default=Path("results/bench-search"))
+    parser.add_argument("--table-only", action="store_true", help="run nothing")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Multi-objective population-based training with an Optuna study inside: exploit and explore."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.archive import Archive, Snapshot
+from search.config import ExperimentConfig
+from search.member import Member
+from search.population import Moment, Rules, at_progress, choose_donor, rank, stagnant
+from search.settings import MINIMISED
+from search.space import Values
+from search.strategies.base import Plan, Strategy, objective_values, seed_from
+from search.study import Proposal, Study
+
+# Share of its remaining weights that a stagnant member must set out to lose.
+STAGNANT_CUT = 0.2
+
+
+class ParetoPBT(Strategy):
+    """The worst members copy one of the best by `search.population`, and get new hyperparameters."""
+
+    guided = True
+
+    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+        super().__init__(config, archive, study)
+        self._rules = Rules(
+            exploit_share=config.search.exploit_share,
+            density_tolerance=config.search.density_tolerance,
+            progress_tolerance=config.segment_steps,
+        )
+
+    def next_member(
+        self, idle: Sequence[Member], running: Sequence[Member], left: int
+    ) -> Member | None:
+        """As `Strategy.next_member`; where members wait for each other, none is a segment ahead."""
+        if self._settings.synchronous:
+            waited_for = (*running, *self._unfinished(idle))
+            generation = min((m.segment for m in waited_for), default=None)
+            idle = [m for m in idle if generation is None or m.segment <= generation]
+        return super().next_member(idle, running, left)
+
+    def plan(self, member: Member) -> Plan:
+        """As `Strategy.plan`."""
+        rng = self._generator(member)
+        source = self._source(member, rng)
+        if source is not None:
+            self._note_copy("replacement" if member.failures else "exploit", member, source)
+            return self._planned(source, self._explore(member, source, rng))
+        if member.last is None:
+            return self._planned(None, self._birth(member, rng))
+        if self._is_stagnant(member):
+            explored = self._explore(member, member.last, rng, fewer=STAGNANT_CUT)
+            return self._planned(member.last, explored)
+        return self._planned(member.last, self._study.enter(member.hyperparameters))
+
+    def _restarting(self, idle: Sequence[Member]) -> list[Member]:
+        """Those that copied a donor ahead of them have left some of the budget.
+
+        They train the last segment of the horizon again, from the best before it.
+        """
+        return list(idle) if any(m.feasible and m.donates for m in self._moments()) else []
+
+    def _turn(self, member: Member) -> tuple[int, ...]:
+        if member.env_steps >= self.horizon:
+            return (member.segment, member.index)
+        return super()._turn(member)
+
+    def _source(self, member: Member, rng: np.random.Generator) -> Snapshot | None:
+        """Whom the member copies; None: nobody."""
+        moments = self._moments(member)
+        if member.failures:
+            return self._replacement(member, moments, rng)
+        if member.env_steps >= self.horizon:
+            return self._way_back(moments, rng)
+        return self._donor(member, moments, rng)
+
+    def _is_stagnant(self, member: Member) -> bool:
+        return (
+            member.last is not None
+            and member.previous is not None
+            and stagnant(self._moment(member.previous), self._moment(member.last))
+        )
+
+    def _explore(
+        self, member: Member, donor: Snapshot, rng: np.random.Generator, fewer: float = 0.0
+    ) -> Proposal:
+        """New hyperparameters for a lineage.
+
+        Args:
+            member: Whose segment it will be.
+            donor: Where the segment starts.
+            rng: Draws them.
+            fewer: Share of the remaining weights that the new target must at least remove.
+        """
+        # What can no longer be undone, and an end that is still ahead: a schedule that has ended
+        # would leave the clone at its donor's sparsity for good.
+        next_end = (donor.env_steps + self._rules.progress_tolerance) / self.horizon
+        target = 1.0 - (1.0 - donor.sparsity) * (1.0 - fewer)
+        reached = {"pruning.final_sparsity": target, "pruning.end": min(1.0, next_end)}
+        if rng.random() < self._settings.proposal_share:
+            kind = "proposal"
+            proposal = self._study.propose(seed_from(rng), reached, donor.hyperparameters)
+        else:
+            kind = "perturbation"
+            moved: Values = self._space.perturb(
+                donor.hyperparameters, self._settings.perturbation, rng
+            )
+            proposal = self._study.enter(self._space.clip(moved, reached))
+        self._note_exploration(member, kind, proposal)
+        return proposal
+
+    def _donor(
+        self, member: Member, moments: Sequence[Moment], rng: np.random.Generator
+    ) -> Snapshot | None:
+        if member.last is None:
+            return None
+        here = next(m for m in moments if m.snapshot_id == member.last.snapshot_id)
+        others = [m for m in moments if m.member != member.index]
+        near = at_progress(others, here.env_steps, self._rules.progress_tolerance)
+        donor = choose_donor(here, [here, *near], others, self._rules, rng)
+        return None if donor is None else self._donors[donor.snapshot_id]
+
+    def _way_back(self, moments: Sequence[Moment], rng: np.random.Generator) -> Snapshot:
+        """One of the best policies that have not yet come to the end of their horizon."""
+        able = [m for m in moments if m.feasible and m.donates]
+        # One is drawn before they are ranked: those behind it need no rank.
+        drawn = int(rng.integers(max(1, math.floor(self._rules.exploit_share * len(able)))))
+        all_able = np.ones(len(able), dtype=bool)
+        best = rank(np.array([m.objectives for m in able]), all_able, drawn + 1)
+        return self._donors[able[best[drawn]].snapshot_id]
+
+    def _replacement(
+        self, member: Member, moments: Sequence[Moment], rng: np.random.Generator
+    ) -> Snapshot | None:
+        """A feasible policy at like progress, or where the member last was whole."""
+        able = [m for m in moments if m.feasible and m.donates]
+        near = at_progress(able, member.env_steps, self._rules.progress_tolerance)
+        if not near:
+            return member.last
+        return self._donors[near[int(rng.integers(len(near)))].snapshot_id]
+
+    def _moments(self, member: Member | None = None) -> list[Moment]:
+        """What may be ranked, in the order it was made; for a member, as far as it may know of it."""
+        known = list(self._donors.values())
+        if member is not None and self._settings.synchronous:
+            known = [s for s in known if s.segment < member.segment]
+        return [self._moment(s) for s in known]
+
+    def _moment(self, snapshot: Snapshot) -> Moment:
+        signs = dict.fromkeys(MINIMISED, -1.0)
+        return Moment(
+            snapshot_id=snapshot.snapshot_id,
+            member=snapshot.member,
+            env_steps=snapshot.env_steps,
+            objectives=objective_values(snapshot, self._settings.objectives, signs=signs),
+            sparsity=snapshot.sparsity,
+            feasible=snapshot.status == "ok" and snapshot.return_mean >= self._least_return,
+            # A clone of a policy at the end of its horizon would have nothing left to train.
+            donates=snapshot.env_steps < self.horizon,
+            standard_error=snapshot.return_std / math.sqrt(snapshot.episodes),
+        )
+
+
+class Selection(ParetoPBT):
+    """Selection without mutation: clones keep their donor's hyperparameters, only seeds differ."""
+
+    guided = False
+
+    def _is_stagnant(self, member: Member) -> bool:
+        return False
+
+    def _explore(
+        self, member: Member, donor: Snapshot, rng: np.random.Generator, fewer: float = 0.0
+    ) -> Proposal:
+        proposal = self._study.enter(donor.hyperparameters)
+        self._note_exploration(member, "inheritance", proposal)
+        return proposal
+
+
+class PBT(ParetoPBT):
+    """Population-based training of one scalar (Jaderberg et al. 2017, arXiv 1711.09846).
+
+    The scalar is the weighted sum of the sparsity and of the return, which is scaled to [0, 1] over all
+    feasible policies that may still donate. A donor may be denser: what a weight is worth is in the
+    scalar.
+    """
+
+    guided = False
+
+    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+        super().__init__(config, archive, study)
+        self._rules = dataclasses.replace(self._rules, density_tolerance=math.inf)
+
+    def _is_stagnant(self, member: Member) -> bool:
+        return False
+
+    def _moments(self, member: Member | None = None) -> list[Moment]:
+        moments = super()._moments(member)
+        returns = [m.objectives[0] for m in moments if m.feasible]
+        low, high = min(returns, default=0.0), max(returns, default=1.0)
+        weight = self._settings.sparsity_weight
+
+        def scalar(moment: Moment) -> float:
+            scaled = (moment.objectives[0] - low) / ((high - low) or 1.0)
+            return (1.0 - weight) * scaled + weight * moment.sparsity
+
+        return [dataclasses.replace(m, objectives=(scalar(m),)) for m in moments]
