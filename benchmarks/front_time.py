@@ -112,6 +112,9 @@ def _print(name: str, found: dict[str, Results]) -> None:
 
 def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame], target: float) -> None:
     wanted = float(curves["rllib"][column].iloc[-1])
+    if wanted <= 0:
+        print(f"  the rllib search found nothing feasible: no hypervolume {area} to reach")
+        return
     print(f"  minutes to a share of rllib's hypervolume {area}")
     for share in SHARES:
         times = {e: _minutes_to(share * wanted, curve, column) for e, curve in curves.items()}
