@@ -231,13 +231,13 @@ def _print(env: str, rows: pd.DataFrame) -> None:
         f"rllib {seconds['rllib']:.0f}, packed {seconds['packed']:.1f}"
     )
     print(
-        f"{'env steps':>10}{'rllib':>18}{'packed':>18}{'difference':>12}{'95 % interval, of span':>26}"
+        f"{'env steps':>10}{'rllib':>22}{'packed':>22}{'difference':>12}{'95 % interval, of span':>26}"
     )
     for mark in sorted(set(rows.checkpoint) - {0}):
         at = {e: r[r.checkpoint == mark].return_mean.to_numpy() for e, r in runs.items()}
         difference, low, high = mean_difference(at["packed"], at["rllib"])
         cells = "".join(
-            f"{f'{v.mean():.1f} ± {v.std(ddof=1):.1f} ({len(v)})':>18}" for v in at.values()
+            f"{f'{v.mean():.1f} ± {v.std(ddof=1):.1f} ({len(v)})':>22}" for v in at.values()
         )
         interval = f"{low / span:+.1%} to {high / span:+.1%}"
         verdict = ""
