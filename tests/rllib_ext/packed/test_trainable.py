@@ -1,5 +1,6 @@
 """What Tune runs: packs of segments, by hand, without a cluster."""
 
+import dataclasses
 import json
 import math
 import time
@@ -104,7 +105,9 @@ def test_after_the_deadline_every_segment_ends_with_its_iteration_and_is_evaluat
 
 
 def test_the_dense_baseline_is_trained_beyond_the_deadline(build):
-    listed, _ = run(build(segment(DENSE, 3), deadline=time.time() - 1.0))
+    listed, _ = run(
+        build(dataclasses.replace(segment(0, 3), member=DENSE), deadline=time.time() - 1.0)
+    )
     assert len(listed) == 3
 
 
