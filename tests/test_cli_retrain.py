@@ -1,0 +1,36 @@
+"""Front points' recipes, replayed from the command line."""
+
+import pandas as pd
+import pytest
+from command_line import SMOKE, prunefront, rows
+
+pytestmark = pytest.mark.e2e
+
+
+def test_recipes_are_replayed_with_the_engine_of_the_search_and_what_is_done_is_kept(
+    tmp_path,
+):
+    folder = tmp_path / "out"
+    none = "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}"
+    search = prunefront("search", SMOKE, "engine=packed", none, "--output", folder, cwd=tmp_path)
+    assert search.returncode == 0, search.stderr
+    point = pd.read_csv(folder / "front.csv")["snapshot_id"].iloc[-1]
+    run = prunefront("retrain", folder, "--points", point, "--seeds", 2, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "this recipe" in run.stdout
+    table = pd.read_csv(folder / "retrain.csv")
+    assert list(table["row"]) == ["seed 0", "seed 1", "recipe"]
+    own, known = rows(folder / "retrain", "snapshots.jsonl"), rows(folder, "snapshots.jsonl")
+    source = next(s for s in known if s["snapshot_id"] == point)
+    # RLlib's iterations are a few steps longer than its batches, by the episodes that are under way.
+    ends = list({s["member"]: s for s in own}.values())
+    assert [s["nonzero_params"] for s in ends] == [source["nonzero_params"]] * 2
+    assert ends[0]["returns"] != ends[1]["returns"]
+    assert list(table["env_steps"][:2]) == pytest.approx([source["env_steps"]] * 2, rel=0.02)
+    assert not any((folder / "retrain" / "states").iterdir())
+    for name in table["policy"][:2]:
+        assert (folder / name / "metadata.json").is_file()
+    again = prunefront("retrain", folder, "--points", point, "--seeds", 2, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "replaying" not in again.stderr
+    assert again.stdout == run.stdout
