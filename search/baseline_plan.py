@@ -64,7 +64,9 @@ def plan_baselines(
     for position, kind in enumerate(KINDS):
         done = [b for b in known.values() if b.kind == kind]
         wanted = getattr(config.baselines, kind) - len(done)
-        free = front[[f"{kind}-{n}" not in known for n in front["nonzero_params"]]]
+        # An empty list would choose columns.
+        new = np.array([f"{kind}-{n}" not in known for n in front["nonzero_params"]], dtype=bool)
+        free = front.loc[new]
         for i, row in enumerate(levels(free, max(0, wanted))):
             number = position * ROOM + len(done) + i
             planned.append(_planned(config, kind, number, row))

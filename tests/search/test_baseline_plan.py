@@ -107,3 +107,7 @@ def test_each_kind_is_pruned_in_its_own_way():
     assert (once.schedule, once.begin, once.end) == ("one_shot", 0.5, 0.5)
     assert once.criterion == config().pruning.criterion
     assert small.final_sparsity == 0.0
+
+
+def test_where_the_front_is_empty_nothing_is_planned():
+    assert plan_baselines(config(random_masks=2, small_dense=1), front(), {}) == []
