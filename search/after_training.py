@@ -66,9 +66,9 @@ def _train_baselines(
 
 def _shift(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
     """Tries the front under the configuration's shifts."""
-    shifts = config.evaluation.shifts
-    if not shifts:
+    shifts, results = config.evaluation.shifts, load(archive.folder)
+    if not shifts or results.confirmed.table.empty:
         return
     display.phase(f"evaluating the front under {len(shifts)} shifts")
     seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
-    evaluate_shifts(load(archive.folder), ppo, shifts, seeds, display.evaluating)
+    evaluate_shifts(results, ppo, shifts, seeds, display.evaluating)
