@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from command_line import SMOKE, prunefront, rows
+from command_line import NOTHING_MORE, SMOKE, prunefront, rows
 
 pytestmark = pytest.mark.e2e
 
@@ -11,8 +11,9 @@ def test_recipes_are_replayed_with_the_engine_of_the_search_and_what_is_done_is_
     tmp_path,
 ):
     folder = tmp_path / "out"
-    none = "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}"
-    search = prunefront("search", SMOKE, "engine=packed", none, "--output", folder, cwd=tmp_path)
+    search = prunefront(
+        "search", SMOKE, "engine=packed", *NOTHING_MORE, "--output", folder, cwd=tmp_path
+    )
     assert search.returncode == 0, search.stderr
     point = pd.read_csv(folder / "front.csv")["snapshot_id"].iloc[-1]
     run = prunefront("retrain", folder, "--points", point, "--seeds", 2, cwd=tmp_path)

@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 import pytest
 from command_line import (
+    NOTHING_MORE,
     SMOKE,
     alive,
     assert_refused,
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.e2e
 MEMBERS, ITERATION = 4, 1_100
 
 
-SMALL = ("budget.env_steps=16_000", "population.segments=2")
+SMALL = ("budget.env_steps=16_000", "population.segments=2", *NOTHING_MORE)
 
 
 def stop_when(folder, snapshots, how, *arguments):

@@ -51,7 +51,8 @@ def place(tmp_path):
     values["budget"]["env_steps"] = 4_000
     values["population"] = {"members": 2, "segments": 1}
     values["search"]["strategy"] = "random"
-    values["evaluation"].update(candidates=2, selection_episodes=4, report_episodes=4)
+    values["evaluation"].update(candidates=2, selection_episodes=4, report_episodes=4, shifts=[])
+    values["baselines"] = dict.fromkeys(values["baselines"], 0)
     (tmp_path / "corridor.yaml").write_text(yaml.safe_dump(values))
     package = tmp_path / "walks"
     package.mkdir()

@@ -10,6 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "configs" / "smoke.yaml"
+# What comes after the candidates' evaluation, left out.
+NOTHING_MORE = (
+    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
+    "evaluation.shifts=[]",
+)
 
 
 def environment(*first):

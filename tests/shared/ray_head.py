@@ -33,7 +33,11 @@ class Head:
 
     @property
     def environment(self):
-        return {**environment(), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        # Jobs run the `python` of the head's path.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {
+            **environment(), "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token
+        }  # fmt: skip
 
     def run(self, *arguments, cwd, **variables):
         """Runs the command line as a guest of the cluster."""
