@@ -65,7 +65,8 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
                 scale=alt.Scale(domain=list(made), range=list(made.values())),
                 legend=alt.Legend(
                     title=None,
-                    orient="top",
+                    # Beside the other legend it would not fit on a narrow screen.
+                    orient="bottom",
                     direction="vertical",
                     symbolFillColor="transparent",
                     symbolStrokeColor=COLORS["control"],
