@@ -10,7 +10,6 @@ import sys
 import pandas as pd
 import pytest
 from command_line import (
-    NOTHING_MORE,
     SMOKE,
     alive,
     assert_refused,
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.e2e
 MEMBERS, ITERATION = 4, 1_100
 
 
-SMALL = ("budget.env_steps=16_000", "population.segments=2", *NOTHING_MORE)
+SMALL = ("budget.env_steps=16_000", "population.segments=2", "evaluation.shifts=[]")
 
 
 def stop_when(folder, snapshots, how, *arguments):
