@@ -11,7 +11,7 @@ from command_line import NOTHING_MORE, SMOKE, environment, rows
 pytestmark = pytest.mark.e2e
 
 SMALL = (
-    "budget.env_steps=8_000", "population.segments=2", "resources.slots=1",
+    "budget.env_steps=14_000", "population.segments=3", "resources.slots=1",
     "evaluation.candidates=1", "evaluation.selection_episodes=2", "evaluation.report_episodes=2",
     *NOTHING_MORE,
 )  # fmt: skip
@@ -45,7 +45,7 @@ def digest(lines):
 def test_snapshots_decisions_and_evaluations_are_the_same(tmp_path, engine):
     first, second = searched(tmp_path, engine)
     made = [[{**s, "wall_time": 0.0} for s in rows(f, "snapshots.jsonl")] for f in (first, second)]
-    assert len(made[0]) >= 8
+    assert len(made[0]) >= 12
     assert digest(made[0]) == digest(made[1])
     events = [rows(folder, "events.jsonl") for folder in (first, second)]
     assert digest(events[0]) == digest(events[1])

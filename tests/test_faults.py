@@ -13,8 +13,8 @@ pytestmark = pytest.mark.e2e
 def test_a_packed_search_survives_kills_and_raising_environments(tmp_path):
     """The drill itself looks at rows, members, front and report, and fails where one is wrong."""
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.faults", "--engine", "packed", "--kills", "2",
-         "--raises", "1", "--env-steps", "20000", "--segments", "3", "--seed", "1",
+        [sys.executable, "-m", "benchmarks.faults", "--engine", "packed", "--kills", "3",
+         "--raises", "1", "--env-steps", "30000", "--segments", "3", "--seed", "1",
          "--output", str(tmp_path / "drill")],
         capture_output=True, text=True, timeout=420, cwd=ROOT, env=environment(), check=False,
     )  # fmt: skip
