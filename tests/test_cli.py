@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import SMOKE, assert_refused, prunefront, rows
+from command_line import SMOKE, assert_refused, prunefront, rows, smoke_search
 
 pytestmark = pytest.mark.e2e
 
@@ -32,11 +32,7 @@ def contents(folder):
 @pytest.fixture(scope="module", params=["rllib", "packed"])
 def smoke(request, tmp_path_factory):
     """The smoke search, run once with each engine: (its folder, the finished process)."""
-    place = tmp_path_factory.mktemp("smoke")
-    engine = f"engine={request.param}"
-    run = prunefront("search", SMOKE, engine, "--output", place / "out", cwd=place)
-    assert run.returncode == 0, run.stderr
-    return place / "out", run
+    return smoke_search(request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,20 @@
 """Front points' recipes, replayed from the command line."""
 
+import shutil
+
 import pandas as pd
 import pytest
-from command_line import NOTHING_MORE, SMOKE, prunefront, rows
+from command_line import prunefront, rows, smoke_search
 
 pytestmark = pytest.mark.e2e
 
 
 def test_recipes_are_replayed_with_the_engine_of_the_search_and_what_is_done_is_kept(
-    tmp_path,
+    tmp_path, tmp_path_factory
 ):
     folder = tmp_path / "out"
-    search = prunefront(
-        "search", SMOKE, "engine=packed", *NOTHING_MORE, "--output", folder, cwd=tmp_path
-    )
-    assert search.returncode == 0, search.stderr
+    searched, _ = smoke_search("packed", tmp_path_factory)
+    shutil.copytree(searched, folder)
     point = pd.read_csv(folder / "front.csv")["snapshot_id"].iloc[-1]
     run = prunefront("retrain", folder, "--points", point, "--seeds", 2, cwd=tmp_path)
     assert run.returncode == 0, run.stderr

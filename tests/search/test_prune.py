@@ -2,12 +2,11 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from command_line import prunefront
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import load_policy
@@ -21,17 +20,6 @@ from search.opening import open_checkpoint, open_policy
 from search.prune import run_prune
 
 TOTAL = 352
-
-
-def run(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def policy_weights(folder):
@@ -57,7 +45,7 @@ def pruned(ppo_checkpoint, tmp_path_factory):
         "prune", ppo_checkpoint, "--sparsity", 0, "--sparsity", 0.5, "--sparsity", 0.9,
         "--threshold", 0.2, "--retrain", 1, "--episodes", 8, "--output", "out",
     ]  # fmt: skip
-    return run(*words, cwd=here), here / "out"
+    return prunefront(*words, cwd=here), here / "out"
 
 
 @pytest.mark.ray
@@ -152,7 +140,7 @@ def test_the_folder_says_what_was_done_and_reports_again(pruned):
     assert "retrain: 1" in results.config
     assert len(results.front)
     (folder / "report.html").unlink()
-    again = run("report", folder, cwd=folder.parent)
+    again = prunefront("report", folder, cwd=folder.parent)
     assert again.returncode == 0, again.stderr
     assert (folder / "report.html").is_file()
 
@@ -162,7 +150,7 @@ def test_the_folder_says_what_was_done_and_reports_again(pruned):
 def test_sensitivity_of_a_checkpoint_and_of_a_saved_policy(pruned, ppo_checkpoint, tmp_path):
     _, folder = pruned
     words = ["--sparsity", 0.5, "--sparsity", 1, "--episodes", 2]
-    done = run(
+    done = prunefront(
         "sensitivity", ppo_checkpoint, *words, "--output", tmp_path / "table.csv", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -173,7 +161,7 @@ def test_sensitivity_of_a_checkpoint_and_of_a_saved_policy(pruned, ppo_checkpoin
     assert all(float(row["kl"]) >= 0.0 and float(row["return_mean"]) > 0.0 for row in rows)
     assert done.stdout.count("return ") >= 3
     relative = (folder / "policies" / "dense").relative_to(folder.parent)
-    saved = run(
+    saved = prunefront(
         "sensitivity", relative, "--sparsity", 0.5, "--no-returns", "--exclude", "pi.*",
         cwd=folder.parent,
     )  # fmt: skip
@@ -216,7 +204,7 @@ def test_mistakes_get_one_message_and_nothing_is_written(
         "policy": pruned[1] / "policies" / "dense",
         "broken": broken,
     }
-    done = run(*(word.format(**named) for word in words), cwd=here)
+    done = prunefront(*(word.format(**named) for word in words), cwd=here)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1

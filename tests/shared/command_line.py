@@ -1,15 +1,23 @@
 """The command line in processes of its own."""
 
+import atexit
 import contextlib
+import dataclasses
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "configs" / "smoke.yaml"
+# Ray notes there how the cluster that it starts is guarded, and whoever starts another one reads it.
+BEFORE_RAY = dict(os.environ)
 # What comes after the candidates' evaluation, left out.
 NOTHING_MORE = (
     "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
@@ -18,21 +26,87 @@ NOTHING_MORE = (
 
 
 def environment(*first):
-    paths = [*map(str, first), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    paths = [*map(str, first), str(ROOT), BEFORE_RAY.get("PYTHONPATH", "")]
+    return {**BEFORE_RAY, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@dataclasses.dataclass
+class Run:
+    """An ended command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def prunefront(*arguments, cwd, path=()):
-    """Runs the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "search", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=420,
-        cwd=cwd,
-        env=environment(*path),
-        check=False,
-    )
+    """Runs the command to its end, in a process of its own.
+
+    The process is forked from one that has imported what nearly all commands import, for that takes
+    longer than most of them. With a `path` of its own it is started as a user's is.
+    """
+    words = [str(argument) for argument in arguments]
+    if path:
+        ended = subprocess.run(
+            [sys.executable, "-m", "search", *words], capture_output=True, text=True, timeout=420,
+            cwd=cwd, env=environment(*path), check=False,
+        )  # fmt: skip
+        return Run(ended.returncode, ended.stdout, ended.stderr)
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place, name) for name in ("stdout", "stderr")]
+        process = _forks().Process(target=_command, args=(words, str(cwd), environment(), files))
+        process.start()
+        process.join(420)
+        in_time = process.exitcode is not None
+        process.kill()
+        process.join()
+        told = [file.read_text() for file in files]
+        assert in_time, told
+        return Run(process.exitcode, *told)
+
+
+def smoke_search(engine, tmp_path_factory):
+    """The smoke search with an engine, run once for all test processes: its folder and its `Run`.
+
+    Tests leave the folder as it is.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    place = shared / f"smoke-{engine}"
+    ended = place / "run.json"
+    with FileLock(shared / f"smoke-{engine}.lock"):
+        if not ended.exists():
+            place.mkdir(exist_ok=True)
+            arguments = ("search", SMOKE, f"engine={engine}", "--output", place / "out")
+            run = prunefront(*arguments, cwd=place)
+            assert run.returncode == 0, run.stderr
+            ended.write_text(json.dumps(dataclasses.asdict(run)))
+    return place / "out", Run(**json.loads(ended.read_text()))
+
+
+def _forks():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["search.cli", "search.experiment", "search.prune"])
+    return context
+
+
+def _command(words, cwd, variables, files):
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["prunefront", *words]
+    # What is first on the path of `python -m`.
+    sys.path.insert(0, cwd)
+    from search.cli import main
+
+    try:
+        main()
+    finally:
+        # A forked process leaves them out.
+        atexit._run_exitfuncs()
 
 
 def assert_refused(run, *expected):
