@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CONFIG ?= configs/cartpole.yaml
 NAME   ?= masks
-WORKERS ?= 2
+WORKERS ?= 3
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 search: $(STAMP) ## run a search to its report (CONFIG=configs/cartpole.yaml)
 	$(BIN)/prunefront search $(CONFIG) $(ARGS)
 
-test: $(STAMP)   ## run the tests (WORKERS=2 at once)
+test: $(STAMP)   ## run the tests (WORKERS=3 at once)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)   ## ruff, format and types
