@@ -72,7 +72,7 @@ def train(
         tune_config=tune.TuneConfig(
             search_alg=scheduler,
             num_samples=-1,
-            # Also lets as many actors start at once. One after the other, an actor that is still starting
+            # Also how many actors start at once. One after the other, an actor that is still starting
             # loses its trial to the first that is idle: short segments would all go to one process.
             max_concurrent_trials=slots,
             reuse_actors=True,

@@ -86,6 +86,14 @@ def test_tune_writes_tensorboard_csv_and_json_for_every_trial(smoke):
         assert list(trial.glob("events.out.tfevents.*"))
 
 
+def test_slots_train_side_by_side_however_short_the_segments(smoke):
+    folder, _ = smoke
+    trials = (folder / "tune").glob("*/progress.csv")
+    processes = {pid for trial in trials for pid in pd.read_csv(trial)["pid"]}
+    slots = json.loads((folder / "manifest.json").read_text())["slots"]
+    assert len(processes) >= min(slots, 2)
+
+
 def test_tables_have_the_contracts_columns(smoke):
     folder, _ = smoke
     snapshots, front = (pd.read_csv(folder / f"{n}.csv") for n in ("snapshots", "front"))
