@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
-from rllib_ext.packed.environments import plain_cartpole
+from rllib_ext.packed.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
@@ -65,7 +65,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     during = evaluations(config, ppo) * config.evaluation.episodes
     steps = _steps_of_an_episode(ppo, config.seed)
     # Packs step this environment all at once, which the measured share of a step includes.
-    at_once = engine.name == "packed" and plain_cartpole(env_maker(ppo))[0] is not None
+    at_once = engine.name == "packed" and native_of(env_maker(ppo)) is not None
     each = SECONDS_PER_STEP[engine.name] + (0.0 if at_once else steps.seconds)
     minutes = [
         (

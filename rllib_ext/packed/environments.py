@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import VectorizeMode
-from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
-from gymnasium.utils import seeding
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import TimeLimit
 
 from rllib_ext.evaluate import EnvMaker
+from rllib_ext.packed.native.dynamics import Array, seeded, starts
+from rllib_ext.packed.native.registry import NAMES, Native, native_of
 from rllib_ext.pruning.errors import ConfigError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +89,7 @@ class SingleEnvironments:
         mask = np.zeros(self._vector.num_envs, dtype=np.bool_)
         mask[rows] = True
         seeds: list[int | None] = [None] * self._vector.num_envs
-        seeds[rows] = [int(s) for s in np.random.SeedSequence(seed).generate_state(self.per_member)]
+        seeds[rows] = _seeds(seed, self.per_member)
         observations, _ = self._vector.reset(seed=seeds, options={"reset_mask": mask})
         fresh: Array = observations[rows]
         return fresh
@@ -110,75 +106,49 @@ class SingleEnvironments:
         self._vector.close()
 
 
-class CartPoleEnvironments:
-    """Gymnasium's vectorised CartPole, with starts drawn from each member's own generator.
+class NativeEnvironments:
+    """The same episodes as `SingleEnvironments`, of an environment that has a native version.
 
     Args:
+        native: It.
         members: How many members.
         per_member: Environments of each, ≥ 1.
-        max_episode_steps: The time limit.
-        sutton_barto_reward: As in Gymnasium.
     """
 
-    def __init__(
-        self,
-        members: int,
-        per_member: int,
-        max_episode_steps: int,
-        *,
-        sutton_barto_reward: bool = False,
-    ) -> None:
+    def __init__(self, native: Native, members: int, per_member: int) -> None:
         self.per_member = per_member
-        self._vector = CartPoleVectorEnv(
-            members * per_member, max_episode_steps, sutton_barto_reward=sutton_barto_reward
-        )
-        self._vector.reset(seed=0)
-        self._vector.action_space = _Anything()
-        self._generators = [np.random.default_rng(0) for _ in range(members)]
+        self._dynamics, self._limit = native.dynamics, native.limit
+        seeds = range(members * per_member)
+        self._generators = [np.random.default_rng(seed) for seed in seeds]
+        self._states, _ = starts(self._dynamics, self._generators)
+        self._ages = np.zeros(len(self._generators), dtype=np.int64)
 
     def reset(self, member: int, seed: int) -> Array:
         """As `Environments.reset`."""
-        self._generators[member] = np.random.default_rng(seed)
         rows = _rows(member, self.per_member)
-        self._start(np.arange(rows.start, rows.stop))
-        fresh: Array = self._vector.state[:, rows].T.astype(np.float32)
-        return fresh
+        self._generators[rows] = [seeded(s) for s in _seeds(seed, self.per_member)]
+        return self._start(np.arange(rows.start, rows.stop))
 
     def step(self, actions: Array) -> Step:
         """As `Environments.step`."""
-        observations, rewards, terminated, truncated, _ = self._vector.step(actions)
+        self._states, rewards, terminated = self._dynamics.step(self._states, actions)
+        self._ages += 1
+        observations = self._dynamics.observe(self._states)
+        truncated = self._ages >= self._limit
         over = np.flatnonzero(terminated | truncated)
         last = {int(i): observations[i].copy() for i in over}
         if last:
-            self._start(over)
-            observations[over] = self._vector.state[:, over].T
+            observations[over] = self._start(over)
         return Step(observations, rewards, terminated, truncated, last)
 
     def close(self) -> None:
         """As `Environments.close`."""
-        self._vector.close()
 
-    def _start(self, rows: Array) -> None:
-        # Gymnasium would start the next episode with the next step, from one generator for all.
-        vector = self._vector
-        for row in rows:
-            generator = self._generators[row // self.per_member]
-            vector.state[:, row] = generator.uniform(vector.low, vector.high, size=4)
-        vector.steps[rows] = 0
-        vector.prev_done[rows] = False
-
-
-class _Anything:
-    """Stands for the action space whose check takes longer than the step itself."""
-
-    def contains(self, actions: Array) -> bool:
-        return True
-
-
-def cartpole_starts(seeds: Sequence[int]) -> Array:
-    """The states in which Gymnasium's CartPole starts after `reset(seed=…)`, of shape (4, seeds)."""
-    generators = [seeding.np_random(int(seed))[0] for seed in seeds]
-    return np.stack([g.uniform(-0.05, 0.05, size=4) for g in generators], axis=1)
+    def _start(self, rows: Array) -> Array:
+        self._ages[rows] = 0
+        found, seen = starts(self._dynamics, [self._generators[row] for row in rows])
+        self._states[:, rows] = found
+        return seen
 
 
 def vectorize_mode_of(mode: str | VectorizeMode, make: EnvMaker) -> VectorizeMode:
@@ -189,7 +159,7 @@ def vectorize_mode_of(mode: str | VectorizeMode, make: EnvMaker) -> VectorizeMod
         make: Builds one environment.
 
     Returns:
-        The mode; "vector_entry_point" instead of "sync" for Gymnasium's own CartPole.
+        The mode; "vector_entry_point" instead of "sync" where there is a native version.
 
     Raises:
         ConfigError: There is no such mode, or no vectorised version of the environment.
@@ -201,12 +171,12 @@ def vectorize_mode_of(mode: str | VectorizeMode, make: EnvMaker) -> VectorizeMod
         raise ConfigError(f"gym_env_vectorize_mode = {mode!r}; expected one of {known}.") from error
     if found == VectorizeMode.ASYNC:
         return found
-    if plain_cartpole(make)[0] is not None:
+    if native_of(make) is not None:
         return VectorizeMode.VECTOR_ENTRY_POINT
     if found == VectorizeMode.VECTOR_ENTRY_POINT:
         raise ConfigError(
-            "gym_env_vectorize_mode = 'vector_entry_point': a pack has a vectorised version of "
-            "Gymnasium's own CartPole only, since one generator for all episodes would tie members to "
+            "gym_env_vectorize_mode = 'vector_entry_point': a pack has vectorised versions of "
+            f"Gymnasium's own {NAMES} only, since one generator for all episodes would tie members to "
             "each other. Set 'sync' or 'async'."
         )
     return found
@@ -225,39 +195,18 @@ def build_environments(
     """
     if mode != VectorizeMode.VECTOR_ENTRY_POINT:
         return SingleEnvironments(make, members, per_member, parallel=mode == VectorizeMode.ASYNC)
-    limit, reward = plain_cartpole(make)
-    assert limit is not None, "the mode says that it is CartPole"
-    return CartPoleEnvironments(members, per_member, limit, sutton_barto_reward=reward)
-
-
-def plain_cartpole(make: EnvMaker) -> tuple[int | None, bool]:
-    """Whether `make` builds Gymnasium's own CartPole.
-
-    Returns:
-        Its time limit, None if it is another environment; and its `sutton_barto_reward`.
-    """
-    env = make()
-    try:
-        return _plain_cartpole(env)
-    finally:
-        env.close()
-
-
-def _plain_cartpole(env: gym.Env[Any, Any]) -> tuple[int | None, bool]:
-    limit: int | None = None
-    while isinstance(env, gym.Wrapper):
-        if type(env) is TimeLimit and limit is None:
-            limit = int(env._max_episode_steps)
-        elif type(env).__name__ not in ("OrderEnforcing", "PassiveEnvChecker"):
-            return None, False
-        env = env.env
-    if type(env) is not CartPoleEnv:
-        return None, False
-    return limit, bool(env._sutton_barto_reward)
+    native = native_of(make)
+    assert native is not None, "the mode says that there is one"
+    return NativeEnvironments(native, members, per_member)
 
 
 def _rows(member: int, per_member: int) -> slice:
     return slice(member * per_member, (member + 1) * per_member)
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    """Of a member's environments."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]
 
 
 def for_environment(space: gym.Space[Any], actions: Array, *, unsquash: bool, clip: bool) -> Array:

@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from rllib_ext.evaluate import Episodes, Evaluator
+from rllib_ext.evaluate import MAX_EPISODE_STEPS, Episodes, Evaluator
 from rllib_ext.packed.blueprint import Blueprint
-from rllib_ext.packed.environments import (
-    cartpole_starts,
-    for_environment,
-    plain_cartpole,
-)
+from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
+from rllib_ext.packed.native.dynamics import seeded, starts
+from rllib_ext.packed.native.registry import Native, native_of
 from rllib_ext.packed.network import StackedNetwork
 
 
@@ -98,7 +95,7 @@ class PackedEvaluator:
         self._network = network
         self._filters = filters
         self._evaluator = Evaluator(blueprint.make_env)
-        self._cartpole = plain_cartpole(blueprint.make_env)
+        self._native = native_of(blueprint.make_env)
 
     def run(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
         """One episode a seed, all finished, of each of some members.
@@ -115,11 +112,10 @@ class PackedEvaluator:
         if not flat:
             return {}
         policy = StackedPolicy(self._blueprint, self._network, self._filters, players)
-        limit, sutton_barto = self._cartpole
-        if limit is None:
+        if self._native is None:
             episodes = self._evaluator.run(policy, flat)
         else:
-            episodes = cartpole_episodes(policy, flat, limit, sutton_barto_reward=sutton_barto)
+            episodes = native_episodes(policy, flat, self._native)
         found: dict[int, Episodes] = {}
         start = 0
         for member in order:
@@ -135,31 +131,28 @@ class PackedEvaluator:
         self._evaluator.close()
 
 
-def cartpole_episodes(
-    policy: StackedPolicy, seeds: Sequence[int], limit: int, *, sutton_barto_reward: bool
-) -> Episodes:
-    """What `Evaluator.run` gives for Gymnasium's CartPole, stepped as one.
+def native_episodes(policy: StackedPolicy, seeds: Sequence[int], native: Native) -> Episodes:
+    """What `Evaluator.run` gives, of an environment that has a native version.
 
     Args:
         policy: Acts.
         seeds: One episode each.
-        limit: The time limit.
-        sutton_barto_reward: As in Gymnasium.
+        native: It.
     """
-    vector = CartPoleVectorEnv(len(seeds), limit, sutton_barto_reward=sutton_barto_reward)
-    vector.reset(seed=0)
-    vector.state = cartpole_starts(seeds)
+    dynamics = native.dynamics
+    states, observations = starts(dynamics, [seeded(int(seed)) for seed in seeds])
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), dtype=np.int64)
-    going = np.ones(len(seeds), dtype=bool)
-    actions = np.zeros(len(seeds), dtype=np.int64)
-    observations = vector.state.T.astype(np.float32)
-    while going.any():
-        active = np.flatnonzero(going)
-        actions[active] = policy.act(list(active), list(observations[active]), [])
-        observations, rewards, terminated, truncated, _ = vector.step(actions)
-        returns[going] += rewards[going]
-        lengths[going] += 1
-        going &= ~(terminated | truncated)
+    going = np.arange(len(seeds))
+    for step in range(1, min(native.limit, MAX_EPISODE_STEPS) + 1):
+        actions = np.asarray(policy.act(list(going), list(observations), []))
+        states, rewards, terminated = dynamics.step(states, actions)
+        returns[going] += rewards
+        lengths[going] = step
+        if terminated.any():
+            going, states = going[~terminated], states[:, ~terminated]
+            if not len(going):
+                break
+        observations = dynamics.observe(states)
     return Episodes(
         tuple(int(seed) for seed in seeds),
         tuple(float(value) for value in returns),

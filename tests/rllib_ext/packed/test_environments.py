@@ -6,12 +6,13 @@ import pytest
 from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
 from rllib_ext.packed.environments import (
-    CartPoleEnvironments,
+    NativeEnvironments,
     SingleEnvironments,
     build_environments,
     for_environment,
     vectorize_mode_of,
 )
+from rllib_ext.packed.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -23,43 +24,44 @@ def pendulum():
     return gym.make("Pendulum-v1", max_episode_steps=5)
 
 
-def test_vectorised_cartpole_steps_as_gymnasium_s_own():
-    environments = CartPoleEnvironments(2, 3, max_episode_steps=40)
-    observations = np.concatenate([environments.reset(m, seed=m) for m in range(2)])
-    singles = [cartpole().unwrapped for _ in range(6)]
-    for i, single in enumerate(singles):
-        single.reset(seed=0)
-        single.state = tuple(environments._vector.state[:, i])
-    rng = np.random.default_rng(0)
-    lengths, cut, ended = np.zeros(6, dtype=int), 0, 0
-    for _ in range(200):
-        # A pole that leans is pushed back, so that some episodes reach the limit.
-        actions = np.where(rng.random(6) < 0.7, observations[:, 2] + observations[:, 3] > 0, 0)
-        step = environments.step(actions.astype(np.int64))
-        lengths += 1
-        for i, single in enumerate(singles):
-            expected, reward, terminated, _, _ = single.step(int(actions[i]))
-            over = terminated or lengths[i] == 40
-            seen = step.last[i] if over else step.observations[i]
-            np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
-            assert (step.rewards[i], step.terminated[i]) == (reward, terminated)
-            assert step.truncated[i] == (lengths[i] == 40)
-            assert (i in step.last) == over
-            if over:
-                assert np.abs(step.observations[i]).max() <= 0.05
-                single.reset(seed=0)
-                single.state = tuple(environments._vector.state[:, i])
-                cut, ended = cut + (not terminated), ended + terminated
-                lengths[i] = 0
-        observations = step.observations
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1"])
+def test_native_environments_give_the_episodes_of_single_ones(env):
+    def make():
+        return gym.make(env, max_episode_steps=40, disable_env_checker=True)
+
+    both = (NativeEnvironments(native_of(make), 2, 3), SingleEnvironments(make, 2, 3))
+    for member in range(2):
+        one, other = (e.reset(member, seed=member) for e in both)
+        np.testing.assert_array_equal(one, other)
+    rng, space = np.random.default_rng(0), make().action_space
+    space.seed(0)
+    seen, cut, ended = np.zeros((6, 4)), 0, 0
+    for turn in range(200):
+        actions = np.stack([space.sample() for _ in range(6)])
+        if env == "CartPole-v1":
+            # A pole that leans is pushed back, so that some episodes reach the limit.
+            actions = np.where(rng.random(6) < 0.7, seen[:, 2] + seen[:, 3] > 0, 0).astype(int)
+        one, other = (e.step(actions) for e in both)
+        for name in ("observations", "terminated", "truncated"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_allclose(one.rewards, other.rewards, rtol=1e-9)
+        assert one.last.keys() == other.last.keys()
+        for i, last in one.last.items():
+            np.testing.assert_array_equal(last, other.last[i])
+        cut, ended = cut + one.truncated.sum(), ended + one.terminated.sum()
+        if turn == 90:
+            # Others go on where they are.
+            one_again, other_again = (e.reset(1, seed=7) for e in both)
+            np.testing.assert_array_equal(one_again, other_again)
+        seen = one.observations
     assert cut
-    assert ended
+    assert bool(ended) == (env == "CartPole-v1")
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda members: CartPoleEnvironments(members, 2, 15),
+        lambda members: NativeEnvironments(native_of(cartpole), members, 2),
         lambda members: SingleEnvironments(lambda: gym.make("CartPole-v1"), members, 2),
     ],
     ids=["native", "sync"],
@@ -101,12 +103,13 @@ def test_a_cut_episode_s_last_observation_is_kept_in_other_environments():
     np.testing.assert_allclose(step.observations[1], single.reset()[0])
 
 
-def test_gymnasium_s_own_cartpole_is_vectorised_and_nothing_else():
+def test_environments_with_a_native_version_are_vectorised_and_no_others():
     def built(make, mode="sync"):
         return build_environments(make, 1, 2, vectorize_mode_of(mode, make))
 
-    assert isinstance(built(cartpole), CartPoleEnvironments)
-    assert isinstance(built(cartpole, "vector_entry_point"), CartPoleEnvironments)
+    for native in (cartpole, pendulum):
+        assert isinstance(built(native), NativeEnvironments)
+        assert isinstance(built(native, "vector_entry_point"), NativeEnvironments)
 
     def scaled():
         return gym.wrappers.TransformReward(cartpole(), lambda r: 2 * r)
@@ -114,9 +117,9 @@ def test_gymnasium_s_own_cartpole_is_vectorised_and_nothing_else():
     def unlimited():
         return cartpole().unwrapped
 
-    for other in (pendulum, scaled, unlimited):
+    for other in (scaled, unlimited):
         assert isinstance(built(other), SingleEnvironments)
-        with pytest.raises(ConfigError, match="own CartPole only"):
+        with pytest.raises(ConfigError, match="own CartPole, Acrobot, Pendulum only"):
             vectorize_mode_of("vector_entry_point", other)
     with pytest.raises(ConfigError, match="expected one of async, sync"):
         vectorize_mode_of("threads", pendulum)

@@ -7,7 +7,6 @@ from packs import IMAGES, Images, started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
 from rllib_ext.evaluate import Evaluator
-from rllib_ext.packed.environments import cartpole_starts
 
 
 def filtered(env, spaces, device):
@@ -47,10 +46,3 @@ def test_members_evaluated_together_are_members_evaluated_alone(
         np.testing.assert_allclose(found[member].returns, expected.returns, rtol=1e-3)
     assert str(statistics) == str([pack._filters.state(i) for i in range(3)])
     assert pack.evaluate({}) == {}
-
-
-def test_cartpole_starts_where_gymnasium_s_does():
-    env = gym.make("CartPole-v1")
-    seeds = (0, 3, 12345678901)
-    for seed, start in zip(seeds, cartpole_starts(seeds).T, strict=True):
-        np.testing.assert_allclose(env.reset(seed=seed)[0], start, rtol=1e-6)
