@@ -72,8 +72,10 @@ class Coordinator:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train, now or later."""
-        left = (self._lost and self._left() > 0) or self._next_member() is not None
-        return not self._running and not self._needs_dense and not left
+        # Asked after every result: while anything runs, nobody need be looked for.
+        if self._running or self._needs_dense:
+            return False
+        return not (self._lost and self._left() > 0) and self._next_member() is None
 
     @property
     def progress(self) -> Progress:

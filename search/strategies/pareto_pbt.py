@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -33,6 +33,27 @@ class ParetoPBT(Strategy):
             density_tolerance=config.search.density_tolerance,
             progress_tolerance=config.segment_steps,
         )
+        # Of `_donors`, in their order. There are thousands, and every decision looks at them.
+        self._donor_moments: dict[str, Moment] = {}
+
+    def add(self, snapshot: Snapshot) -> None:
+        """As `Strategy.add`."""
+        super().add(snapshot)
+        donor = self._donors.get(snapshot.snapshot_id)
+        if donor is not None:
+            self._donor_moments[donor.snapshot_id] = self._moment(donor)
+
+    def require(self, least_return: float) -> None:
+        """As `Strategy.require`."""
+        super().require(least_return)
+        self._donor_moments = {name: self._moment(s) for name, s in self._donors.items()}
+
+    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
+        """As `Strategy.forget`."""
+        old = super().forget(before, needed)
+        for snapshot in old:
+            del self._donor_moments[snapshot.snapshot_id]
+        return old
 
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
@@ -63,7 +84,8 @@ class ParetoPBT(Strategy):
 
         They train the last segment of the horizon again, from the best before it.
         """
-        return list(idle) if any(m.feasible and m.donates for m in self._moments()) else []
+        known = self._donor_moments.values()
+        return list(idle) if any(m.feasible and m.donates for m in known) else []
 
     def _turn(self, member: Member) -> tuple[int, ...]:
         if member.env_steps >= self.horizon:
@@ -146,10 +168,13 @@ class ParetoPBT(Strategy):
 
     def _moments(self, member: Member | None = None) -> list[Moment]:
         """What may be ranked, in the order it was made; for a member, as far as it may know of it."""
-        known = list(self._donors.values())
-        if member is not None and self._settings.synchronous:
-            known = [s for s in known if s.segment < member.segment]
-        return [self._moment(s) for s in known]
+        if member is None or not self._settings.synchronous:
+            return list(self._donor_moments.values())
+        return [
+            self._donor_moments[name]
+            for name, snapshot in self._donors.items()
+            if snapshot.segment < member.segment
+        ]
 
     def _moment(self, snapshot: Snapshot) -> Moment:
         signs = dict.fromkeys(MINIMISED, -1.0)

@@ -7,7 +7,6 @@ import os
 import random
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from pretended_search import Search, by_id, events
 from pretended_tune import Tune
 
@@ -15,6 +14,7 @@ import search.archive
 from search.archive import Archive
 from search.disk import tidy
 from search.failure import is_disk_full
+from search.study import Journal
 
 SMALL = {"members": 5, "segments": 3, "env_steps": 36_000, "seed": 3}
 
@@ -47,7 +47,7 @@ class Disk:
 
     @contextlib.contextmanager
     def filling(self, trainer):
-        append_line, append_logs = search.archive.append_line, JournalFileBackend.append_logs
+        append_line, append_logs = search.archive.append_line, Journal.append_logs
         trained = trainer._iteration
 
         def line(path, values):
@@ -64,7 +64,7 @@ class Disk:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search.archive, "append_line", line)
-            patch.setattr(JournalFileBackend, "append_logs", logs)
+            patch.setattr(Journal, "append_logs", logs)
             patch.setattr(trainer, "_iteration", iteration)
             yield
 

@@ -8,7 +8,6 @@ import random
 import shutil
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from pretended_search import Search, Trainer, trials_in
 
@@ -18,6 +17,7 @@ from rllib_ext.segment import DENSE
 from search.archive import Archive
 from search.coordinator import Coordinator
 from search.disk import tidy
+from search.study import Journal
 
 ITERATION = Trainer.ITERATION
 SMALL = {"members": 5, "segments": 3, "env_steps": 36_000, "seed": 3}
@@ -46,7 +46,7 @@ class Writes:
 
     @contextlib.contextmanager
     def watched(self):
-        append_line, append_logs = search.archive.append_line, JournalFileBackend.append_logs
+        append_line, append_logs = search.archive.append_line, Journal.append_logs
 
         def line(path, values):
             self._maybe_kill(path, [values])
@@ -58,7 +58,7 @@ class Writes:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search.archive, "append_line", line)
-            patch.setattr(JournalFileBackend, "append_logs", logs)
+            patch.setattr(Journal, "append_logs", logs)
             yield self
 
     def _maybe_kill(self, path, records):
