@@ -17,6 +17,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_ext.draws import Draws
+from rllib_ext.evaluate import Observations
 
 
 class ConnectorPolicy:
@@ -62,7 +63,7 @@ class ConnectorPolicy:
             self._draws.begin(seeds)
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
         """As `rllib_ext.evaluate.Policy.act`."""
         for i, observation, reward in zip(episodes, observations, rewards, strict=True):
@@ -115,10 +116,10 @@ class DirectPolicy:
             self._draws.begin(seeds)
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> Sequence[Any]:
         """As `rllib_ext.evaluate.Policy.act`."""
-        stacked = torch.from_numpy(np.stack(observations).astype(np.float32, copy=False))
+        stacked = torch.from_numpy(np.asarray(observations, dtype=np.float32))
         batch = {Columns.OBS: stacked}
         if self._draws is not None:
             with torch.no_grad():

@@ -1,13 +1,15 @@
 """Fresh episodes with given seeds -> returns.
 
 One episode a seed, all finished: "the first N that finish" would favour short ones. Environments step
-in one process; policies see the observations of all unfinished episodes at once.
+in one process, those with a native version as one; policies see the observations of all unfinished
+episodes at once.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +21,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from rllib_ext.native.episodes import play
+from rllib_ext.native.registry import Native, native_version
 from rllib_ext.pruning.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,9 @@ logger = logging.getLogger(__name__)
 MAX_EPISODE_STEPS = 50_000
 
 EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
+# Arrays in native environments; policies may give arrays to all.
+Observations = Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
+Actions = Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
 
 
 class Policy(Protocol):
@@ -37,8 +44,8 @@ class Policy(Protocol):
         ...
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
-    ) -> Sequence[Any]:
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
+    ) -> Actions:
         """Actions for the environments.
 
         Args:
@@ -81,6 +88,14 @@ class Episodes:
         """Sample standard deviation of the returns; 0 for a single episode."""
         return float(np.std(self.returns, ddof=1)) if self.count > 1 else 0.0
 
+    def split(self, counts: Iterable[int]) -> list[Episodes]:
+        """The first so many, then the next so many, and so on."""
+        stops = list(itertools.accumulate(counts, initial=0))
+        return [
+            Episodes(self.seeds[i:j], self.returns[i:j], self.lengths[i:j])
+            for i, j in itertools.pairwise(stops)
+        ]
+
 
 def env_maker(config: AlgorithmConfig) -> EnvMaker:
     """How to build one environment that an RLlib configuration names.
@@ -114,6 +129,7 @@ class Evaluator:
         self._make = make
         self._max_steps = max_episode_steps
         self._envs: list[gymnasium.Env[Any, Any]] = []
+        self._native: Native | None = None
 
     def run(self, policy: Policy, seeds: Iterable[int]) -> Episodes:
         """One episode a seed, all finished.
@@ -126,14 +142,24 @@ class Evaluator:
             Returns and lengths in the order of the seeds.
         """
         seeds = tuple(int(seed) for seed in seeds)
-        while len(self._envs) < len(seeds):
-            self._envs.append(self._make())
+        self._build(1)
+        policy.begin(seeds)
+        native = self._native
+        if native is None:
+            return self._run_singles(policy, seeds)
+        limit = min(native.limit, self._max_steps)
+        returns, lengths, ended = play(native.dynamics, policy.act, seeds, limit)
+        for i in np.flatnonzero(~ended) if limit < native.limit else ():
+            _warn_of_cut(seeds[i], limit)
+        return Episodes(seeds, tuple(returns.tolist()), tuple(lengths.tolist()))
+
+    def _run_singles(self, policy: Policy, seeds: tuple[int, ...]) -> Episodes:
+        self._build(len(seeds))
         returns = [0.0] * len(seeds)
         lengths = [0] * len(seeds)
         active = list(range(len(seeds)))
         observations = [self._envs[i].reset(seed=seeds[i])[0] for i in active]
         rewards = [0.0] * len(active)
-        policy.begin(seeds)
         while active:
             actions = policy.act(active, observations, rewards)
             going: list[int] = []
@@ -143,12 +169,7 @@ class Evaluator:
                 returns[i] += float(reward)
                 lengths[i] += 1
                 if lengths[i] >= self._max_steps and not (terminated or truncated):
-                    logger.warning(
-                        "episode with seed %d was cut after %d steps: the environment has no time "
-                        "limit; give it max_episode_steps",
-                        seeds[i],
-                        lengths[i],
-                    )
+                    _warn_of_cut(seeds[i], lengths[i])
                     truncated = True
                 if not (terminated or truncated):
                     going.append(i)
@@ -157,11 +178,18 @@ class Evaluator:
             active = going
         return Episodes(seeds, tuple(returns), tuple(lengths))
 
+    def _build(self, count: int) -> None:
+        """Builds what is missing to so many environments."""
+        if not self._envs:
+            self._envs.append(self._make())
+            self._native = native_version(self._envs[0])
+        while len(self._envs) < count:
+            self._envs.append(self._make())
+
     @property
     def action_space(self) -> gymnasium.Space[Any]:
         """The environments' action space."""
-        if not self._envs:
-            self._envs.append(self._make())
+        self._build(1)
         return self._envs[0].action_space
 
     def close(self) -> None:
@@ -169,6 +197,15 @@ class Evaluator:
         for env in self._envs:
             env.close()
         self._envs.clear()
+
+
+def _warn_of_cut(seed: int, steps: int) -> None:
+    logger.warning(
+        "episode with seed %d was cut after %d steps: the environment has no time limit; give it "
+        "max_episode_steps",
+        seed,
+        steps,
+    )
 
 
 class RandomPolicy:
@@ -187,7 +224,7 @@ class RandomPolicy:
         self._spaces = [_seeded(self._space, seed) for seed in seeds]
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
         """As `Policy.act`."""
         return [self._spaces[i].sample() for i in episodes]
@@ -214,7 +251,7 @@ class ConstantPolicy:
         """As `Policy.begin`."""
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
         """As `Policy.act`."""
         return [self.action] * len(episodes)

@@ -7,10 +7,11 @@ import math
 import time
 from collections.abc import Sequence
 
+import gymnasium
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
-from rllib_ext.packed.native.registry import native_of
+from rllib_ext.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
@@ -162,7 +163,8 @@ class _Steps:
 
 def _steps_of_an_episode(ppo: PPOConfig, seed: int) -> _Steps:
     make = env_maker(ppo)
-    evaluator = Evaluator(make, max_episode_steps=1_000)
+    # Wrapped, it has no native version: RLlib's processes step single environments.
+    evaluator = Evaluator(lambda: gymnasium.Wrapper(make()), max_episode_steps=1_000)
     try:
         seeds = draw(seed, "baseline", 4, 1)
         started = time.process_time()

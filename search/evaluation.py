@@ -164,24 +164,15 @@ Seeds = dict[Purpose, tuple[int, ...]]
 
 def random_baseline(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
     """Describes a policy that acts at random, and its episodes."""
-    found = {purpose: random_policy_episodes(ppo, s) for purpose, s in seeds.items()}
-    return "acts at random", found
+    return "acts at random", _apart(random_policy_episodes(ppo, _joined(seeds)), seeds)
 
 
 def constant_baseline(
     ppo: PPOConfig, choosing: Sequence[int], seeds: Seeds
 ) -> tuple[str, dict[Purpose, Episodes]]:
     """Describes the best constant action, chosen on seeds of its own, and its episodes."""
-    joined = [seed for purpose in seeds for seed in seeds[purpose]]
-    action, episodes = best_constant_episodes(ppo, choosing, joined)
-    found: dict[Purpose, Episodes] = {}
-    start = 0
-    for purpose, own in seeds.items():
-        part = slice(start, start + len(own))
-        found[purpose] = Episodes(
-            episodes.seeds[part], episodes.returns[part], episodes.lengths[part]
-        )
-        start += len(own)
+    action, episodes = best_constant_episodes(ppo, choosing, _joined(seeds))
+    found = _apart(episodes, seeds)
     return f"always takes action {action}", found
 
 
@@ -192,6 +183,16 @@ def policy_episodes(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose,
     try:
         policy = load_policy(folder)
         note_size(folder)
-        return {purpose: evaluator.run(policy, own) for purpose, own in seeds.items()}
+        return _apart(evaluator.run(policy, _joined(seeds)), seeds)
     finally:
         evaluator.close()
+
+
+def _joined(seeds: Seeds) -> list[int]:
+    """Of all purposes: a policy plays many episodes at once in little more time than one."""
+    return [seed for own in seeds.values() for seed in own]
+
+
+def _apart(episodes: Episodes, seeds: Seeds) -> dict[Purpose, Episodes]:
+    parts = episodes.split(len(own) for own in seeds.values())
+    return dict(zip(seeds, parts, strict=True))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from rllib_ext.evaluate import MAX_EPISODE_STEPS, Episodes, Evaluator
+from rllib_ext.evaluate import Actions, Episodes, Evaluator, Observations
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
-from rllib_ext.packed.native.dynamics import seeded, starts
-from rllib_ext.packed.native.registry import Native, native_of
 from rllib_ext.packed.network import StackedNetwork
 
 
@@ -47,20 +44,17 @@ class StackedPolicy:
 
     def begin(self, seeds: Sequence[int]) -> None:
         """As `rllib_ext.evaluate.Policy.begin`."""
+        self._lay_out(range(len(seeds)))
 
     def act(
-        self, episodes: Sequence[int], observations: Sequence[Any], rewards: Sequence[float]
-    ) -> list[Any]:
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
+    ) -> Actions:
         """As `rllib_ext.evaluate.Policy.act`."""
-        players = self._members[np.asarray(episodes)]
-        seen = np.stack(observations).reshape(len(observations), -1)
-        # Members with fewer episodes left are filled up: the stack is computed as one block.
-        starts = np.searchsorted(players, self._rows)
-        counts = np.searchsorted(players, self._rows, side="right") - starts
-        block = np.zeros((len(self._rows), counts.max(), seen.shape[1]), dtype=np.float32)
-        for row, (start, count) in enumerate(zip(starts, counts, strict=True)):
-            own = seen[start : start + count]
-            block[row, :count] = self._filters.normalised(int(self._rows[row]), own)
+        if len(episodes) != len(self._places[0]):
+            self._lay_out(episodes)
+        seen = self._filters.normalised(self._players, np.asarray(observations))
+        block = np.zeros((*self._size, seen.shape[1]), dtype=np.float32)
+        block[self._places] = seen
         with torch.no_grad():
             stacked = torch.from_numpy(block).to(self._network.weights)
             inputs = self._network.act(self._parameters, stacked)
@@ -68,17 +62,23 @@ class StackedPolicy:
                 actions = inputs.argmax(dim=-1)
             else:
                 actions = inputs.chunk(2, dim=-1)[0]
-        chosen = actions.cpu().numpy()
-        flat = np.concatenate([chosen[row, :count] for row, count in enumerate(counts)])
         ppo = self._blueprint.ppo
-        return list(
-            for_environment(
-                self._blueprint.action_space,
-                flat,
-                unsquash=bool(ppo.normalize_actions),
-                clip=bool(ppo.clip_actions),
-            )
+        return for_environment(
+            self._blueprint.action_space,
+            actions.cpu().numpy()[self._places],
+            unsquash=bool(ppo.normalize_actions),
+            clip=bool(ppo.clip_actions),
         )
+
+    def _lay_out(self, episodes: Sequence[int]) -> None:
+        """Says where in the stack unfinished episodes are; they only become fewer."""
+        self._players = self._members[np.asarray(episodes)]
+        starts = np.searchsorted(self._players, self._rows)
+        rows = np.searchsorted(self._rows, self._players)
+        columns = np.arange(len(rows)) - starts[rows]
+        self._places = rows, columns
+        # Members with fewer episodes left are filled up: the stack is computed as one block.
+        self._size = len(self._rows), int(columns.max()) + 1
 
 
 class PackedEvaluator:
@@ -95,7 +95,6 @@ class PackedEvaluator:
         self._network = network
         self._filters = filters
         self._evaluator = Evaluator(blueprint.make_env)
-        self._native = native_of(blueprint.make_env)
 
     def run(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
         """One episode a seed, all finished, of each of some members.
@@ -112,49 +111,10 @@ class PackedEvaluator:
         if not flat:
             return {}
         policy = StackedPolicy(self._blueprint, self._network, self._filters, players)
-        if self._native is None:
-            episodes = self._evaluator.run(policy, flat)
-        else:
-            episodes = native_episodes(policy, flat, self._native)
-        found: dict[int, Episodes] = {}
-        start = 0
-        for member in order:
-            part = slice(start, start + len(seeds[member]))
-            start = part.stop
-            found[member] = Episodes(
-                episodes.seeds[part], episodes.returns[part], episodes.lengths[part]
-            )
-        return found
+        episodes = self._evaluator.run(policy, flat)
+        counts = [len(seeds[member]) for member in order]
+        return dict(zip(order, episodes.split(counts), strict=True))
 
     def close(self) -> None:
         """Closes the environments."""
         self._evaluator.close()
-
-
-def native_episodes(policy: StackedPolicy, seeds: Sequence[int], native: Native) -> Episodes:
-    """What `Evaluator.run` gives, of an environment that has a native version.
-
-    Args:
-        policy: Acts.
-        seeds: One episode each.
-        native: It.
-    """
-    dynamics = native.dynamics
-    states, observations = starts(dynamics, [seeded(int(seed)) for seed in seeds])
-    returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), dtype=np.int64)
-    going = np.arange(len(seeds))
-    for step in range(1, min(native.limit, MAX_EPISODE_STEPS) + 1):
-        actions = np.asarray(policy.act(list(going), list(observations), []))
-        states, rewards, terminated = dynamics.step(states, actions)
-        returns[going] += rewards
-        lengths[going] = step
-        if terminated.any():
-            going, states = going[~terminated], states[:, ~terminated]
-            if not len(going):
-                break
-        observations = dynamics.observe(states)
-    return Episodes(
-        tuple(int(seed) for seed in seeds),
-        tuple(float(value) for value in returns),
-        tuple(int(value) for value in lengths),
-    )

@@ -61,14 +61,21 @@ class Filters:
         seen = [self._see(rows, by_member[:, i]) for i in range(by_member.shape[1])]
         return np.stack(seen, axis=1).reshape(flat.shape)
 
-    def normalised(self, member: int, observations: Array) -> Array:
-        """One member's observations, normalised by what it has seen; nothing is learned of them."""
+    def normalised(self, members: Array, observations: Array) -> Array:
+        """Observations, normalised by what members have seen; nothing is learned of them.
+
+        Args:
+            members: Whose each observation is.
+            observations: Of shape (observations, *shape).
+
+        Returns:
+            Of shape (observations, features), float32.
+        """
         seen = _flat(observations)
         if self._connector is None:
             return seen
-        rows = np.full(len(seen), member)
         return self._normalise(
-            self._counts[rows, None], self._means[rows], self._squares[rows], seen
+            self._counts[members, None], self._means[members], self._squares[members], seen
         )
 
     def restart(self, member: int) -> None:
@@ -132,7 +139,7 @@ class Filters:
 
 def _flat(observations: Array) -> Array:
     shape = (len(observations), math.prod(observations.shape[1:]))
-    return observations.reshape(shape).astype(np.float32)
+    return observations.reshape(shape).astype(np.float32, copy=False)
 
 
 def filter_among(connectors: list[Any]) -> MeanStdFilter | None:

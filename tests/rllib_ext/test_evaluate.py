@@ -111,6 +111,37 @@ def test_mean_and_sample_standard_deviation():
     assert Episodes((1,), (5.0,), (1,)).std == 0.0
 
 
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("most", [60, 30])
+def test_episodes_of_a_native_environment_are_those_of_single_ones(env, most, caplog):
+    def make():
+        return gymnasium.make(env, max_episode_steps=60)
+
+    def wrapped():
+        return gymnasium.Wrapper(make())
+
+    policy, found = RandomPolicy(make().action_space), []
+    for maker in (make, wrapped):
+        evaluator = Evaluator(maker, max_episode_steps=most)
+        episodes = evaluator.run(policy, SEEDS)
+        assert (evaluator._native is None) == (maker is wrapped)
+        found.append((episodes, sorted(record.message for record in caplog.records)))
+        caplog.clear()
+    (native, warned), (single, warned_of_single) = found
+    assert (native.seeds, native.lengths) == (single.seeds, single.lengths)
+    assert native.returns == pytest.approx(single.returns, rel=1e-9)
+    assert warned == warned_of_single
+    assert bool(warned) == (max(native.lengths) == most == 30)
+
+
+def test_episodes_are_split_in_order():
+    episodes = Episodes((1, 2, 3), (1.0, 2.0, 6.0), (4, 5, 6))
+    first, none, rest = episodes.split([1, 0, 2])
+    assert first == Episodes((1,), (1.0,), (4,))
+    assert none == Episodes((), (), ())
+    assert rest == Episodes((2, 3), (2.0, 6.0), (5, 6))
+
+
 def test_equal_seeds_give_equal_episodes_and_others_do_not():
     evaluator = Evaluator(cartpole)
     policy = RandomPolicy(evaluator.action_space)

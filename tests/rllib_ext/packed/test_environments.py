@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
+from rllib_ext.native.registry import native_of
 from rllib_ext.packed.environments import (
     NativeEnvironments,
     SingleEnvironments,
@@ -12,7 +13,6 @@ from rllib_ext.packed.environments import (
     for_environment,
     vectorize_mode_of,
 )
-from rllib_ext.packed.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 
 

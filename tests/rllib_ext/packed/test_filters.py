@@ -66,7 +66,9 @@ def test_an_image_is_normalised_place_by_place():
     reference.set_state(filters.state(1))
     filters.load(0, filters.state(1))
     expected = reference._filters[None](images[0], update=False)
-    np.testing.assert_allclose(filters.normalised(0, images[:1])[0], expected.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(
+        filters.normalised(np.array([0]), images[:1])[0], expected.ravel(), rtol=1e-5
+    )
 
 
 def test_without_a_filter_observations_pass_as_they_are():

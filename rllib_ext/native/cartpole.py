@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from rllib_ext.packed.native.dynamics import Array, silent
+from rllib_ext.native.dynamics import Array, silent
 
 
 class CartPole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -11,11 +12,10 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
-from rllib_ext.evaluate import EnvMaker
-from rllib_ext.packed.native.acrobot import Acrobot
-from rllib_ext.packed.native.cartpole import CartPole
-from rllib_ext.packed.native.dynamics import Dynamics
-from rllib_ext.packed.native.pendulum import Pendulum
+from rllib_ext.native.acrobot import Acrobot
+from rllib_ext.native.cartpole import CartPole
+from rllib_ext.native.dynamics import Dynamics
+from rllib_ext.native.pendulum import Pendulum
 
 KINDS: dict[type[gym.Env[Any, Any]], type[Dynamics]] = {
     CartPoleEnv: CartPole,
@@ -38,16 +38,17 @@ class Native:
     limit: int
 
 
-def native_of(make: EnvMaker) -> Native | None:
-    """The native version of what `make` builds; None where there is none that does just the same."""
+def native_of(make: Callable[[], gym.Env[Any, Any]]) -> Native | None:
+    """As `native_version`, of what `make` builds."""
     env = make()
     try:
-        return _native_of(env)
+        return native_version(env)
     finally:
         env.close()
 
 
-def _native_of(env: gym.Env[Any, Any]) -> Native | None:
+def native_version(env: gym.Env[Any, Any]) -> Native | None:
+    """The native version of an environment; None where there is none that does just the same."""
     limits: list[int] = []
     while isinstance(env, gym.Wrapper):
         if type(env) is TimeLimit:

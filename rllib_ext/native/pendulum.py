@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-from rllib_ext.packed.native.dynamics import Array, silent, squared
+from rllib_ext.native.dynamics import Array, silent, squared
 
 
 class Pendulum:

@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rllib_ext.packed.native.dynamics import seeded, starts
-from rllib_ext.packed.native.registry import KINDS, native_of
+from rllib_ext.native.dynamics import seeded, starts
+from rllib_ext.native.registry import KINDS, native_of
 
 IDS = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1")
 

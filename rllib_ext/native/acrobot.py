@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 
-from rllib_ext.packed.native.dynamics import Array, silent, squared
+from rllib_ext.native.dynamics import Array, silent, squared
 
 GRAVITY = 9.8
 
