@@ -13,8 +13,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.shift import Shift
+from search.parameter import Value
+from search.population import sizes
 from search.settings import BudgetSettings, SearchSettings, Settings
-from search.space import ONLY_UNDER, ORDERED, Space, Value
+from search.space import ONLY_UNDER, ORDERED, Space
 
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
@@ -259,7 +261,13 @@ class ExperimentConfig(Settings):
         if self.budget.horizon is not None:
             return self.budget.horizon
         assert self.budget.env_steps is not None, "the budget checks that one of them is given"
-        return self.budget.env_steps // self.population.members
+        return self.budget.env_steps * self.population.segments // sum(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many members train each segment of the horizon."""
+        founders = self.search.founders if self.search.strategy in RANKING else 1.0
+        return sizes(self.population.members, founders, self.population.segments)
 
     @property
     def segment_steps(self) -> int:

@@ -294,7 +294,11 @@ class Coordinator:
 
     def _remove_what_is_old(self) -> None:
         """Removes training states that no member can start from, and policies beyond their number."""
-        clocks = [m.env_steps for m in self._members if not m.given_up]
+        clocks = [
+            m.env_steps
+            for m in self._members
+            if not m.given_up and (m.segment > 0 or m.index in self._running)
+        ]
         oldest = min([self._strategy.horizon, *clocks]) - self._segment_steps
         # What runs, or is to be repeated, starts no earlier than where its member's clock stands.
         latest = [*(m.last for m in self._members), *(r.last for r in self._running.values())]

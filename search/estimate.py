@@ -80,7 +80,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     most = {name: amount * slots for name, amount in taken.items()}
     lines = [
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
-        f"  members     {config.population.members}, {config.horizon:,} env steps each, in "
+        f"  members     {_members(config)}, {config.horizon:,} env steps each, in "
         f"{config.population.segments} segments of {config.segment_steps:,}",
         f"  trials      {_segments(config)} segments and the dense baseline",
         f"  training    {_budget(config)}, and {config.horizon:,} of the dense baseline",
@@ -94,6 +94,11 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         f"has {steps.least:,.0f} to {steps.most:,.0f} steps",
     ]
     return "\n".join(lines)
+
+
+def _members(config: ExperimentConfig) -> str:
+    first, last = config.sizes[0], config.sizes[-1]
+    return str(last) if first == last else f"{first} at first, {last} at last"
 
 
 def _afterwards(config: ExperimentConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""The population's algorithm: who copies whom, and when. Pure: no Ray, no torch, no files.
+"""The population's algorithm: how many train, who copies whom, and when. Pure: no Ray, no files.
 
 Multi-objective population-based training after Dushatskiy et al. 2023 (MO-PBT, arXiv 2306.01436):
 members are ranked by non-dominated sorting of their objectives, ties by spread; the worst copy one of
@@ -56,6 +56,26 @@ class Rules:
     exploit_share: float
     density_tolerance: float
     progress_tolerance: int
+
+
+def sizes(members: int, founders: float, segments: int) -> tuple[int, ...]:
+    """How many members train each segment of the horizon.
+
+    What a lineage learns before it is pruned, all its descendants have learned. So few members begin,
+    and the population grows by the same factor from segment to segment: n(x) = members ·
+    founders^(1 − x) in the middle x of a segment, from 0 at the start to 1 at the horizon. The env steps
+    that are saved make lineages longer.
+
+    Args:
+        members: Of the full population, ≥ 1.
+        founders: Share of them that begins, in (0, 1]; 1: all of them train every segment.
+        segments: Of the horizon, ≥ 1.
+
+    Returns:
+        One size a segment, never falling; at least two, so that there is a choice.
+    """
+    shares = (founders ** (1.0 - (k + 0.5) / segments) for k in range(segments))
+    return tuple(max(min(2, members), round(members * share)) for share in shares)
 
 
 def nondominated_fronts(objectives: np.ndarray) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from search.space import Parameter
+from search.parameter import Parameter
 
 StrategyName = Literal["pareto_pbt", "optuna", "pbt", "selection", "train_then_prune", "random"]
 Sampler = Literal["tpe", "nsga2", "gp"]
@@ -44,7 +44,11 @@ class SearchSettings(Settings):
         exploit_share: Share of the population that copies a donor, and share that may donate.
         proposal_share: How often new hyperparameters are a proposal of the study (in "pbt": a random
             draw); otherwise the donor's are perturbed.
-        perturbation: How far a perturbation moves, as a share of each parameter's range.
+        perturbation: How far a perturbation moves, as a share of each parameter's range; no further
+            from the donor's lie the hyperparameters of training that the study proposes for a clone.
+        founders: Share of the members that begins; the population grows towards all of them at the
+            horizon, newcomers copying one of the best (`search.population.sizes`). Less than 1 makes
+            lineages longer for the same env steps, but leaves slots idle at first.
         density_tolerance: A donor may be denser than the receiver by this share of the receiver's
             density.
         synchronous: Whether members wait for each other between segments, and decide on what all
@@ -62,6 +66,7 @@ class SearchSettings(Settings):
     exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
     proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)
     perturbation: float = Field(default=0.2, gt=0.0, le=1.0)
+    founders: float = Field(default=1.0, gt=0.0, le=1.0)
     density_tolerance: float = Field(default=0.1, ge=0.0)
     synchronous: bool = False
     min_retained: float | None = Field(default=None, allow_inf_nan=False)
@@ -84,6 +89,11 @@ class SearchSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> SearchSettings:
+        if self.synchronous and self.founders < 1.0:
+            raise ValueError(
+                f"search.founders = {self.founders} lets members begin later than others, and "
+                "search.synchronous = true lets all wait for each other; leave one of them out"
+            )
         if self.strategy == "train_then_prune" and "pruning.final_sparsity" not in self.space:
             raise ValueError(
                 "search.strategy = train_then_prune prunes to levels spread over the range of "
@@ -104,7 +114,8 @@ class BudgetSettings(Settings):
         env_steps: Training env steps of all members together; baselines and evaluation come on top.
         seconds: Wall-clock of the training, earlier processes of a resumed search included, kept to
             within one iteration a member; the dense baseline is trained to its end.
-        horizon: Training env steps of one lineage; not given: `env_steps` ÷ members.
+        horizon: Training env steps of one lineage; not given: as long as `env_steps` allow, which is
+            `env_steps` ÷ members where all members train from the start.
     """
 
     env_steps: int | None = Field(default=None, gt=0)

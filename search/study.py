@@ -19,9 +19,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
+from search.parameter import Value
 from search.settings import MINIMISED
 from search.settings import Sampler as LearningSampler
-from search.space import BIRTH, Space, Value, Values
+from search.space import BIRTH, Space, Values
 
 STUDY_FILE = "study.log"
 # The number of what the study does not hear of.
@@ -123,6 +124,7 @@ class Study:
         seed: int,
         at_least: Mapping[str, float] | None = None,
         donor: Mapping[str, Value] | None = None,
+        reach: float | None = None,
     ) -> Proposal:
         """Asks the sampler.
 
@@ -132,12 +134,16 @@ class Study:
             seed: Of what the sampler draws: equal seeds and trials give equal proposals.
             at_least: What can no longer be undone, such as the sparsity reached.
             donor: Hyperparameters of the lineage; what belongs to it is inherited.
+            reach: How far from the donor's the hyperparameters of training may lie, as a share of each
+                range: further away, much of what was learned is lost before anything is gained. None:
+                anywhere.
         """
         self._study.sampler = self._sampler(seed)
         trial = self._study.ask()
         proposed = self._space.suggest(trial)
         inherited = {path: value for path, value in (donor or {}).items() if path in BIRTH}
-        values = self._space.clip({**proposed, **inherited}, at_least)
+        near = self._space.near(proposed, donor or {}, reach) if reach is not None else proposed
+        values = self._space.clip({**near, **inherited}, at_least)
         if all(_same(values.get(path), value) for path, value in proposed.items()):
             return self._opened(trial, values)
         self._study.tell(trial, state=TrialState.FAIL)

@@ -28,6 +28,7 @@ LIGHT_MODULES = [
     "search.strategies",
     "search.levels",
     "search.lineage",
+    "search.parameter",
     "search.population",
     "search.recipes",
     "search.report",

@@ -33,6 +33,7 @@ class ParetoPBT(Strategy):
             density_tolerance=config.search.density_tolerance,
             progress_tolerance=config.segment_steps,
         )
+        self._sizes = config.sizes
         # Of `_donors`, in their order. There are thousands, and every decision looks at them.
         self._donor_moments: dict[str, Moment] = {}
 
@@ -58,7 +59,11 @@ class ParetoPBT(Strategy):
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
     ) -> Member | None:
-        """As `Strategy.next_member`; where members wait for each other, none is a segment ahead."""
+        """As `Strategy.next_member`, of those that have begun, while the population is large enough.
+
+        Where members wait for each other, none is a segment ahead.
+        """
+        idle = self._admitted(idle, running)
         if self._settings.synchronous:
             waited_for = (*running, *self._unfinished(idle))
             generation = min((m.segment for m in waited_for), default=None)
@@ -79,6 +84,17 @@ class ParetoPBT(Strategy):
             return self._planned(member.last, explored)
         return self._planned(member.last, self._study.enter(member.hyperparameters))
 
+    def _admitted(self, idle: Sequence[Member], running: Sequence[Member]) -> Sequence[Member]:
+        """The next to begin, where the population is to grow, otherwise all that have begun."""
+        begun = [m for m in idle if m.segment > 0]
+        clocks = [m.env_steps for m in (*begun, *running)]
+        behind = min((c for c in clocks if c < self.horizon), default=0 if not clocks else None)
+        segment = len(self._sizes) - 1
+        if behind is not None:
+            segment = min(segment, behind // self._config.segment_steps)
+        waiting = [m for m in idle if m.segment == 0]
+        return waiting[:1] if len(clocks) < self._sizes[segment] and waiting else begun
+
     def _restarting(self, idle: Sequence[Member]) -> list[Member]:
         """Those that copied a donor ahead of them have left some of the budget.
 
@@ -97,8 +113,10 @@ class ParetoPBT(Strategy):
         moments = self._moments(member)
         if member.failures:
             return self._replacement(member, moments, rng)
+        if member.last is None:
+            return self._model(member, moments, rng)
         if member.env_steps >= self.horizon:
-            return self._way_back(moments, rng)
+            return self._best([m for m in moments if m.feasible and m.donates], rng)
         return self._donor(member, moments, rng)
 
     def _is_stagnant(self, member: Member) -> bool:
@@ -126,7 +144,10 @@ class ParetoPBT(Strategy):
         reached = {"pruning.final_sparsity": target, "pruning.end": min(1.0, next_end)}
         if rng.random() < self._settings.proposal_share:
             kind = "proposal"
-            proposal = self._study.propose(seed_from(rng), reached, donor.hyperparameters)
+            reach = self._settings.perturbation if self.guided else None
+            proposal = self._study.propose(
+                seed_from(rng), reached, donor.hyperparameters, reach=reach
+            )
         else:
             kind = "perturbation"
             moved: Values = self._space.perturb(
@@ -139,21 +160,37 @@ class ParetoPBT(Strategy):
     def _donor(
         self, member: Member, moments: Sequence[Moment], rng: np.random.Generator
     ) -> Snapshot | None:
-        if member.last is None:
-            return None
+        assert member.last is not None, "newcomers are told apart"
         here = next(m for m in moments if m.snapshot_id == member.last.snapshot_id)
         others = [m for m in moments if m.member != member.index]
         near = at_progress(others, here.env_steps, self._rules.progress_tolerance)
         donor = choose_donor(here, [here, *near], others, self._rules, rng)
         return None if donor is None else self._donors[donor.snapshot_id]
 
-    def _way_back(self, moments: Sequence[Moment], rng: np.random.Generator) -> Snapshot:
-        """One of the best policies that have not yet come to the end of their horizon."""
-        able = [m for m in moments if m.feasible and m.donates]
+    def _model(
+        self, newcomer: Member, moments: Sequence[Moment], rng: np.random.Generator
+    ) -> Snapshot | None:
+        """Whom a member copies that has not yet trained: one of the best where the slowest are.
+
+        None: nobody, for it is a founder, or there is nothing to copy.
+        """
+        clocks = {m.member: m.env_steps for m in moments}
+        if newcomer.index < self._sizes[0] or not clocks:
+            return None
+        near = [
+            m
+            for m in moments
+            if m.donates
+            and abs(m.env_steps - min(clocks.values())) <= self._rules.progress_tolerance
+        ]
+        return self._best([m for m in near if m.feasible] or near, rng) if near else None
+
+    def _best(self, able: Sequence[Moment], rng: np.random.Generator) -> Snapshot:
+        """One of the best of some moments."""
         # One is drawn before they are ranked: those behind it need no rank.
         drawn = int(rng.integers(max(1, math.floor(self._rules.exploit_share * len(able)))))
-        all_able = np.ones(len(able), dtype=bool)
-        best = rank(np.array([m.objectives for m in able]), all_able, drawn + 1)
+        all_alike = np.ones(len(able), dtype=bool)
+        best = rank(np.array([m.objectives for m in able]), all_alike, drawn + 1)
         return self._donors[able[best[drawn]].snapshot_id]
 
     def _replacement(

@@ -20,6 +20,13 @@ def test_a_plan_predicts_trials_steps_and_what_it_takes():
     assert re.search(r"4 at a time, roughly \d+( to \d+)? min", plan)
 
 
+def test_a_plan_says_how_a_population_grows():
+    plan = describe_plan(coordinated(members=8, segments=8, search={"founders": 0.25}))
+    assert re.search(
+        r"members     2 at first, 7 at last, 1\d,\d+ env steps each, in 8 segments", plan
+    )
+
+
 def test_more_machines_take_less_time():
     config = coordinated(members=8, env_steps=80_000_000)
 

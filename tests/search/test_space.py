@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from search.space import BIRTH, ONLY_UNDER, Parameter, Space
+from search.parameter import Parameter
+from search.space import BIRTH, ONLY_UNDER, Space
 
 KINDS = {
     "linear": {"type": "float", "low": -0.3, "high": 0.7},
@@ -98,6 +99,43 @@ def test_a_perturbation_moves_at_most_its_strength_of_the_range(name, strength):
     assert max(map(abs, moves)) <= strength + 1e-9
     assert max(moves) >= 0.9 * strength
     assert min(moves) <= -0.9 * strength
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_nearest_value_within_reach(kind, reach):
+    rng = np.random.default_rng(8)
+    one = parameter(**kind)
+    for _ in range(2_000):
+        value, centre = one.draw(rng), one.draw(rng)
+        found = one.within(value, centre, reach)
+        assert inside(kind, found)
+        if "choices" in kind:
+            assert found == value
+            continue
+        places = [on_own_scale(kind, v) for v in (centre, value, found)]
+        span = on_own_scale(kind, kind["high"]) - on_own_scale(kind, kind["low"])
+        moved, wanted = (place - places[0] for place in (places[2], places[1]))
+        if kind["type"] == "float":
+            expected = math.copysign(min(abs(wanted), reach * span), wanted)
+            assert moved == pytest.approx(expected, abs=1e-9 * span)
+        else:
+            assert abs(found - centre) <= abs(value - centre)
+            assert found == value or abs(found - centre) >= 1
+            if not kind.get("log"):
+                assert abs(found - centre) <= max(1.0, reach * span)
+
+
+def test_values_near_others_are_those_of_training_only():
+    searched = space(
+        pruning__final_sparsity=KINDS["log_density"],
+        training__lr=KINDS["log"],
+        training__b=KINDS["int"],
+    )
+    values = {"pruning.final_sparsity": 0.99, "training.lr": 0.2, "training.b": 11}
+    centre = {"pruning.final_sparsity": 0.2, "training.lr": 3e-5}
+    near = searched.near(values, centre, 0.5)
+    assert near == {**values, "training.lr": pytest.approx((0.2 * 3e-5) ** 0.5)}
 
 
 @pytest.mark.parametrize("strength", [0.01, 0.2])

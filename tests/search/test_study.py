@@ -11,7 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from pretended_search import Search, trials_in
 
-from search.space import ChoiceParameter, FloatParameter, Space
+from search.parameter import ChoiceParameter, FloatParameter
+from search.space import Space
 from search.study import Study
 
 pytestmark = pytest.mark.usefixtures("without_sync")
@@ -97,6 +98,20 @@ def test_a_proposal_for_a_lineage_inherits_what_belongs_to_it(tmp_path):
     assert len({p.values["training.lr"] for p in proposals}) == 12
     used = [trials_in(tmp_path)[p.trial_number] for p in proposals]
     assert {t.params["pruning.criterion"] for t in used} == {"gradient"}
+
+
+def test_a_proposal_within_reach_stays_near_the_donor_in_training_and_prunes_as_far_as_it_likes(
+    tmp_path,
+):
+    own = study(tmp_path)
+    donor = {"pruning.final_sparsity": 0.5, "pruning.criterion": "gradient", "training.lr": 1e-3}
+    proposals = [own.propose(seed, donor=donor, reach=0.1) for seed in range(20)]
+    places = [math.log10(p.values["training.lr"]) + 3.0 for p in proposals]
+    assert max(map(abs, places)) == pytest.approx(0.1 * 2.0)
+    assert len({round(place, 9) for place in places}) > 2
+    assert max(p.values["pruning.final_sparsity"] for p in proposals) > 0.95
+    used = [trials_in(tmp_path)[p.trial_number].params["training.lr"] for p in proposals]
+    assert used == [p.values["training.lr"] for p in proposals]
 
 
 def test_entered_values_are_used_to_the_last_bit(tmp_path):
