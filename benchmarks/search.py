@@ -3,7 +3,8 @@
 One run is one search of one strategy with one search seed, without Ray's cluster: the coordinator hands
 its segments to packs in this process, one pack at a time. All strategies of a seed get the same training
 env steps, evaluations – two a member and segment – and candidates, which are evaluated again on the
-same fresh seeds. A run appends one row to a CSV; what has a row is not run again,
+same fresh seeds. The strategies that rank members share one growing population; what they do with it is
+the one setting apart. A run appends one row to a CSV; what has a row is not run again,
 so that an interrupted benchmark goes on. The tables are made from the CSV alone.
 
 What is compared is the hypervolume of the re-evaluated front: over (retained, decades of density) and
@@ -30,11 +31,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.shared.intervals import holm_intervals
+from benchmarks.shared.front_tables import print_tables
 from rllib_ext.algorithm import MemberSettings
 from rllib_ext.packed.trainable import PackTrainable
 from search.archive import Archive
-from search.config import ExperimentConfig
+from search.config import RANKING, ExperimentConfig
 from search.config_file import parse_config
 from search.confirm import confirm
 from search.coordinator import Coordinator
@@ -46,13 +47,16 @@ from search.evaluation import (
     policy_episodes,
     random_baseline,
 )
-from search.front import candidates, hypervolume, log_density
+from search.front import candidates
 from search.ppo import build_ppo
 from search.scheduler import SegmentScheduler
 from search.seeds import draw
 from search.strategies import STRATEGIES, open_study
 
 MEMBERS, SEGMENTS = 8, 8
+# Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make
+# lineages nearly twice as long.
+FOUNDERS, SEGMENTS_OF_GROWING = 0.25, 15
 # Trials of `optuna` that begin before the first of them has ended.
 OPTUNA_AT_ONCE = 2
 
@@ -88,7 +92,6 @@ COLUMNS = (
     "env", "strategy", "seed", "budget", "over_decades", "over_sparsity", "points", "random",
     "constant", "dense", "env_steps", "evaluation_env_steps", "seconds", "front",
 )  # fmt: skip
-SCORES = {"over_decades": "retained × decades of density", "over_sparsity": "retained × sparsity"}
 OURS = "pareto_pbt"
 
 
@@ -111,7 +114,14 @@ def main() -> None:
             flush=True,
         )
     if rows.is_file():
-        _print_tables(pd.read_csv(rows), arguments)
+        runs = pd.read_csv(rows)
+        for column, asked in (
+            ("env", arguments.envs),
+            ("strategy", arguments.strategies),
+            ("seed", arguments.seeds),
+        ):
+            runs = runs[runs[column].isin(asked)]
+        print_tables(runs, OURS, arguments.confidence)
 
 
 def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentConfig:
@@ -124,14 +134,16 @@ def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentCon
         budget: Training env steps of all members.
     """
     case = ENVIRONMENTS[env]
+    segments = SEGMENTS_OF_GROWING if strategy in RANKING else SEGMENTS
+    horizon = segments * case.iterations * case.batch
     return parse_config(
         {
             "name": f"{env}-{strategy}-{seed}",
             "env": env,
             "engine": "packed",
             "seed": seed,
-            "budget": {"env_steps": budget},
-            "population": {"members": MEMBERS, "segments": SEGMENTS},
+            "budget": {"env_steps": budget, "horizon": horizon},
+            "population": {"members": MEMBERS, "segments": segments},
             "ppo": {
                 "env_runners": {"num_envs_per_env_runner": 8},
                 "training": {
@@ -148,6 +160,7 @@ def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentCon
             "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
             "search": {
                 "strategy": strategy,
+                "founders": FOUNDERS,
                 "space": {
                     "pruning.final_sparsity": {
                         "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
@@ -250,54 +263,6 @@ def _train(coordinator: Coordinator, folder: Path, settings: MemberSettings, siz
         scheduler.on_trial_complete(trial, last)
     for pack in packs.values():
         pack.cleanup()
-
-
-def _print_tables(runs: pd.DataFrame, arguments: argparse.Namespace) -> None:
-    runs = runs[runs["env"].isin(arguments.envs) & runs["strategy"].isin(arguments.strategies)]
-    runs = runs[runs["seed"].isin(arguments.seeds)]
-    for (env, budget), group in runs.groupby(["env", "budget"]):
-        group = _on_one_scale(group.copy())
-        print(f"\n{env}, {budget:,} env steps a search")
-        for score, title in SCORES.items():
-            table = group.pivot(index="seed", columns="strategy", values=score)
-            print(f"  hypervolume of {title}")
-            _print_differences(table, arguments.confidence)
-
-
-def _print_differences(table: pd.DataFrame, confidence: float) -> None:
-    rivals = [name for name in table.columns if name != OURS]
-    pairs = {}
-    for name in rivals:
-        if OURS in table:
-            pairs[name] = (table[OURS] - table[name]).dropna().to_numpy()
-    rows = dict(zip(pairs, holm_intervals(list(pairs.values()), confidence), strict=True))
-    print(f"    {'strategy':<18}{'mean':>8}{'seeds':>7}{'pareto_pbt − it':>18}", end="")
-    print(f"  Holm-corrected {confidence:.0%} interval{'p':>10}{'wins':>8}")
-    for name in sorted(table.columns, key=lambda n: -table[n].mean()):
-        line = f"    {name:<18}{table[name].mean():>8.3f}{table[name].count():>7}"
-        if name in rows:
-            low, high, p = rows[name]
-            difference = pairs[name]
-            wins = f"{int((difference > 0).sum())}/{len(difference)}"
-            line += f"{difference.mean():>+18.3f}  {low:>+14.3f} to {high:+.3f}{p:>16.3f}{wins:>8}"
-        print(line)
-
-
-def _on_one_scale(runs: pd.DataFrame) -> pd.DataFrame:
-    """Hypervolumes anew: all runs of an environment share the scale of returns."""
-    random, dense = runs["random"].mean(), runs["dense"].mean()
-    floor = max(0.0, (runs["constant"].mean() - random) / (dense - random))
-    for index, text in runs["front"].fillna("").items():
-        points = np.array([[float(x) for x in p.split()] for p in str(text).split(";") if p])
-        points = points.reshape(-1, 3)
-        kept = (points[:, 0] - random) / (dense - random)
-        axes = {
-            "over_sparsity": points[:, 1],
-            "over_decades": log_density(points[:, 1], points[:, 2]),
-        }
-        for score, axis in axes.items():
-            runs.loc[index, score] = hypervolume(np.column_stack([kept, axis]), (floor, 0.0))
-    return runs
 
 
 def _done(rows: Path) -> set[tuple[str, str, int, int]]:

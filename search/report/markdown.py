@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.report import facts
+from search.report import facts, record
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION, is_provisional
 from search.report.words import RECIPE_CHECK, verdict
@@ -37,11 +37,11 @@ def markdown(results: Results) -> str:
         table(facts.recipes(results)),
         *_recipe_check(results),
         "## Failures",
-        table(facts.failures(results)) or "None.",
+        table(record.failures(results)) or "None.",
         "## How it was made",
-        table([{"what": k, "value": v} for k, v in facts.provenance(results)]),
+        table([{"what": k, "value": v} for k, v in record.provenance(results)]),
         "Command:",
-        _block(facts.command(results) or "not recorded", "sh"),
+        _block(record.command(results) or "not recorded", "sh"),
         "<details><summary>Configuration</summary>",
         _block(results.config or "not recorded", "yaml"),
         "</details>",

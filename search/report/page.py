@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from search.report import facts
+from search.report import facts, record
 from search.report.data import cloud_points
 from search.report.front_chart import front_chart
 from search.report.generalisation import NOTE, generalisation_rows
@@ -70,6 +70,7 @@ def render(template: str, charts: Mapping[str, Drawing], **values: Any) -> str:
     return environment.get_template(template).render(
         **values,
         facts=facts,
+        record=record,
         charts={name: _json(spec) for name, spec in specs.items()},
         datasets=_json(datasets),
         descriptions={name: str(chart.description) for name, chart in charts.items()},

@@ -9,7 +9,7 @@ import search
 from search.archive import Archive, Evaluation
 from search.bootstrap import interquartile_interval, interquartile_mean
 from search.recipes import RETRAIN_COLUMNS
-from search.report import facts, write_report
+from search.report import facts, record, write_report
 
 RETURNS = [480.0, 300.0, 420.0, 450.0, 20.0]
 
@@ -123,5 +123,5 @@ def test_retraining_is_booked_in_the_report(tmp_path, simulate):
     path = world.folder / "manifest.json"
     runs = [{"env_steps": 1_000}, {"env_steps": 500}]
     path.write_text(json.dumps({**json.loads(path.read_text()), "retrain": runs}))
-    told = dict(facts.provenance(search.load(world.folder)))
+    told = dict(record.provenance(search.load(world.folder)))
     assert told["env steps of the recipe check"] == "1,500"

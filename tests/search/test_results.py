@@ -111,7 +111,7 @@ def test_snapshots_without_a_number_are_failures_and_not_candidates(tmp_path, si
     record = json.loads(lines[0]) | {"return_mean": float("nan"), "status": "failed"}
     path.write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
     results = search.load(world.folder)
-    from search.report.facts import failures
+    from search.report.record import failures
 
     assert any(record["snapshot_id"] in row["what"] for row in failures(results))
     assert results.training_chart().to_dict()

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -46,47 +45,6 @@ def test_a_capped_return_is_labelled_and_gets_no_interval(tmp_path, simulate):
     row = next(row for row in facts.before_after(results) if row["policy"] == name)
     assert row["95 % interval"].startswith("all 100 episodes returned 500: no interval")
     assert "all 100 episodes returned 500" in verdict(results)
-
-
-def test_failures_come_from_events_manifest_and_snapshots(results):
-    broken = dataclasses.replace(results.records[0], status="failed")
-    other = dataclasses.replace(
-        results,
-        records=[broken, *results.records[1:]],
-        manifest={
-            "failures": [
-                {"member": 5, "error": "lost its node"},
-                {"member": -1, "segment": 0, "error": "NaN loss"},
-                "out of disk",
-            ]
-        },
-    )
-    rows = facts.failures(other)
-    assert [row["member"] for row in rows] == ["3", "5", "dense", "–", "0"]
-    assert [row["what"] for row in rows][1:4] == ["lost its node", "NaN loss", "out of disk"]
-    assert broken.snapshot_id in rows[4]["what"]
-
-
-def test_a_failure_that_event_and_manifest_tell_is_listed_once(results):
-    [event] = [e for e in results.events if e["event"] == "failure"]
-    manifest = {"failures": [{"member": 3, "segment": 2, "error": event["error"]}]}
-    assert len(facts.failures(dataclasses.replace(results, manifest=manifest))) == 1
-
-
-def test_provenance_says_what_is_not_recorded(results):
-    told = dict(facts.provenance(results))
-    assert told["training env steps"] == "800,000 of 800,000"
-    assert told["members"] == "8, 2 at once"
-    empty = dict(facts.provenance(dataclasses.replace(results, manifest={})))
-    assert empty.keys() == told.keys()
-    assert empty["versions"] == empty["members"] == empty["status"] == "not recorded"
-
-
-def test_the_command_can_be_pasted_into_a_shell(results):
-    words = {"command": ["prunefront", "search", "a b.yaml", "x=[1, 2]"]}
-    command = facts.command(dataclasses.replace(results, manifest=words))
-    assert command == "prunefront search 'a b.yaml' 'x=[1, 2]'"
-    assert facts.command(dataclasses.replace(results, manifest={})) == ""
 
 
 def test_the_hypervolume_states_its_reference(results):
