@@ -1,11 +1,8 @@
 """A search that is interrupted while it trains: what it leaves, what it says, what outlives it."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from command_line import (
@@ -13,7 +10,7 @@ from command_line import (
     alive,
     assert_refused,
     descendants,
-    environment,
+    in_training,
     prunefront,
     rows,
     wait_until,
@@ -22,29 +19,11 @@ from command_line import (
 pytestmark = pytest.mark.e2e
 
 
-@contextlib.contextmanager
 def running(place, file, lines):
     """A long search in training, from the moment when a file of its folder has some lines."""
     folder = place / "out"
-    with (place / "stderr").open("w") as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", "search", str(SMOKE), "budget.env_steps=4e6",
-             "population.segments=1000", "--output", str(folder)],
-            stdout=messages, stderr=messages, cwd=place, env=environment(), start_new_session=True,
-        )  # fmt: skip
-
-    def there():
-        written = folder / file
-        return written.is_file() and written.read_text().count("\n") >= lines
-
-    try:
-        wait_until(lambda: process.poll() is not None or there(), 240)
-        assert process.poll() is None, (place / "stderr").read_text()
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    return in_training(folder, file, lines, "search", SMOKE, "budget.env_steps=4e6",
+                       "population.segments=1000", "--output", folder)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +36,14 @@ def interrupted(tmp_path_factory):
         # As a terminal does: to every process of the group.
         os.killpg(process.pid, signal.SIGINT)
         status = process.wait(timeout=120)
-    return place / "out", status, (place / "stderr").read_text(), children, second
+    return place / "out", status, (place / "messages").read_text(), children, second
 
 
 def test_a_job_that_is_told_to_end_does_as_one_that_is_interrupted(tmp_path):
     with running(tmp_path, "events.jsonl", 1) as process:
         process.terminate()
         assert process.wait(timeout=120) == 130
-    messages = (tmp_path / "stderr").read_text()
+    messages = (tmp_path / "messages").read_text()
     assert "\ninterrupted: " in messages
     assert "Traceback" not in messages
     assert "***" not in messages

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -14,7 +12,7 @@ from command_line import (
     alive,
     assert_refused,
     descendants,
-    environment,
+    in_training,
     prunefront,
     rows,
     wait_until,
@@ -30,32 +28,13 @@ SMALL = ("budget.env_steps=16_000", "population.segments=2", "evaluation.shifts=
 
 def stop_when(folder, snapshots, how, *arguments):
     """Runs the command until there are so many snapshots; kills or interrupts it in training."""
-    with (folder.parent / "messages").open("w") as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", *map(str, arguments)],
-            stdout=messages, stderr=messages, cwd=folder.parent, env=environment(),
-            start_new_session=True,
-        )  # fmt: skip
-    path = folder / "snapshots.jsonl"
-    family = []
-    try:
-        wait_until(
-            lambda: (
-                (path.is_file() and path.read_text().count("\n") >= snapshots)
-                or process.poll() is not None
-            ),
-            240,
-        )
+    with in_training(folder, "snapshots.jsonl", snapshots, *arguments) as process:
         family = descendants(process.pid)
-        assert process.poll() is None, (folder.parent / "messages").read_text()
         process.send_signal(how)
         process.wait(timeout=120)
-    finally:
-        process.kill()
-        process.wait()
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(alive, family)), 30)
     return process.returncode, (folder.parent / "messages").read_text()
 

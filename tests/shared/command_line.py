@@ -65,6 +65,31 @@ def prunefront(*arguments, cwd, path=()):
         return Run(process.exitcode, *told)
 
 
+@contextlib.contextmanager
+def in_training(folder, file, lines, *arguments):
+    """A command, from the moment when a file of its results folder has some lines; then it is ended.
+
+    What it says is in the file "messages" beside the folder.
+    """
+    messages, written = folder.parent / "messages", folder / file
+    with messages.open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search", *map(str, arguments)],
+            stdout=told, stderr=told, cwd=folder.parent, env=environment(), start_new_session=True,
+        )  # fmt: skip
+
+    def there():
+        return written.is_file() and written.read_text().count("\n") >= lines
+
+    try:
+        wait_until(lambda: process.poll() is not None or there(), 240)
+        assert process.poll() is None, messages.read_text()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def smoke_search(engine, tmp_path_factory):
     """The smoke search with an engine, run once for all test processes: its folder and its `Run`.
 
