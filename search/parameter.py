@@ -96,10 +96,10 @@ class FloatParameter(_Parameter):
         """A value uniform on the parameter's own scale."""
         return self.clip(self._unwarp(rng.uniform(self._warp(self.low), self._warp(self.high))))
 
-    def at(self, share: float) -> float:
-        """The value at a share of the range, in [0, 1], on the parameter's own scale."""
-        low, high = self._warp(self.low), self._warp(self.high)
-        return self.clip(self._unwarp(low + share * (high - low)))
+    def at(self, share: float, low: float = -math.inf) -> float:
+        """The value at a share of the range above `low`, in [0, 1], on the parameter's own scale."""
+        least, high = self._warp(self.clip(low)), self._warp(self.high)
+        return self.clip(self._unwarp(least + share * (high - least)))
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> float:
         """Moves by up to `strength` of the range, on the parameter's own scale."""

@@ -125,6 +125,7 @@ class Study:
         at_least: Mapping[str, float] | None = None,
         donor: Mapping[str, Value] | None = None,
         reach: float | None = None,
+        decided: Mapping[str, Value] | None = None,
     ) -> Proposal:
         """Asks the sampler.
 
@@ -137,13 +138,14 @@ class Study:
             reach: How far from the donor's the hyperparameters of training may lie, as a share of each
                 range: further away, much of what was learned is lost before anything is gained. None:
                 anywhere.
+            decided: Values that are not asked for.
         """
         self._study.sampler = self._sampler(seed)
         trial = self._study.ask()
         proposed = self._space.suggest(trial)
         inherited = {path: value for path, value in (donor or {}).items() if path in BIRTH}
         near = self._space.near(proposed, donor or {}, reach) if reach is not None else proposed
-        values = self._space.clip({**near, **inherited}, at_least)
+        values = self._space.clip({**near, **inherited, **(decided or {})}, at_least)
         if all(_same(values.get(path), value) for path, value in proposed.items()):
             return self._opened(trial, values)
         self._study.tell(trial, state=TrialState.FAIL)

@@ -17,6 +17,9 @@ from search.member import Member, segment_end
 from search.seeds import generator_for
 from search.study import Proposal, Study
 
+# The hyperparameter that decides where on the front a lineage ends.
+TARGET = "pruning.final_sparsity"
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:

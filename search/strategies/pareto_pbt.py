@@ -11,20 +11,26 @@ import numpy as np
 from search.archive import Archive, Snapshot
 from search.config import ExperimentConfig
 from search.member import Member
+from search.parameter import FloatParameter
 from search.population import Moment, Rules, at_progress, choose_donor, rank, stagnant
+from search.seeds import generator_for
 from search.settings import MINIMISED
 from search.space import Values
-from search.strategies.base import Plan, Strategy, objective_values, seed_from
+from search.strategies.base import TARGET, Plan, Strategy, objective_values, seed_from
 from search.study import Proposal, Study
 
 # Share of its remaining weights that a stagnant member must set out to lose.
 STAGNANT_CUT = 0.2
+# Multiples of it, modulo 1, lie evenly, however many are taken.
+GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 class ParetoPBT(Strategy):
     """The worst members copy one of the best by `search.population`, and get new hyperparameters."""
 
     guided = True
+    # Whether members set out for sparsities that lie evenly over the range.
+    spreads = True
 
     def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
         super().__init__(config, archive, study)
@@ -141,21 +147,40 @@ class ParetoPBT(Strategy):
         # would leave the clone at its donor's sparsity for good.
         next_end = (donor.env_steps + self._rules.progress_tolerance) / self.horizon
         target = 1.0 - (1.0 - donor.sparsity) * (1.0 - fewer)
-        reached = {"pruning.final_sparsity": target, "pruning.end": min(1.0, next_end)}
+        reached = {TARGET: target, "pruning.end": min(1.0, next_end)}
+        decided = self._target_of_newcomer(member, donor.sparsity)
         if rng.random() < self._settings.proposal_share:
             kind = "proposal"
             reach = self._settings.perturbation if self.guided else None
             proposal = self._study.propose(
-                seed_from(rng), reached, donor.hyperparameters, reach=reach
+                seed_from(rng), reached, donor.hyperparameters, reach, decided
             )
         else:
             kind = "perturbation"
             moved: Values = self._space.perturb(
                 donor.hyperparameters, self._settings.perturbation, rng
             )
-            proposal = self._study.enter(self._space.clip(moved, reached))
+            proposal = self._study.enter(self._space.clip({**moved, **decided}, reached))
         self._note_exploration(member, kind, proposal)
         return proposal
+
+    def _birth(self, member: Member, rng: np.random.Generator) -> Proposal:
+        decided = self._target_of_newcomer(member, 0.0)
+        proposal = self._study.propose(seed_from(rng), decided=decided)
+        self._note_exploration(member, "proposal", proposal)
+        return proposal
+
+    def _target_of_newcomer(self, member: Member, reached: float) -> Values:
+        """Where a member sets out for that has not yet trained; nothing for the others.
+
+        Targets that are drawn one by one leave gaps, and all copies inherit what is near. These are an
+        additive recurrence of the golden ratio, evenly spread above what its donor has reached.
+        """
+        parameter = self._space.parameters.get(TARGET)
+        if not self.spreads or member.last is not None or not isinstance(parameter, FloatParameter):
+            return {}
+        first = generator_for(self._config.seed, "choice").random()
+        return {TARGET: parameter.at((first + member.index * GOLDEN_RATIO) % 1.0, reached)}
 
     def _donor(
         self, member: Member, moments: Sequence[Moment], rng: np.random.Generator
@@ -229,7 +254,10 @@ class ParetoPBT(Strategy):
 
 
 class Selection(ParetoPBT):
-    """Selection without mutation: clones keep their donor's hyperparameters, only seeds differ."""
+    """Selection without mutation: clones keep their donor's hyperparameters, only seeds differ.
+
+    Newcomers of a growing population are no clones: they have hyperparameters of their own.
+    """
 
     guided = False
 
@@ -239,6 +267,8 @@ class Selection(ParetoPBT):
     def _explore(
         self, member: Member, donor: Snapshot, rng: np.random.Generator, fewer: float = 0.0
     ) -> Proposal:
+        if member.last is None:
+            return super()._explore(member, donor, rng, fewer)
         proposal = self._study.enter(donor.hyperparameters)
         self._note_exploration(member, "inheritance", proposal)
         return proposal
@@ -253,6 +283,7 @@ class PBT(ParetoPBT):
     """
 
     guided = False
+    spreads = False
 
     def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
         super().__init__(config, archive, study)

@@ -9,10 +9,9 @@ from search.archive import Archive, Snapshot
 from search.config import ExperimentConfig
 from search.member import Member
 from search.space import Values
-from search.strategies.base import Plan, Strategy
+from search.strategies.base import TARGET, Plan, Strategy
 from search.study import NO_TRIAL, Proposal, Study
 
-SPARSITY = "pruning.final_sparsity"
 # Trains the dense policy, before its own level.
 TRAINER = 0
 
@@ -55,7 +54,7 @@ class TrainThenPrune(Strategy):
             return self._dense_plan(None if member.failures else last)
         if last is None or member.failures or last.trial_number == NO_TRIAL:
             share = member.index / max(1, self._config.population.members - 1)
-            values: Values = {SPARSITY: self._space.parameters[SPARSITY].at(share)}
+            values: Values = {TARGET: self._space.parameters[TARGET].at(share)}
             proposal = self._study.enter(values)
             self._note_copy("replacement" if member.failures else "exploit", member, self._dense)
             self._note_exploration(member, "level", proposal)
@@ -81,7 +80,7 @@ class TrainThenPrune(Strategy):
             threshold=None,
             schedule="linear",
         )
-        return Plan(last, Proposal(NO_TRIAL, {SPARSITY: 0.0}), pruning, self._dense_steps)
+        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, self._dense_steps)
 
     def _level_plan(self, source: Snapshot, proposal: Proposal) -> Plan:
         plain = self._config.pruning_with(proposal.values)
