@@ -299,9 +299,14 @@ class Coordinator:
             for m in self._members
             if not m.given_up and (m.segment > 0 or m.index in self._running)
         ]
+        clocks += [lost.start for lost in self._lost]
         oldest = min([self._strategy.horizon, *clocks]) - self._segment_steps
         # What runs, or is to be repeated, starts no earlier than where its member's clock stands.
-        latest = [*(m.last for m in self._members), *(r.last for r in self._running.values())]
+        latest = [
+            *(m.last for m in self._members),
+            *(r.last for r in self._running.values()),
+            *(r.source for r in self._lost),
+        ]
         needed = {snapshot.state for snapshot in latest if snapshot is not None}
         for snapshot in self._strategy.forget(oldest, needed):
             remove(self._archive.folder / snapshot.state)

@@ -132,3 +132,27 @@ def test_a_founder_that_fails_is_replaced_and_states_nobody_needs_are_removed(tm
     clocks = {s.snapshot_id: s.env_steps for s in search.archive.snapshots()}
     assert kept
     assert min(clocks[name] for name in kept) > search.config.segment_steps
+
+
+def test_killed_while_a_newcomer_is_far_behind_it_begins_again_from_its_donor(tmp_path):
+    search = growing(tmp_path, env_steps=320_000)
+    training, newcomer = {}, None
+    while newcomer is None or len(training) > 1:
+        while len(training) < MEMBERS and (segment := search.coordinator.decide()) is not None:
+            training[segment.member] = segment, search.trainer.train(segment)
+            if segment.segment == 0 and segment.state and newcomer is None:
+                newcomer = segment
+        for member, (segment, iterations) in list(training.items()):
+            if segment is newcomer:
+                continue
+            try:
+                search.coordinator.tell(segment, *next(iterations))
+            except StopIteration:
+                search.coordinator.end(segment)
+                del training[member]
+    assert len(search.archive.snapshots()) > 100
+    tidy(Archive(tmp_path))
+    resumed = growing(tmp_path, env_steps=320_000)
+    again = resumed.coordinator.decide()
+    assert (again.member, again.segment, again.state) == (newcomer.member, 0, newcomer.state)
+    next(resumed.trainer.train(again))
