@@ -8,6 +8,7 @@ import re
 
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _MEMORY = ("running low on memory", "OutOfMemoryError", "OOM killer killed")
+_PROCESS = "its process "
 _DEAD = "The actor is dead because"
 _RAISED = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: \S")
 
@@ -15,6 +16,11 @@ _RAISED = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: \S")
 def is_disk_full(reason: object) -> bool:
     """Whether a message says that a disk, or a share of it, is used up."""
     return any(text in str(reason) for text in _FULL)
+
+
+def is_death(reason: str) -> bool:
+    """Whether a reason, as `reason_of` gives it, is that a process died."""
+    return reason.startswith(_PROCESS)
 
 
 def reason_of(text: str) -> str:
@@ -28,10 +34,10 @@ def reason_of(text: str) -> str:
     if not lines:
         return "no reason given"
     if any(word in text for word in _MEMORY):
-        return "its process was killed because memory ran low (OutOfMemoryError)"
+        return f"{_PROCESS}was killed because memory ran low (OutOfMemoryError)"
     dead = next((line for line in lines if line.startswith(_DEAD)), None)
     if dead is not None:
         detail = dead.partition("Worker exit detail: ")[2] or dead
-        return f"its process died: {detail.partition(' Some common causes')[0]}"
+        return f"{_PROCESS}died: {detail.partition(' Some common causes')[0]}"
     raised = [line for line in lines if _RAISED.match(line)]
     return raised[-1] if raised else lines[-1]

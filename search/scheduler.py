@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +22,11 @@ from ray.tune.search import Searcher
 
 from rllib_ext.pruning.errors import PrunefrontError, RunError
 from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
-from search.failure import is_disk_full, reason_of
+from search.failure import is_death, is_disk_full, reason_of
 from search.progress import Progress
+
+# How often a trial that never began is handed out again.
+RETURNS = 2
 
 
 class Decides(Protocol):
@@ -81,6 +85,9 @@ class SegmentScheduler(Searcher):
         self._pack = pack
         # By trial, then by member.
         self._running: dict[str, dict[int, Segment]] = {}
+        self._begun: set[str] = set()
+        self._returned: list[list[Segment]] = []
+        self._returns: Counter[tuple[int, int]] = Counter()
         self.error: PrunefrontError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -89,8 +96,8 @@ class SegmentScheduler(Searcher):
             return str(Searcher.FINISHED)
         if len(self._running) >= self._slots:
             return None
-        segments: list[Segment] = []
-        if not self._attempt(lambda: segments.extend(self._decide())):
+        segments = self._returned.pop() if self._returned else []
+        if not segments and not self._attempt(lambda: segments.extend(self._decide())):
             return str(Searcher.FINISHED)
         if not segments:
             return None
@@ -109,14 +116,30 @@ class SegmentScheduler(Searcher):
             self.on_trial_result(trial_id, result)
             self._end(trial_id, "")
 
+    def note_start(self, trial_id: str) -> None:
+        """A process is ready for a trial."""
+        self._begun.add(trial_id)
+
     def note_retry(self, trial_id: str, reason: str) -> None:
         """A trial failed and is started again."""
+        self._begun.discard(trial_id)
         for segment in self._running[trial_id].values():
             self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
 
     def give_up(self, trial_id: str, reason: str) -> None:
-        """A trial failed for good."""
-        self._end(trial_id, reason)
+        """A trial failed for good, for Tune.
+
+        Tune hands trials also to idle processes that have died meanwhile, and gives up on what it counts
+        as two failures, though nothing was tried.
+        """
+        segments = list(self._running[trial_id].values())
+        first = segments[0].member, segments[0].segment
+        if trial_id in self._begun or not is_death(reason) or self._returns[first] >= RETURNS:
+            self._end(trial_id, reason)
+            return
+        del self._running[trial_id]
+        self._returns[first] += 1
+        self._returned.append(segments)
 
     def _attempt(self, action: Callable[[], object], reason: str = "") -> bool:
         """Does something, unless the search is at an end, and keeps what ends it for the driver.
@@ -173,6 +196,7 @@ class SegmentScheduler(Searcher):
             self._coordinator.end(segment, result["failure"])
 
     def _end(self, trial_id: str, reason: str) -> None:
+        self._begun.discard(trial_id)
         for segment in self._running.pop(trial_id).values():
             self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
 
@@ -191,7 +215,7 @@ class SegmentScheduler(Searcher):
 
 
 class ErrorNotes(Callback):
-    """Tells the scheduler why a trial failed: Tune tells searchers only that it did."""
+    """Tells the scheduler when a trial begins and why it fails: searchers only hear that it does."""
 
     def __init__(self, scheduler: SegmentScheduler) -> None:
         self._scheduler = scheduler
@@ -201,6 +225,12 @@ class ErrorNotes(Callback):
     ) -> None:
         """As `ray.tune.Callback.on_trial_error`: after `Searcher.on_trial_complete`."""
         self._scheduler.give_up(trial.trial_id, _reason(trial))
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """As `ray.tune.Callback.on_trial_start`: also when a process is used again."""
+        self._scheduler.note_start(trial.trial_id)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

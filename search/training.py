@@ -18,6 +18,7 @@ from search.engine import Engine
 from search.failure import reason_of
 from search.initial import kept_initial
 from search.machines import slots_on
+from search.memory_kills import survived
 from search.progress import Display
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
 from search.trackers import trackers
@@ -90,7 +91,8 @@ def train(
         ),
     )
     try:
-        tuner.fit()
+        with survived():
+            tuner.fit()
     except (OSError, TuneError) as error:
         # Tune's own files are on the same disk; it passes on the text of a traceback.
         raise scheduler.error or RunError(reason_of(str(error))) from error

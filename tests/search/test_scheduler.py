@@ -83,6 +83,39 @@ def test_a_trial_that_is_tried_again_is_noted_and_goes_on(tmp_path):
     scheduler.on_trial_result("b", {"env_steps": 700, "env_steps_this_iter": 700})
 
 
+KILLED = (
+    "ray.exceptions.OutOfMemoryError: a worker was killed due to the node running low on memory"
+)
+
+
+def test_a_trial_handed_to_a_process_that_had_died_is_handed_out_again(tmp_path):
+    search = Search(tmp_path)
+    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None)
+    notes = ErrorNotes(scheduler)
+    scheduler.suggest("dense")
+    config = scheduler.suggest("a")
+    for trial_id, returned in (("a", True), ("b", True), ("c", False)):
+        scheduler.on_trial_complete(trial_id, error=True)
+        notes.on_trial_error(0, [], Trial(trial_id, config, KILLED))
+        following = scheduler.suggest(chr(ord(trial_id) + 1))
+        assert (following == config) is returned
+    assert len(search.coordinator.failures) == 1
+
+
+@pytest.mark.parametrize(("error", "starts"), [(KILLED, True), ("ValueError: of what", False)])
+def test_a_trial_that_began_or_raised_has_failed(tmp_path, error, starts):
+    search = Search(tmp_path)
+    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None)
+    notes = ErrorNotes(scheduler)
+    scheduler.suggest("dense")
+    config = scheduler.suggest("a")
+    if starts:
+        notes.on_trial_start(0, [], Trial("a", config))
+    notes.on_trial_error(0, [], Trial("a", config, error))
+    assert len(search.coordinator.failures) == 1
+    assert scheduler.suggest("b") != config
+
+
 def test_an_error_of_the_coordinator_ends_the_search_and_is_kept_for_the_driver(tmp_path):
     search = Search(tmp_path, fails=lambda s: "raise" if s.member == DENSE else "")
     tune = Tune(search, slots=2).run()
