@@ -138,7 +138,7 @@ class Study:
             reach: How far from the donor's the hyperparameters of training may lie, as a share of each
                 range: further away, much of what was learned is lost before anything is gained. None:
                 anywhere.
-            decided: Values that are not asked for.
+            decided: Values that are set, whatever is proposed.
         """
         self._study.sampler = self._sampler(seed)
         trial = self._study.ask()
@@ -153,9 +153,13 @@ class Study:
 
     def enter(self, values: Values) -> Proposal:
         """Opens a trial with given hyperparameters."""
-        self._study.sampler = optuna.samplers.RandomSampler(seed=0)
+        genetic = self._sampler_name == "nsga2"
+        self._study.sampler = self._sampler(0) if genetic else optuna.samplers.RandomSampler(seed=0)
         self._study.enqueue_trial(self._space.for_optuna(values))
         trial = self._study.ask()
+        if genetic:
+            # NSGA-II counts to its generations only what it has drawn something for.
+            _ = trial.relative_params
         self._space.suggest(trial, values)
         # What the segment trains with is `values` to the last bit.
         return self._opened(trial, values)

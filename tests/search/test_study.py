@@ -64,6 +64,18 @@ def _segments_of(snapshots):
     return found
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_that_ended_are_in_a_generation_of_nsga2(tmp_path, share):
+    search = {"sampler": "nsga2", "proposal_share": share}
+    Search(tmp_path, members=6, segments=5, env_steps=120_000, search=search).run()
+    ended = [t for t in trials_in(tmp_path) if t.state == TrialState.COMPLETE]
+    key = "NSGAIISampler:generation"
+    sizes = collections.Counter(t.system_attrs[key] for t in ended)
+    assert sorted(sizes) == list(range(len(sizes)))
+    assert len(sizes) > 2
+    assert all(sizes[generation] >= 6 for generation in range(len(sizes) - 1))
+
+
 SPACE = Space(
     {
         "pruning.final_sparsity": FloatParameter(
