@@ -20,6 +20,7 @@ from search.initial import initial_of
 from search.machines import Machine, amounts, offered, slots_on, this_machine
 from search.ppo import build_ppo
 from search.seeds import draw
+from search.strategies import STRATEGIES
 from search.trackers import refuse_missing
 
 # An engine's share of an env step on one core: forward passes, connectors and updates of a small network
@@ -78,10 +79,11 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         for length in (steps.least, steps.most)
     ]
     most = {name: amount * slots for name, amount in taken.items()}
+    horizon = STRATEGIES[config.search.strategy].horizon_of(config)
     lines = [
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
-        f"  members     {_members(config)}, {config.horizon:,} env steps each, in "
-        f"{config.population.segments} segments of {config.segment_steps:,}",
+        f"  members     {_members(config)}, {horizon:,} env steps a lineage, in "
+        f"{round(horizon / config.segment_steps)} segments of {config.segment_steps:,}",
         f"  trials      {_segments(config)} segments and the dense baseline",
         f"  training    {_budget(config)}, and {config.horizon:,} of the dense baseline",
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "

@@ -34,7 +34,7 @@ from search.latency import note_latencies
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
-from search.strategies import open_study
+from search.strategies import STRATEGIES, open_study
 from search.trackers import refuse_missing
 from search.training import slots_of, train
 
@@ -125,6 +125,7 @@ def resume_search(
 
 
 def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, Any]:
+    horizon = STRATEGIES[config.search.strategy].horizon_of(config)
     return {
         **provenance(command),
         "name": config.name,
@@ -132,7 +133,7 @@ def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, An
         "strategy": config.search.strategy,
         "seed": config.seed,
         "members": config.population.members,
-        "budget": {**config.budget.model_dump(exclude_none=True), "horizon": config.horizon},
+        "budget": {**config.budget.model_dump(exclude_none=True), "horizon": horizon},
     }
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rllib_ext.pruning.errors import ResultsError
 from search.archive import Hyperparameter, Snapshot
+
+# What a segment was handed out with, by member and segment.
+Plans = Mapping[tuple[int, int], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +22,15 @@ class Stage:
         hyperparameters: What it trained with, by path.
         start: Lineage's clock where it began, in env steps.
         stop: Where it ended.
+        pruning: Its `PruningConfig`, as plain values.
+        training: Its arguments of `PPOConfig.training`.
     """
 
     hyperparameters: dict[str, Hyperparameter]
     start: int
     stop: int
+    pruning: Mapping[str, Any]
+    training: Mapping[str, Any]
 
 
 def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
@@ -35,18 +43,25 @@ def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
     return chain
 
 
-def lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> tuple[Stage, ...]:
+def plans_of(events: Iterable[Mapping[str, Any]]) -> Plans:
+    """What each segment was handed out with; of one that was handed out again, the latest."""
+    begun = (e for e in events if e.get("event") == "start" and "plan" in e)
+    return {(int(e["member"]), int(e["segment"])): e["plan"] for e in begun}
+
+
+def lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot], plans: Plans) -> tuple[Stage, ...]:
     """The recipe of a policy: all that trained it, in order.
 
     Args:
         snapshot: The policy.
         by_id: The archive.
+        plans: As `plans_of`.
 
     Returns:
         One stage a segment, each from where the one before it stopped; the first from 0.
 
     Raises:
-        ResultsError: The archive doesn't hold all of its ancestors, or their clocks don't rise.
+        ResultsError: The archive doesn't hold all of its ancestors or plans, or their clocks don't rise.
     """
     ids = [snapshot.snapshot_id, *ancestors(snapshot, by_id)]
     missing = [i for i in ids[1:] if i not in by_id]
@@ -62,7 +77,17 @@ def lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> tuple[Stage, .
             f"{snapshot.snapshot_id}: the clocks of its lineage don't rise: {clocks}. The archive was "
             "changed; choose other --points."
         )
-    return tuple(
-        Stage(dict(s.hyperparameters), start, s.env_steps)
-        for start, s in zip(clocks, passed, strict=False)
+    unknown = [s.snapshot_id for s in passed if (s.member, s.segment) not in plans]
+    if unknown:
+        raise ResultsError(
+            f"{snapshot.snapshot_id}: events.jsonl doesn't hold what {unknown[0]} was trained with. "
+            "Without it the recipe is unknown; choose other --points."
+        )
+    return tuple(_stage(s, start, plans) for start, s in zip(clocks, passed, strict=False))
+
+
+def _stage(snapshot: Snapshot, start: int, plans: Plans) -> Stage:
+    plan = plans[snapshot.member, snapshot.segment]
+    return Stage(
+        dict(snapshot.hyperparameters), start, snapshot.env_steps, plan["pruning"], plan["training"]
     )

@@ -20,7 +20,7 @@ from search.archive import Archive, Snapshot
 from search.config import ExperimentConfig
 from search.confirm import UNCONFIRMED, Front
 from search.disk import remove, tidy
-from search.lineage import Stage, lineage
+from search.lineage import Plans, Stage, lineage
 from search.progress import BestSoFar, Progress
 from search.seeds import draw
 
@@ -97,13 +97,18 @@ def chosen_points(front: Front, wanted: Iterable[str]) -> list[str]:
 
 
 def plan_replays(
-    archive: Archive, snapshots: Sequence[Snapshot], points: Sequence[str], seeds: int
+    archive: Archive,
+    snapshots: Sequence[Snapshot],
+    plans: Plans,
+    points: Sequence[str],
+    seeds: int,
 ) -> list[Replay]:
     """The replays to be done, noted in the archive; those that it knows keep their number.
 
     Args:
         archive: Of the recipe check.
-        snapshots: The search's archive.
+        snapshots: Of the search.
+        plans: Of its segments.
         points: `snapshot_id` of the chosen points.
         seeds: Replays of each.
 
@@ -111,7 +116,7 @@ def plan_replays(
         ResultsError: The lineage of a point isn't in the search's archive.
     """
     by_id = {s.snapshot_id: s for s in snapshots}
-    recipes = {point: lineage(by_id[point], by_id) for point in points}
+    recipes = {point: lineage(by_id[point], by_id, plans) for point in points}
     numbers = replays_by_member(archive)
     known = {key: member for member, key in numbers.items()}
     found = []
@@ -213,8 +218,8 @@ class Replays:
             segment=number,
             trial_number=-1,
             seed=self._draw(TRAINING, 1, replay, number)[0],
-            pruning=self._config.pruning_with(stage.hyperparameters).to_dict(),
-            training=self._config.training_with(stage.hyperparameters),
+            pruning=dict(stage.pruning),
+            training=dict(stage.training),
             until_env_steps=stage.stop,
             evaluation_seeds=self._draw(
                 EVALUATION, self._config.evaluation.episodes, replay, number

@@ -16,6 +16,7 @@ from search.config_file import load_config_of
 from search.engine import engine_of
 from search.evaluation import evaluate_policies
 from search.folder import only_writer, provenance, read_manifest, update_manifest
+from search.lineage import plans_of
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
@@ -63,7 +64,8 @@ def run_retrain(
         place = folder / FOLDER
         place.mkdir(exist_ok=True)
         archive = Archive(place)
-        replays = plan_replays(archive, results.records, chosen, seeds)
+        plans = plans_of(Archive(folder).events())
+        replays = plan_replays(archive, results.records, plans, chosen, seeds)
         coordinator = Replays(config, archive, replays, {s.snapshot_id: s for s in results.records})
         started = time.monotonic()
         try:
@@ -100,9 +102,7 @@ def _train(
 def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:
     """What the engine must know: how many train, and when they are evaluated."""
     waits = any(
-        config.pruning_with(stage.hyperparameters).schedule == "plateau"
-        for replay in replays
-        for stage in replay.stages
+        stage.pruning["schedule"] == "plateau" for replay in replays for stage in replay.stages
     )
     population = config.population.model_copy(update={"members": len(replays)})
     changes = {} if waits else {"interval": NEVER}

@@ -335,7 +335,7 @@ def test_check_says_what_would_run(tmp_path):
     assert run.stderr == ""
     for text in (
         "smoke: CartPole-v1, strategy pareto_pbt, seed 3",
-        "4, 8,000 env steps each, in 3 segments of 2,666",
+        "4, 8,000 env steps a lineage, in 3 segments of 2,666",
         "12 segments and the dense baseline",
         "32,000 env steps",
         "pruning.final_sparsity, training.lr",

@@ -59,7 +59,7 @@ class Strategy(abc.ABC):
     extends: ClassVar[bool] = True
 
     def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
-        self.horizon = config.horizon
+        self.horizon = self.horizon_of(config)
         self._config = config
         self._settings = config.search
         self._space = config.space
@@ -68,6 +68,11 @@ class Strategy(abc.ABC):
         # Those with a training state, in the order they were made.
         self._donors: dict[str, Snapshot] = {}
         self._least_return = -math.inf
+
+    @classmethod
+    def horizon_of(cls, config: ExperimentConfig) -> int:
+        """Where the clock of a lineage ends, in env steps."""
+        return config.horizon
 
     @classmethod
     def startup_trials(cls, config: ExperimentConfig) -> int:

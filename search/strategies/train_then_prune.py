@@ -12,9 +12,6 @@ from search.space import Values
 from search.strategies.base import TARGET, Plan, Strategy
 from search.study import NO_TRIAL, Proposal, Study
 
-# Trains the dense policy, before its own level.
-TRAINER = 0
-
 
 class TrainThenPrune(Strategy):
     """One dense training; then every member prunes it to a level of its own and trains on.
@@ -28,11 +25,14 @@ class TrainThenPrune(Strategy):
 
     def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
         super().__init__(config, archive, study)
-        budget, members = config.budget.env_steps, config.population.members
-        assert budget is not None, "the configuration refuses this strategy without env steps"
-        self._dense_steps = round(config.search.dense_share * budget)
-        self.horizon = self._dense_steps + (budget - self._dense_steps) // members
+        self._dense_steps = _dense_steps(config)
         self._dense: Snapshot | None = None
+
+    @classmethod
+    def horizon_of(cls, config: ExperimentConfig) -> int:
+        """As `Strategy.horizon_of`: the dense training and an equal share of what is left."""
+        dense = _dense_steps(config)
+        return dense + (_budget(config) - dense) // config.population.members
 
     def add(self, snapshot: Snapshot) -> None:
         """As `Strategy.add`; all levels start from the end of the dense training."""
@@ -64,9 +64,9 @@ class TrainThenPrune(Strategy):
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
     ) -> Member | None:
-        """As `Strategy.next_member`: all wait for the dense training."""
+        """As `Strategy.next_member`: all wait for the one that trains the dense policy."""
         if self._dense is None:
-            return next((m for m in idle if m.index == TRAINER), None)
+            return next(iter(idle), None) if not running and left > 0 else None
         return super().next_member(idle, running, left)
 
     def _restarting(self, idle: Sequence[Member]) -> list[Member]:
@@ -88,3 +88,12 @@ class TrainThenPrune(Strategy):
         shares = {name: began + (1.0 - began) * getattr(plain, name) for name in ("begin", "end")}
         pruning = dataclasses.replace(plain, horizon=self.horizon, **shares)
         return Plan(source, proposal, pruning, self.horizon)
+
+
+def _dense_steps(config: ExperimentConfig) -> int:
+    return round(config.search.dense_share * _budget(config))
+
+
+def _budget(config: ExperimentConfig) -> int:
+    assert config.budget.env_steps is not None, "the configuration refuses this strategy without"
+    return config.budget.env_steps

@@ -23,8 +23,14 @@ def test_a_plan_predicts_trials_steps_and_what_it_takes():
 def test_a_plan_says_how_a_population_grows():
     plan = describe_plan(coordinated(members=8, segments=8, search={"founders": 0.25}))
     assert re.search(
-        r"members     2 at first, 7 at last, 1\d,\d+ env steps each, in 8 segments", plan
+        r"members     2 at first, 7 at last, 1\d,\d+ env steps a lineage, in 8 segments", plan
     )
+
+
+def test_a_plan_says_how_far_the_lineages_of_its_strategy_go():
+    plan = describe_plan(coordinated(strategy="train_then_prune", members=4, segments=4))
+    # A quarter of 80,000 env steps, or as configured, once; then an equal share of the rest.
+    assert re.search(r"members     4, 35,000 env steps a lineage, in 7 segments of 5,000", plan)
 
 
 def test_more_machines_take_less_time():

@@ -4,7 +4,7 @@ import pytest
 from pretended_search import by_id, events
 
 from rllib_ext.pruning.errors import ResultsError
-from search.lineage import ancestors, lineage
+from search.lineage import ancestors, lineage, plans_of
 
 
 def test_a_lineage_is_what_the_starts_of_its_segments_say(searched):
@@ -12,11 +12,15 @@ def test_a_lineage_is_what_the_starts_of_its_segments_say(searched):
     known = by_id(searched)
     starts = {(e["member"], e["segment"]): e for e in events(searched, "start")}
     longest = max(known.values(), key=lambda s: len(ancestors(s, known)))
-    stages = lineage(longest, known)
+    stages = lineage(longest, known, plans_of(searched.archive.events()))
     members, at = set(), longest
     for stage in reversed(stages):
         start = starts[at.member, at.segment]
         assert stage.hyperparameters == start["hyperparameters"]
+        assert (stage.pruning, stage.training) == (
+            start["plan"]["pruning"],
+            start["plan"]["training"],
+        )
         assert (stage.start, stage.stop) == (start["env_steps"], at.env_steps)
         members.add(at.member)
         at = known.get(start["plan"]["parent"])
@@ -27,9 +31,9 @@ def test_a_lineage_is_what_the_starts_of_its_segments_say(searched):
 
 
 def test_each_stage_begins_where_the_one_before_stopped(searched):
-    known = by_id(searched)
+    known, plans = by_id(searched), plans_of(searched.archive.events())
     for snapshot in known.values():
-        stages = lineage(snapshot, known)
+        stages = lineage(snapshot, known, plans)
         clocks = [0, *(stage.stop for stage in stages)]
         assert [stage.start for stage in stages] == clocks[:-1]
         assert clocks == sorted(set(clocks))
@@ -40,18 +44,22 @@ def test_a_policy_that_was_never_copied_has_one_stage_a_segment(searched):
     known = by_id(searched)
     first = next(s for s in known.values() if not s.parent)
     assert ancestors(first, known) == []
-    assert len(lineage(first, known)) == 1
+    assert len(lineage(first, known, plans_of(searched.archive.events()))) == 1
 
 
-def test_a_missing_ancestor_and_a_changed_clock_are_named(searched):
-    known = by_id(searched)
+def test_a_missing_ancestor_a_missing_plan_and_a_changed_clock_are_named(searched):
+    known, plans = by_id(searched), plans_of(searched.archive.events())
     child = next(s for s in known.values() if s.parent)
     alone = {k: s for k, s in known.items() if k != child.parent}
     with pytest.raises(ResultsError, match=f"leads to {child.parent}"):
-        lineage(child, alone)
+        lineage(child, alone, plans)
+    with pytest.raises(ResultsError, match=f"{child.snapshot_id} was trained with"):
+        lineage(
+            child, known, {k: p for k, p in plans.items() if k != (child.member, child.segment)}
+        )
     late = {**known, child.parent: dataclasses.replace(known[child.parent], env_steps=10**9)}
     with pytest.raises(ResultsError, match="don't rise"):
-        lineage(child, late)
+        lineage(child, late, plans)
     own = dataclasses.replace(child, parent=child.snapshot_id)
     with pytest.raises(ResultsError, match="don't rise"):
-        lineage(own, {own.snapshot_id: own})
+        lineage(own, {own.snapshot_id: own}, plans)

@@ -5,14 +5,14 @@ import os
 
 import pytest
 from click.testing import CliRunner
-from pretended_search import Trainer, by_id, events
+from pretended_search import Search, Trainer, by_id, events
 
 import search
 import search.retraining
 from rllib_ext.pruning.errors import ConfigError, ResultsError, RunError
 from search.archive import Archive
 from search.cli.main import cli
-from search.lineage import ancestors
+from search.lineage import ancestors, plans_of
 from search.retrain import Replays, archive_of, chosen_points, plan_replays, replays_by_member
 
 SLOTS = 3
@@ -38,7 +38,9 @@ class Check:
         folder.mkdir(exist_ok=True)
         self.archive = Archive(folder)
         known = by_id(searched)
-        self.replays = plan_replays(self.archive, list(known.values()), points, seeds)
+        self.replays = plan_replays(
+            self.archive, list(known.values()), plans_of(searched.archive.events()), points, seeds
+        )
         self.coordinator = Replays(searched.config, self.archive, self.replays, known)
         self.trainer = Trainer(folder, fails)
         self.segments = []
@@ -96,6 +98,22 @@ def test_stages_are_the_search_s_own_segments_up_to_where_the_lineage_left_them(
         assert own[0].state == ""
         assert all(segment.state for segment in own[1:])
     assert {replay.point for replay in check.replays} == set(points)
+
+
+def test_a_policy_that_was_trained_first_and_then_pruned_is_replayed_so(tmp_path):
+    searched = Search(
+        tmp_path / "search", strategy="train_then_prune", members=3, segments=3, env_steps=60_000
+    ).run()
+    known = by_id(searched)
+    point = max(known.values(), key=lambda s: (s.env_steps, s.sparsity))
+    assert point.sparsity > 0.9
+    check = Check(tmp_path / "check", searched, [point.snapshot_id], 1).run()
+    # The pretended trainer prunes by the plan alone: what was dense until then is again.
+    (end,) = check.coordinator.done.values()
+    assert (end.env_steps, end.sparsity) == (point.env_steps, point.sparsity)
+    assert check.segments[0].pruning["final_sparsity"] == 0.0
+    planned = [e["plan"]["pruning"] for e in events(searched, "start")]
+    assert all(json.loads(json.dumps(s.pruning)) in planned for s in check.segments)
 
 
 def test_every_seed_is_a_fresh_one(check, searched):

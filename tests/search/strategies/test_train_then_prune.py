@@ -3,6 +3,8 @@
 import pytest
 from pretended_search import Search, by_id, events, trials_in
 
+from rllib_ext.pruning.errors import RunError
+
 pytestmark = pytest.mark.usefixtures("without_sync")
 
 MEMBERS, BUDGET, SHARE = 5, 100_000, 0.3
@@ -76,3 +78,20 @@ def test_a_level_that_fails_begins_again_from_the_dense_policy(tmp_path):
     assert replacement["member"] == 2
     assert known[replacement["donor"]].trial_number == -1
     assert known[replacement["donor"]].sparsity == 0.0
+
+
+def test_where_the_one_that_trains_densely_keeps_failing_another_does_it(tmp_path):
+    search = Search(
+        tmp_path, strategy="train_then_prune", fails=lambda s: "raise" if s.member == 0 else ""
+    ).run()
+    dense = {s.member for s in search.archive.snapshots() if s.trial_number == -1}
+    assert dense == {0, 1}
+    assert {s.member for s in search.of_members if s.trial_number >= 0} == {1, 2, 3}
+    assert search.coordinator.spent["training"] > 60_000
+
+
+def test_where_nobody_can_train_densely_the_search_fails(tmp_path):
+    with pytest.raises(RunError, match="every member failed"):
+        Search(
+            tmp_path, strategy="train_then_prune", fails=lambda s: "raise" if s.member >= 0 else ""
+        ).run()
