@@ -73,28 +73,31 @@ def compare(searches: Sequence[Results]) -> Comparison:
             f"The searches are of several environments: {', '.join(sorted(envs))}. Returns can only be "
             "compared within one; compare the searches of each by themselves."
         )
-    confirmed = [r for r in searches if len(r.confirmed.table)]
-    if not confirmed:
+    confirmed = [r for r in searches if len(r.confirmed.candidates)]
+    if not any(len(r.confirmed.table) for r in confirmed):
         raise ResultsError(
             "None of the searches has a front. Finish one with `prunefront resume DIR`."
         )
     notes = [
-        f"{r.folder.name} has no front and is left out" for r in searches if r not in confirmed
+        f"{r.folder.name} is not finished and is left out" for r in searches if r not in confirmed
+    ]
+    notes += [
+        f"nothing that {r.folder.name} found is worth having: its hypervolume is 0"
+        for r in confirmed
+        if r.confirmed.table.empty
     ]
     scale = common_scale([r.confirmed.scale for r in confirmed])
     names = group_names(confirmed)
     notes += [scale.note] if scale.note else []
     notes += _doubts(confirmed, names)
-    fronts = pd.concat(
-        [_front(r, name, scale) for r, name in zip(confirmed, names, strict=True)],
-        ignore_index=True,
-    )
+    own = [(name, _front(r, name, scale)) for r, name in zip(confirmed, names, strict=True)]
+    fronts = pd.concat([front for _, front in own if len(front)], ignore_index=True)
     rows = pd.DataFrame([_search(r, name, scale) for r, name in zip(confirmed, names, strict=True)])
     rng = np.random.default_rng(0)
     groups = pd.DataFrame(
         [_group(name, part, rng) for name, part in rows.groupby("group", sort=False)]
     )
-    bands = _bands(fronts, scale)
+    bands = _bands(own, scale)
     return Comparison(rows, groups, fronts, bands, scale, envs.pop(), tuple(notes))
 
 
@@ -166,7 +169,7 @@ def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:
     pairs = [(name, r.manifest.get("seed")) for r, name in zip(searches, names, strict=True)]
     for name, seed in sorted({p for p in pairs if pairs.count(p) > 1 and p[1] is not None}):
         notes.append(f"searches of “{name}” share seed {seed}: they are not independent")
-    if len({r.confirmed.table["total_params"].max() for r in searches}) > 1:
+    if len({r.confirmed.candidates["total_params"].max() for r in searches}) > 1:
         notes.append("the networks differ in size: sparsities are of different wholes")
     if any(r.confirmed.figures == "selection" for r in searches):
         notes.append("some figures come from selection episodes, which favour what they chose")
@@ -257,6 +260,8 @@ def attained(
         at: Numbers of weights that are asked about.
         floor: What needs no network: the return of random or constant action.
     """
+    if not len(weights):
+        return np.full(len(at), floor)
     fits = weights[None, :] <= at[:, None]
     best = np.where(fits, chosen_by[None, :], -np.inf).argmax(axis=1)
     return np.where(fits.any(axis=1), returns[best], floor)
@@ -269,15 +274,16 @@ def _attained_by(front: pd.DataFrame, at: Floats, floor: float) -> Floats:
     return attained(weights, chosen_by, returns, at, floor)
 
 
-def _bands(fronts: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+def _bands(fronts: Sequence[tuple[str, pd.DataFrame]], scale: Scale) -> pd.DataFrame:
     """Median attainment with quartiles, or with both extremes below four searches."""
-    floor = scale.floor if math.isfinite(scale.floor) else float(fronts["return_mean"].min())
+    lowest = min(front["return_mean"].min() for _, front in fronts if len(front))
+    floor = scale.floor if math.isfinite(scale.floor) else float(lowest)
     parts = []
-    for name, group in fronts.groupby("group", sort=False):
-        own = [part for _, part in group.groupby("search", sort=False)]
-        if len(own) < 2:
+    for name in dict.fromkeys(name for name, _ in fronts):
+        own = [front for group, front in fronts if group == name]
+        at = np.unique(np.concatenate([front["weights"].to_numpy(float) for front in own]))
+        if len(own) < 2 or not len(at):
             continue
-        at = np.unique(group["weights"].to_numpy(float))
         reached = np.array([_attained_by(front, at, floor) for front in own])
         levels = [0.25, 0.5, 0.75] if len(own) >= 4 else [0.0, 0.5, 1.0]
         low, median, high = np.quantile(reached, levels, axis=0)

@@ -33,7 +33,11 @@ def number(value: Any) -> str:
 def percent(share: Any) -> str:
     """A sparsity with as many digits as tell it from its neighbours near 100 %."""
     x = _float(share)
-    return f"{100 * x:.2f} %" if math.isfinite(x) else "–"
+    if not math.isfinite(x):
+        return "–"
+    # Two digits of what is left, where less than a hundredth of a per cent is.
+    digits = 2 if x >= 1.0 or x < 0.9999 else math.ceil(-math.log10(1.0 - x) - 1e-9) - 1
+    return f"{100 * x:.{digits}f} %"
 
 
 def share(value: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import vl_convert
 
+from rllib_ext.pruning.errors import ResultsError
 from search import tables
 from search.files import write_aside, write_text
 from search.report.comparison import compare
@@ -67,7 +68,13 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
     picture = still(fronts_chart(comparison, 760, 420))
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
     svg = vl_convert.vegalite_to_svg(picture)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ResultsError(
+            f"--output: {output} can't be made a folder ({error.strerror}). Name a folder, or a place "
+            "for a new one."
+        ) from error
     tables.write_csv(output / "comparison.csv", comparison.searches)
     write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
     write_text(output / "comparison.svg", svg)

@@ -134,10 +134,33 @@ def test_what_stands_in_the_way_is_named(folders, tmp_path, simulate):
         compare([first, search.load(other.folder)])
     empty = simulate(tmp_path / "c", purposes=(), members=4, segments=2)
     found = compare([first, search.load(empty.folder)])
-    assert "c has no front and is left out" in found.notes
+    assert "c is not finished and is left out" in found.notes
     assert len(found.searches) == 1
     with pytest.raises(ResultsError, match="None of the searches has a front"):
         compare([search.load(empty.folder)])
+
+
+def test_a_search_that_found_nothing_counts_as_nothing(folders, tmp_path, simulate):
+    failed = simulate(tmp_path / "failed", seed=9, members=6, segments=3)
+    configured(failed, seed=9)
+    path = failed.folder / "evaluations.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        if record["snapshot_id"].startswith("m"):
+            record["returns"] = [1.0] * len(record["returns"])
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    fine = [search.load(folder) for folder in folders[:3]]
+    before, found = compare(fine), compare([*fine, search.load(failed.folder)])
+    assert found.notes == ("nothing that failed found is worth having: its hypervolume is 0",)
+    assert list(found.searches["points"])[3] == 0
+    # The common scale is the mean of four searches now, not of three.
+    areas = np.array([*before.searches["over_decades"], 0.0])
+    assert found.searches["over_decades"].to_numpy() == pytest.approx(areas, rel=2e-3)
+    assert found.groups["over_decades"].item() == pytest.approx(interquartile_mean(areas), rel=2e-3)
+    assert found.groups["over_decades"].item() < before.groups["over_decades"].item()
+    # Of four searches that attain something, quartiles: one of them the floor everywhere.
+    assert found.bands["low"].iloc[-1] < before.bands["low"].iloc[-1]
+    write_comparison([*folders[:3], failed.folder], tmp_path / "page")
 
 
 def test_repeats_with_one_seed_are_said_to_be_dependent(folders, tmp_path, simulate):
@@ -199,3 +222,11 @@ def test_the_command_compares_several_folders_and_reports_one(folders, tmp_path)
     run = CliRunner().invoke(cli, ["report", str(folders[0]), "--output", str(tmp_path)])
     assert run.exit_code == 2
     assert "--output is for a comparison" in run.output
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_an_output_that_is_no_folder_is_named(folders, tmp_path, place):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(ResultsError, match="Name a folder"):
+        write_comparison(folders[:2], tmp_path / place)
+    assert (tmp_path / "taken").read_text() == "mine"

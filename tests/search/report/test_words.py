@@ -18,6 +18,10 @@ def test_numbers_keep_the_digits_that_matter(value, text):
 
 def test_other_quantities_carry_their_units():
     assert percent(0.98794) == "98.79 %"
+    assert percent(0.9998) == "99.98 %"
+    assert percent(0.99996) == "99.9960 %"
+    assert percent(0.9999992) == "99.999920 %"
+    assert percent(1.0) == "100.00 %"
     assert percent(math.nan) == "–"
     assert share(-0.026) == "−0.03"
     assert [size(n) for n in (928, 18820, 2.5e6, None)] == ["928 B", "18.8 kB", "2.5 MB", "–"]
