@@ -17,6 +17,9 @@ from rllib_ext.pruning.errors import ConfigError
 NoiseUnit = Literal["std", "absolute"]
 Settings = tuple[tuple[str, Any], ...]
 
+# The label where nothing differs.
+UNSHIFTED = "none"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shift:
@@ -100,7 +103,7 @@ class Shift:
         parts += [f"action noise {self.action_noise:g}"] if self.action_noise else []
         parts += [f"{name} = {_plain(value)}" for name, value in self.set]
         parts += ["stochastic"] if self.stochastic else []
-        return ", ".join(parts) or "none"
+        return ", ".join(parts) or UNSHIFTED
 
 
 def _plain(value: Any) -> str:

@@ -165,7 +165,8 @@ class Baseline(Record):
         name: "dense", "random", "constant", or such as "random_masks-45".
         description: One line for the report.
         env_steps: Training env steps it took; 0 without training.
-        wall_time: Seconds that training took.
+        wall_time: Seconds until it was trained, since the search started; of all but the dense one,
+            since all of them did.
         search_return: Mean return over the search's evaluation seeds; for "dense" of its last policy.
         sparsity: As `Snapshot.sparsity`; NaN where there is no network.
         nonzero_params: As `Snapshot.nonzero_params`; 0 where there is no network.

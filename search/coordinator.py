@@ -22,7 +22,7 @@ from search.disk import remove
 from search.kept import KeptSnapshots
 from search.member import MOST_FAILURES, Member, segment_end
 from search.progress import Progress
-from search.recovery import Past, Running, note_clock, note_lost, replay
+from search.recovery import AGAIN, Past, Running, note_clock, note_lost, replay
 from search.seeds import draw
 from search.space import Values
 from search.spending import Spending
@@ -62,8 +62,9 @@ class Coordinator:
         self._kept = KeptSnapshots(archive, past.snapshots, config.evaluation.candidates, floor)
         self._failures = past.failures
         self._needs_dense = "dense" not in archive.baselines()
-        earlier = [s.wall_time for s in past.snapshots]
-        earlier += [b.wall_time for b in archive.baselines().values()]
+        # Those of other baselines are no times of the search.
+        dense = [b.wall_time for name, b in archive.baselines().items() if name == "dense"]
+        earlier = [*(s.wall_time for s in past.snapshots), *dense]
         self._spending = Spending(config, past, max(earlier, default=0.0), clock)
         self._segment_steps = config.segment_steps
         self._strategy = strategy_of(config, archive, study)
@@ -160,6 +161,16 @@ class Coordinator:
         )
         running = self._running[segment.member]
         running.env_steps = running.start
+
+    def note_again(self, member: int, result: Mapping[str, Any]) -> None:
+        """Takes note of an iteration of a segment that was over: its pack is trained again."""
+        self._spending.book(member, result)
+        self._archive.add_event(
+            AGAIN,
+            member=member,
+            env_steps=int(result["env_steps_this_iter"]),
+            evaluation_env_steps=int(result.get("evaluation_env_steps", 0)),
+        )
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.

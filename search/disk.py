@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from search.archive import Archive, Snapshot
+from search.files import ASIDE
 from search.front import candidates
 
 PART = ".part"
@@ -90,5 +91,5 @@ def tidy(archive: Archive) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name not in named and not (kind == "policies" and path.name in policies):
                 remove(path)
-    for path in archive.folder.glob(f"*{PART}"):
+    for path in archive.folder.glob(ASIDE):
         path.unlink(missing_ok=True)

@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# What a process that was killed leaves of `write_aside`.
+ASIDE = ".*.part*"
+
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` make a file beside its place, syncs it, then renames it.

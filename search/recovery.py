@@ -15,6 +15,9 @@ from search.archive import Archive, Hyperparameter, Snapshot
 from search.member import Member
 from search.space import Values
 
+# The event of an iteration that was trained again with others of its pack, its segment being over.
+AGAIN = "again"
+
 
 @dataclasses.dataclass
 class Running:
@@ -165,6 +168,10 @@ class _Reader:
         kind, member = event.get("event"), event.get("member")
         if kind == "start" and isinstance(member, int):
             self._start(member, event)
+            return
+        if kind == AGAIN:
+            self._past.spend(int(event["member"]), int(event["env_steps"]))
+            self._past.evaluation_env_steps += int(event["evaluation_env_steps"])
             return
         running = self._running.get(member) if isinstance(member, int) else None
         if running is None or not isinstance(member, int):

@@ -56,6 +56,10 @@ class Decides(Protocol):
         """Takes note that a segment failed and is trained again from its start."""
         ...
 
+    def note_again(self, member: int, result: Mapping[str, Any]) -> None:
+        """Takes note of an iteration of a segment that was over: its pack is trained again."""
+        ...
+
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over."""
         ...
@@ -189,6 +193,7 @@ class SegmentScheduler(Searcher):
         segment = self._running[trial_id].get(result["member"])
         # A pack that is run again repeats segments that were over.
         if segment is None:
+            self._coordinator.note_again(result["member"], result)
             return
         self._coordinator.tell(segment, result, result.get("snapshot"))
         if result["segment_done"]:

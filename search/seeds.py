@@ -6,7 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["training", "search", "selection", "report", "baseline", "choice", "retraining"]
+Purpose = Literal[
+    "training", "search", "selection", "report", "baseline", "choice", "retraining", "fresh"
+]
 
 # Each purpose draws from an interval of its own below 2³¹, so that no episode seen in one can return
 # in another.
@@ -18,6 +20,7 @@ _PURPOSES: tuple[Purpose, ...] = (
     "baseline",
     "choice",
     "retraining",
+    "fresh",
 )
 _WIDTH = 2**28
 

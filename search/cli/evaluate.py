@@ -15,7 +15,9 @@ from search.cli.shared import warn
 @click.command()
 @click.argument("path", metavar="DIR|POLICY", type=click.Path(path_type=Path))
 @click.option("--episodes", default=100, show_default=True, help="Fresh episodes of a policy.")
-@click.option("--seed", type=int, help="Of the episodes.  [default: the search's, or 0]")
+@click.option(
+    "--seed", type=int, help="Of the episodes.  [default: the search's for a DIR, 0 for a POLICY]"
+)
 @click.option("--stochastic", is_flag=True, help="Draw actions from the policy's distribution.")
 @click.option("--noise", default=0.0, help="Standard deviation of noise on observations.")
 @click.option(
@@ -78,12 +80,19 @@ def _settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
         yield name, parse_yaml(value, f"the value of --set {text!r}")
 
 
+def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
+    """Under a shift the episodes of the front's own figures, so that only the shift differs."""
+    from rllib_ext.shift import UNSHIFTED
+    from search.seeds import draw
+
+    return draw(seed, "fresh" if shift.label == UNSHIFTED else "report", episodes)
+
+
 def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
     from rllib_ext.checkpoint import readable
     from rllib_ext.pruning.errors import CheckpointError
     from search.generalisation_text import score_text
     from search.opening import is_policy, open_policy
-    from search.seeds import draw
     from search.shifts import score_policy
 
     if not is_policy(path):
@@ -93,7 +102,7 @@ def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str 
         )
     ppo = open_policy(path, env, warn)
     with readable(path):
-        score = score_policy(path, ppo, shift, draw(seed, "report", episodes), seed)
+        score = score_policy(path, ppo, shift, _seeds(seed, shift, episodes), seed)
     click.echo(score_text(path.resolve().name, shift.label, score))
 
 
@@ -106,7 +115,6 @@ def _evaluate_front(
     from search.opening import local_ray, open_results
     from search.report import write_report
     from search.results import load
-    from search.seeds import draw
     from search.shifts import evaluate_shifts
 
     results = load(path)
@@ -116,7 +124,7 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     with only_writer(path), local_ray(address), SearchDisplay() as display:
         display.phase(f"evaluating the front: {shift.label}")
-        seeds = draw(seed, "report", episodes)
+        seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating)
     page = write_report(path)
     click.echo(generalisation_text(load(path), shift.label))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rllib_ext.shift import UNSHIFTED
 from search.report.words import marks, number, share, span
 from search.results import Results
 
@@ -42,7 +43,7 @@ def generalisation_rows(results: Results) -> list[Row]:
 
 
 def _title(shift: str) -> str:
-    return "fresh episodes, no shift" if shift == "none" else shift
+    return "fresh episodes, no shift" if shift == UNSHIFTED else shift
 
 
 def _cell(row: Mapping[Any, Any] | None) -> str:

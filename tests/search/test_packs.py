@@ -1,5 +1,6 @@
 """Packs of segments through the Tune adapter, driven by hand, and the choice of an engine."""
 
+import dataclasses
 import json
 import math
 import os
@@ -45,11 +46,11 @@ class Pack:
     def __init__(self, search, config):
         self.segments = segments_of(json.loads(json.dumps(config)))
         self.name = trial_name(Trial("", config))
-        self._running = {s.member: (s, search.trainer.train(s)) for s in self.segments}
+        self.running = {s.member: (s, search.trainer.train(s)) for s in self.segments}
 
     def step(self):
         listed = []
-        for member, (segment, iterations) in list(self._running.items()):
+        for member, (segment, iterations) in list(self.running.items()):
             result, snapshot = next(iterations)
             failed = math.isnan(snapshot["return_mean"])
             done = failed or result["env_steps"] >= segment.until_env_steps
@@ -57,8 +58,8 @@ class Pack:
             own |= {"failure": "weights are not finite"} if failed else {"failure": ""}
             listed.append(own if failed else {**own, "snapshot": snapshot})
             if done:
-                del self._running[member]
-        return {MEMBERS: json.dumps(listed)}, not self._running
+                del self.running[member]
+        return {MEMBERS: json.dumps(listed)}, not self.running
 
 
 def run(search, slots, size, lost=()):
@@ -133,6 +134,28 @@ def test_a_lost_pack_is_run_again_and_counts_what_was_over_once(tmp_path):
     assert whole.coordinator.spent["training"] == 1_000 * len(names[0])
     assert again.coordinator.spent["training"] == 1_000 * (len(names[1]) + 4)
     assert again.coordinator.failures == []
+
+
+def test_what_was_over_before_its_pack_was_lost_is_booked_when_it_is_trained_again(tmp_path):
+    search = Search(tmp_path, members=4, strategy="random")
+    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
+    scheduler.suggest("dense")
+    config = scheduler.suggest("b")
+    for attempt in range(2):
+        pack = Pack(search, config)
+        # The second member's segment is short, as where the budget ends.
+        short = dataclasses.replace(pack.segments[1], until_env_steps=2_000)
+        pack.running[1] = short, search.trainer.train(short)
+        for _ in range(3):
+            result, _ = pack.step()
+            scheduler.on_trial_result("b", result)
+        if attempt == 0:
+            ErrorNotes(scheduler).on_trial_recover(0, [], Trial("b", config))
+    trained = 2 * (3_000 + 2_000)
+    assert search.coordinator.spent["training"] == trained
+    names = [s.snapshot_id for s in search.archive.snapshots()]
+    assert len(names) == len(set(names)) == 5
+    assert Search(tmp_path, members=4, strategy="random").coordinator.spent["training"] == trained
 
 
 def test_a_pack_lost_for_good_fails_all_that_is_left_of_it(tmp_path):

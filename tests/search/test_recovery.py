@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -17,6 +18,7 @@ from rllib_ext.segment import DENSE
 from search.archive import Archive
 from search.coordinator import Coordinator
 from search.disk import tidy
+from search.files import write_aside
 from search.study import Journal
 
 ITERATION = Trainer.ITERATION
@@ -272,21 +274,30 @@ def test_a_finished_search_is_extended_under_the_same_horizon(tmp_path):
     assert max(s.env_steps for s in again.archive.snapshots()) <= horizon + ITERATION
 
 
-def test_dead_members_states_and_half_written_folders_go(tmp_path):
+def test_dead_members_states_and_half_written_folders_go(tmp_path, monkeypatch):
     first = Search(tmp_path, **SMALL)
     ((segment, iterations),) = _begin(first, 1)
     first.coordinator.tell(segment, *next(iterations))
     next(iterations)
     for kind in ("policies", "states"):
         (tmp_path / kind / "m00-s000-i0009.part").mkdir()
-    (tmp_path / "manifest.json.part").write_text("{")
+
+    def die(aside):
+        aside.write_text("{")
+        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_aside(tmp_path / "manifest.json", die)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("*.part*"))
     tidy(first.archive)
     told_of = {s.snapshot_id for s in first.archive.snapshots()}
     dense = Archive(tmp_path).baselines()["dense"].checkpoint
     assert {p.name for p in (tmp_path / "states").iterdir()} == told_of
     policies = {f"policies/{p.name}" for p in (tmp_path / "policies").iterdir()}
     assert policies == {f"policies/{name}" for name in told_of} | {dense}
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_a_policy_that_is_gone_is_no_candidate(tmp_path):

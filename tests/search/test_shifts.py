@@ -132,3 +132,18 @@ def test_the_command_line_shows_the_figures_of_the_same_episodes(results, config
     assert f"{name}, shift: gravity = 14" in alone.stdout
     assert f"return    {number(expected)} over 12 episodes" in alone.stdout
     assert "runs code from it" in alone.stderr
+
+
+def test_without_a_shift_the_episodes_are_fresh_ones(results, config, monkeypatch):
+    monkeypatch.setattr("search.opening.local_ray", lambda address: contextlib.nullcontext())
+    run = CliRunner().invoke(
+        cli,
+        ["evaluate", str(results.folder), "--episodes", "12", "--seed", "1"],
+        catch_exceptions=False,
+    )
+    assert "12 episodes a policy" in run.stdout
+    played = [r for r in read_shifted(results.folder) if r.shift == "none"]
+    assert len(played) > 2
+    for record in played:
+        assert list(record.seeds) == list(draw(1, "fresh", 12))
+    assert not set(draw(1, "fresh", 12)) & set(SEEDS)
