@@ -243,7 +243,7 @@ class ExperimentConfig(Settings):
                     "schedule too"
                 )
         for lower, upper in ORDERED:
-            least, most = min(map(float, reach(lower))), max(map(float, reach(upper)))
+            least, most = min(_numbers(lower, reach(lower))), max(_numbers(upper, reach(upper)))
             if least > most:
                 raise ValueError(
                     f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; "
@@ -317,3 +317,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, float | int | str | bool)
+
+
+def _numbers(path: str, values: Iterable[Value]) -> list[float]:
+    found = list(values)
+    for value in found:
+        if isinstance(value, str):
+            raise ValueError(f"search.space: {path} can't be {value!r}; expected numbers")
+    return [float(value) for value in found]

@@ -105,11 +105,15 @@ def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentCo
     more = parse_config(changed, "the search with a larger budget")
     pairs = {name: (getattr(config.budget, name), getattr(more.budget, name)) for name in _LIMITS}
     for name, (before, after) in pairs.items():
-        if after is not None and (before is None or after < before):
-            given = "no limit" if before is None else f"the {before:,}"
+        if after is not None and before is None:
             raise ConfigError(
-                f"budget.{name} = {after:,} is less than {given} that the search was given. Expected "
-                "more, or nothing to go on with the budget that it has."
+                f"budget.{name} = {after:,}, but the search was given no such limit. Raise the one that "
+                "it was given, or name nothing to go on with that."
+            )
+        if after is not None and before is not None and after < before:
+            raise ConfigError(
+                f"budget.{name} = {after:,} is less than the {before:,} that the search was given. "
+                "Expected more, or nothing to go on with the budget that it has."
             )
     before, after = pairs["env_steps"]
     if config.search.strategy == "train_then_prune" and after != before:

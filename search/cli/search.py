@@ -60,9 +60,9 @@ def search(
 def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
     """Go on with the search of the results FOLDER, to its report.
 
-    After a crash or ctrl-C it goes on where the search was, losing at most a segment a member. A
-    larger budget.env_steps or budget.seconds extends it, finished or not; the horizon and all else
-    stay what they were.
+    After a crash or ctrl-C it goes on where the search was, losing at most a segment a member and,
+    where it had not ended, the training of the dense baseline. A larger budget.env_steps or
+    budget.seconds extends it, finished or not; the horizon and all else stay what they were.
     Runs code from the folder's checkpoints: resume only what you trust.
     """
     from search.config_file import extended, load_config_of

@@ -116,6 +116,10 @@ def test_a_mistake_gets_one_message_that_names_it_and_the_mend(changes, message)
         ({"training.lr": {"type": "flot", "low": 1, "high": 8}}, "'float', 'int', 'choice'"),
         ({"training.lr": {"type": "float", "low": 1, "hgh": 8}}, "lr.hgh'. Did you mean 'high'"),
         ({"training.lr": between(0.3, 0.1)}, "training.lr.*not below"),
+        (
+            {"pruning.end": {"type": "choice", "choices": ["a", "b"]}},
+            "pruning.end can't be 'a'; expected numbers",
+        ),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(space, message):
