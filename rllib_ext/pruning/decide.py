@@ -157,7 +157,7 @@ def decide(
             standing = dataclasses.replace(standing, regrown_at=progress)
         return Decision(extent=_extent(config, standing, progress), regrow=share), standing
     fresh = evaluated_return is not None and math.isfinite(evaluated_return)
-    if not fresh or not config.begin <= progress or _too_late_to_raise(config, standing, progress):
+    if not fresh or progress < config.begin:
         return Decision(extent=_level_extent(config, standing), prune=False), standing
     assert evaluated_return is not None
     action, plateau = advance(
@@ -167,6 +167,7 @@ def decide(
         patience=config.patience,
         min_step=config.min_step / _level(config),
         random_return=random_return,
+        may_raise=progress <= config.end,
     )
     standing = dataclasses.replace(standing, plateau=plateau)
     decision = Decision(
@@ -183,11 +184,6 @@ def decide(
         ),
     )
     return decision, standing
-
-
-def _too_late_to_raise(config: PruningConfig, standing: Standing, progress: float) -> bool:
-    """After `end` a level that is accepted stays; one that is on trial is still judged."""
-    return progress > config.end and standing.plateau is not None and standing.plateau.settled
 
 
 def _level(config: PruningConfig) -> float:

@@ -65,6 +65,7 @@ def advance(
     patience: int,
     min_step: float,
     random_return: float,
+    may_raise: bool = True,
 ) -> tuple[Action, Plateau]:
     """What to do after one evaluation.
 
@@ -75,6 +76,7 @@ def advance(
         patience: Evaluations below the bar that are waited for before rolling back, ≥ 0.
         min_step: The step below which pruning ends.
         random_return: As `Plateau.bar`.
+        may_raise: Whether the level may still rise; one on trial is judged all the same.
 
     Returns:
         The action and the new standing. "raise": the policy as it is now becomes the accepted state,
@@ -82,12 +84,12 @@ def advance(
     """
     if plateau.settled:
         reference = (*plateau.reference, evaluated_return)[-REFERENCE_WINDOW:]
-        return _raise(dataclasses.replace(plateau, reference=reference))
+        return _raise(dataclasses.replace(plateau, reference=reference), may_raise)
     if evaluated_return >= plateau.bar(tolerance, random_return):
         accepted = dataclasses.replace(
             plateau, accepted=plateau.level, reference=(evaluated_return,), waited=0
         )
-        return _raise(accepted)
+        return _raise(accepted, may_raise)
     if plateau.waited < patience:
         return "hold", dataclasses.replace(plateau, waited=plateau.waited + 1)
     step = plateau.step / 2
@@ -97,8 +99,8 @@ def advance(
     return "roll_back", back
 
 
-def _raise(plateau: Plateau) -> tuple[Action, Plateau]:
-    if plateau.ended or plateau.accepted >= 1.0:
+def _raise(plateau: Plateau, may_raise: bool) -> tuple[Action, Plateau]:
+    if not may_raise or plateau.ended or plateau.accepted >= 1.0:
         return "hold", plateau
     level = min(1.0, plateau.accepted + plateau.step)
     return "raise", dataclasses.replace(plateau, level=level)

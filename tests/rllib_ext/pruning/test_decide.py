@@ -92,6 +92,26 @@ def test_plateau_raises_no_more_after_end_but_still_judges() -> None:
     assert decision.extent.sparsity == 0.0
 
 
+def test_a_level_that_holds_after_end_is_accepted_and_no_other_follows() -> None:
+    config = plateau_config(step=0.1, min_step=0.01, end=0.4)
+    standing, raised = start(config), {}
+    for percent in range(20, 80, 5):
+        decision, standing = decide(config, standing, percent / 100, 100.0, 0.0)
+        if decision.prune:
+            raised[percent] = decision.extent.sparsity
+        assert not decision.roll_back
+        assert decision.event == ""
+    assert list(raised) == [20, 25, 30, 35, 40]
+    assert list(raised.values()) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert standing.plateau is not None
+    assert standing.plateau.settled
+    # What was accepted stays, whatever becomes of the return.
+    for percent in range(80, 100, 5):
+        decision, standing = decide(config, standing, percent / 100, 0.0, 0.0)
+        assert not decision.roll_back
+        assert decision.extent.sparsity == pytest.approx(0.5)
+
+
 def test_plateau_with_an_impossible_tolerance_ends_where_it_started() -> None:
     config = plateau_config(patience=0, tolerance=0.0, min_step=0.15)
     standing = start(config)

@@ -47,6 +47,17 @@ def test_a_return_that_recovers_in_time_is_accepted() -> None:
     assert plateau.waited == 0
 
 
+def test_without_leave_to_rise_a_level_on_trial_is_accepted_or_rolled_back() -> None:
+    _, trial = run([100.0], Plateau(step=0.2))
+    actions, plateau = run([95.0, 90.0], trial, may_raise=False)
+    assert actions == ["hold", "hold"]
+    assert plateau.level == plateau.accepted == 0.2
+    assert plateau.reference == (95.0, 90.0)
+    actions, plateau = run([50.0] * 4, trial, may_raise=False)
+    assert actions == ["hold", "hold", "roll_back", "hold"]
+    assert plateau.level == plateau.accepted == 0.0
+
+
 def test_no_patience_rolls_back_at_once() -> None:
     _, plateau = run([100.0], Plateau(step=0.2))
     actions, _ = run([50.0], plateau, patience=0)
