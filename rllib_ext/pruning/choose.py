@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, random, score
-from rllib_ext.pruning.decide import Extent
+from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, score
+from rllib_ext.pruning.decide import Extent, Standing
 from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import Masks, count_for, prune
 from rllib_ext.pruning.regrow import exchange, gradient_growth, random_growth
@@ -19,9 +19,17 @@ from rllib_ext.pruning.structured import prune_groups
 
 def kinds_for(config: PruningConfig) -> list[Kind]:
     """What has to be gathered in training for a configuration."""
-    if config.regrow is not None:
-        return ["gradient"] if config.regrow == "rigl" else []
+    return [*read_by_criterion(config), *read_by_regrowth(config)]
+
+
+def read_by_criterion(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered before a configuration's criterion can rank weights."""
     return [READS[config.criterion]] if config.criterion in READS else []
+
+
+def read_by_regrowth(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered before a configuration's regrowth can choose."""
+    return ["gradient"] if config.regrow == "rigl" else []
 
 
 def statistics_for(
@@ -34,15 +42,27 @@ def statistics_for(
         seed: Of the criterion "random".
         values: Gives what was gathered of a kind.
     """
-    if starts_at_random(config):
-        return Statistics(seed=seed)
-    gathered = {kind: values(kind) for kind in kinds_for(config)}
+    gathered = {kind: values(kind) for kind in read_by_criterion(config)}
     return Statistics(seed=seed, damage=dict(config.damage), **gathered)
 
 
-def starts_at_random(config: PruningConfig) -> bool:
-    """Whether the first masks are drawn, so that nothing need be known of the weights."""
-    return config.regrow is not None
+def config_for_next_masks(
+    config: PruningConfig, standing: Standing, masks: Mapping[str, Tensor]
+) -> PruningConfig:
+    """The configuration with the criterion that the next masks are chosen by.
+
+    It is the configured one, but for the first masks of a network that regrows, which are drawn. A
+    clone's network was trained by its donor: what goes there is chosen, even if nothing went before.
+
+    Args:
+        config: As configured.
+        standing: Whether the lineage began with this schedule.
+        masks: The masks so far.
+    """
+    if config.regrow is None or standing.anchor is not None:
+        return config
+    dense = all(bool(mask.all()) for mask in masks.values())
+    return config.replace(criterion="random") if dense else config
 
 
 def masks_for(
@@ -113,11 +133,7 @@ def pruned_to(
     nothing = count == 0 or threshold == 0.0 or (count is None and threshold is None)
     if not weights or nothing:
         return {name: masks[name].clone() for name in weights}
-    scores = (
-        random(weights, statistics)
-        if starts_at_random(config)
-        else score(config.criterion, weights, statistics)
-    )
+    scores = score(config.criterion, weights, statistics)
     if threshold is not None and config.threshold_unit == "std":
         scores = in_layer_deviations(scores, weights)
     kept = {name: masks[name] for name in weights}

@@ -74,7 +74,8 @@ class PruningConfig:
             moments; 0: the initial ones. None: weights go on from where they are.
         regrow: Dynamic sparse training: with the schedule "constant" the network starts with random
             masks, and between `begin` and `end` weak weights are exchanged for others: "set" at
-            random, "rigl" by gradient. None: what is pruned stays pruned.
+            random, "rigl" by gradient. What a clone prunes beyond its donor goes by `criterion`.
+            None: what is pruned stays pruned.
         regrow_share: Share of the kept weights that is exchanged at `begin`, in (0, 1); it falls to 0
             at `end` by a cosine.
         regrow_interval: Share of the horizon between two exchanges, in (0, 1]; at most one an update.

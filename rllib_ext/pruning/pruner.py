@@ -16,10 +16,12 @@ from torch.optim import Optimizer
 
 from rllib_ext.pruning.accepted import Accepted
 from rllib_ext.pruning.choose import (
+    config_for_next_masks,
     exchanged,
     kinds_for,
     masks_for,
-    starts_at_random,
+    read_by_criterion,
+    read_by_regrowth,
     statistics_for,
 )
 from rllib_ext.pruning.config import PruningConfig
@@ -125,7 +127,8 @@ class Pruner:
             Whether weights were changed.
         """
         self.env_steps = env_steps
-        ready = self._gatherer.ready
+        config = config_for_next_masks(self.config, self.standing, self.masks)
+        ready = self._gatherer.has(read_by_criterion(config))
         decision, self.standing = decide(
             self.config,
             self.standing,
@@ -139,11 +142,10 @@ class Pruner:
             self._accepted = Accepted.take(self.module, self.masks, self._optimizers())
         if decision.roll_back:
             self._roll_back()
-        knows = ready or starts_at_random(self.config)
-        pruned = (
-            knows and decision.prune and not decision.roll_back and self._prune(decision.extent)
-        )
-        regrown = decision.regrow > 0 and not pruned and ready and self._regrow(decision.regrow)
+        prunes = ready and decision.prune and not decision.roll_back
+        pruned = prunes and self._prune(config, decision.extent)
+        regrows = decision.regrow > 0 and self._gatherer.has(read_by_regrowth(config))
+        regrown = regrows and not pruned and self._regrow(decision.regrow)
         self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
         self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
@@ -252,10 +254,10 @@ class Pruner:
         kept = sum(int(self.masks[name].sum()) for name in weights)
         return 1.0 - kept / total if total else 0.0
 
-    def _prune(self, extent: Extent) -> bool:
+    def _prune(self, config: PruningConfig, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        statistics = statistics_for(self.config, self._seed, self._gatherer.values)
-        masks = masks_for(self.config, self.structure, self.weights, self.masks, statistics, extent)
+        statistics = statistics_for(config, self._seed, self._gatherer.values)
+        masks = masks_for(config, self.structure, self.weights, self.masks, statistics, extent)
         self._agreed(masks)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False

@@ -68,12 +68,9 @@ class Gatherer:
         if "activation" in self.kinds:
             observe_activations(module, weights, self._add_activation)
 
-    @property
-    def ready(self) -> bool:
-        """Whether something of every kind has been seen."""
-        return all(
-            any(average.seen for average in by_name.values()) for by_name in self._averages.values()
-        )
+    def has(self, kinds: Iterable[Kind]) -> bool:
+        """Whether something of every one of these kinds has been seen."""
+        return all(any(a.seen for a in self._averages[kind].values()) for kind in kinds)
 
     @torch.no_grad()
     def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:

@@ -206,6 +206,28 @@ def test_a_member_started_anew_forgets_masks_moments_and_listeners(packed_ppo):
     assert max(hooks) == 1
 
 
+@pytest.mark.parametrize("regrow", ["set", "rigl"])
+def test_a_regrowing_member_s_clone_loses_its_smallest_weights(packed_ppo, regrow):
+    regrowing = PruningConfig(
+        horizon=LAST, final_sparsity=0.5, schedule="constant", begin=0.0, regrow=regrow
+    )
+    pack = Pack(packed_ppo(), 2)
+    pack.start(0, training=TRAINING, pruning=regrowing, seed=0)
+    for _ in range(4):
+        pack.train()
+    sparser = regrowing.replace(final_sparsity=0.6)
+    pack.start(1, training=TRAINING, pruning=sparser, seed=1, state=pack.state(0))
+    pruner = pack.pruning.pruner(1)
+    policy = list(pruner.weights.policy)
+    weights = torch.cat([pruner.weights.policy[n].detach().abs().flatten() for n in policy])
+    before = torch.cat([pruner.masks[n].flatten() for n in policy])
+    assert pack.train()[1]["pruning"]["sparsity"] == pytest.approx(0.6, abs=0.001)
+    after = torch.cat([pruner.masks[n].flatten() for n in policy])
+    gone = before & ~after
+    assert bool(gone.any())
+    assert float(weights[gone].max()) <= float(weights[after].min())
+
+
 def test_the_random_policy_s_return_is_measured_where_a_schedule_needs_it(packed_ppo):
     pack = Pack(packed_ppo(), 1)
     config = PruningConfig(horizon=LAST, schedule="plateau")

@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_ext.pruning.choose import exchanged, kinds_for, masks_for, statistics_for
+from rllib_ext.pruning.choose import (
+    config_for_next_masks,
+    exchanged,
+    kinds_for,
+    masks_for,
+    statistics_for,
+)
 from rllib_ext.pruning.config import Criterion, Granularity, PruningConfig, Scope
 from rllib_ext.pruning.criteria import READS
-from rllib_ext.pruning.decide import Extent
+from rllib_ext.pruning.decide import Extent, Standing
 from rllib_ext.pruning.errors import ScoreError
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.grouping import build_structure
@@ -145,23 +151,29 @@ def test_a_threshold_of_nothing_prunes_nothing_although_movement_is_signed(
     assert case.lost(masks) == 0
 
 
-def test_only_what_a_criterion_reads_is_gathered() -> None:
+def test_only_what_a_criterion_and_rigl_read_is_gathered() -> None:
     for criterion in get_args(Criterion):
-        config = PruningConfig(criterion=criterion, damage={"pi": [(0.5, 0.1)]})
-        assert kinds_for(config) == ([READS[criterion]] if criterion in READS else [])
-    common = {"schedule": "constant", "criterion": "movement"}
-    assert kinds_for(PruningConfig(regrow="rigl", **common)) == ["gradient"]
-    assert kinds_for(PruningConfig(regrow="set", **common)) == []
+        config = PruningConfig(
+            criterion=criterion, damage={"pi": [(0.5, 0.1)]}, schedule="constant"
+        )
+        read = [READS[criterion]] if criterion in READS else []
+        assert kinds_for(config) == kinds_for(config.replace(regrow="set")) == read
+        assert kinds_for(config.replace(regrow="rigl")) == [*read, "gradient"]
 
 
-def test_a_sparse_start_with_regrowth_is_random_whatever_the_criterion(networks, probe_for) -> None:
-    case = Case("magnitude", "erk", "weight", networks, probe_for)
-    case.config = case.config.replace(regrow="set", schedule="constant")
-    first = case.pruned_to(0.5)
-    with torch.no_grad():
-        for weight in case.weights.policy.values():
-            weight.mul_(-3.0).add_(1.0)
-    assert all(torch.equal(first[name], mask) for name, mask in case.pruned_to(0.5).items())
+def test_only_the_first_masks_of_a_lineage_that_regrows_are_random() -> None:
+    dense = {"pi": torch.ones(2, 2, dtype=torch.bool)}
+    sparse = {"pi": torch.eye(2, dtype=torch.bool)}
+    plain = PruningConfig(schedule="constant")
+    regrowing = plain.replace(regrow="set")
+
+    def chosen_by(config: PruningConfig, standing: Standing, masks) -> str:
+        return config_for_next_masks(config, standing, masks).criterion
+
+    assert chosen_by(regrowing, Standing(), dense) == "random"
+    assert chosen_by(regrowing, Standing(), sparse) == "magnitude"
+    assert chosen_by(regrowing, Standing(anchor=0.3), dense) == "magnitude"
+    assert chosen_by(plain, Standing(), dense) == "magnitude"
 
 
 def test_set_draws_anew_at_every_moment_and_rigl_follows_the_gradient(networks, probe_for) -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from torch import nn
 
 from rllib_ext.pruning.config import Criterion, PruningConfig, Schedule, Scope
+from rllib_ext.pruning.criteria import READS
 from rllib_ext.pruning.errors import CheckpointError
 from rllib_ext.pruning.pruner import Pruner
 
@@ -402,6 +403,37 @@ def test_the_sparse_start_is_random_and_fixed_by_the_seed() -> None:
     assert all(torch.equal(first.pruner.masks[n], m) for n, m in second.pruner.masks.items())
 
 
+@pytest.mark.parametrize("criterion", ["magnitude", "gradient", "movement"])
+@pytest.mark.parametrize("rule", ["set", "rigl"])
+@pytest.mark.parametrize(
+    "donor",
+    [{"final_sparsity": 0.5}, {"regrow": None, "schedule": "cubic", "final_sparsity": 0.5}],
+    ids=["regrowing", "cubic"],
+)
+def test_what_a_regrowing_clone_prunes_beyond_its_donor_goes_by_the_criterion(
+    donor: dict[str, object], rule: str, criterion: str
+) -> None:
+    """As in a clone of the same donor that doesn't regrow."""
+    common = {"scope": "global", "criterion": criterion}
+    original = Training(regrowing(rule, **common, **donor))
+    for _ in range(8):
+        original.update(50, steps=10)
+    clones = [Training(regrowing(rule, **common, regrow=r), seed=3) for r in (rule, None)]
+    for clone in clones:
+        clone.load(original.save())
+        before = copy.deepcopy(clone.pruner.masks)
+        weights = {name: w.detach().clone() for name, w in clone.pruner.weights.policy.items()}
+        clone.update(1, steps=0)
+        assert clone.pruner.event == "pruned"
+        assert clone.masked(POLICY) == 18 > original.masked(POLICY)
+    found, expected = (clone.pruner.masks for clone in clones)
+    assert all(torch.equal(found[name], mask) for name, mask in expected.items())
+    if criterion == "magnitude":
+        flat = [torch.cat([v[n].flatten() for n in POLICY]) for v in (weights, before, found)]
+        weight, was, now = flat[0].abs(), flat[1], flat[2]
+        assert float(weight[was & ~now].max()) <= float(weight[now].min())
+
+
 @pytest.mark.parametrize("rule", ["set", "rigl"])
 def test_regrown_weights_start_at_zero_with_fresh_moments(rule: str) -> None:
     training = Training(regrowing(rule))
@@ -562,7 +594,11 @@ class Life(RuleBasedStateMachine):
     def update(self, env_steps: int, steps: int) -> None:
         training, pruner = self.training, self.training.pruner
         before = {names: training.masked(names) for names in (POLICY, CRITIC)}
-        knows = pruner._gatherer.ready or pruner.config.regrow is not None
+        # A regrowing network's first masks are drawn: nothing need be known.
+        dense = not any(before.values())
+        drawn = pruner.config.regrow is not None and pruner.standing.anchor is None and dense
+        criterion = pruner.config.criterion
+        knows = drawn or pruner._gatherer.has([READS[criterion]] if criterion in READS else [])
         training.update(env_steps, steps)
         extent = pruner.extent
         assert extent is not None

@@ -85,15 +85,16 @@ def test_movement_is_positive_where_a_step_leads_away_from_zero() -> None:
         assert torch.equal(gatherer.values("movement")[name] > 0, grew)
 
 
-def test_it_is_ready_when_something_of_every_kind_was_seen() -> None:
+def test_it_says_of_which_kinds_something_was_seen() -> None:
     module, weights = network()
     gatherer = Gatherer(module, weights, ["taylor", "activation"], window=4)
-    assert not gatherer.ready
+    assert gatherer.has([])
+    assert not gatherer.has(["taylor"])
     gatherer.observe_gradients(gradients(module, 0))
-    assert not gatherer.ready
+    assert gatherer.has(["taylor"])
+    assert not gatherer.has(["taylor", "activation"])
     module(torch.ones(1, 3))
-    assert gatherer.ready
-    assert Gatherer(module, weights, [], window=4).ready
+    assert gatherer.has(["taylor", "activation"])
 
 
 def test_a_layer_without_a_gradient_counts_as_zero() -> None:
@@ -102,7 +103,7 @@ def test_a_layer_without_a_gradient_counts_as_zero() -> None:
     gatherer.observe_gradients(
         [(weights["0.weight"], torch.ones(4, 3)), (weights["2.weight"], None)]
     )
-    assert gatherer.ready
+    assert gatherer.has(["taylor"])
     assert not gatherer.values("taylor")["2.weight"].any()
     assert not gatherer.values("taylor")["2.weight"].requires_grad
 
@@ -157,4 +158,4 @@ def test_kinds_that_a_checkpoint_lacks_start_anew() -> None:
     gatherer = Gatherer(module, weights, ["taylor"], window=3)
     gatherer.observe_gradients(gradients(module, 0))
     gatherer.load_state_dict(Gatherer(module, weights, ["movement"], window=3).state_dict())
-    assert not gatherer.ready
+    assert not gatherer.has(["taylor"])
