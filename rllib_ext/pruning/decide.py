@@ -97,7 +97,9 @@ def start(config: PruningConfig, at: Standing | None = None) -> Standing:
     standing = at or Standing()
     if config.schedule != "plateau":
         return dataclasses.replace(standing, plateau=None)
-    return dataclasses.replace(standing, plateau=Plateau(step=config.step / _level(config)))
+    # More than the whole way at once would be tried again unchanged after a roll-back.
+    step = min(1.0, config.step / _span(config, standing))
+    return dataclasses.replace(standing, plateau=Plateau(step=step))
 
 
 def anchored(
@@ -165,7 +167,7 @@ def decide(
         evaluated_return,
         tolerance=config.tolerance,
         patience=config.patience,
-        min_step=config.min_step / _level(config),
+        min_step=config.min_step / _span(config, standing),
         random_return=random_return,
         may_raise=progress <= config.end,
     )
@@ -186,9 +188,18 @@ def decide(
     return decision, standing
 
 
-def _level(config: PruningConfig) -> float:
-    """What level 1 of the plateau rule stands for: a sparsity, or the whole threshold."""
-    return config.final_sparsity or 1.0
+def _span(config: PruningConfig, standing: Standing) -> float:
+    """What level 1 of the plateau rule adds to where it started: sparsity, or a share of the threshold.
+
+    Of the policy path; where that has less than the smallest step to go, of the critic, which the level
+    leads too.
+    """
+    if config.final_sparsity is not None:
+        policy = config.final_sparsity - standing.sparsity
+    else:
+        policy = 1.0 - standing.threshold / config.threshold if config.threshold else 0.0
+    critic = config.critic_final_sparsity - standing.critic_sparsity
+    return next((span for span in (policy, critic) if span >= config.min_step), config.min_step)
 
 
 def _regrow_share(config: PruningConfig, standing: Standing, progress: float) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.decide import Standing, decide, start
+from rllib_ext.pruning.decide import Extent, Standing, decide, start
 from rllib_ext.pruning.schedules import Ramp
 
 NAN = float("nan")
@@ -196,8 +196,60 @@ def test_an_exploit_resets_the_plateaus_counters() -> None:
     assert fresh.plateau is not None
     assert (fresh.plateau.waited, fresh.plateau.reference) == (0, ())
     decision, _ = decide(config, fresh, 0.55, 100.0, 0.0)
-    # A quarter of the way from 0.4 to 0.8.
-    assert decision.extent.sparsity == pytest.approx(0.5)
+    assert decision.extent.sparsity == pytest.approx(0.6)
+
+
+def raises(config: PruningConfig, standing: Standing) -> list[Extent]:
+    """What a return that always holds leads to, raise by raise."""
+    extents = []
+    for _ in range(10):
+        decision, standing = decide(config, standing, 0.5, 100.0, 0.0)
+        extents += [decision.extent] if decision.prune else []
+    return extents
+
+
+def test_a_step_stays_one_of_sparsity_after_an_exploit() -> None:
+    config = plateau_config(final_sparsity=0.9, step=0.05, min_step=0.005)
+    standing = start(config, Standing(anchor=0.5, sparsity=0.78, critic_sparsity=0.1))
+    extents = raises(config, standing)
+    assert [e.sparsity for e in extents] == pytest.approx([0.83, 0.88, 0.9])
+    # The critic covers the same share of its way.
+    critic = [0.1 + share * 0.3 for share in (5 / 12, 10 / 12, 1.0)]
+    assert [e.critic_sparsity for e in extents] == pytest.approx(critic)
+
+
+def test_the_last_bit_after_an_exploit_is_one_step_that_can_be_halved() -> None:
+    config = plateau_config(final_sparsity=0.9, step=0.05, min_step=0.005, patience=0)
+    standing = start(config, Standing(anchor=0.5, sparsity=0.88))
+    sparsities = []
+    # The return falls at every raise: the steps of 0.02, 0.01 and 0.005 are tried.
+    for value in [100.0, 0.0] * 4:
+        decision, standing = decide(config, standing, 0.5, value, 0.0)
+        sparsities.append(decision.extent.sparsity)
+    assert sparsities == pytest.approx([0.9, 0.88, 0.89, 0.88, 0.885, 0.88, 0.88, 0.88])
+    assert standing.plateau is not None
+    assert standing.plateau.ended
+
+
+def test_after_an_exploit_a_step_stays_a_share_of_the_whole_threshold() -> None:
+    config = plateau_config(final_sparsity=None, threshold=0.5, step=0.25, min_step=0.1)
+    extents = raises(config, start(config, Standing(anchor=0.5, threshold=0.2)))
+    assert [e.threshold for e in extents] == pytest.approx([0.325, 0.45, 0.5])
+
+
+@pytest.mark.parametrize("short", [0.0, 1e-4])
+def test_where_the_policy_path_is_there_already_steps_are_the_critics(short: float) -> None:
+    """Counts are whole: a target that was reached is missed by a part of a weight."""
+    config = plateau_config(final_sparsity=0.5)
+    extents = raises(config, start(config, Standing(anchor=0.5, sparsity=0.5 - short)))
+    assert [e.critic_sparsity for e in extents] == pytest.approx([0.2, 0.4])
+    assert [e.sparsity for e in extents] == pytest.approx([0.5, 0.5], abs=short)
+
+
+def test_what_is_less_than_the_smallest_step_goes_at_once() -> None:
+    config = plateau_config(final_sparsity=0.5, critic_final_sparsity=0.0)
+    extents = raises(config, start(config, Standing(anchor=0.5, sparsity=0.499)))
+    assert [e.sparsity for e in extents] == [0.5]
 
 
 @pytest.mark.parametrize("schedule", ["linear", "plateau"])
