@@ -73,19 +73,6 @@ def probe_of(
     return Probe(inputs=inputs, forward=forward, observations=observations)
 
 
-def shrink_module(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
-    """The smaller RLModule with equal actions and values.
-
-    Args:
-        module: An RLModule for torch; left as it is.
-        masks: Masks by parameter name, True = keep.
-
-    Raises:
-        ShrinkError: No smaller module gives equal outputs.
-    """
-    return _shrink(module, masks, policy_only=False)
-
-
 def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
     """The smaller RLModule with equal actions, for deployment: without its value function.
 
@@ -96,7 +83,13 @@ def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
     Raises:
         ShrinkError: No smaller module gives equal outputs.
     """
-    return _shrink(_without_value_head(module), masks, policy_only=True)
+    return shrink(
+        _without_value_head(module),
+        masks,
+        probe_of(module, policy_only=True),
+        check=probe_of(module, policy_only=True, steps=CHECKED_STEPS),
+        adapt=_adapt_initial_state,
+    )
 
 
 def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
@@ -146,16 +139,6 @@ def dense_policy_size(module: nn.Module) -> dict[str, int]:
         "dense_macs": whole.macs,
         "removed_units": 0,
     }
-
-
-def _shrink(module: nn.Module, masks: Mapping[str, Tensor], *, policy_only: bool) -> Shrunk:
-    return shrink(
-        module,
-        masks,
-        probe_of(module, policy_only=policy_only),
-        check=probe_of(module, policy_only=policy_only, steps=CHECKED_STEPS),
-        adapt=_adapt_initial_state,
-    )
 
 
 def _adapt_initial_state(module: nn.Module, kept: Mapping[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from ray.tune import register_env
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import masks_of
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.structure import policy_size, shrink_module
+from rllib_ext.structure import policy_size, shrink_policy
 
 # Other processes cannot import this file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -126,7 +126,7 @@ def test_structure_is_exact_in_every_iteration_and_shrinks_at_the_end(name, tmp_
         assert steps[-1] < steps[0] <= report["groups"]
         assert report["sparsity"] > 0.6
         masks = masks_of(algorithm)
-        shrunk = shrink_module(learned, masks)
+        shrunk = shrink_policy(learned, masks)
         assert shrunk.after.macs < shrunk.before.macs
         size = policy_size(algorithm.get_module(), masks)
         assert size == policy_size(learned, masks)
