@@ -21,6 +21,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from rllib_ext.copied_observations import CopiedObservations
 from rllib_ext.native.episodes import play
 from rllib_ext.native.registry import Native, native_version
 from rllib_ext.pruning.errors import ConfigError
@@ -180,11 +181,12 @@ class Evaluator:
 
     def _build(self, count: int) -> None:
         """Builds what is missing to so many environments."""
-        if not self._envs:
-            self._envs.append(self._make())
-            self._native = native_version(self._envs[0])
         while len(self._envs) < count:
-            self._envs.append(self._make())
+            env = self._make()
+            if not self._envs:
+                self._native = native_version(env)
+            # Policies may keep what they see.
+            self._envs.append(CopiedObservations(env))
 
     @property
     def action_space(self) -> gymnasium.Space[Any]:

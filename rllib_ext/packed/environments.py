@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ import numpy as np
 from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from rllib_ext.copied_observations import CopiedObservations
 from rllib_ext.evaluate import EnvMaker
 from rllib_ext.native.dynamics import Array, seeded, starts
 from rllib_ext.native.registry import NAMES, Native, native_of
@@ -77,8 +79,10 @@ class SingleEnvironments:
     ) -> None:
         self.per_member = per_member
         kind = AsyncVectorEnv if parallel else SyncVectorEnv
+        # An episode's last observation is read after the next one has begun.
+        copied = functools.partial(_copied, make)
         self._vector: VectorEnv[Any, Any, Any] = kind(
-            [make] * (members * per_member), autoreset_mode=AutoresetMode.SAME_STEP
+            [copied] * (members * per_member), autoreset_mode=AutoresetMode.SAME_STEP
         )
         # A vector of which only some are reset must have been reset before.
         self._vector.reset(seed=0)
@@ -198,6 +202,10 @@ def build_environments(
     native = native_of(make)
     assert native is not None, "the mode says that there is one"
     return NativeEnvironments(native, members, per_member)
+
+
+def _copied(make: EnvMaker) -> gym.Env[Any, Any]:
+    return CopiedObservations(make())
 
 
 def _rows(member: int, per_member: int) -> slice:

@@ -1,10 +1,16 @@
 import gymnasium
 import numpy as np
 import pytest
+import tree
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.tune.registry import register_env
 
+from rllib_ext.acting import ConnectorPolicy
 from rllib_ext.evaluate import (
     ConstantPolicy,
     Episodes,
@@ -61,6 +67,26 @@ class Watching(ConstantPolicy):
         return super().act(episodes, observations, rewards)
 
 
+class OneBuffer(SeedLong):
+    """Shows its steps in the same arrays at every step, alone or nested."""
+
+    def __init__(self, nest=lambda array: array, shape=(1,)):
+        super().__init__()
+        self.observation_space = Box(-1000.0, 1000.0, shape, np.float32)
+        self.array = np.zeros(shape, np.float32)
+        self.shown = nest(self.array)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.array[:] = 0.0
+        return self.shown, {}
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        self.array += 1.0
+        return (self.shown, *rest)
+
+
 def cartpole():
     return gymnasium.make("CartPole-v1")
 
@@ -81,6 +107,57 @@ def test_the_policy_is_only_asked_for_unfinished_episodes_with_the_latest_observ
     Evaluator(SeedLong).run(policy, (1, 3, 2))
     assert policy.asked == [[(1.0,), (3.0,), (2.0,)], [(2.0,), (1.0,)], [(1.0,)]]
     assert policy.rewards == [1.0]
+
+
+NESTS = {
+    "array": lambda array: array,
+    "dict": lambda array: {"a": array, "b": (array, 7)},
+    "tuple": lambda array: (array, {"c": array}),
+}
+
+
+@pytest.mark.parametrize("nest", NESTS.values(), ids=NESTS)
+def test_a_policy_can_keep_what_it_sees_of_an_environment_with_one_buffer(nest):
+    kept = []
+
+    class Keeping(ConstantPolicy):
+        def act(self, episodes, observations, rewards):
+            kept.extend(observations)
+            return super().act(episodes, observations, rewards)
+
+    Evaluator(lambda: OneBuffer(nest)).run(Keeping(1), (4,))
+    expected = [nest(np.array([n], np.float32)) for n in range(4)]
+    tree.assert_same_structure(kept, expected)
+    assert tree.flatten(kept) == tree.flatten(expected)
+
+
+def frames_seen(make):
+    """What a module is given by RLlib's frame stacking while its policy plays."""
+    ppo = PPOConfig().rl_module(model_config={"conv_filters": [[2, 2, 1]]})
+    env = make()
+    spaces = (env.observation_space, env.action_space)
+    given = {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces}
+    ppo.env_runners(env_to_module_connector=lambda *_: FrameStackingEnvToModule(num_frames=3))
+    pipeline = ppo.build_env_to_module_connector(spaces=given)
+    given[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[1])
+    module = ppo.get_rl_module_spec(spaces=given).build()
+    forward, seen = module.forward_inference, []
+
+    def recording(batch):
+        seen.append(batch[Columns.OBS][0, 0, 0].tolist())
+        return forward(batch)
+
+    module.forward_inference = recording
+    to_env = ppo.build_module_to_env_connector(spaces=given)
+    Evaluator(make).run(ConnectorPolicy(module, pipeline, to_env), (4,))
+    return seen
+
+
+def test_frames_are_stacked_as_they_came_from_an_environment_with_one_buffer():
+    def make():
+        return OneBuffer(shape=(4, 4, 1))
+
+    assert frames_seen(make) == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]
 
 
 def test_truncated_episodes_are_finished_too():

@@ -103,6 +103,38 @@ def test_a_cut_episode_s_last_observation_is_kept_in_other_environments():
     np.testing.assert_allclose(step.observations[1], single.reset()[0])
 
 
+class OneBuffer(gym.Env):
+    """Counts its steps, always in the same array, and is cut after five."""
+
+    observation_space = gym.spaces.Box(0.0, 10.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self):
+        self.seen = np.zeros(1, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seen[0] = 0.0
+        return self.seen, {}
+
+    def step(self, action):
+        self.seen[0] += 1.0
+        return self.seen, 1.0, False, bool(self.seen[0] == 5.0), {}
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_last_observation_is_not_overwritten_by_the_next_episode_s_first(parallel):
+    environments = SingleEnvironments(OneBuffer, 1, 2, parallel=parallel)
+    try:
+        assert environments.reset(0, seed=4).ravel().tolist() == [0.0, 0.0]
+        steps = [environments.step(np.zeros(2, dtype=np.int64)) for _ in range(6)]
+    finally:
+        environments.close()
+    shown = [step.observations.ravel().tolist() for step in steps]
+    assert shown == [[n, n] for n in (1.0, 2.0, 3.0, 4.0, 0.0, 1.0)]
+    assert {i: last.tolist() for i, last in steps[4].last.items()} == {0: [5.0], 1: [5.0]}
+
+
 def test_environments_with_a_native_version_are_vectorised_and_no_others():
     def built(make, mode="sync"):
         return build_environments(make, 1, 2, vectorize_mode_of(mode, make))
