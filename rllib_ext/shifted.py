@@ -188,15 +188,29 @@ def _constructor_names(config: AlgorithmConfig) -> list[str]:
     if not isinstance(env, str) or _global_registry.contains(ENV_CREATOR, env):
         # RLlib calls these with one mapping, whose keys no signature tells.
         return []
-    entry = gymnasium.spec(env).entry_point
-    creator: Callable[..., Any] | None = (
-        load_env_creator(entry) if isinstance(entry, str) else entry
-    )
-    if creator is None:
-        return list(MAKE)
+    entry = _entry_point(config)
+    creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(creator).parameters.values()
     return [*MAKE, *(p.name for p in parameters if p.kind in kinds)]
+
+
+def _entry_point(config: AlgorithmConfig) -> Any:
+    """What Gymnasium builds the environment with.
+
+    Only `gymnasium.make` reads every id, "module:Id-v0" and ids without a version among them; what
+    it builds says what it took.
+    """
+    try:
+        env = env_maker(config)()
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(
+            f"env = {config.env!r}: {error} Expected the id of an environment that is registered, or "
+            "that importing the module before ':' registers."
+        ) from error
+    entry = env.unwrapped.spec.entry_point
+    env.close()
+    return entry
 
 
 def _set(env: gymnasium.Env[Any, Any], path: str, value: Any, arguments: Iterable[str]) -> None:

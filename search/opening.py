@@ -110,7 +110,7 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
         )
     try:
         env_maker(ppo)().close()
-    except (gymnasium.error.Error, TypeError, ValueError, KeyError) as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error} Where it was "
             "registered by a script, name the class with --env 'package.module:Class'; Gymnasium's own "

@@ -91,10 +91,12 @@ def environment(name: str) -> Any:
         ConfigError: It cannot be imported.
     """
     module_name, colon, attribute = name.partition(":")
-    # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
-    if not colon or re.search(r"-v\d+$", attribute):
+    if not colon:
         return name
     import_from_here()
+    # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
+    if re.search(r"-v\d+$", attribute):
+        return name
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

@@ -113,6 +113,20 @@ def test_what_the_constructor_takes_goes_to_the_constructor():
     assert set(found.lengths) == {30}
 
 
+@pytest.mark.parametrize(
+    "env", ["Pendulum-v1", "Pendulum", "gymnasium.envs.classic_control:Pendulum-v1"]
+)
+def test_arguments_are_found_by_every_kind_of_id_that_gymnasium_reads(env):
+    make = shifted_maker(PPOConfig().environment(env), Shift(set={"g": 15.0}))
+    assert make().spec.kwargs == {"g": 15.0}
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v99", "no_such_module:Mine-v0"])
+def test_an_id_that_is_not_known_is_refused_with_the_mend(env):
+    with pytest.raises(ConfigError, match=f"env = '{env}': .*Expected the id"):
+        shifted_maker(PPOConfig().environment(env), Shift(noise=0.1, noise_unit="absolute"))
+
+
 def test_keys_of_the_environments_own_mapping_are_replaced_and_the_configuration_left_as_it_is():
     config = PPOConfig().environment(Zeros, env_config={"friction": 0.25})
     env = shifted_maker(config, Shift(set={"friction": 0.75}))()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from gymnasium.envs import registration
 from pretended_search import coordinated
 from ray.tune import PlacementGroupFactory
 
@@ -175,6 +176,19 @@ def test_an_id_with_a_module_is_left_to_gymnasium():
     assert built(env="gymnasium.envs.classic_control:CartPole-v1").env == (
         "gymnasium.envs.classic_control:CartPole-v1"
     )
+
+
+def test_an_id_of_a_module_of_the_working_directory_can_be_shifted(own_env, tmp_path, monkeypatch):
+    monkeypatch.setattr(registration, "registry", dict(registration.registry))
+    module, _ = own_env.split(":")
+    registered = "lambda length: Corridor({'length': length})"
+    with (tmp_path / f"{module}.py").open("a") as file:
+        file.write(f'\ngymnasium.register("Mine-v0", {registered})\n')
+    settings = {"shifts": [{"noise": 0.1}, {"set": {"length": 9}}]}
+    plan = describe_plan(
+        coordinated(env=f"{module}:Mine-v0", env_config={"length": 7}, evaluation=settings)
+    )
+    assert f"{module}:Mine-v0" in plan
 
 
 def test_a_shift_that_the_environment_does_not_know_is_refused_before_the_search():

@@ -304,6 +304,8 @@ def test_an_environment_can_be_named_anew(small_ppo, ppo_checkpoint, tmp_path, m
     algorithm.save_to_path(tmp_path / "registered")
     algorithm.stop()
     assert open_checkpoint(tmp_path / "registered", None, said.append).env == "only-here"
+    with pytest.raises(ConfigError, match="'no_such_module:Own-v0'"):
+        open_checkpoint(ppo_checkpoint, "no_such_module:Own-v0", said.append)
     policy = tmp_path / "policy"
     policy.mkdir()
     (policy / "metadata.json").write_text('{"env": "elsewhere"}')
