@@ -12,7 +12,7 @@ from ray.tune import PlacementGroupFactory
 
 from rllib_ext.algorithm import MemberTrainable
 from rllib_ext.packed.blueprint import blueprint_of
-from rllib_ext.packed.hyperparameters import OWN
+from rllib_ext.packed.hyperparameters import OWN, hyperparameters_of
 from rllib_ext.packed.trainable import PackTrainable
 from rllib_ext.pruning.errors import ConfigError
 from search.config import ExperimentConfig
@@ -132,10 +132,14 @@ def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
 
 def _refuse_unpackable(config: ExperimentConfig, ppo: PPOConfig) -> None:
     blueprint_of(ppo)
-    for path in config.search.space:
+    for path, parameter in config.search.space.items():
         group, _, name = path.partition(".")
-        if group == "training" and name not in OWN:
+        if group != "training":
+            continue
+        if name not in OWN:
             raise ConfigError(
                 f"search.space: {path} differs from member to member, but members of a pack share it. "
                 f"Leave it out, or set engine: rllib. Each member's own are {', '.join(OWN)}."
             )
+        for value in parameter.extremes:
+            hyperparameters_of(ppo, {name: value})

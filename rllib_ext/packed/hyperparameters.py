@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from torch import Tensor
@@ -28,6 +30,10 @@ OWN = (
     "grad_clip",
     "num_epochs",
 )
+_INTEGERS = (int, np.integer)
+_SHARES = ("gamma", "lambda_")
+# Without one, or with an infinite one, nothing is clipped.
+_LIMITS = ("vf_clip_param", "grad_clip")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,13 +45,13 @@ class Hyperparameters:
         gamma: Discount.
         lambda_: Decay of the advantage estimates.
         clip_param: Of the probability ratio.
-        vf_clip_param: Largest squared value error that counts.
+        vf_clip_param: Largest squared value error that counts; None: any.
         vf_loss_coeff: Weight of the value loss.
         entropy_coeff: Weight of the entropy.
         use_kl_loss: Whether the divergence from the policy that acted is penalised.
         kl_coeff: Its initial weight; it adapts to `kl_target`.
         kl_target: The divergence that is aimed at.
-        grad_clip: Largest global norm of a gradient; None: any.
+        grad_clip: Largest global norm of a gradient; None or 0: any.
         num_epochs: Passes over each batch.
     """
 
@@ -53,7 +59,7 @@ class Hyperparameters:
     gamma: float
     lambda_: float
     clip_param: float
-    vf_clip_param: float
+    vf_clip_param: float | None
     vf_loss_coeff: float
     entropy_coeff: float
     use_kl_loss: bool
@@ -71,7 +77,8 @@ def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperpara
         training: The member's own arguments of `PPOConfig.training`.
 
     Raises:
-        ConfigError: Something in it can't be each member's own, or can't be stacked at all.
+        ConfigError: Something in it can't be each member's own, can't be stacked at all, or is out of
+            range.
     """
     for name in training:
         if name not in OWN:
@@ -81,12 +88,8 @@ def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperpara
             )
     config = ppo.copy(copy_frozen=False)
     config.training(**training)
-    for name in ("lr", "entropy_coeff"):
-        if not isinstance(getattr(config, name), int | float):
-            raise ConfigError(
-                f"{name} = {getattr(config, name)!r}: a pack has no schedules of it; expected a number. "
-                "Give one, or use the rllib engine."
-            )
+    for name in OWN:
+        _check(name, getattr(config, name))
     if config.grad_clip is not None and config.grad_clip_by != "global_norm":
         raise ConfigError(
             f"grad_clip_by = {config.grad_clip_by!r}: a pack clips by the global norm only. Set it to "
@@ -98,6 +101,44 @@ def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperpara
             "rllib engine."
         )
     return Hyperparameters(**{name: getattr(config, name) for name in OWN})
+
+
+def _check(name: str, value: Any) -> None:
+    """Refuses what would fail, or mean nothing, when the pack trains."""
+    if name == "use_kl_loss":
+        fine, expected = isinstance(value, bool), "true or false"
+    elif name == "num_epochs":
+        fine = _is_a(_INTEGERS, value) and value >= 1
+        expected = "an integer of 1 or more"
+    else:
+        fine, expected = _is_in_range(name, value), _range_in_words(name)
+    if not fine:
+        raise ConfigError(
+            f"training.{name} = {value!r}: expected {expected}; packs have no schedules. Set it so, or "
+            "use the rllib engine."
+        )
+
+
+def _is_in_range(name: str, value: Any) -> bool:
+    if value is None:
+        return name in _LIMITS
+    largest = 1.0 if name in _SHARES else math.inf
+    return (
+        _is_a((*_INTEGERS, float, np.floating), value)
+        and 0.0 <= value <= largest
+        and (name in _LIMITS or math.isfinite(value))
+    )
+
+
+def _is_a(kinds: tuple[type[Any], ...], value: Any) -> bool:
+    """Whether a value is a number of some kinds; truth values are none."""
+    return not isinstance(value, bool) and isinstance(value, kinds)
+
+
+def _range_in_words(name: str) -> str:
+    if name in _SHARES:
+        return "a number from 0 to 1"
+    return "a number of 0 or more, or null" if name in _LIMITS else "a number of 0 or more"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,10 +178,13 @@ def stacked(
         rate=column([m.lr for m in members]),
         discount=column([m.gamma for m in members]),
         decay=column([m.lambda_ for m in members]),
-        largest_norm=column([m.grad_clip or float("inf") for m in members]),
+        # As RLlib's, 0 is no limit either.
+        largest_norm=column([m.grad_clip or math.inf for m in members]),
         coefficients=Coefficients(
             clip=column([m.clip_param for m in members]),
-            value_clip=column([m.vf_clip_param for m in members]),
+            value_clip=column(
+                [math.inf if m.vf_clip_param is None else m.vf_clip_param for m in members]
+            ),
             value=column([m.vf_loss_coeff for m in members]),
             entropy=column([m.entropy_coeff for m in members]),
             divergence=column(

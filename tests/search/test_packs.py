@@ -200,6 +200,11 @@ def test_the_engine_is_what_is_asked_for_or_what_can_be_packed():
     with pytest.raises(ConfigError, match=r"training.minibatch_size differs from member to member"):
         engine(engine="packed", space=shared)
     assert engine(engine="auto", space=shared)[0].name == "rllib"
+    widened = dict(coordinated().search.space)
+    widened["training.gamma"] = type(widened["training.lr"])(type="float", low=0.9, high=1.5)
+    with pytest.raises(ConfigError, match=r"training.gamma = 1.5: expected a number from 0 to 1"):
+        engine(engine="packed", space=widened)
+    assert engine(engine="auto", space=widened)[0].name == "rllib"
 
 
 class OwnModule(DefaultPPOTorchRLModule):
@@ -216,6 +221,9 @@ class OwnModule(DefaultPPOTorchRLModule):
         ({"ppo": {"rl_module": {"rl_module_spec": RLModuleSpec(OwnModule)}}}, "a OwnModule"),
         ({"env": "packs:Nested"}, "observation space Dict"),
         ({"ppo": {"training": {"lr": [[0, 1e-3], [1000, 0.0]]}}}, "lr = "),
+        ({"ppo": {"training": {"lambda_": None}}}, "training.lambda_ = None"),
+        ({"ppo": {"training": {"kl_coeff": None}}}, "training.kl_coeff = None"),
+        ({"ppo": {"training": {"num_epochs": 0}}}, "training.num_epochs = 0"),
     ],
 )
 def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(more, said):

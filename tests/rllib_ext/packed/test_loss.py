@@ -21,7 +21,7 @@ from rllib_ext.packed.update import MinibatchOrder, update
 
 MODULE = "default_policy"
 BATCH = 40
-# Three members; each term is at work in one of them.
+# Each term is at work in one of them, and each limit at its end.
 MEMBERS = (
     {"lr": 1e-3, "clip_param": 0.1, "entropy_coeff": 0.02, "vf_clip_param": 0.5, "grad_clip": 0.5},
     {
@@ -32,6 +32,8 @@ MEMBERS = (
         "vf_loss_coeff": 0.5,
     },
     {"lr": 2e-4, "clip_param": 0.2, "kl_coeff": 0.7, "entropy_coeff": 0.0, "grad_clip": 1e6},
+    {"lr": 1e-3, "vf_clip_param": None, "grad_clip": None},
+    {"lr": 1e-3, "vf_clip_param": 0.0, "grad_clip": 0.0},
 )
 TERMS = {
     "total": "total_loss",
@@ -106,8 +108,8 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
     ppo, observation_space, action_space = kind
     generator = torch.Generator().manual_seed(3)
     spec = ppo.get_rl_module_spec(env=env_maker(ppo)())
-    network = StackedNetwork([build_module(spec, seed) for seed in range(3)])
-    distribution, batch = random_batch(observation_space, action_space, 3, generator)
+    network = StackedNetwork([build_module(spec, seed) for seed in range(len(MEMBERS))])
+    distribution, batch = random_batch(observation_space, action_space, len(MEMBERS), generator)
     own = [hyperparameters_of(ppo, member) for member in MEMBERS]
     expected = []
     for i, member in enumerate(MEMBERS):
@@ -122,8 +124,8 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
         distribution,
         batch,
         stacked(own, [m.kl_coeff for m in own], network.weights),
-        MinibatchOrder([torch.Generator() for _ in own], [1, 1, 1], BATCH, BATCH),
-        [0, 1, 2],
+        MinibatchOrder([torch.Generator() for _ in own], [1] * len(own), BATCH, BATCH),
+        range(len(own)),
         NoGuard(),
     )
     for i, (terms, weights, _) in enumerate(expected):
