@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from pathlib import Path
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -11,6 +10,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils import force_list
 
 from rllib_ext.callback import PruningCallback
+from rllib_ext.contradictions import refuse_contradictions
 from rllib_ext.learner import PRUNING_KEY, with_pruning_mixin
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
@@ -73,11 +73,6 @@ def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> 
             "with_pruning was given a multi-agent config; expected one policy. Train and prune each "
             "policy by itself."
         )
-    if pruning.horizon is None:
-        raise ConfigError(
-            "pruning: horizon is missing, so begin and end have no meaning. Set it to the training "
-            "budget in env steps, for example PruningConfig(horizon=100_000)."
-        )
     if ppo.evaluation_interval and ppo.evaluation_parallel_to_training:
         raise ConfigError(
             "evaluation_parallel_to_training=True evaluates the weights from before the update, so a "
@@ -89,17 +84,4 @@ def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> 
             "schedule='plateau' raises sparsity while the evaluated return holds, but the config has "
             "no evaluation. Add .evaluation(evaluation_interval=1, ...)."
         )
-    if pruning.critic_final_sparsity > 0 and _shares_encoder(ppo):
-        raise ConfigError(
-            f"critic_final_sparsity = {pruning.critic_final_sparsity} asks for a target of the "
-            "critic's own, but actor and critic share their encoder (vf_share_layers). Set "
-            "vf_share_layers=False in the model config, or critic_final_sparsity=0."
-        )
-
-
-def _shares_encoder(ppo: PPOConfig) -> bool:
-    model = ppo.model_config
-    spec = ppo.rl_module_spec.model_config
-    if spec is not None:
-        model = {**model, **(spec if isinstance(spec, dict) else dataclasses.asdict(spec))}
-    return bool(model.get("vf_share_layers", False))
+    refuse_contradictions(ppo, pruning)

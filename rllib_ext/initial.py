@@ -19,11 +19,10 @@ from ray.rllib.core import (
     DEFAULT_MODULE_ID,
 )
 from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.callback import foreach_learner
 from rllib_ext.checkpoint import check_layout, readable
-from rllib_ext.evaluate import env_maker
+from rllib_ext.prunable import fresh_network
 from rllib_ext.pruning.errors import ConfigError
 
 _MODULE = Path("learner_group") / "learner" / "rl_module" / DEFAULT_MODULE_ID
@@ -95,14 +94,7 @@ def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None
     Raises:
         ConfigError: Networks, spaces or filters differ; the message says where.
     """
-    env = env_maker(ppo)()
-    spaces: dict[str, Any] = dict.fromkeys(
-        (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES), (env.observation_space, env.action_space)
-    )
-    env.close()
-    pipeline = ppo.build_env_to_module_connector(spaces=spaces)
-    spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[INPUT_ENV_SPACES][1])
-    module = ppo.get_rl_module_spec(spaces=spaces, inference_only=False).build()
+    module, pipeline = fresh_network(ppo)
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     theirs = {name: value.shape for name, value in initial.weights.items()}
     if own != theirs:

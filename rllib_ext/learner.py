@@ -8,14 +8,12 @@ import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
-from rllib_ext.structure import probe_of
+from rllib_ext.structure import critic_names, probe_of
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"
@@ -38,20 +36,16 @@ class PruningLearnerMixin:
         super().build()  # type: ignore[misc]
         learner: Any = self
         module = learner.module[DEFAULT_MODULE_ID].unwrapped()
-        critic = (
-            module.get_non_inference_attributes() if isinstance(module, InferenceOnlyAPI) else []
-        )
         self._pruned_now = False
         self.pruner = Pruner(
             module,
             lambda: [o for _, o in learner.get_optimizers_for_module(DEFAULT_MODULE_ID)],
             PruningConfig.from_dict(learner.config.learner_config_dict[PRUNING_KEY]),
-            critic_prefixes=critic,
+            critic_prefixes=critic_names(module),
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
             graph=lambda: trace(module, probe_of(module)),
         )
-        _refuse_nothing_to_prune(self.pruner)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Applies the decision for this update, so that all that follows shows the same masks."""
@@ -136,22 +130,6 @@ def with_pruning_mixin(learner_class: type[Learner]) -> type[Learner]:
     if learner_class is PPOTorchLearner:
         return PruningPPOTorchLearner
     return type(f"Pruning{learner_class.__name__}", (PruningLearnerMixin, learner_class), {})
-
-
-def _refuse_nothing_to_prune(pruner: Pruner) -> None:
-    config, weights = pruner.config, pruner.weights
-    if not weights.policy:
-        raise ConfigError(
-            "the policy network has no prunable weights: expected linear, convolutional or recurrent "
-            f"torch layers that exclude = {list(config.exclude)} leaves over. Exclude fewer layers, or "
-            "build the network from torch's own."
-        )
-    if config.critic_final_sparsity > 0 and not weights.critic:
-        raise ConfigError(
-            f"critic_final_sparsity = {config.critic_final_sparsity} asks for a target of the critic's "
-            "own, but no prunable weights belong to the critic alone. Set critic_final_sparsity=0, or "
-            "name the critic's layers in the RLModule's get_non_inference_attributes()."
-        )
 
 
 def _broadcast_from_first(mask: torch.Tensor) -> None:

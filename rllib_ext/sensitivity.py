@@ -51,7 +51,7 @@ def measure_sensitivity(
         The table; weights that are zero already count towards a layer's sparsity.
 
     Raises:
-        ConfigError: A sparsity is out of range.
+        ConfigError: A sparsity is out of range, or a pattern matches no parameter.
     """
     check_sparsities(sparsities)
     seeds = tuple(seeds)

@@ -73,6 +73,13 @@ def probe_of(
     return Probe(inputs=inputs, forward=forward, observations=observations)
 
 
+def critic_names(module: nn.Module) -> list[str]:
+    """Names of the parts of an RLModule that only the critic uses."""
+    if isinstance(module, InferenceOnlyAPI):
+        return list(module.get_non_inference_attributes())
+    return []
+
+
 def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
     """The smaller RLModule with equal actions, for deployment: without its value function.
 
@@ -108,7 +115,7 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
         ShrinkError: No smaller module gives equal outputs.
     """
     shrunk = shrink_policy(module, masks)
-    critic = _critic_names(module)
+    critic = critic_names(module)
     probe = probe_of(module, policy_only=True, batch=1, steps=1)
     after, before = (count(m, probe, without=critic) for m in (shrunk.module, module))
     return {
@@ -131,7 +138,7 @@ def dense_policy_size(module: nn.Module) -> dict[str, int]:
         module: An RLModule for torch.
     """
     probe = probe_of(module, policy_only=True, batch=1, steps=1)
-    whole = count(module, probe, without=_critic_names(module))
+    whole = count(module, probe, without=critic_names(module))
     return {
         "shrunk_params": whole.parameters,
         "macs": whole.macs,
@@ -153,16 +160,10 @@ def _adapt_initial_state(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
             child.config = config
 
 
-def _critic_names(module: nn.Module) -> list[str]:
-    if isinstance(module, InferenceOnlyAPI):
-        return list(module.get_non_inference_attributes())
-    return []
-
-
 def _without_value_head(module: nn.Module) -> nn.Module:
     """A copy without the top-level parts that inference never uses."""
     policy = copy.deepcopy(module)
-    for name in _critic_names(module):
+    for name in critic_names(module):
         if "." not in name and hasattr(policy, name):
             delattr(policy, name)
     return policy

@@ -15,10 +15,10 @@ from rllib_ext.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
-from search.engine import engine_of
+from search.engine import Engine, engine_of
 from search.initial import initial_of
 from search.machines import Machine, amounts, offered, slots_on, this_machine
-from search.ppo import build_ppo
+from search.ppo import build_ppo, refuse_unprunable_members
 from search.seeds import draw
 from search.strategies import STRATEGIES
 from search.trackers import refuse_missing
@@ -36,16 +36,13 @@ def refuse_wrong(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: Something in it is refused.
     """
-    ppo = build_ppo(config)
-    engine_of(config, ppo)
-    refuse_missing(config)
-    initial_of(config, ppo)
+    _looked_at(config)
 
 
 def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
     """What `search` would do with a configuration.
 
-    Builds the PPO configuration and steps the environment for a moment.
+    Builds the PPO configuration and its network, and steps the environment for a moment.
 
     Args:
         config: The experiment.
@@ -54,10 +51,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     Raises:
         ConfigError: Something in it is refused, or the machines can't hold it.
     """
-    ppo = build_ppo(config)
-    engine = engine_of(config, ppo)
-    refuse_missing(config)
-    initial_of(config, ppo)
+    ppo, engine = _looked_at(config)
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
     taken = engine.resources.required_resources
@@ -96,6 +90,15 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         f"has {steps.least:,.0f} to {steps.most:,.0f} steps",
     ]
     return "\n".join(lines)
+
+
+def _looked_at(config: ExperimentConfig) -> tuple[PPOConfig, Engine]:
+    ppo = build_ppo(config)
+    engine = engine_of(config, ppo)
+    refuse_unprunable_members(config, ppo)
+    refuse_missing(config)
+    initial_of(config, ppo)
+    return ppo, engine
 
 
 def _members(config: ExperimentConfig) -> str:

@@ -31,7 +31,7 @@ from search.folder import (
 )
 from search.initial import INITIAL, initial_of
 from search.latency import note_latencies
-from search.ppo import build_ppo
+from search.ppo import build_ppo, refuse_unprunable_members
 from search.progress import Display
 from search.report import write_report
 from search.strategies import STRATEGIES, open_study
@@ -66,6 +66,7 @@ def run_search(
         KeyboardInterrupt: The run was interrupted; so it does.
     """
     ppo = build_ppo(config)
+    refuse_unprunable_members(config, ppo)
     refuse_missing(config)
     initial = initial_of(config, ppo)
     with only_writer(folder):
@@ -108,6 +109,7 @@ def resume_search(
     before = load_config_of(folder)
     config = extended(before, overrides)
     ppo = build_ppo(config)
+    refuse_unprunable_members(config, ppo)
     with only_writer(folder):
         tidy(Archive(folder))
         if config != before:

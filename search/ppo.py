@@ -19,6 +19,7 @@ from ray.tune import PlacementGroupFactory
 
 from rllib_ext import with_pruning
 from rllib_ext.evaluate import env_maker
+from rllib_ext.prunable import refuse_unprunable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shifted import shifted_maker
 from search.config import ExperimentConfig, PPOSettings, nearest
@@ -53,6 +54,25 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     _check_shifts(ppo, config)
     _check_searched(ppo, config)
     return ppo
+
+
+def refuse_unprunable_members(config: ExperimentConfig, ppo: PPOConfig) -> None:
+    """Looks whether members' network can be pruned as configured, and at both ends of what is searched.
+
+    Args:
+        config: The experiment.
+        ppo: What its members share.
+
+    Raises:
+        ConfigError: RLlib can't build the network, or it can't be pruned so; the message says why.
+    """
+    ends = [
+        {path: value}
+        for path, parameter in config.search.space.items()
+        for value in parameter.extremes
+        if path.startswith("pruning.")
+    ]
+    refuse_unprunable(ppo, [config.pruning_with(config.space.clip(v)) for v in ({}, *ends)])
 
 
 def quieten_rllib() -> None:

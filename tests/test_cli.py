@@ -349,6 +349,19 @@ def test_check_says_what_would_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("engine", ["packed", "rllib"])
+def test_check_and_search_refuse_what_no_member_can_prune(tmp_path, engine):
+    for verb, patterns, words in (
+        ("check", "['*']", ["no prunable weights", "Exclude fewer"]),
+        ("search", "['polcy.*']", ["'polcy.*' matches no parameter", "pi.net.mlp.0.weight"]),
+    ):
+        run = prunefront(
+            verb, SMOKE, f"engine={engine}", f"pruning.exclude={patterns}", cwd=tmp_path
+        )
+        assert_refused(run, *words)
+    assert not any((tmp_path / "results").glob("*"))
+
+
 def test_help_names_the_verbs(tmp_path):
     run = prunefront("--help", cwd=tmp_path)
     assert run.returncode == 0

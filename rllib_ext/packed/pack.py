@@ -12,6 +12,7 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.callback import RANDOM_EPISODES
+from rllib_ext.contradictions import refuse_contradictions
 from rllib_ext.evaluate import Episodes, random_policy_episodes
 from rllib_ext.initial import Initial
 from rllib_ext.packed.adam import StackedAdam
@@ -127,15 +128,11 @@ class Pack:
             initial: What it starts from without a state; None: fresh weights.
 
         Raises:
-            ConfigError: A hyperparameter can't be a member's own, or the network has nothing to prune.
+            ConfigError: A hyperparameter can't be a member's own, or the network can't be pruned so.
             CheckpointError: The state is another network's.
         """
         own = hyperparameters_of(self._blueprint.ppo, training)
-        if pruning.horizon is None:
-            raise ConfigError(
-                "pruning: horizon is missing, so begin and end have no meaning. Set it to the member's "
-                "training budget in env steps."
-            )
+        refuse_contradictions(self._blueprint.ppo, pruning)
         if pruning.schedule == "plateau" and pruning.random_return is None:
             pruning = pruning.replace(random_return=self._measured_random_return())
         module = self._module(seed)

@@ -59,8 +59,8 @@ class PruningConfig:
         scope: Where scores compete: over all layers, within each layer at the same sparsity, or within
             each layer at the densities of Erdős–Rényi-kernel. Counts come first: single weights have
             no protected last one, and "global" can empty a layer.
-        exclude: Layers that stay dense, as shell patterns over parameter names ("pi.*"). So do the
-            units of which such a layer holds a part.
+        exclude: Layers that stay dense, as shell patterns over parameter names ("pi.*"), each of which
+            matches one at least. So do the units of which such a layer holds a part.
         step: Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1].
         min_step: The step below which "plateau" ends, in (0, `step`].
         patience: Evaluations for which "plateau" waits for the return to recover, ≥ 0.

@@ -39,7 +39,11 @@ from rllib_ext.pruning.masks import (
 from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.rewind import Rewinding
-from rllib_ext.pruning.scope import prunable_weights, warn_of_unknown_layers
+from rllib_ext.pruning.scope import (
+    prunable_weights,
+    refuse_nothing_to_prune,
+    warn_of_unknown_layers,
+)
 from rllib_ext.pruning.statistics import Gatherer
 
 Synchronise = Callable[[Tensor], None]
@@ -60,7 +64,7 @@ class Pruner:
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
 
     Raises:
-        ConfigError: The network has nothing that could be removed at the configured granularity.
+        ConfigError: The network has nothing that could be removed in the configured way.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Pruner:
         self.module = module
         self.config = config
         self.weights = prunable_weights(module, critic_prefixes, config.exclude)
+        refuse_nothing_to_prune(config, self.weights)
         self.all_weights = {**self.weights.policy, **self.weights.critic}
         self.masks: Masks = full_masks(self.all_weights)
         self.standing: Standing = start(config)

@@ -10,7 +10,13 @@ from fnmatch import fnmatch
 
 from torch import nn
 
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
+
 logger = logging.getLogger(__name__)
+
+# Parameter names that a message shows.
+_SHOWN = 8
 
 # Parameters of these layers are understood; those of any other layer are left alone.
 PRUNABLE_LAYERS = (
@@ -49,9 +55,13 @@ def prunable_weights(
 
     Returns:
         Weights of two or more dimensions by their name in `module.named_parameters()`, in that order.
+
+    Raises:
+        ConfigError: A pattern matches no parameter.
     """
     prefixes = tuple(critic_prefixes)
     patterns = tuple(exclude)
+    _refuse_unmatched(patterns, module)
     policy: dict[str, nn.Parameter] = {}
     critic: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
@@ -67,6 +77,40 @@ def prunable_weights(
             on_critic = any(name == p or name.startswith(p + ".") for p in prefixes)
             (critic if on_critic else policy)[name] = parameter
     return PrunableWeights(policy, critic)
+
+
+def refuse_nothing_to_prune(config: PruningConfig, weights: PrunableWeights) -> None:
+    """Refuses a configuration that asks for sparsity where there is no weight that could go.
+
+    Raises:
+        ConfigError: The policy path has no prunable weights, or the critic has a target and none.
+    """
+    if not weights.policy:
+        raise ConfigError(
+            "the policy network has no prunable weights: expected linear, convolutional or recurrent "
+            f"torch layers that exclude = {list(config.exclude)} leaves over. Exclude fewer layers, or "
+            "build the network from torch's own."
+        )
+    if config.critic_final_sparsity > 0 and not weights.critic:
+        raise ConfigError(
+            f"critic_final_sparsity = {config.critic_final_sparsity} asks for a target of the critic's "
+            f"own, but exclude = {list(config.exclude)} leaves no prunable weights over that belong to "
+            "the critic alone. Set critic_final_sparsity=0, exclude fewer layers, or name the critic's "
+            "layers in the RLModule's get_non_inference_attributes()."
+        )
+
+
+def _refuse_unmatched(patterns: Iterable[str], module: nn.Module) -> None:
+    named = dict(module.named_parameters(remove_duplicate=False))
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in named):
+            weights = [name for name, parameter in named.items() if parameter.dim() > 1]
+            shown = ", ".join(weights[:_SHOWN]) + (", …" if len(weights) > _SHOWN else "")
+            raise ConfigError(
+                f"pruning: exclude = {list(patterns)}: {pattern!r} matches no parameter of the "
+                f"network; expected shell patterns over names such as {shown}. Correct it, or leave it "
+                "out."
+            )
 
 
 def warn_of_unknown_layers(module: nn.Module) -> None:

@@ -98,6 +98,8 @@ def test_returns_can_be_left_out(cartpole) -> None:
         policy, evaluator, SEEDS, sparsities=(0.5,), returns=False, exclude=["pi.*"]
     )
     assert len(excluded.measurements) == 2
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        measure_sensitivity(policy, evaluator, SEEDS, returns=False, exclude=["polcy.*"])
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 1.1])

@@ -11,7 +11,7 @@ from ray.tune import PlacementGroupFactory
 
 from rllib_ext.pruning.errors import ConfigError
 from search.config_file import load_config
-from search.estimate import describe_plan
+from search.estimate import describe_plan, refuse_wrong
 from search.ppo import build_ppo, member_resources, slots_that_fit
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -33,6 +33,10 @@ class Corridor(gymnasium.Env):
         self.at += 1
         return np.zeros(2, np.float32), 1.0, self.at >= self.length, False, {}
 """
+
+
+def searching(name, **parameter):
+    return {"space": {f"pruning.{name}": parameter}}
 
 
 def built(**changes):
@@ -143,6 +147,33 @@ def test_what_rllib_refuses_of_the_searched_is_found_before_anything_trains(
 ):
     with pytest.raises(ConfigError, match=f"(?s)search.space: RLlib refuses {path}.*{message}"):
         built(search={"space": {path: parameter}})
+
+
+SHARED = {"rl_module": {"model_config": {"vf_share_layers": True}}}
+
+
+@pytest.mark.parametrize("look", [describe_plan, refuse_wrong])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pruning": {"exclude": ["*"]}}, "no prunable weights"),
+        ({"pruning": {"exclude": ["polcy.*"]}}, r"'polcy\.\*' matches no parameter"),
+        ({"pruning": {"granularity": "branch"}}, "dict observation"),
+        (
+            {"search": searching("critic_final_sparsity", type="float", low=0.0, high=0.5)},
+            "critic_final_sparsity = 0.5.*share their encoder",
+        ),
+        (
+            {"search": searching("granularity", type="choice", choices=["weight", "layer"])},
+            "path around",
+        ),
+    ],
+)
+@pytest.mark.parametrize("engine", ["rllib", "packed"])
+def test_what_no_member_can_prune_is_found_before_anything_trains(engine, changes, message, look):
+    experiment = {"search": searching("final_sparsity", type="float", low=0.1, high=0.9)} | changes
+    with pytest.raises(ConfigError, match=message):
+        look(coordinated(engine=engine, ppo=SHARED, **experiment))
 
 
 def test_an_environment_that_cannot_be_built_says_why(own_env):

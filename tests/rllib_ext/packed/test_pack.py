@@ -257,3 +257,17 @@ def test_a_member_s_own_setting_that_all_share_is_refused(packed_ppo):
         pack.start(0, training={"minibatch_size": 16}, pruning=DENSE, seed=0)
     with pytest.raises(ConfigError, match="horizon is missing"):
         pack.start(0, training={}, pruning=PruningConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        ({}, {"exclude": ("*",)}, "no prunable weights"),
+        ({}, {"exclude": ("polcy.*",)}, "matches no parameter"),
+        ({"vf_share_layers": True}, {"critic_final_sparsity": 0.5}, "share their encoder"),
+    ],
+)
+def test_a_member_that_cannot_be_pruned_as_asked_is_refused(packed_ppo, model, changes, said):
+    pack = Pack(packed_ppo(model=model), 1)
+    with pytest.raises(ConfigError, match=said):
+        pack.start(0, training={}, pruning=DENSE.replace(**changes), seed=0)

@@ -14,7 +14,7 @@ from torch import nn
 
 from rllib_ext.pruning.config import Criterion, PruningConfig, Schedule, Scope
 from rllib_ext.pruning.criteria import READS
-from rllib_ext.pruning.errors import CheckpointError
+from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from rllib_ext.pruning.pruner import Pruner
 
 HORIZON = 1000
@@ -126,6 +126,29 @@ def test_excluded_layers_stay_dense() -> None:
     assert "pi.weight" not in training.pruner.masks
     assert int((training.module.pi.weight == 0).sum()) == 0
     assert training.pruner.report()["total_params"] == 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exclude": ("*",)}, r"exclude = \['\*'\] leaves over.*Exclude fewer"),
+        ({"exclude": ("encoder.*", "pi.*")}, "the policy network has no prunable weights"),
+        (
+            {"exclude": ("vf.*",), "critic_final_sparsity": 0.5},
+            "critic_final_sparsity = 0.5.*critic alone.*Set critic_final_sparsity=0",
+        ),
+        ({"exclude": ("polcy.*",)}, r"'polcy\.\*' matches no parameter.*pi\.weight"),
+    ],
+)
+def test_a_network_that_cannot_be_pruned_as_asked_is_refused(changes, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Training(config(**changes))
+
+
+def test_a_critic_without_a_target_may_be_excluded_whole() -> None:
+    training = Training(config(exclude=("vf.*",)))
+    training.update(900)
+    assert training.masked(POLICY) == 24
 
 
 def test_gradients_of_pruned_weights_are_zeroed_and_others_are_not() -> None:

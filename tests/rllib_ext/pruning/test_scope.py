@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.scope import (
     prunable_weights,
     pruned_by_layer,
@@ -51,6 +52,30 @@ def test_weights_are_the_modules_own_parameters() -> None:
 def test_excluded_layers_stay_dense() -> None:
     weights = prunable_weights(ActorCritic(), ["vf"], exclude=["pi.*", "memory.weight_hh*"])
     assert list(weights.policy) == ["encoder.0.weight", "memory.weight_ih_l0", "vf_extra.weight"]
+
+
+@pytest.mark.parametrize("pattern", ["polcy.*", "encoder.0", "PI.*"])
+def test_a_pattern_that_matches_nothing_is_refused_with_names_to_choose_from(pattern: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        prunable_weights(ActorCritic(), ["vf"], exclude=["pi.*", pattern])
+    told = str(refused.value)
+    assert f"exclude = ['pi.*', {pattern!r}]: {pattern!r} matches no parameter" in told
+    names = "encoder.0.weight, memory.weight_ih_l0, memory.weight_hh_l0, pi.weight, vf.weight"
+    assert names in told
+    assert "bias" not in told
+
+
+def test_of_a_large_network_some_names_are_told() -> None:
+    layers = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
+    with pytest.raises(ConfigError, match=r"such as 0\.weight, .*, 7\.weight, …\. Correct"):
+        prunable_weights(layers, exclude=["8.wieght"])
+
+
+def test_a_pattern_may_match_a_bias_or_a_second_name_of_a_weight() -> None:
+    a, b = nn.Linear(3, 3), nn.Linear(3, 3)
+    b.weight = a.weight
+    weights = prunable_weights(nn.Sequential(a, b), exclude=["*.bias", "1.weight"])
+    assert list(weights.policy) == ["0.weight"]
 
 
 def test_a_weight_that_two_layers_share_counts_once() -> None:

@@ -1,0 +1,41 @@
+"""What a PPO and a pruning configuration cannot both ask for, whoever trains."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
+
+
+def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
+    """Looks whether a policy that is trained in this way can be pruned in that one.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack with one policy.
+        pruning: What to prune, how far, and when.
+
+    Raises:
+        ConfigError: It cannot; the message says what to change.
+    """
+    if pruning.horizon is None:
+        raise ConfigError(
+            "pruning: horizon is missing, so begin and end have no meaning. Set it to the training "
+            "budget in env steps, for example PruningConfig(horizon=100_000)."
+        )
+    if pruning.critic_final_sparsity > 0 and _shares_encoder(ppo):
+        raise ConfigError(
+            f"critic_final_sparsity = {pruning.critic_final_sparsity} asks for a target of the "
+            "critic's own, but actor and critic share their encoder (vf_share_layers). Set "
+            "vf_share_layers=False in the model config, or critic_final_sparsity=0."
+        )
+
+
+def _shares_encoder(ppo: PPOConfig) -> bool:
+    model = ppo.model_config
+    spec = ppo.rl_module_spec.model_config
+    if spec is not None:
+        model = {**model, **(spec if isinstance(spec, dict) else dataclasses.asdict(spec))}
+    return bool(model.get("vf_share_layers", False))
