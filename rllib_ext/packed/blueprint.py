@@ -8,8 +8,6 @@ from typing import Any
 import gymnasium as gym
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline, MeanStdFilter
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
@@ -23,6 +21,7 @@ from rllib_ext.packed.environments import vectorize_mode_of
 from rllib_ext.packed.filters import filter_among
 from rllib_ext.packed.hyperparameters import hyperparameters_of
 from rllib_ext.packed.network import build_module
+from rllib_ext.packed.settings import refuse_unpackable
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -77,7 +76,7 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     Raises:
         ConfigError: Members with it can't be packed; the message says why.
     """
-    _refuse(ppo)
+    refuse_unpackable(ppo)
     hyperparameters_of(ppo, {})
     make = env_maker(ppo)
     env = make()
@@ -122,29 +121,3 @@ def _added_connectors(ppo: PPOConfig, spaces: Any) -> list[Any]:
         return []
     added = ppo._env_to_module_connector(None, spaces, None)
     return [added] if isinstance(added, ConnectorV2) else list(added)
-
-
-def _refuse(ppo: PPOConfig) -> None:
-    """Refuses what would be left out silently."""
-    if not isinstance(ppo, PPOConfig) or ppo.is_multi_agent:
-        raise _refusal("algorithm", type(ppo).__name__, "a PPOConfig with one policy")
-    for name, given, expected in (
-        ("learner_class", ppo.learner_class, PPOTorchLearner),
-        ("module_to_env_connector", ppo._module_to_env_connector, None),
-        ("learner_connector", ppo._learner_connector, None),
-        ("batch_mode", ppo.batch_mode, "truncate_episodes"),
-        ("num_env_runners", ppo.num_env_runners, 0),
-        ("num_learners", ppo.num_learners, 0),
-    ):
-        if given != expected:
-            raise _refusal(name, given, expected)
-    callbacks = ppo.callbacks_class
-    if callbacks not in (None, RLlibCallback, []):
-        raise _refusal("callbacks", callbacks, "none, since a pack calls none")
-
-
-def _refusal(name: str, given: object, expected: object) -> ConfigError:
-    return ConfigError(
-        f"{name} = {given!r}: members with it cannot be packed; expected {expected!r}. Leave it out, or "
-        "use the rllib engine."
-    )

@@ -224,9 +224,12 @@ class OwnModule(DefaultPPOTorchRLModule):
         ({"ppo": {"training": {"lambda_": None}}}, "training.lambda_ = None"),
         ({"ppo": {"training": {"kl_coeff": None}}}, "training.kl_coeff = None"),
         ({"ppo": {"training": {"num_epochs": 0}}}, "training.num_epochs = 0"),
+        ({"ppo": {"env_runners": {"explore": False}}}, "explore = False"),
     ],
 )
-def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(more, said):
+def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(more, said, caplog):
+    caplog.set_level("INFO", "search.engine")
+
     def experiment(engine):
         config = coordinated(engine=engine)
         space = {k: v for k, v in config.search.space.items() if not k.startswith("training.")}
@@ -239,6 +242,8 @@ def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(mor
     with pytest.raises(ConfigError, match=rf"{said}[\s\S]*rllib engine"):
         describe_plan(packed)
     assert engine_of(auto, build_ppo(auto)).name == "rllib"
+    assert "members are not packed" in caplog.text
+    assert said in caplog.text
 
 
 def test_a_search_goes_on_with_the_engine_that_it_began_with(tmp_path):

@@ -241,8 +241,7 @@ def test_a_state_of_another_network_and_a_damaged_one_are_refused(packed_ppo, tm
         (lambda ppo: ppo.training(grad_clip=1.0, grad_clip_by="value"), "grad_clip_by"),
         (lambda ppo: ppo.training(use_critic=False), "use_critic"),
         (lambda ppo: ppo.training(minibatch_size=100), "minibatch_size = 100"),
-        (lambda ppo: ppo.env_runners(batch_mode="complete_episodes"), "batch_mode"),
-        (lambda ppo: ppo.learners(learner_class=object), "learner_class"),
+        (lambda ppo: ppo.env_runners(explore=False), "explore = False"),
         (lambda ppo: ppo.rl_module(model_config={"use_lstm": True}), "LSTM|Stateful"),
     ],
 )
