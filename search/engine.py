@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import logging
 import math
 from typing import Any
 
@@ -18,8 +17,6 @@ from rllib_ext.pruning.errors import ConfigError
 from search.config import ExperimentConfig
 from search.ppo import member_resources
 
-logger = logging.getLogger(__name__)
-
 
 class Engine(abc.ABC):
     """What Tune runs, and how much of it at once.
@@ -29,12 +26,14 @@ class Engine(abc.ABC):
         unit: What one of what Tune runs is called.
         trainable: What Tune runs.
         resources: What one of it takes from the cluster.
+        unpackable: Why members are not packed though they might have been; "" otherwise.
     """
 
     name: str
     unit: str
     trainable: type[Any]
     resources: PlacementGroupFactory
+    unpackable: str = ""
 
     @abc.abstractmethod
     def slots(self, config: ExperimentConfig, fit: int) -> int:
@@ -55,14 +54,20 @@ class Engine(abc.ABC):
 
 
 class RLlibEngine(Engine):
-    """A process a member."""
+    """A process a member.
+
+    Args:
+        ppo: What members share.
+        unpackable: As `Engine.unpackable`.
+    """
 
     name = "rllib"
     unit = "member"
     trainable = MemberTrainable
 
-    def __init__(self, ppo: PPOConfig) -> None:
+    def __init__(self, ppo: PPOConfig, unpackable: str = "") -> None:
         self.resources = member_resources(ppo)
+        self.unpackable = unpackable
 
     def slots(self, config: ExperimentConfig, fit: int) -> int:
         """As `Engine.slots`. One more than members: the dense baseline trains beside them."""
@@ -125,8 +130,7 @@ def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
     except ConfigError as error:
         if config.engine == "packed":
             raise
-        logger.info("members are not packed: %s", error)
-        return RLlibEngine(ppo)
+        return RLlibEngine(ppo, unpackable=str(error))
     return PackedEngine(config.resources.cpus_per_member, float(ppo.num_gpus_per_learner))
 
 

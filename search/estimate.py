@@ -85,6 +85,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         *_afterwards(config),
         f"  searched    {', '.join(config.search.space)}",
         f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
+        *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
         f"  time        {engine.describe(config, slots)}, roughly {_minutes(minutes)} where an episode "
         f"has {steps.least:,.0f} to {steps.most:,.0f} steps",
