@@ -2,6 +2,7 @@
 
     PrunefrontError
     ├── ConfigError       what was asked for is wrong
+    │   └── TraceError    units of a network cannot be followed
     ├── CheckpointError   a checkpoint cannot be used
     ├── ScoreError        a criterion gave scores that cannot be ranked
     ├── ShrinkError       a module has no smaller one with equal outputs
@@ -18,6 +19,21 @@ class PrunefrontError(Exception):
 
 class ConfigError(PrunefrontError, ValueError):
     """What was asked for is wrong: a value out of range, an unknown name, a contradiction."""
+
+
+class TraceError(ConfigError):
+    """Runs of a network don't show what its units reach, which all but single weights need.
+
+    Args:
+        reason: Why, as a clause.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}, so its units cannot be followed. Use granularity='weight' for it."
 
 
 class CheckpointError(PrunefrontError):

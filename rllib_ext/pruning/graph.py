@@ -123,7 +123,7 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
         The graph.
 
     Raises:
-        ConfigError: The computation calls other layers when values change, so that one run doesn't
+        TraceError: The computation calls other layers when values change, so that one run doesn't
             show what another will do.
     """
     layers = understood_layers(module)

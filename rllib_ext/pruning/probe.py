@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.errors import TraceError
 from rllib_ext.pruning.layers import Layer
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -76,12 +76,9 @@ class Run:
         )
 
 
-def depends_on_values() -> ConfigError:
+def depends_on_values() -> TraceError:
     """The error of a computation that one run doesn't show."""
-    return ConfigError(
-        "the network's computation calls other layers when values change, so its units cannot be "
-        "coupled. Use granularity='weight' for it."
-    )
+    return TraceError("the network's computation calls other layers when values change")
 
 
 class StandIns:
@@ -144,9 +141,8 @@ def stand_ins(
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if not all(tensor.is_floating_point() for tensor in flatten(output).values()):
-                raise ConfigError(
-                    f"{name} returns more than floating-point tensors, such as a PackedSequence, so "
-                    "its units cannot be followed. Use granularity='weight' for this network."
+                raise TraceError(
+                    f"{name} returns more than floating-point tensors, such as a PackedSequence"
                 )
             drawn.setdefault(name, []).append(
                 {variant: _draw(output, span, generator) for variant, span in _RANGES.items()}

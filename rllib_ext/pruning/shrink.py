@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rllib_ext.pruning.counts import Counts, count
 from rllib_ext.pruning.coupling import NO_GROUP, Coupling, coupled_units
 from rllib_ext.pruning.dead import fold_constants_, needed_units
-from rllib_ext.pruning.errors import ShrinkError
+from rllib_ext.pruning.errors import ShrinkError, TraceError
 from rllib_ext.pruning.graph import Graph, Probe, evaluating, trace
 from rllib_ext.pruning.layers import Layer
 from rllib_ext.pruning.masks import apply_masks_
@@ -119,18 +119,13 @@ def shrink(
     parameters = dict(masked.named_parameters())
     apply_masks_(parameters, {n: m for n, m in masks.items() if n in parameters})
     small = copy.deepcopy(masked)
-    kept: dict[str, Tensor] = {}
-    with evaluating(small), torch.no_grad():
-        graph = trace(small, probe, seed=seed)
-        coupling = coupled_units(graph)
-        generator = torch.Generator().manual_seed(seed)
-        inputs = probe.inputs(small, generator)
-        spaces = stand_ins(small, probe.forward, inputs, graph.layers, generator)
-        fold_constants_(small, probe.forward, inputs, graph, spaces)
-        needed = needed_units(graph, coupling)
-        for name, layer in graph.layers.items():
-            kept[name] = torch.nonzero(needed[name]).flatten()
-            _resize_(layer, needed[name], _kept_columns(name, graph, coupling, needed))
+    try:
+        graph, kept = _remove_units_(small, probe, seed)
+    except TraceError as error:
+        raise ShrinkError(
+            f"{error.reason}, so no smaller module can be shown to give equal outputs. Keep the masked "
+            "module."
+        ) from error
     for name, layer in graph.layers.items():
         if not layer.recurrent and not bool(layer.parameter(layer.incoming).any()):
             _replace_(small, name, Constant(layer.module).train(layer.module.training))
@@ -143,6 +138,23 @@ def shrink(
         after=_counted(small, probe),
         difference=_compare(masked, small, check or probe, seed),
     )
+
+
+def _remove_units_(small: nn.Module, probe: Probe, seed: int) -> tuple[Graph, dict[str, Tensor]]:
+    """Cuts a masked module down to the units that are needed; gives them for each layer."""
+    kept: dict[str, Tensor] = {}
+    with evaluating(small), torch.no_grad():
+        graph = trace(small, probe, seed=seed)
+        coupling = coupled_units(graph)
+        generator = torch.Generator().manual_seed(seed)
+        inputs = probe.inputs(small, generator)
+        spaces = stand_ins(small, probe.forward, inputs, graph.layers, generator)
+        fold_constants_(small, probe.forward, inputs, graph, spaces)
+        needed = needed_units(graph, coupling)
+        for name, layer in graph.layers.items():
+            kept[name] = torch.nonzero(needed[name]).flatten()
+            _resize_(layer, needed[name], _kept_columns(name, graph, coupling, needed))
+    return graph, kept
 
 
 def _kept_columns(

@@ -5,6 +5,8 @@ import json
 
 import pytest
 import torch
+from own_modules import Branching
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ext.callback import masks_of
 from rllib_ext.compose import build_algorithm, with_pruning
@@ -94,3 +96,23 @@ def test_what_is_timed_is_the_shrunk_policy_on_one_observation(small_ppo, tmp_pa
     assert set(found) == {"pruned", "dense"}
     assert min(found.values()) > 0
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.ray
+def test_a_policy_that_cannot_be_shrunk_keeps_its_size_and_is_timed_as_it_is(small_ppo, tmp_path):
+    pruning = PruningConfig(final_sparsity=0.6, schedule="constant", horizon=1000)
+    ppo = small_ppo().rl_module(rl_module_spec=RLModuleSpec(module_class=Branching))
+    algorithm = build_algorithm(with_pruning(ppo, pruning, evaluated_outside=True))
+    try:
+        algorithm.train()
+        save_policy(algorithm, masks_of(algorithm), tmp_path / "p", {})
+    finally:
+        algorithm.stop()
+    note_size(tmp_path / "p")
+    described = json.loads((tmp_path / "p" / METADATA).read_text())
+    assert "Keep the masked module" in described["shrink_note"]
+    assert "macs" not in described
+    run, _ = layers_run(decision(tmp_path / "p"))
+    # The second layer of 2 × 2 runs or not.
+    assert sum(weights for _, weights in run) in (352, 356)
+    assert latencies({"p": tmp_path / "p"})["p"] > 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import tree
+from own_modules import Branching
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ACTOR, ENCODER_OUT
@@ -74,11 +75,13 @@ MODULES = {
 }
 
 
-def build(name: str, *, inference_only: bool = False) -> DefaultPPOTorchRLModule:
+def build(
+    name: str, *, inference_only: bool = False, module_class=DefaultPPOTorchRLModule
+) -> DefaultPPOTorchRLModule:
     observations, actions, model = MODULES[name]
     torch.manual_seed(0)
     return RLModuleSpec(
-        module_class=DefaultPPOTorchRLModule,
+        module_class=module_class,
         observation_space=observations,
         action_space=actions,
         inference_only=inference_only,
@@ -229,6 +232,16 @@ def test_a_layer_norm_is_refused_by_name():
     masks["encoder.encoder.net.mlp.0.weight"][3] = False
     with pytest.raises(ShrinkError, match="LayerNorm"):
         shrink_policy(module, masks)
+
+
+def test_a_module_that_branches_on_values_keeps_its_masked_self():
+    module = build("separate", module_class=Branching)
+    masks = prune_weights(module, 0.5)
+    with pytest.raises(
+        ShrinkError, match=r"when values change, .* Keep the masked module"
+    ) as raised:
+        policy_size(module, masks)
+    assert "granularity" not in str(raised.value)
 
 
 def test_tracing_leaves_a_module_and_its_space_as_they_were():

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -208,8 +209,10 @@ def test_a_computation_that_depends_on_values_is_refused(limit, probe_for):
             calls = self.second(h) if float(x.max()) > limit else h
             return calls if float(h.max()) < 0.9 else self.second(calls)
 
-    with pytest.raises(ConfigError, match="granularity='weight'"):
+    with pytest.raises(ConfigError, match="granularity='weight'") as raised:
         trace(Branching(), probe_for((3,)))
+    # It can come from another process.
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
 def test_without_every_input_an_output_is_cut_off(probe_for, networks):
