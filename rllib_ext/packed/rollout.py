@@ -161,8 +161,9 @@ class Collector:
                 member, env = divmod(i, envs)
                 finished[member].append(float(self._returns[i]))
                 self._returns[i] = 0.0
+                # No policy acts on it, but RLlib's filters learn of every last observation.
+                seen = self._filters.see(member, last[None])[0]
                 if step.truncated[i] and not step.terminated[i]:
-                    seen = self._filters.see(member, last[None])[0]
                     cuts.append(Cut(member, t, env, seen))
             self._current = self._filters.see_all(step.observations)
             current = self._to_tensor(self._current)

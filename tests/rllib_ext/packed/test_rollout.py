@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import torch
 from packs import started
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.filter import RunningStat
 
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.network import StackedNetwork, build_module
@@ -57,6 +60,50 @@ def test_episodes_that_finish_are_counted_with_their_returns(packed_ppo):
             ends = np.flatnonzero(done[:, env].numpy())
             lengths += list(np.diff(np.concatenate([[-1], ends])))
         assert sorted(rollout.returns[i]) == sorted(map(float, lengths))
+
+
+class Counting(gym.Env):
+    """Shows how many of its five steps are over; every other episode is cut, the others end."""
+
+    observation_space = gym.spaces.Box(0.0, 10.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config=None):
+        self.episode = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count, self.episode = 0, self.episode + 1
+        return np.array([self.count], np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        over, cut = self.count == 5, bool(self.episode % 2)
+        return np.array([self.count], np.float32), 1.0, over and not cut, over and cut, {}
+
+
+def test_a_member_s_filter_sees_what_rllib_s_sees_last_observations_included(packed_ppo):
+    # Three steps after an end: RLlib resets an environment in the step after its last one.
+    steps = 4 * 98
+    ppo = packed_ppo(
+        Counting,
+        runners={"env_to_module_connector": lambda *_: MeanStdFilter()},
+        train_batch_size_per_learner=steps,
+    )
+    runner = SingleAgentEnvRunner(config=ppo)
+    runner.sample(num_timesteps=steps, explore=True)
+    (connector,) = (c for c in runner._env_to_module if isinstance(c, MeanStdFilter))
+    expected = RunningStat.from_state(connector.get_state()[None]["running_stats"][0])
+    runner.stop()
+    pack = started(ppo)
+    rollout = pack._collector.collect()
+    ended, cut = int(rollout.terminated[1].sum()), int(rollout.truncated[1].sum())
+    assert (min(ended, cut), ended + cut, len(rollout.cuts)) == (36, 76, 2 * cut)
+    found = RunningStat.from_state(pack._filters.state(1)[None]["running_stats"][0])
+    # Four first observations, one a step, and one a new episode.
+    assert found.num_pushes == expected.num_pushes == 4 + steps + ended + cut
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
+    np.testing.assert_allclose(found.std, expected.std, rtol=1e-6)
 
 
 def test_a_cut_episode_is_bootstrapped_with_its_own_last_state(packed_ppo):
