@@ -212,6 +212,13 @@ class OwnModule(DefaultPPOTorchRLModule):
     """Not RLlib's, whatever it computes."""
 
 
+@pytest.mark.parametrize("engine", ["packed", "rllib", "auto"])
+def test_observations_that_no_engine_has_a_network_for_are_refused_by_check(engine):
+    config = coordinated(engine=engine).model_copy(update={"env": "packs:Nested"})
+    with pytest.raises(ConfigError, match="Dict"):
+        describe_plan(config)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -220,7 +227,6 @@ class OwnModule(DefaultPPOTorchRLModule):
             "TorchStatefulActorCriticEncoder",
         ),
         ({"ppo": {"rl_module": {"rl_module_spec": RLModuleSpec(OwnModule)}}}, "a OwnModule"),
-        ({"env": "packs:Nested"}, "observation space Dict"),
         ({"ppo": {"training": {"lr": [[0, 1e-3], [1000, 0.0]]}}}, "lr = "),
         ({"ppo": {"training": {"lambda_": None}}}, "training.lambda_ = None"),
         ({"ppo": {"training": {"kl_coeff": None}}}, "training.kl_coeff = None"),
