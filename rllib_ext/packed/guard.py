@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.loss import Minibatch
 from rllib_ext.packed.network import Rows, StackedNetwork
-from rllib_ext.pruning.choose import kinds_for
+from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import Graph, trace
 from rllib_ext.pruning.pruner import Pruner
@@ -39,6 +39,7 @@ class PackedPruning:
         self.pruners: list[Pruner | None] = [None] * len(network)
         self._network = network
         self._adam = adam
+        self._statistics = StackedStatistics(network)
         # 1 where a weight is kept, laid out like the weights.
         self._kept = torch.ones_like(network.weights)
         self._pruned = [False] * len(network)
@@ -58,6 +59,7 @@ class PackedPruning:
             critic_prefixes=module.get_non_inference_attributes(),
             seed=seed,
             graph=lambda: self._graph,
+            room=functools.partial(self._statistics.room, member),
         )
         self._kept[member] = 1.0
         self._pruned[member] = False
@@ -101,17 +103,11 @@ class PackedPruning:
 
     def observe(self, gradients: Tensor, batch: Minibatch, rows: Sequence[int]) -> None:
         """Shows a minibatch to those whose criterion gathers something."""
-        for row, member in enumerate(rows):
-            pruner = self.pruner(member)
-            kinds = kinds_for(pruner.config)
-            if not kinds:
-                continue
-            if "activation" in kinds:
+        gatherers = {member: self.pruner(member).gatherer for member in rows}
+        for row, (member, gatherer) in enumerate(gatherers.items()):
+            if "activation" in gatherer.kinds:
                 _run(self._network.modules[member], batch.observations[row])
-            pruner.observe_gradients(
-                (parameter, self._network.part(gradients[row], name))
-                for name, parameter in self._network.modules[member].named_parameters()
-            )
+        self._statistics.observe(gradients, gatherers)
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place, so that they don't count in a norm."""

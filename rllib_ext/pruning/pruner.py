@@ -44,7 +44,7 @@ from rllib_ext.pruning.scope import (
     refuse_nothing_to_prune,
     warn_of_unknown_layers,
 )
-from rllib_ext.pruning.statistics import Gatherer
+from rllib_ext.pruning.statistics import Gatherer, Room
 
 Synchronise = Callable[[Tensor], None]
 EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
@@ -62,6 +62,7 @@ class Pruner:
         synchronise: Called with each new mask (uint8), in a fixed order, to make it the same on all
             processes that train this network together.
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
+        room: As for `Gatherer`.
 
     Raises:
         ConfigError: The network has nothing that could be removed in the configured way.
@@ -77,6 +78,7 @@ class Pruner:
         seed: int = 0,
         synchronise: Synchronise | None = None,
         graph: Callable[[], Graph] | None = None,
+        room: Room | None = None,
     ) -> None:
         self.module = module
         self.config = config
@@ -95,7 +97,7 @@ class Pruner:
         self._optimizers = optimizers
         self._seed = seed
         self._synchronise = synchronise
-        self._gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window)
+        self.gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window, room)
         self._rewinding = Rewinding(config.rewind_to)
         self.structure: Structure | None = None
         if config.granularity == "weight":
@@ -133,7 +135,7 @@ class Pruner:
         """
         self.env_steps = env_steps
         config = config_for_next_masks(self.config, self.standing, self.masks)
-        ready = self._gatherer.has(read_by_criterion(config))
+        ready = self.gatherer.has(read_by_criterion(config))
         decision, self.standing = decide(
             self.config,
             self.standing,
@@ -149,7 +151,7 @@ class Pruner:
             self._roll_back()
         prunes = ready and decision.prune and not decision.roll_back
         pruned = prunes and self._prune(config, decision.extent)
-        regrows = decision.regrow > 0 and self._gatherer.has(read_by_regrowth(config))
+        regrows = decision.regrow > 0 and self.gatherer.has(read_by_regrowth(config))
         regrown = regrows and not pruned and self._regrow(decision.regrow)
         self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
@@ -158,7 +160,7 @@ class Pruner:
 
     def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
         """Takes one minibatch's gradients, before they are masked, for criteria that read them."""
-        self._gatherer.observe_gradients(gradients)
+        self.gatherer.observe_gradients(gradients)
 
     def after_update(self) -> None:
         """Rewinds the surviving weights after a round; called when an update is over.
@@ -212,7 +214,7 @@ class Pruner:
             "events": dict(self.events),
             "evaluated_return": self._evaluated_return,
             "accepted": None if self._accepted is None else self._accepted.to_state(),
-            "statistics": self._gatherer.state_dict(),
+            "statistics": self.gatherer.state_dict(),
             "rewind_to": self._rewinding.state_dict(),
         }
 
@@ -229,7 +231,7 @@ class Pruner:
         self.env_steps = int(state["env_steps"])
         if self.random_return is None:
             self.random_return = state["random_return"]
-        self._gatherer.load_state_dict(state["statistics"])
+        self.gatherer.load_state_dict(state["statistics"])
         self._rewinding.load_state_dict(state["rewind_to"])
         if PruningConfig.from_dict(state["config"]) == self.config:
             self.standing = Standing.from_dict(state["standing"])
@@ -261,7 +263,7 @@ class Pruner:
 
     def _prune(self, config: PruningConfig, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        statistics = statistics_for(config, self._seed, self._gatherer.values)
+        statistics = statistics_for(config, self._seed, self.gatherer.values)
         masks = masks_for(config, self.structure, self.weights, self.masks, statistics, extent)
         self._agreed(masks)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
@@ -272,7 +274,7 @@ class Pruner:
     def _regrow(self, share: float) -> bool:
         """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
         before = self.masks
-        gradients = self._gatherer.values("gradient") if self.config.regrow == "rigl" else {}
+        gradients = self.gatherer.values("gradient") if self.config.regrow == "rigl" else {}
         masks = self._agreed(
             exchanged(
                 self.config,

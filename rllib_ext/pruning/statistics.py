@@ -5,7 +5,8 @@ Only what is asked for is gathered: a network that is pruned by magnitude pays n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,30 +16,63 @@ from torch import Tensor, nn
 from rllib_ext.pruning.activations import observe_activations
 from rllib_ext.pruning.criteria import Kind
 
+# What a minibatch says of a weight, from the weight and its gradient.
+FROM_GRADIENT: Mapping[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+    "taylor": lambda weight, gradient: (weight * gradient).abs(),
+    "movement": lambda weight, gradient: -weight * gradient,
+    "gradient": lambda weight, gradient: gradient,
+}
+# Of these, sums over the training are kept, of the others means.
+SUMMED: frozenset[Kind] = frozenset({"movement"})
+# Gives a zeroed tensor of a weight's shape, for a kind and the weight's name.
+Room = Callable[[Kind, str], Tensor]
+
 
 class Average:
     """A running mean over about the last `window` values: exact at first, exponential afterwards.
 
     Args:
         window: Values that it remembers, ≥ 1; 0: all of them are summed.
+        room: Where the mean is kept, all zero; None: in memory of its own.
+
+    Attributes:
+        seen: Values so far.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, room: Tensor | None = None) -> None:
         self.window = window
-        self.value: Tensor | None = None
         self.seen = 0
+        self._room = room
+
+    @property
+    def value(self) -> Tensor | None:
+        """The mean, or sum; None before anything was seen."""
+        return self._room if self.seen else None
+
+    @property
+    def divisor(self) -> int:
+        """By what the next value's distance from the mean is divided; 1 for a sum."""
+        return min(self.seen + 1, self.window) if self.window else 1
 
     def add_(self, value: Tensor) -> None:
         """Takes one more value, unless it isn't finite: the optimizer doesn't see that one either."""
         if not bool(torch.isfinite(value).all()):
             return
+        if self._room is None:
+            self._room = torch.zeros_like(value)
+        self._room += (value - self._room) / self.divisor if self.window else value
         self.seen += 1
-        if self.value is None:
-            self.value = value.clone()
-        elif not self.window:
-            self.value += value
+
+    def load_(self, seen: int, value: Tensor | None) -> None:
+        """Takes over what was seen elsewhere; nothing without a value."""
+        self.seen = 0 if value is None else seen
+        if value is None:
+            if self._room is not None:
+                self._room.zero_()
+        elif self._room is None:
+            self._room = value.clone()
         else:
-            self.value += (value - self.value) / min(self.seen, self.window)
+            self._room.copy_(value)
 
 
 class Gatherer:
@@ -49,6 +83,12 @@ class Gatherer:
         weights: Its prunable weights by name.
         kinds: What to gather.
         window: Minibatches over which means run, ≥ 1.
+        room: Where to keep what is learnt from gradients, for somebody who adds to that of many
+            networks at once; None: in memory of its own.
+
+    Attributes:
+        kinds: What it gathers, in alphabetic order.
+        weights: As given.
     """
 
     def __init__(
@@ -57,16 +97,23 @@ class Gatherer:
         weights: Mapping[str, nn.Parameter],
         kinds: Collection[Kind],
         window: int,
+        room: Room | None = None,
     ) -> None:
         self.kinds: tuple[Kind, ...] = tuple(sorted(set(kinds)))
-        self._weights = weights
+        self.weights = weights
         self._names = {id(weight): name for name, weight in weights.items()}
         self._averages = {
-            kind: {name: Average(0 if kind == "movement" else window) for name in weights}
+            kind: {
+                name: Average(
+                    0 if kind in SUMMED else window,
+                    room(kind, name) if room and kind in FROM_GRADIENT else None,
+                )
+                for name in weights
+            }
             for kind in self.kinds
         }
         if "activation" in self.kinds:
-            observe_activations(module, weights, self._add_activation)
+            observe_activations(module, weights, functools.partial(self.add_, "activation"))
 
     def has(self, kinds: Iterable[Kind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
@@ -75,7 +122,7 @@ class Gatherer:
     @torch.no_grad()
     def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
         """Takes the gradients of one minibatch, of pruned weights too, before they are clipped."""
-        kinds = [kind for kind in self.kinds if kind != "activation"]
+        kinds = [kind for kind in self.kinds if kind in FROM_GRADIENT]
         if not kinds:
             return
         for parameter, gradient in gradients:
@@ -83,7 +130,21 @@ class Gatherer:
             if name is None or gradient is None:
                 continue
             for kind in kinds:
-                self._averages[kind][name].add_(_FROM_GRADIENT[kind](parameter.detach(), gradient))
+                self.add_(kind, name, FROM_GRADIENT[kind](parameter.detach(), gradient))
+
+    def add_(self, kind: Kind, name: str, value: Tensor) -> None:
+        """Takes what one minibatch says of one layer's weights."""
+        self._averages[kind][name].add_(value)
+
+    def divisor(self, kind: Kind) -> int | None:
+        """`Average.divisor` of a kind; None where layers have seen different numbers of minibatches."""
+        divisors = {average.divisor for average in self._averages[kind].values()}
+        return divisors.pop() if len(divisors) == 1 else None
+
+    def count(self, kind: Kind) -> None:
+        """Counts a minibatch whose values somebody else has added to the room that was given."""
+        for average in self._averages[kind].values():
+            average.seen += 1
 
     def values(self, kind: Kind) -> dict[str, Tensor]:
         """What was gathered, by layer.
@@ -99,7 +160,7 @@ class Gatherer:
         if kind == "activation":
             return {n: a.value for n, a in averages.items() if a.value is not None}
         return {
-            name: torch.zeros_like(self._weights[name], requires_grad=False)
+            name: torch.zeros_like(self.weights[name], requires_grad=False)
             if average.value is None
             else average.value
             for name, average in averages.items()
@@ -122,19 +183,8 @@ class Gatherer:
             saved = state.get(kind, {})
             for name, average in by_name.items():
                 seen, value = saved.get(name, (0, None))
-                average.seen = int(seen)
-                average.value = (
-                    None
-                    if value is None
-                    else torch.from_numpy(np.array(value)).to(self._weights[name].device)
+                device = self.weights[name].device
+                average.load_(
+                    int(seen),
+                    None if value is None else torch.from_numpy(np.array(value)).to(device),
                 )
-
-    def _add_activation(self, name: str, read: Tensor) -> None:
-        self._averages["activation"][name].add_(read)
-
-
-_FROM_GRADIENT = {
-    "taylor": lambda weight, gradient: (weight * gradient).abs(),
-    "movement": lambda weight, gradient: -weight * gradient,
-    "gradient": lambda weight, gradient: gradient,
-}

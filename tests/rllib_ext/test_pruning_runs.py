@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, with_pruning
 
+pytestmark = pytest.mark.ray
 BATCH = 128
 HORIZON = 10 * BATCH
 
@@ -79,8 +80,8 @@ def test_criteria_that_are_gathered_prune_exactly_while_ppo_trains(criterion: st
             assert exact(algorithm)
         assert report["sparsity"] == pytest.approx(0.75, abs=0.01)
         pruner = pruner_of(algorithm)
-        kind = pruner._gatherer.kinds[0]
-        values = pruner._gatherer.values(kind)
+        kind = pruner.gatherer.kinds[0]
+        values = pruner.gatherer.values(kind)
         assert set(values) == set(pruner.all_weights)
         assert all(bool(torch.isfinite(value).all()) for value in values.values())
         assert any(bool(value.any()) for value in values.values())
@@ -93,7 +94,7 @@ def test_magnitude_gathers_nothing_and_hooks_nothing() -> None:
     try:
         algorithm.train()
         pruner = pruner_of(algorithm)
-        assert pruner._gatherer.kinds == ()
+        assert pruner.gatherer.kinds == ()
         assert not any(layer._forward_hooks for layer in pruner.module.modules())
     finally:
         algorithm.stop()
@@ -108,9 +109,9 @@ def test_a_restored_algorithm_goes_on_with_its_statistics(criterion: str, tmp_pa
         algorithm.save_to_path(tmp_path / "state")
         other.restore_from_path(tmp_path / "state")
         first, second = pruner_of(algorithm), pruner_of(other)
-        kind = first._gatherer.kinds[0]
-        for name, value in first._gatherer.values(kind).items():
-            assert torch.equal(value, second._gatherer.values(kind)[name])
+        kind = first.gatherer.kinds[0]
+        for name, value in first.gatherer.values(kind).items():
+            assert torch.equal(value, second.gatherer.values(kind)[name])
         assert exact(algorithm)
         report = other.train()["pruning"]
         assert report["zeros"] == round(report["target_sparsity"] * report["total_params"])
@@ -201,7 +202,6 @@ def exact_on_the_learner(algorithm: Algorithm) -> bool:
     return not any(pruner.all_weights[n].detach()[~mask].any() for n, mask in pruner.masks.items())
 
 
-@pytest.mark.ray
 @pytest.mark.parametrize(
     "changes",
     [
@@ -232,7 +232,6 @@ def test_two_learners_keep_the_same_masks(changes) -> None:
         algorithm.stop()
 
 
-@pytest.mark.ray
 def test_an_env_runner_that_is_restarted_comes_back_with_the_masked_weights() -> None:
     ppo_config = ppo().env_runners(num_env_runners=1)
     algorithm = with_pruning(ppo_config, config(schedule="one_shot")).build_algo()
@@ -270,7 +269,6 @@ def test_an_env_runner_that_is_restarted_comes_back_with_the_masked_weights() ->
         algorithm.stop()
 
 
-@pytest.mark.ray
 def test_a_learner_that_is_started_anew_from_a_checkpoint_has_its_masks(tmp_path) -> None:
     """RLlib doesn't restart a dead Learner: the training fails and is restored from a checkpoint."""
     pruning = config(criterion="movement")

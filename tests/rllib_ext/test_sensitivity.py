@@ -15,6 +15,8 @@ from rllib_ext.sensitivity import measure_sensitivity
 
 SEEDS = (1, 2, 3)
 
+pytestmark = pytest.mark.ray
+
 
 def ppo(env: str = "CartPole-v1", **model: object) -> PPOConfig:
     return (

@@ -3,10 +3,13 @@
 import struct
 from pathlib import Path
 
+import pytest
 from ray.tune.logger import TBXLoggerCallback
 from tensorboardX.proto import event_pb2
 
 from rllib_ext import PruningConfig, with_pruning
+
+pytestmark = pytest.mark.ray
 
 
 class Trial:

@@ -356,8 +356,8 @@ def test_statistics_travel_with_a_clone() -> None:
     original.update(400, steps=0)
     assert clone.pruner.event == "pruned"
     assert all(
-        torch.equal(clone.pruner._gatherer.values("movement")[n], value)
-        for n, value in original.pruner._gatherer.values("movement").items()
+        torch.equal(clone.pruner.gatherer.values("movement")[n], value)
+        for n, value in original.pruner.gatherer.values("movement").items()
     )
 
 
@@ -486,7 +486,7 @@ def test_rigl_grows_where_the_gradient_is_largest() -> None:
     training = Training(regrowing("rigl"))
     training.update(30)
     training.update(30, steps=1)
-    gradient = training.pruner._gatherer.values("gradient")["encoder.weight"].abs()
+    gradient = training.pruner.gatherer.values("gradient")["encoder.weight"].abs()
     before = training.pruner.masks["encoder.weight"].clone()
     training.update(30, steps=0)
     after = training.pruner.masks["encoder.weight"]
@@ -621,7 +621,7 @@ class Life(RuleBasedStateMachine):
         dense = not any(before.values())
         drawn = pruner.config.regrow is not None and pruner.standing.anchor is None and dense
         criterion = pruner.config.criterion
-        knows = drawn or pruner._gatherer.has([READS[criterion]] if criterion in READS else [])
+        knows = drawn or pruner.gatherer.has([READS[criterion]] if criterion in READS else [])
         training.update(env_steps, steps)
         extent = pruner.extent
         assert extent is not None

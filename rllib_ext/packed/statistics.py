@@ -1,0 +1,64 @@
+"""What members' criteria learn from gradients, added for all members at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.statistics import FROM_GRADIENT, SUMMED, Gatherer
+
+
+class StackedStatistics:
+    """Keeps what members' Gatherers learn from gradients, laid out like their weights.
+
+    Args:
+        network: The members.
+    """
+
+    def __init__(self, network: StackedNetwork) -> None:
+        self._network = network
+        self._rooms: dict[Kind, Tensor] = {}
+
+    def room(self, member: int, kind: Kind, name: str) -> Tensor:
+        """Zeroed room for one of a member's weights, as its Gatherer asks for it."""
+        if kind not in self._rooms:
+            self._rooms[kind] = torch.zeros_like(self._network.weights)
+        return self._network.part(self._rooms[kind][member], name).zero_()
+
+    @torch.no_grad()
+    def observe(self, gradients: Tensor, gatherers: Mapping[int, Gatherer]) -> None:
+        """Takes one minibatch's gradients.
+
+        Args:
+            gradients: Of shape (rows, parameters of one).
+            gatherers: Of the members that the rows are of, in their order.
+        """
+        for kind in FROM_GRADIENT:
+            rows = [row for row, g in enumerate(gatherers.values()) if kind in g.kinds]
+            if rows:
+                asking = {m: g for m, g in gatherers.items() if kind in g.kinds}
+                self._add(kind, gradients[rows], asking)
+
+    def _add(self, kind: Kind, gradients: Tensor, gatherers: Mapping[int, Gatherer]) -> None:
+        said = FROM_GRADIENT[kind](self._network.weights[list(gatherers)], gradients)
+        finite = torch.isfinite(said).all(dim=1).tolist()
+        rows, members, divisors = [], [], []
+        for row, (member, gatherer) in enumerate(gatherers.items()):
+            divisor = gatherer.divisor(kind)
+            if divisor is None or not finite[row]:
+                for name in gatherer.weights:
+                    gatherer.add_(kind, name, self._network.part(said[row], name))
+                continue
+            gatherer.count(kind)
+            rows.append(row)
+            members.append(member)
+            divisors.append(divisor)
+        if len(rows) < len(said):
+            said = said[rows]
+        kept = self._rooms[kind][members]
+        change = said if kind in SUMMED else said - kept
+        self._rooms[kind][members] = kept + change / said.new_tensor(divisors).unsqueeze(1)

@@ -1,0 +1,106 @@
+"""What is gathered for all members at once against what each gathers by itself."""
+
+import functools
+
+import gymnasium as gym
+import pytest
+import torch
+
+from rllib_ext.packed.network import StackedNetwork, build_module
+from rllib_ext.packed.statistics import StackedStatistics
+from rllib_ext.pruning.scope import prunable_weights
+from rllib_ext.pruning.statistics import Gatherer
+
+KINDS = (["taylor"], ["movement", "gradient"], [], ["gradient"])
+WINDOW = 3
+
+
+def weights_of(module):
+    found = prunable_weights(module, module.get_non_inference_attributes(), ())
+    return {**found.policy, **found.critic}
+
+
+@pytest.fixture
+def network(packed_ppo):
+    spec = packed_ppo().get_rl_module_spec(env=gym.make("CartPole-v1"))
+    return StackedNetwork([build_module(spec, seed).double() for seed in range(len(KINDS))])
+
+
+class Members:
+    """Gatherers of all members: some that share a stack, and as many that don't."""
+
+    def __init__(self, network):
+        self.network = network
+        self.stacked = StackedStatistics(network)
+        self.together = {i: self.gatherer(i, shared=True) for i in range(len(KINDS))}
+        self.alone = {i: self.gatherer(i, shared=False) for i in range(len(KINDS))}
+
+    def gatherer(self, member, *, shared):
+        module = self.network.modules[member]
+        room = functools.partial(self.stacked.room, member) if shared else None
+        return Gatherer(module, weights_of(module), KINDS[member], WINDOW, room)
+
+    def observe(self, gradients, members):
+        self.stacked.observe(gradients, {i: self.together[i] for i in members})
+        for row, i in enumerate(members):
+            named = self.network.modules[i].named_parameters()
+            parts = [(p, self.network.part(gradients[row], n)) for n, p in named]
+            self.alone[i].observe_gradients(parts)
+
+    def assert_equal(self):
+        for i, kinds in enumerate(KINDS):
+            for kind in kinds:
+                expected = self.alone[i].values(kind)
+                for name, value in self.together[i].values(kind).items():
+                    torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12)
+            assert self.together[i].has(kinds) == self.alone[i].has(kinds)
+
+
+def gradients(network, rows, generator):
+    shape = rows, network.weights.shape[1]
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def test_each_member_s_statistics_are_those_that_it_gathers_alone(network):
+    members, generator = Members(network), torch.Generator().manual_seed(0)
+    for turn in range(3 * WINDOW):
+        some = [0, 1, 2, 3] if turn % 3 else [1, 3]
+        members.observe(gradients(network, len(some), generator), some)
+        members.assert_equal()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_one_layer_that_is_not_finite_holds_up_neither_other_layers_nor_members(network, broken):
+    members, generator = Members(network), torch.Generator().manual_seed(1)
+    name = next(iter(members.together[1].weights))
+    for turn in range(3 * WINDOW):
+        seen = gradients(network, len(KINDS), generator)
+        if turn in (0, 4):
+            network.part(seen[1], name)[0, 0] = broken
+        members.observe(seen, range(len(KINDS)))
+        members.assert_equal()
+    assert members.together[1].divisor("gradient") == WINDOW
+    assert all(
+        bool(torch.isfinite(v).all()) for v in members.together[1].values("gradient").values()
+    )
+
+
+def test_a_member_that_begins_anew_or_goes_on_elsewhere_finds_its_room_as_it_should_be(network):
+    members, generator = Members(network), torch.Generator().manual_seed(2)
+    everyone = range(len(KINDS))
+    for _ in range(2):
+        members.observe(gradients(network, len(KINDS), generator), everyone)
+    states = {i: members.alone[i].state_dict() for i in everyone}
+    for i in everyone:
+        members.together[i] = members.gatherer(i, shared=True)
+        assert not any(members.together[i].has([kind]) for kind in KINDS[i])
+        members.together[i].load_state_dict(states[i])
+    members.observe(gradients(network, len(KINDS), generator), everyone)
+    members.assert_equal()
+    for i in everyone:
+        members.together[i], members.alone[i] = (
+            members.gatherer(i, shared=True),
+            members.gatherer(i, shared=False),
+        )
+    members.observe(gradients(network, len(KINDS), generator), everyone)
+    members.assert_equal()
