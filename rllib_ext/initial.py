@@ -136,6 +136,7 @@ def show_weights(algorithm: Algorithm) -> None:
 
 def _take(learner: Any, initial: Initial) -> None:
     initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
+    learner.pruner.begins_trained = True
 
 
 def _difference(theirs: dict[str, tuple[int, ...]], own: dict[str, tuple[int, ...]]) -> str:

@@ -141,6 +141,7 @@ class Pack:
         self.network.adopt(member, module)
         self.adam.restart_(member)
         self.pruning.start(member, pruning, seed)
+        self.pruning.pruner(member).begins_trained = initial is not None
         self._filters.restart(member)
         play, shuffle = np.random.SeedSequence(seed).generate_state(2)
         shuffler = torch.Generator().manual_seed(int(shuffle))

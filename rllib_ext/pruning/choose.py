@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, score
-from rllib_ext.pruning.decide import Extent, Standing
+from rllib_ext.pruning.decide import Extent
 from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import Masks, count_for, prune
 from rllib_ext.pruning.regrow import exchange, gradient_growth, random_growth
@@ -47,19 +47,20 @@ def statistics_for(
 
 
 def config_for_next_masks(
-    config: PruningConfig, standing: Standing, masks: Mapping[str, Tensor]
+    config: PruningConfig, masks: Mapping[str, Tensor], *, trained: bool
 ) -> PruningConfig:
     """The configuration with the criterion that the next masks are chosen by.
 
-    It is the configured one, but for the first masks of a network that regrows, which are drawn. A
-    clone's network was trained by its donor: what goes there is chosen, even if nothing went before.
+    It is the configured one, but for the first masks of a fresh network that regrows, which are drawn.
+    Where somebody trained the network before – a clone's donor, or a checkpoint that it begins from –
+    what goes is chosen, even if nothing went before.
 
     Args:
         config: As configured.
-        standing: Whether the lineage began with this schedule.
         masks: The masks so far.
+        trained: Whether the network was trained before this schedule began.
     """
-    if config.regrow is None or standing.anchor is not None:
+    if config.regrow is None or trained:
         return config
     dense = all(bool(mask.all()) for mask in masks.values())
     return config.replace(criterion="random") if dense else config

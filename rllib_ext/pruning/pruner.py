@@ -64,6 +64,9 @@ class Pruner:
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
         room: As for `Gatherer`.
 
+    Attributes:
+        begins_trained: Whether the first weights were trained elsewhere; set by who put them in.
+
     Raises:
         ConfigError: The network has nothing that could be removed in the configured way.
     """
@@ -89,6 +92,7 @@ class Pruner:
         self.standing: Standing = start(config)
         self.env_steps = 0
         self.random_return = config.random_return
+        self.begins_trained = False
         self.event = ""
         self.events = dict.fromkeys(EVENTS, 0)
         self.extent: Extent | None = None
@@ -134,7 +138,8 @@ class Pruner:
             Whether weights were changed.
         """
         self.env_steps = env_steps
-        config = config_for_next_masks(self.config, self.standing, self.masks)
+        trained = self.begins_trained or self.standing.anchor is not None
+        config = config_for_next_masks(self.config, self.masks, trained=trained)
         ready = self.gatherer.has(read_by_criterion(config))
         decision, self.standing = decide(
             self.config,
@@ -211,6 +216,7 @@ class Pruner:
             "standing": self.standing.to_dict(),
             "env_steps": self.env_steps,
             "random_return": self.random_return,
+            "begins_trained": self.begins_trained,
             "events": dict(self.events),
             "evaluated_return": self._evaluated_return,
             "accepted": None if self._accepted is None else self._accepted.to_state(),
@@ -231,6 +237,7 @@ class Pruner:
         self.env_steps = int(state["env_steps"])
         if self.random_return is None:
             self.random_return = state["random_return"]
+        self.begins_trained = bool(state.get("begins_trained", False))
         self.gatherer.load_state_dict(state["statistics"])
         self._rewinding.load_state_dict(state["rewind_to"])
         if PruningConfig.from_dict(state["config"]) == self.config:

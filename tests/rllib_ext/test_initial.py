@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,26 @@ def test_a_member_is_born_with_the_checkpoints_weights(ppo_checkpoint, small_ppo
     assert born
     for name, value in born.items():
         np.testing.assert_array_equal(value, initial.weights[name])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_the_checkpoints_weights_the_smallest_go_where_others_are_drawn(
+    ppo_checkpoint, small_ppo, tmp_path, packed
+):
+    initial = read_initial(ppo_checkpoint)
+    initial.save(tmp_path / "initial.pkl")
+    regrowing = PruningConfig(
+        final_sparsity=0.5, schedule="constant", begin=0.0, regrow="set", horizon=100_000
+    )
+    started = dataclasses.replace(segment(), pruning=regrowing.to_dict())
+    trainable = PackTrainable if packed else MemberTrainable
+    config = config_of([started]) if packed else started.to_dict()
+    left = weights_of(small_ppo(), tmp_path, trainable, tmp_path / "initial.pkl", config)
+    left = {name: value for name, value in left.items() if value.ndim == 2}
+    before = np.concatenate([np.abs(initial.weights[name]).ravel() for name in left])
+    kept = np.concatenate([value.ravel() for value in left.values()]) != 0
+    assert kept.mean() == pytest.approx(0.5, abs=0.01)
+    assert before[kept].min() >= before[~kept].max()
 
 
 def test_a_state_comes_before_the_checkpoint(ppo_checkpoint, small_ppo):

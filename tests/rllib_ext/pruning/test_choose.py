@@ -15,7 +15,7 @@ from rllib_ext.pruning.choose import (
 )
 from rllib_ext.pruning.config import Criterion, Granularity, PruningConfig, Scope
 from rllib_ext.pruning.criteria import READS
-from rllib_ext.pruning.decide import Extent, Standing
+from rllib_ext.pruning.decide import Extent
 from rllib_ext.pruning.errors import ScoreError
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.grouping import build_structure
@@ -161,19 +161,19 @@ def test_only_what_a_criterion_and_rigl_read_is_gathered() -> None:
         assert kinds_for(config.replace(regrow="rigl")) == [*read, "gradient"]
 
 
-def test_only_the_first_masks_of_a_lineage_that_regrows_are_random() -> None:
+def test_only_the_first_masks_of_a_fresh_network_that_regrows_are_random() -> None:
     dense = {"pi": torch.ones(2, 2, dtype=torch.bool)}
     sparse = {"pi": torch.eye(2, dtype=torch.bool)}
     plain = PruningConfig(schedule="constant")
     regrowing = plain.replace(regrow="set")
 
-    def chosen_by(config: PruningConfig, standing: Standing, masks) -> str:
-        return config_for_next_masks(config, standing, masks).criterion
+    def chosen_by(config: PruningConfig, masks, *, trained: bool = False) -> str:
+        return config_for_next_masks(config, masks, trained=trained).criterion
 
-    assert chosen_by(regrowing, Standing(), dense) == "random"
-    assert chosen_by(regrowing, Standing(), sparse) == "magnitude"
-    assert chosen_by(regrowing, Standing(anchor=0.3), dense) == "magnitude"
-    assert chosen_by(plain, Standing(), dense) == "magnitude"
+    assert chosen_by(regrowing, dense) == "random"
+    assert chosen_by(regrowing, sparse) == "magnitude"
+    assert chosen_by(regrowing, dense, trained=True) == "magnitude"
+    assert chosen_by(plain, dense) == "magnitude"
 
 
 def test_set_draws_anew_at_every_moment_and_rigl_follows_the_gradient(networks, probe_for) -> None:
