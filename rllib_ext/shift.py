@@ -99,12 +99,15 @@ class Shift:
     def label(self) -> str:
         """Names the shift in tables; "none" where nothing differs but the seeds."""
         unit = " std" if self.noise_unit == "std" else ""
-        parts = [f"observation noise {self.noise:g}{unit}"] if self.noise else []
-        parts += [f"action noise {self.action_noise:g}"] if self.action_noise else []
+        parts = [f"observation noise {_plain(float(self.noise))}{unit}"] if self.noise else []
+        parts += [f"action noise {_plain(float(self.action_noise))}"] if self.action_noise else []
         parts += [f"{name} = {_plain(value)}" for name, value in self.set]
         parts += ["stochastic"] if self.stochastic else []
         return ", ".join(parts) or UNSHIFTED
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

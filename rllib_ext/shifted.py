@@ -62,7 +62,16 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
             env = ObservationNoise(env, shift.noise, scale if shift.noise_unit == "std" else None)
         return env
 
-    make().close()
+    try:
+        make().close()
+    except ConfigError:
+        raise
+    except Exception as error:
+        # An environment may refuse a value with whatever it likes.
+        raise ConfigError(
+            f"{config.env} under {shift.label!r} cannot be built: {type(error).__name__}: {error}. "
+            "Expected values that the environment takes."
+        ) from error
     return make
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from search.archive import Archive
+from search.archive import CANDIDATES, Archive
 from search.baseline_plan import plan_baselines
 from search.config import ExperimentConfig
 from search.disk import remove_policies
@@ -40,6 +40,7 @@ def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, displa
     """Evaluates the candidates that have not been; then the other policies go."""
     snapshots = archive.available()
     again = candidates(snapshots, config.evaluation.candidates)
+    archive.add_event(CANDIDATES, chosen=[s.snapshot_id for s in again])
     dense = archive.baselines()["dense"]
     policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
     display.phase(f"evaluating {len(policies)} policies on fresh seeds")

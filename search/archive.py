@@ -240,6 +240,10 @@ def _end_of_last_whole_line(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
+# The event before the best policies are re-evaluated; "chosen" lists their ids.
+CANDIDATES = "candidates"
+
+
 class Archive:
     """The files of one results folder. One process writes; any number may read.
 

@@ -41,8 +41,9 @@ def resampled_means(
         n = len(evaluation.returns)
         if seeds not in counts:
             drawn = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
-            counts[seeds] = drawn / n
-        means[:, i] = counts[seeds] @ np.asarray(evaluation.returns, dtype=np.float64)
+            counts[seeds] = drawn.astype(np.float64)
+        # Divided last: sums of whole numbers are exact, and so resamples that tie are equal.
+        means[:, i] = counts[seeds] @ np.asarray(evaluation.returns, dtype=np.float64) / n
     return means
 
 
@@ -65,7 +66,9 @@ def interval(returns: Sequence[float] | Floats, means: Floats) -> tuple[float, f
     if n < 2 or np.ptp(x) == 0:
         return np.nan, np.nan
     normal = NormalDist()
-    below = (means < x.mean()).mean() + 0.5 * (means == x.mean()).mean()
+    # Where few returns differ many resamples tie with the mean, but for rounding.
+    tied = np.isclose(means, x.mean(), rtol=0.0, atol=1e-9 * np.ptp(x))
+    below = (~tied & (means < x.mean())).mean() + 0.5 * tied.mean()
     bias = normal.inv_cdf(float(np.clip(below, 1e-4, 1 - 1e-4)))
     deviation = x - x.mean()
     acceleration = (deviation**3).sum() / (6.0 * (deviation**2).sum() ** 1.5)

@@ -83,6 +83,10 @@ UNCONFIRMED = (
     "no policy of this search was re-evaluated on fresh seeds, so there is no front yet; search scores "
     "alone favour the lucky. Finish the search with prunefront resume DIR"
 )
+NOTHING_GOOD = (
+    "no policy of this search was better than random and constant action, so none was re-evaluated: the "
+    "front is empty"
+)
 KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
@@ -133,6 +137,9 @@ def confirm(
     baselines: Mapping[str, Baseline],
     rng: np.random.Generator,
     metadata: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    candidates: Sequence[str] | None = None,
+    unfinished: str = "",
 ) -> Front:
     """Builds the front from fresh episodes.
 
@@ -142,6 +149,9 @@ def confirm(
         baselines: By name.
         rng: Where the bootstrap's draws come from.
         metadata: What a policy's folder says about it, by `snapshot_id` or baseline name.
+        candidates: `snapshot_id` of all that were to be re-evaluated; None: not chosen yet.
+        unfinished: What the search is called that has not ended, such as "interrupted"; "" for one
+            that has.
 
     Returns:
         The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
@@ -162,8 +172,20 @@ def confirm(
             )
     selection = found["selection"]
     policies = [by_id[i] for i in selection if i in by_id]
+    played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
+    unplayed = [i for i in candidates or () if i not in played]
     if not policies:
-        notes.append(UNCONFIRMED)
+        notes.append(UNCONFIRMED if candidates is None or unplayed else NOTHING_GOOD)
+    elif unplayed:
+        notes.append(
+            f"of {len(candidates or ())} policies that were to be re-evaluated, {len(unplayed)} have "
+            "not been: the front lacks what they would add. Finish the search with prunefront resume DIR"
+        )
+    elif unfinished:
+        notes.append(
+            f"the search has not ended ({unfinished}): the front lacks what it found since its policies "
+            "were re-evaluated. Finish it with prunefront resume DIR"
+        )
     policies.sort(key=lambda s: (s.sparsity, s.snapshot_id))
     means = {s.snapshot_id: float(np.mean(selection[s.snapshot_id].returns)) for s in policies}
     scale = _scale(selection, baselines)

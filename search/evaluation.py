@@ -57,9 +57,9 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     known = archive.baselines()
     tasks = {}
     if "random" not in known:
-        tasks["random"] = _retried(random_baseline).remote(ppo, seeds)
+        tasks["random"] = retried(random_baseline).remote(ppo, seeds)
     if "constant" not in known:
-        tasks["constant"] = _retried(constant_baseline).remote(ppo, choosing, seeds)
+        tasks["constant"] = retried(constant_baseline).remote(ppo, choosing, seeds)
     for name, task in tasks.items():
         add_untrained(archive, name, *result_of(task, f"the baseline {name!r}"))
     return max(archive.baselines()[name].search_return for name in ("random", "constant"))
@@ -88,7 +88,7 @@ def evaluate_policies(
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
-    evaluate = _retried(policy_episodes)
+    evaluate = retried(policy_episodes)
     tasks: dict[Any, str] = {}
     for name, checkpoint in policies:
         missing: dict[Purpose, tuple[int, ...]] = {
@@ -105,7 +105,7 @@ def evaluate_policies(
         on_progress(total - len(tasks), total)
 
 
-def _retried(function: Callable[..., Any]) -> Any:
+def retried(function: Callable[..., Any]) -> Any:
     """A Ray task that begins anew where its process dies, or the environment raises."""
     return ray.remote(max_retries=RETRIES, retry_exceptions=True)(function)
 

@@ -24,12 +24,14 @@ from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
     CONFIG,
+    FINISHED,
+    INITIAL,
     only_writer,
     provenance,
     read_manifest,
     update_manifest,
 )
-from search.initial import INITIAL, initial_of
+from search.initial import initial_of
 from search.latency import note_latencies
 from search.ppo import build_ppo, refuse_unprunable_members
 from search.progress import Display
@@ -154,7 +156,7 @@ def _run(
         connect(address)
         refuse_unseen(folder)
         _search(config, ppo, folder, display)
-        status = "finished"
+        status = FINISHED
     except KeyboardInterrupt:
         status = "interrupted"
         raise

@@ -17,7 +17,8 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
         path: Where the file shall be; replaced when it exists.
         write: Called with the path to write to. It keeps the suffix, from which writers tell the format.
     """
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
+    # Others may be writing the same file: a report is made without the folder's lock.
+    aside = path.with_name(f".{path.stem}.part{os.getpid()}{path.suffix}")
     try:
         write(aside)
         with aside.open("rb") as file:

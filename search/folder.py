@@ -17,7 +17,10 @@ from rllib_ext.pruning.errors import ResultsError
 from search.files import write_text
 
 CONFIG = "config.yaml"
+INITIAL = "initial.pkl"
 MANIFEST = "manifest.json"
+# What the manifest's status is of a run that came to its end.
+FINISHED = "finished"
 _LOCK = ".lock"
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
@@ -58,6 +61,16 @@ def new_folder(name: str, output: Path | None) -> Path:
     except OSError as error:
         raise ResultsError(f"{folder} cannot be made: {error}") from error
     return folder.resolve()
+
+
+def remove_unbegun(folder: Path) -> None:
+    """Removes a new folder whose run ended before it wrote what it is; others stay as they are."""
+    if any((folder / name).exists() for name in (CONFIG, MANIFEST, "snapshots.jsonl")):
+        return
+    with contextlib.suppress(OSError):
+        for name in (INITIAL, _LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rllib_ext.shift import UNSHIFTED, Shift
 from search.archive import Evaluation, Record, append_line, read_lines
 from search.bootstrap import resampled_means
 from search.confirm import Front, episode_figures
@@ -133,6 +134,18 @@ def generalisation_of(folder: Path, front: Front, rng: np.random.Generator) -> p
     rows = zip(joined.index, joined["sparsity"], joined["nonzero_params"], strict=True)
     sizes = {str(name): (float(sparsity), int(weights)) for name, sparsity, weights in rows}
     return generalisation(read_shifted(folder), sizes, rng)
+
+
+def labelled(shift: Shift, env: str | None) -> str:
+    """What episodes under a shift are known by.
+
+    Args:
+        shift: What is different.
+        env: Names the environment where it isn't the search's.
+    """
+    if env is None:
+        return shift.label
+    return f"in {env}" if shift.label == UNSHIFTED else f"{shift.label}, in {env}"
 
 
 def known_episodes(

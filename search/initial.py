@@ -8,9 +8,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.initial import Initial, read_initial, refuse_other_network
 from search.config import ExperimentConfig
+from search.folder import INITIAL
 from search.ppo import import_from_here
-
-INITIAL = "initial.pkl"
 
 
 def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:

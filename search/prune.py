@@ -40,7 +40,7 @@ from search.evaluation import (
     random_baseline,
 )
 from search.files import write_text
-from search.folder import CONFIG, new_folder, only_writer, provenance, update_manifest
+from search.folder import CONFIG, FINISHED, new_folder, only_writer, provenance, update_manifest
 from search.latency import note_latencies
 from search.levels import PruneSettings
 from search.opening import env_name
@@ -125,7 +125,7 @@ class _Run:
         status = "failed"
         try:
             self._levels(dense)
-            status = "finished"
+            status = FINISHED
         except KeyboardInterrupt:
             status = "interrupted"
             done = len(self._archive.snapshots())

@@ -13,8 +13,9 @@ import pandas as pd
 
 from rllib_ext.pruning.errors import ResultsError
 from search import tables
-from search.archive import Archive, Baseline, Evaluation, Snapshot
+from search.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.confirm import UNCONFIRMED, Front, confirm
+from search.folder import FINISHED
 from search.generalisation import generalisation_of
 
 if TYPE_CHECKING:
@@ -62,16 +63,35 @@ class Results:
         folders = {s.snapshot_id: s.checkpoint for s in self.records if s.snapshot_id in rated}
         folders |= {name: b.checkpoint for name, b in self.baseline_records.items()}
         metadata = {key: self._metadata(checkpoint) for key, checkpoint in folders.items()}
-        return confirm(self.records, self.evaluations, self.baseline_records, rng, metadata)
+        return confirm(
+            self.records,
+            self.evaluations,
+            self.baseline_records,
+            rng,
+            metadata,
+            candidates=self._candidates,
+            unfinished=self.unfinished,
+        )
+
+    @property
+    def unfinished(self) -> str:
+        """The status of a search that has not ended, such as "interrupted"; "" of one that has."""
+        status = str(self.manifest.get("status", FINISHED))
+        return "" if status == FINISHED else status
+
+    @property
+    def has_front(self) -> bool:
+        """Whether policies were re-evaluated, or none was worth it."""
+        return bool(len(self.confirmed.candidates)) or self._candidates == []
 
     @cached_property
     def front(self) -> pd.DataFrame:
         """One row a front point, the columns of `front.csv`.
 
         Raises:
-            ResultsError: No policy was re-evaluated.
+            ResultsError: No policy was re-evaluated yet.
         """
-        if not len(self.confirmed.candidates):
+        if not self.has_front:
             raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
         return self.confirmed.table
 
@@ -195,6 +215,12 @@ class Results:
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 
+    @property
+    def _candidates(self) -> list[str] | None:
+        """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
+        told = [e.get("chosen") for e in self.events if e.get("event") == CANDIDATES]
+        return told[-1] if told and isinstance(told[-1], list) else None
+
     def _metadata(self, checkpoint: str) -> dict[str, Any]:
         path = self.folder / checkpoint / "metadata.json"
         if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
@@ -244,7 +270,7 @@ def load(folder: str | Path) -> Results:
     config = path / "config.yaml"
     return Results(
         folder=path,
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         manifest=_manifest(path / "manifest.json"),
         records=records,
         evaluations=archive.evaluations(),

@@ -12,17 +12,24 @@ import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_ext.checkpoint import readable
 from rllib_ext.evaluate import Episodes, Evaluator, Policy, RandomPolicy, env_maker
 from rllib_ext.observation_std import observation_std
 from rllib_ext.policy import load_policy
-from rllib_ext.pruning.errors import ResultsError
+from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError
 from rllib_ext.shift import Shift
 from rllib_ext.shifted import shifted_maker
 from search.archive import Archive, Evaluation
 from search.bootstrap import resampled_means
 from search.confirm import episode_figures
-from search.evaluation import Done, result_of
-from search.generalisation import ShiftedEpisodes, add_shifted, known_episodes, read_shifted
+from search.evaluation import Done, result_of, retried
+from search.generalisation import (
+    ShiftedEpisodes,
+    add_shifted,
+    known_episodes,
+    labelled,
+    read_shifted,
+)
 from search.results import Results
 from search.scale import scale_of
 from search.seeds import draw
@@ -37,6 +44,7 @@ def evaluate_shifts(
     shifts: Sequence[Shift],
     seeds: Sequence[int],
     on_progress: Done,
+    env: str | None = None,
 ) -> None:
     """Plays the front's points, the dense baseline and a random policy under shifts, as Ray tasks.
 
@@ -49,6 +57,7 @@ def evaluate_shifts(
         shifts: What is different.
         seeds: One episode each.
         on_progress: Called with policies done and policies in all.
+        env: Names the environment where it isn't the search's; part of what the episodes are known by.
 
     Raises:
         ConfigError: The environment has nothing of a name that is set.
@@ -62,10 +71,10 @@ def evaluate_shifts(
     for shift in shifts:
         shifted_maker(ppo, shift, scale)
     known = known_episodes(read_shifted(results.folder), seeds)
-    play = ray.remote(shifted_episodes)
+    play = retried(shifted_episodes)
     tasks: dict[Any, tuple[str, list[Shift]]] = {}
     for name, folder in policies.items():
-        missing = [s for s in shifts if (s.label, name) not in known]
+        missing = [s for s in shifts if (labelled(s, env), name) not in known]
         if missing:
             tasks[play.remote(ppo, folder, missing, seeds, scale)] = name, missing
     total = len(tasks)
@@ -75,7 +84,7 @@ def evaluate_shifts(
             name, missing = tasks.pop(task)
             found = result_of(task, f"the policy {name!r} under shift")
             for shift, episodes in zip(missing, found, strict=True):
-                add_shifted(results.folder, _record(shift, name, episodes))
+                add_shifted(results.folder, _record(shift, name, episodes, env))
         on_progress(total - len(tasks), total)
 
 
@@ -100,11 +109,12 @@ def shifted_episodes(
     for shift in shifts:
         evaluator = Evaluator(shifted_maker(ppo, shift, scale))
         try:
-            policy: Policy = (
-                RandomPolicy(evaluator.action_space)
-                if folder is None
-                else load_policy(folder, stochastic=shift.stochastic)
-            )
+            policy: Policy
+            if folder is None:
+                policy = RandomPolicy(evaluator.action_space)
+            else:
+                with readable(folder):
+                    policy = load_policy(folder, stochastic=shift.stochastic)
             found.append(evaluator.run(policy, seeds))
         finally:
             evaluator.close()
@@ -114,7 +124,9 @@ def shifted_episodes(
 def observation_scale(ppo: PPOConfig, folder: Path, seed: int) -> Any:
     """Standard deviation of each component of the observations of a policy's undisturbed episodes."""
     seeds = draw(seed, "baseline", MEASURED_EPISODES, 2)
-    return observation_std(load_policy(folder), env_maker(ppo), seeds)
+    with readable(folder):
+        policy = load_policy(folder)
+    return observation_std(policy, env_maker(ppo), seeds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +156,7 @@ def score_policy(
 
     Raises:
         ConfigError: The environment has nothing of a name that is set.
+        RunError: The policy, or its environment, fails.
     """
     dense = _dense_beside(folder)
     scale = None
@@ -154,7 +167,15 @@ def score_policy(
         played["dense"] = dense
     evaluations = {}
     for name, path in played.items():
-        (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
+        try:
+            (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
+        except PrunefrontError:
+            raise
+        except Exception as error:
+            # An environment may raise whatever it likes.
+            raise RunError(
+                f"{name} cannot be evaluated in {ppo.env}: {type(error).__name__}: {error}"
+            ) from error
         evaluations[name] = _evaluation(name, episodes)
     rng = np.random.default_rng(seed)
     means = resampled_means(list(evaluations.values()), rng).T
@@ -204,10 +225,10 @@ def _seed(results: Results) -> int:
     return seed if isinstance(seed, int) and seed >= 0 else 0
 
 
-def _record(shift: Shift, name: str, episodes: Episodes) -> ShiftedEpisodes:
+def _record(shift: Shift, name: str, episodes: Episodes, env: str | None) -> ShiftedEpisodes:
     return ShiftedEpisodes(
-        shift=shift.label,
-        settings=shift.to_dict(),
+        shift=labelled(shift, env),
+        settings={**shift.to_dict(), **({"env": env} if env else {})},
         policy=name,
         seeds=list(episodes.seeds),
         returns=list(episodes.returns),

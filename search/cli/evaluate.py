@@ -89,7 +89,6 @@ def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
 
 
 def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
-    from rllib_ext.checkpoint import readable
     from rllib_ext.pruning.errors import CheckpointError
     from search.generalisation_text import score_text
     from search.opening import is_policy, open_policy
@@ -101,8 +100,7 @@ def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str 
             "`prunefront search`, or a folder under its policies/."
         )
     ppo = open_policy(path, env, warn)
-    with readable(path):
-        score = score_policy(path, ppo, shift, _seeds(seed, shift, episodes), seed)
+    score = score_policy(path, ppo, shift, _seeds(seed, shift, episodes), seed)
     click.echo(score_text(path.resolve().name, shift.label, score))
 
 
@@ -111,6 +109,7 @@ def _evaluate_front(
 ) -> None:
     from search.display import SearchDisplay
     from search.folder import only_writer
+    from search.generalisation import labelled
     from search.generalisation_text import generalisation_text
     from search.opening import local_ray, open_results
     from search.report import write_report
@@ -122,10 +121,12 @@ def _evaluate_front(
     if seed is None:
         seed = recorded if isinstance(recorded, int) and recorded >= 0 else 0
     ppo = open_results(path, env, warn)
+    elsewhere = env if env != results.manifest.get("env") else None
+    label = labelled(shift, elsewhere)
     with only_writer(path), local_ray(address), SearchDisplay() as display:
-        display.phase(f"evaluating the front: {shift.label}")
+        display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
-        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating)
-    page = write_report(path)
-    click.echo(generalisation_text(load(path), shift.label))
+        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere)
+        page = write_report(path)
+    click.echo(generalisation_text(load(path), label))
     click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")

@@ -7,6 +7,7 @@ one message and no traceback. Ray is only loaded by the verbs that need it.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ from rllib_ext.pruning.errors import (
     ResultsError,
 )
 from search.cli.evaluate import evaluate
+from search.cli.keys import keys
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
 from search.cli.retrain import retrain
 from search.cli.search import check, resume, search
 from search.cli.submit import submit
+from search.failure import is_disk_full
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -37,7 +40,7 @@ def cli() -> None:
 
 
 for verb in (
-    search, resume, submit, report, evaluate, retrain, check, prune, sensitivity,
+    search, resume, submit, report, evaluate, retrain, check, keys, prune, sensitivity,
 ):  # fmt: skip
     cli.add_command(verb)
 
@@ -71,4 +74,12 @@ def main() -> None:
         sys.exit(WRONG)
     except PrunefrontError as error:
         click.echo(f"failed: {error}", err=True)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has had enough; Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        hint = " Free some space, then try again." if is_disk_full(error) else ""
+        click.echo(f"failed: {error}.{hint}", err=True)
         sys.exit(FAILED)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rllib_ext.pruning.errors import PrunefrontError
 from search.cli.shared import load_experiment, saying_what_is_safe, summarise
 
 
@@ -33,7 +31,7 @@ def search(
         return
     from search.display import SearchDisplay
     from search.experiment import run_search
-    from search.folder import new_folder
+    from search.folder import new_folder, remove_unbegun
 
     folder = new_folder(experiment.name, output)
     try:
@@ -45,11 +43,8 @@ def search(
                 display=display,
                 address=address,
             )
-    except PrunefrontError:
-        if not any((folder / name).exists() for name in ("config.yaml", "snapshots.jsonl")):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
+    finally:
+        remove_unbegun(folder)
     summarise(folder, page)
 
 

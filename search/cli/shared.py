@@ -59,7 +59,10 @@ def saying_what_is_safe(folder: Path) -> Iterator[None]:
 
 def _what_is_safe(folder: Path) -> str:
     from search.archive import read_lines
+    from search.folder import CONFIG
 
+    if not (folder / CONFIG).is_file():
+        return "nothing had begun, and nothing was written"
     count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
     go_on = f"prunefront resume {folder}   goes on"
     if not count:

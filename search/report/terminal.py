@@ -35,7 +35,9 @@ def summary(results: Results) -> str:
         Lines of at most 100 characters but for the verdict.
     """
     table = results.confirmed.table
-    lines = [verdict(results), ""]
+    told = verdict(results)
+    notes = [f"note: {note}" for note in results.confirmed.notes if note not in told]
+    lines = [told, *notes, ""]
     if len(table):
         lines.append(
             f"{'sparsity':>10}{'weights':>9}{'return':>9}  {'95 % interval':<18}{'retained':>9}"

@@ -117,7 +117,7 @@ def signed(value: Any) -> str:
 def verdict(results: Results) -> str:
     """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
     front = results.confirmed
-    if not len(front.candidates):
+    if not results.has_front:
         return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
         return "No policy of this search is better than random and constant action."

@@ -50,3 +50,10 @@ def test_a_label_tells_shifts_apart_and_no_shift_is_none():
 def test_what_is_wrong_is_refused_by_name(values, said):
     with pytest.raises(ConfigError, match=said):
         Shift.from_dict(values)
+
+
+def test_values_that_differ_have_names_that_differ():
+    values = (1234567.0, 1234568.0, 0.1, 0.1 + 1e-9, 14.0)
+    assert len({Shift(set={"x": value}).label for value in values}) == len(values)
+    assert len({Shift(noise=value).label for value in values}) == len(values)
+    assert Shift(set={"x": 14.0}).label == "x = 14"

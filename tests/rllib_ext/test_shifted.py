@@ -28,6 +28,14 @@ class HeavyCartPole(CartPoleEnv):
         self.polemass_length = self.masspole * self.length
 
 
+class Particular(CartPoleEnv):
+    """As LunarLander, takes some values only."""
+
+    def __init__(self, gravity=-9.0):
+        super().__init__()
+        assert gravity < 0, "below zero, please"
+
+
 class Zeros(gymnasium.Env):
     """Shows zeros and a count, however it is acted upon; its reward is the action it was given."""
 
@@ -147,6 +155,15 @@ def test_keys_of_the_environments_own_mapping_are_replaced_and_the_configuration
 def test_what_cannot_be_set_is_refused_before_anything_runs(settings, said):
     with pytest.raises(ConfigError, match=said):
         shifted_maker(CARTPOLE, Shift(set=settings))
+
+
+def test_a_value_that_the_constructor_rejects_is_named_with_what_it_says():
+    gymnasium.register("Particular-v0", entry_point=Particular, max_episode_steps=9)
+    try:
+        with pytest.raises(ConfigError, match=r"'gravity = 5'.*AssertionError: below zero, please"):
+            shifted_maker(PPOConfig().environment("Particular-v0"), Shift(set={"gravity": 5}))
+    finally:
+        gymnasium.registry.pop("Particular-v0")
 
 
 def test_an_attribute_of_an_attribute_is_reached_by_dots():

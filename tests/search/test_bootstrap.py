@@ -46,6 +46,26 @@ def test_intervals_of_100_episodes_cover_at_93_to_97_percent(draw, mean):
     assert 0.93 - 0.009 <= inside / 600 <= 0.97
 
 
+@pytest.mark.parametrize("rare", [1, 2, 5])
+def test_resamples_that_tie_with_the_mean_count_half_whatever_the_unit(rare):
+    """Where few episodes differ many resamples tie, and rounding must not put them on one side."""
+    returns = np.array([500.0] * (100 - rare) + [123.0] * rare)
+
+    def limits(values):
+        episodes = evaluation("a", values)
+        means = resampled_means([episodes], np.random.default_rng(3))[:, 0]
+        return np.array(interval(episodes.returns, means))
+
+    whole = limits(returns)
+    # Counts of the rare return decide by themselves: the exact share of ties.
+    drawn = np.random.default_rng(3).multinomial(100, np.full(100, 0.01), size=4000)
+    counts = drawn[:, 100 - rare :].sum(axis=1)
+    lowest = 500 - 377 * np.quantile(counts, 1.0) / 100
+    assert lowest <= whole[0] < returns.mean() < whole[1] <= 500.0
+    for factor, offset in ((0.1, 0.0), (1 / 3, -70.0), (1e-3, 0.7)):
+        assert limits(returns * factor + offset) == pytest.approx(whole * factor + offset, abs=1e-9)
+
+
 def test_policies_with_the_same_seeds_are_drawn_together():
     rng = np.random.default_rng(0)
     luck = rng.normal(0, 50, 100)

@@ -51,7 +51,10 @@ def test_what_people_write_for_numbers_is_a_number(text, number):
     assert type(value) is type(number)
 
 
-@pytest.mark.parametrize("text", ["e5", "1e", "1e5x", "v1e3", "'1e-3'", "CartPole-v1"])
+@pytest.mark.parametrize(
+    "text",
+    ["e5", "1e", "1e5x", "v1e3", "'1e-3'", "CartPole-v1", "2024-01-01", "2024-13-01", "2024-02-30"],
+)
 def test_what_only_resembles_a_number_stays_text(text):
     assert isinstance(parse_yaml(f"x: {text}", "it")["x"], str)
 
@@ -171,6 +174,7 @@ def test_a_missing_file_is_named_with_what_lies_beside_it(small):
         ("- a list", "holds no mapping"),
         ("", "holds no mapping"),
         ("just text", "holds no mapping"),
+        ("name: 0b_", "is not YAML"),
         ("!!python/object/apply:os.system [true]", "is not YAML"),
         ("name: \x00", "is not YAML"),
     ],

@@ -119,6 +119,32 @@ def test_without_any_episodes_the_front_is_empty_and_says_why(tmp_path, simulate
     assert "prunefront resume" in front.notes[0]
 
 
+def test_policies_that_were_to_be_re_evaluated_and_have_not_been_are_counted(finished):
+    known = [e.snapshot_id for e in Archive(finished.folder).evaluations()]
+    ids = [i for i in dict.fromkeys(known) if i.startswith("m")]
+    assert not any("re-evaluated" in n for n in confirmed(finished.folder, candidates=ids).notes)
+    front = confirmed(
+        finished.folder, candidates=[*ids, "m09-s009-i0009"], unfinished="interrupted"
+    )
+    (note,) = [n for n in front.notes if "re-evaluated" in n]
+    assert f"of {len(ids) + 1} policies that were to be re-evaluated, 1 have not been" in note
+    assert "prunefront resume" in note
+
+
+def test_a_search_that_goes_on_after_its_re_evaluation_says_so(finished):
+    (note,) = [n for n in confirmed(finished.folder, unfinished="running").notes if "ended" in n]
+    assert "(running)" in note
+    assert not any("ended" in n for n in confirmed(finished.folder).notes)
+
+
+def test_where_nothing_was_worth_re_evaluating_nobody_is_told_to_go_on(tmp_path, simulate):
+    world = simulate(tmp_path / "a", purposes=(), members=4, segments=2)
+    front = confirmed(world.folder, candidates=[])
+    assert front.table.empty
+    assert "none was re-evaluated" in front.notes[0]
+    assert not any("resume" in n for n in front.notes)
+
+
 def test_dense_no_better_than_random_leaves_retained_empty_and_says_why(finished):
     archive = Archive(finished.folder)
     flat = [

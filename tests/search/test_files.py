@@ -1,6 +1,8 @@
 """Files that are replaced, and what an interruption leaves."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,24 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     write_text(path, "first\n")
     write_text(path, "second – longer\n")
     assert path.read_text(encoding="utf-8") == "second – longer\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_processes_may_write_one_file_at_a_time(tmp_path):
+    """A report is made without the folder's lock, while a search may write its own."""
+    path = tmp_path / "a.txt"
+    code = (
+        "import sys; from pathlib import Path; from search.files import write_text\n"
+        "write_text(Path(sys.argv[1]), 'theirs')"
+    )
+
+    def write(aside):
+        aside.write_text("ours")
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        assert path.read_text() == "theirs"
+
+    write_aside(path, write)
+    assert path.read_text() == "ours"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -13,10 +13,13 @@ import pytest
 from rllib_ext.pruning.errors import ResultsError
 from search import folder as results
 from search.folder import (
+    CONFIG,
+    INITIAL,
     new_folder,
     only_writer,
     provenance,
     read_manifest,
+    remove_unbegun,
     update_manifest,
 )
 
@@ -101,6 +104,19 @@ def test_the_lock_is_free_after_an_error(tmp_path):
         _ = 1 / 0
     with only_writer(tmp_path), pytest.raises(ResultsError), only_writer(tmp_path):
         pass
+
+
+def test_a_folder_whose_run_never_began_is_removed_and_any_other_stays(tmp_path):
+    folder = new_folder("a", tmp_path / "a")
+    with only_writer(folder):
+        (folder / INITIAL).write_bytes(b"weights")
+    remove_unbegun(folder)
+    assert not folder.exists()
+    for inside in (CONFIG, "notes.txt"):
+        folder = new_folder("b", tmp_path / inside)
+        (folder / inside).write_text("x")
+        remove_unbegun(folder)
+        assert (folder / inside).read_text() == "x"
 
 
 def test_the_manifest_is_added_to(tmp_path):

@@ -1,17 +1,19 @@
 """A small search's policies under shift, held against the same episodes played by hand."""
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from rllib_ext.compose import build_algorithm
 from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
 from rllib_ext.observation_std import observation_std
 from rllib_ext.policy import load_policy, save_policy
-from rllib_ext.pruning.errors import ConfigError, ResultsError
+from rllib_ext.pruning.errors import ConfigError, ResultsError, RunError
 from rllib_ext.shift import Shift
 from rllib_ext.shifted import shifted_maker
 from search.cli.main import cli
@@ -29,6 +31,38 @@ SHIFTS = (
     Shift(action_noise=0.3, stochastic=True),
 )
 SEEDS = draw(1, "report", 12)
+
+
+class Heavier(CartPoleEnv):
+    """Falls faster."""
+
+    def __init__(self, config=None):
+        super().__init__()
+        self.gravity = 60.0
+
+
+class RaisesOnce(CartPoleEnv):
+    """Raises in the first step of all, and leaves a mark."""
+
+    def __init__(self, config):
+        super().__init__()
+        self._mark = Path(config["mark"])
+
+    def step(self, action):
+        if not self._mark.is_file():
+            self._mark.touch()
+            raise ValueError("once")
+        return super().step(action)
+
+
+class Broken(CartPoleEnv):
+    """Never takes a step."""
+
+    def __init__(self, config=None):
+        super().__init__()
+
+    def step(self, action):
+        return 1 / 0
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +116,43 @@ def test_every_policy_of_the_front_plays_every_shift_once(results, config):
     evaluate_shifts(results, config, SHIFTS, SEEDS, lambda done, total: again.append(done))
     assert again == []
     assert (results.folder / "shifts.jsonl").read_text() == before
+
+
+def test_another_environments_episodes_are_not_taken_for_the_searchs_own(results, config):
+    plain = Shift()
+    evaluate_shifts(results, config, [plain], SEEDS, lambda done, total: None)
+    elsewhere = config.copy(copy_frozen=False).environment(Heavier)
+    told = []
+    for _ in range(2):
+        evaluate_shifts(
+            results, elsewhere, [plain], SEEDS, lambda done, total: told.append(done), "my:Heavier"
+        )
+    assert len(told) == len(results.front) + 2
+    name = results.front["snapshot_id"][0]
+    found = {r.shift: r for r in read_shifted(results.folder) if r.policy == name}
+    assert set(found) == {"none", "in my:Heavier"}
+    policy = load_policy(results.folder / "policies" / name)
+    assert found["none"].returns == by_hand(config, plain, policy)
+    assert found["in my:Heavier"].returns == by_hand(elsewhere, plain, policy)
+    assert found["none"].returns != found["in my:Heavier"].returns
+    assert found["in my:Heavier"].settings == {"env": "my:Heavier"}
+
+
+def test_an_environment_that_raises_now_and_then_is_tried_again(results, config, tmp_path):
+    raising = config.copy(copy_frozen=False).environment(
+        RaisesOnce, env_config={"mark": str(tmp_path / "raised")}
+    )
+    evaluate_shifts(results, raising, [Shift()], SEEDS, lambda done, total: None)
+    assert (tmp_path / "raised").is_file()
+    names = {"dense", "random", *results.front["snapshot_id"]}
+    assert {r.policy for r in read_shifted(results.folder)} == names
+
+
+def test_what_an_environment_raises_is_not_laid_at_the_policys_door(results, config):
+    name = results.front["snapshot_id"][0]
+    broken = config.copy(copy_frozen=False).environment(Broken)
+    with pytest.raises(RunError, match=r"Broken.*ZeroDivisionError: division by zero"):
+        score_policy(results.folder / "policies" / name, broken, Shift(), SEEDS, 0)
 
 
 def test_what_cannot_be_played_is_said_before_anything_is(results, config):
