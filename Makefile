@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CONFIG ?= configs/cartpole.yaml
-NAME   ?= masks
+NAME   = masks
 WORKERS ?= 3
 STAMP  := $(VENV)/.installed
 

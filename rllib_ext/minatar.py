@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rllib_ext.extras import install
 from rllib_ext.pruning.errors import ConfigError
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
@@ -40,7 +41,7 @@ class MinAtar(gymnasium.Wrapper[Any, Any, Any, Any]):
             from minatar.gym import BaseEnv
         except ImportError as error:
             raise ConfigError(
-                "MinAtar isn't installed; in the checkout: .venv/bin/pip install '.[minatar]'."
+                f"MinAtar isn't installed. Install it: {install('minatar')}."
             ) from error
         limited = gymnasium.wrappers.TimeLimit(
             BaseEnv(game=game, use_minimal_action_set=True),

@@ -160,17 +160,18 @@ class ExperimentConfig(Settings):
     Attributes:
         name: Names the results folder.
         env: A Gymnasium id, or "package.module:Class".
-        env_config: Keyword arguments of the environment.
+        env_config: Keyword arguments of the environment of an id; of a class the one mapping that it is
+            called with.
         engine: Who trains: "rllib", a process a member; "packed", many members in one process; "auto":
             packed where that can be.
         ppo: What is passed through to RLlib.
         pruning: How members prune; what is searched is overridden member by member.
-        search: Strategy and space.
-        population: Members and segments.
-        budget: Env steps or seconds.
-        evaluation: Episodes.
+        search: How hyperparameters are searched: strategy and space.
+        population: How many members, in how many segments.
+        budget: What the search may cost: env steps or seconds.
+        evaluation: How often policies are evaluated, on how many episodes, and under which shifts.
         baselines: What the front is compared with, beside the dense network.
-        resources: CPUs.
+        resources: Where members train: CPUs and GPUs, and how many at once.
         init_checkpoint: An RLlib PPO checkpoint whose weights every member, and the dense baseline, has
             at its birth; not given: fresh ones.
         trackers: W&B and MLflow.

@@ -59,6 +59,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     held_out = config.evaluation.selection_episodes + config.evaluation.report_episodes
     again = (config.evaluation.candidates + 1) * held_out
     during = evaluations(config, ppo) * config.evaluation.episodes
+    trained = sum(getattr(config.baselines, kind) for kind in KINDS)
     steps = _steps_of_an_episode(ppo, config.seed)
     # Packs step this environment all at once, which the measured share of a step includes.
     at_once = engine.name == "packed" and native_of(env_maker(ppo)) is not None
@@ -67,6 +68,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         (
             min((training + during * length) * each / slots, config.budget.seconds or math.inf)
             + again * length * each / slots
+            + trained * (config.horizon + held_out * length) * each / min(slots, max(1, trained))
             + FIXED_SECONDS
         )
         / 60.0
@@ -88,7 +90,8 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
         f"  time        {engine.describe(config, slots)}, roughly {_minutes(minutes)} where an episode "
-        f"has {steps.least:,.0f} to {steps.most:,.0f} steps",
+        f"has {steps.least:,.0f} to {steps.most:,.0f} steps"
+        + (", without the shifts" if config.evaluation.shifts else ""),
     ]
     return "\n".join(lines)
 

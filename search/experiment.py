@@ -91,7 +91,8 @@ def resume_search(
 
     What is done is not done again. Segments that had begun and not ended are trained again from their
     start. A larger budget is spent on training the last segment of the horizon again from the best
-    policies before it, with new hyperparameters; the horizon stays what it was.
+    policies before it, with new hyperparameters, or, by strategies that copy nothing, on new lineages;
+    the horizon stays what it was.
 
     Args:
         folder: The results folder.

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import ray
 
+from rllib_ext.extras import install
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.cluster import first_line
 
@@ -192,6 +193,6 @@ def _require_extra() -> None:
         import aiohttp  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"submitting jobs needs {error.name}, which Ray's extra `default` brings. Install it: pip "
-            "install 'prunefront[cluster]' (in the checkout: .venv/bin/pip install '.[cluster]')."
+            f"submitting jobs needs {error.name}, which Ray's extra `default` brings. Install it: "
+            f"{install('cluster')}."
         ) from error

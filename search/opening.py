@@ -15,6 +15,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint import check_layout, read_ppo_config
 from rllib_ext.evaluate import env_maker
+from rllib_ext.extras import install
 from rllib_ext.policy import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.cluster import connect
@@ -114,7 +115,7 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
         raise ConfigError(
             f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error} Where it was "
             "registered by a script, name the class with --env 'package.module:Class'; Gymnasium's own "
-            "may need an extra (in the checkout: .venv/bin/pip install '.[mujoco]')."
+            f"may need an extra: {install('mujoco')}."
         ) from error
     return ppo
 

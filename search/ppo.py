@@ -19,6 +19,7 @@ from ray.tune import PlacementGroupFactory
 
 from rllib_ext import with_pruning
 from rllib_ext.evaluate import env_maker
+from rllib_ext.extras import install
 from rllib_ext.prunable import refuse_unprunable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shifted import shifted_maker
@@ -149,7 +150,7 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     except gymnasium.error.Error as error:
         raise ConfigError(
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
-            "of extras need them installed (in the checkout: .venv/bin/pip install '.[mujoco]')."
+            f"of extras need them installed: {install('mujoco')}."
         ) from error
     except Exception as error:
         # An environment is anybody's code.

@@ -13,6 +13,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
+from rllib_ext.extras import install
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.segment import MEMBERS, Segment, segment_name, segments_of
 from search.cluster import first_line
@@ -30,8 +31,8 @@ def refuse_missing(config: ExperimentConfig) -> None:
     for name, settings in _asked(config):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(
-                f"trackers.{name}: the package {name} is not installed. Install it: pip install "
-                f"'prunefront[{name}]' (in the checkout: .venv/bin/pip install '.[{name}]')."
+                f"trackers.{name}: the package {name} is not installed. Install it: "
+                f"{install(name)}."
             )
         known = inspect.signature(_callback_class(name)).parameters
         unknown = [key for key in settings if key not in known]

@@ -1,7 +1,7 @@
 """Importance scores: weights in, one score for each weight out. Low scores go first.
 
-A criterion is a pure function `(weights, statistics) -> scores`. To add one, write the function and
-name it in `CRITERIA` (and in `READS`, if it reads what is gathered in training).
+A criterion is a pure function `(weights, statistics) -> scores`. To add one, write the function, name
+it in `CRITERIA` (and in `READS`, if it reads what is gathered in training) and in `config.Criterion`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The plateau rule: raise the level, hold, roll back, stop. Pure.
 
-The founding article's loop – prune, retrain, evaluate, adjust until satisfied – made safe: the level
-rises by a step while the return holds; where it doesn't recover in time, the last accepted state
-comes back and the step is halved.
+The loop of the article that this project began from – prune, retrain, evaluate, adjust until
+satisfied – made safe: the level rises by a step while the return holds; where it doesn't recover in
+time, the last accepted state comes back and the step is halved.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
     """Replay the recipes of front points of the results FOLDER on fresh seeds.
 
     A recipe is all that a policy's lineage trained with, from its birth. Each is trained again from
-    fresh weights, with the engine of the search, and evaluated on the seeds of the front's figures. The
-    report then shows "this checkpoint" and "this recipe" side by side. Run again, what is done is not
-    done again; more points or seeds are added.
+    fresh weights (or from init_checkpoint), with the engine of the search, and evaluated on the seeds of
+    the front's figures. The report then shows "this checkpoint" and "this recipe" side by side. Run
+    again, what is done is not done again; more points or seeds are added.
     """
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
