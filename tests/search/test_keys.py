@@ -247,7 +247,8 @@ def test_a_meaning_is_wrapped_to_the_terminal_below_its_key(columns, widest):
 
 def test_a_group_has_only_its_path_and_meaning():
     output = CliRunner().invoke(cli, ["keys", "population"]).output
-    assert f"population\n    {BY_PATH["population"].meaning}\npopulation.members  int ≥ 1  [8]\n" in output
+    meaning = BY_PATH["population"].meaning
+    assert f"population\n    {meaning}\npopulation.members  int ≥ 1  [8]\n" in output
 
 
 def test_nothing_found_ends_with_2(monkeypatch, capsys):
