@@ -26,7 +26,7 @@ from search.archive import Archive, Baseline
 from search.baseline_plan import Planned
 from search.config import ExperimentConfig
 from search.disk import remove
-from search.engine import engine_of
+from search.engine import PackedEngine, engine_of
 from search.evaluation import Done, result_of
 from search.initial import kept_initial
 from search.ppo import member_resources
@@ -82,7 +82,7 @@ def train_baselines(
             evaluation_interval=NEVER,
             initial="" if fresh else kept_initial(archive.folder),
         )
-        resources = _resources(config, job)
+        resources = resources_of(config, job)
         group = resources.to_placement_group()
         task = ray.remote(train_to_end).options(
             num_cpus=resources.bundles[0].get("CPU", 0),
@@ -168,10 +168,12 @@ def _is_packable(ppo: PPOConfig) -> bool:
     return True
 
 
-def _resources(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
-    if job.packed:
-        return PlacementGroupFactory([{"CPU": config.resources.cpus_per_member}])
-    return member_resources(job.ppo)
+def resources_of(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
+    """What a job takes of the cluster: the same as members, or packs, of the search."""
+    if not job.packed:
+        return member_resources(job.ppo)
+    cpus, gpus = config.resources.cpus_per_member, float(job.ppo.num_gpus_per_learner)
+    return PackedEngine(cpus, gpus).resources
 
 
 def _take(archive: Archive, job: Job, task: Any, wall_time: float, *, packs: bool) -> None:

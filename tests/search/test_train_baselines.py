@@ -13,7 +13,7 @@ from search.archive import Archive
 from search.baseline_plan import KINDS, plan_baselines
 from search.config_file import parse_config
 from search.ppo import build_ppo
-from search.train_baselines import train_baselines
+from search.train_baselines import Job, resources_of, train_baselines
 
 pytestmark = pytest.mark.ray
 
@@ -127,3 +127,11 @@ def test_a_baseline_that_fails_is_told_of_and_the_others_stand(tmp_path):
     train_baselines(config, recurrent, archive, [planned[1]], lambda *count: None)
     assert "no chain of linear layers" in archive.events()[-1]["error"]
     assert json.dumps(archive.events())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("gpus", [0.0, 0.5])
+def test_baselines_take_the_gpus_that_members_take(gpus, packed):
+    config = experiment(resources={"cpus_per_member": 2.0, "gpus_per_member": gpus})
+    taken = resources_of(config, Job((), build_ppo(config), packed)).required_resources
+    assert taken == {"CPU": 2.0} | ({"GPU": gpus} if gpus else {})
