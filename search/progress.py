@@ -25,7 +25,7 @@ class Progress:
         snapshots: Evaluated moments so far.
         best_return: Highest mean return; NaN before the first.
         sparsest_good: Highest sparsity whose return lies at most 5 % of (best − floor) below the
-            best; NaN before the first.
+            best; NaN before the first, and without a floor.
         failures: Segments that failed.
         before: Those of the env steps that were done before this process went on with the search.
         seconds_left: Of a budget in seconds; infinite without one.
@@ -57,7 +57,7 @@ class BestSoFar:
 
     Args:
         snapshots: Those so far.
-        floor: Mean return that a policy must exceed to be feasible.
+        floor: Mean return that a policy must exceed to be feasible; −∞ where it isn't known.
     """
 
     def __init__(self, snapshots: Iterable[Snapshot], floor: float) -> None:
@@ -84,7 +84,9 @@ class BestSoFar:
 
     @property
     def sparsest_good(self) -> float:
-        """Highest sparsity of a good policy; NaN before the first."""
+        """Highest sparsity of a good policy; NaN before the first, and without a floor."""
+        if not math.isfinite(self._floor):
+            return math.nan
         bar = self.best - GOOD_LOSS * max(0.0, self.best - self._floor)
         return max((s for r, s in self._front if r >= bar), default=math.nan)
 

@@ -59,15 +59,17 @@ def recipe_table(folder: Path, front: Front) -> pd.DataFrame:
         Columns `RETRAIN_COLUMNS`; empty where no replay was evaluated. For each point a row a seed
         ("seed 0" …: mean and interval over episodes), then a row "recipe": the interquartile mean over
         seeds, its interval with whole trainings resampled, the worst and the best seed, medians of
-        sparsity and weights, and how many trainings failed.
+        sparsity and weights, and how many trainings failed or returned what is no number.
     """
     archive = archive_of(folder)
     rows: list[dict[str, Any]] = []
     if archive is not None:
         ends = {s.member: s for s in archive.available()}
-        episodes = {e.snapshot_id: e for e in archive.evaluations() if e.purpose == "report"}
+        played = {e.snapshot_id: e for e in archive.evaluations() if e.purpose == "report"}
+        episodes = {i: e for i, e in played.items() if e.returns and np.isfinite(e.returns).all()}
+        broken = played.keys() - episodes.keys()
         numbers = replays_by_member(archive)
-        failed = _failed(archive)
+        failed = _failed(archive) | {m for m, s in ends.items() if s.snapshot_id in broken}
         for point in front.candidates.to_dict("records"):
             own = {i: m for m, (name, i) in numbers.items() if name == point["snapshot_id"]}
             lost = sum(m in failed for m in own.values())

@@ -8,7 +8,6 @@ Imports neither Ray nor torch.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -150,6 +149,7 @@ class Replays:
         archive: Of the recipe check; only this writes to it.
         replays: What is to be done.
         by_id: The search's archive: the seeds derive from what stands there.
+        floor: As for `BestSoFar`.
     """
 
     def __init__(
@@ -158,6 +158,7 @@ class Replays:
         archive: Archive,
         replays: Sequence[Replay],
         by_id: Mapping[str, Snapshot],
+        floor: float,
     ) -> None:
         self._config = config
         self._archive = archive
@@ -171,7 +172,7 @@ class Replays:
         self._running: dict[int, tuple[Segment, Snapshot | None]] = {}
         self._failed: dict[int, str] = {}
         self._snapshots = len(self._last)
-        self._best = BestSoFar(self._last.values(), -math.inf)
+        self._best = BestSoFar(self._last.values(), floor)
         self.spent = 0
 
     @property

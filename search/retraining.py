@@ -66,7 +66,8 @@ def run_retrain(
         archive = Archive(place)
         plans = plans_of(Archive(folder).events())
         replays = plan_replays(archive, results.records, plans, chosen, seeds)
-        coordinator = Replays(config, archive, replays, {s.snapshot_id: s for s in results.records})
+        by_id = {s.snapshot_id: s for s in results.records}
+        coordinator = Replays(config, archive, replays, by_id, results.confirmed.scale.floor)
         started = time.monotonic()
         try:
             connect(address)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from rllib_ext.pruning.errors import ResultsError
 from search.bootstrap import interquartile_interval, interquartile_mean
 from search.front import hypervolume, log_density
+from search.report.identity import config_of, environments, folder_labels
 from search.results import Results
 from search.scale import Scale
 
@@ -37,11 +37,12 @@ class Comparison:
         groups: One row a group of repeats: `group, searches` and for each area its interquartile mean,
             `…_low` and `…_high` (95 % interval, NaN below `FEWEST` searches).
         fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
-            return_ci_low, return_ci_high, retained`.
+            return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
+            others.
         bands: What repeats attain: `group, weights, low, median, high` of the return with at most so
             many weights, for groups of two searches or more; see `attained`.
         scale: The common scale: means of the searches' own baselines.
-        env: The environment.
+        env: The environment, with its settings where it has any.
         notes: What a reader must know first.
     """
 
@@ -67,22 +68,26 @@ def compare(searches: Sequence[Results]) -> Comparison:
     twice = sorted({f for f in folders if folders.count(f) > 1})
     if twice:
         raise ResultsError(f"{twice[0]} is given twice. Name each search once.")
-    envs = {str(r.manifest.get("env", "not recorded")) for r in searches}
+    envs = environments(searches)
     if len(envs) > 1:
         raise ResultsError(
-            f"The searches are of several environments: {', '.join(sorted(envs))}. Returns can only be "
-            "compared within one; compare the searches of each by themselves."
+            f"The searches are of several environments: {', '.join(envs)}. Returns can only be compared "
+            "within one; compare the searches of each by themselves."
         )
-    confirmed = [r for r in searches if len(r.confirmed.candidates)]
+    places = [r.folder for r in searches]
+    labels = dict(zip(places, folder_labels(places), strict=True))
+    confirmed = [r for r in searches if r.has_front]
     if not any(len(r.confirmed.table) for r in confirmed):
         raise ResultsError(
             "None of the searches has a front. Finish one with `prunefront resume DIR`."
         )
     notes = [
-        f"{r.folder.name} is not finished and is left out" for r in searches if r not in confirmed
+        f"{labels[r.folder]} is not finished and is left out"
+        for r in searches
+        if r not in confirmed
     ]
     notes += [
-        f"nothing that {r.folder.name} found is worth having: its hypervolume is 0"
+        f"nothing that {labels[r.folder]} found is worth having: its hypervolume is 0"
         for r in confirmed
         if r.confirmed.table.empty
     ]
@@ -90,15 +95,18 @@ def compare(searches: Sequence[Results]) -> Comparison:
     names = group_names(confirmed)
     notes += [scale.note] if scale.note else []
     notes += _doubts(confirmed, names)
-    own = [(name, _front(r, name, scale)) for r, name in zip(confirmed, names, strict=True)]
+    told = [
+        (r, {"group": n, "folder": labels[r.folder]}) for r, n in zip(confirmed, names, strict=True)
+    ]
+    own = [(which["group"], _front(r, which, scale)) for r, which in told]
     fronts = pd.concat([front for _, front in own if len(front)], ignore_index=True)
-    rows = pd.DataFrame([_search(r, name, scale) for r, name in zip(confirmed, names, strict=True)])
+    rows = pd.DataFrame([_search(r, which, scale) for r, which in told])
     rng = np.random.default_rng(0)
     groups = pd.DataFrame(
         [_group(name, part, rng) for name, part in rows.groupby("group", sort=False)]
     )
     bands = _bands(own, scale)
-    return Comparison(rows, groups, fronts, bands, scale, envs.pop(), tuple(notes))
+    return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes))
 
 
 def common_scale(scales: Sequence[Scale]) -> Scale:
@@ -146,11 +154,8 @@ def _varies(key: str, kinds: Sequence[Mapping[str, Any]]) -> bool:
 
 def _settings(results: Results) -> dict[str, Any]:
     """The configuration flattened, without what a repeat may change."""
-    try:
-        values = yaml.safe_load(results.config)
-    except yaml.YAMLError:
-        values = None
-    if not isinstance(values, dict) or not values:
+    values = config_of(results)
+    if not values:
         values = {k: results.manifest.get(k) for k in ("strategy", "members", "budget")}
     kept = {k: v for k, v in values.items() if k not in NOT_THE_CONFIG}
     return _flat({**kept, "name": values.get("name", results.name)})
@@ -169,7 +174,7 @@ def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:
     pairs = [(name, r.manifest.get("seed")) for r, name in zip(searches, names, strict=True)]
     for name, seed in sorted({p for p in pairs if pairs.count(p) > 1 and p[1] is not None}):
         notes.append(f"searches of “{name}” share seed {seed}: they are not independent")
-    if len({r.confirmed.candidates["total_params"].max() for r in searches}) > 1:
+    if len({max(s.total_params for s in r.records) for r in searches}) > 1:
         notes.append("the networks differ in size: sparsities are of different wholes")
     if any(r.confirmed.figures == "selection" for r in searches):
         notes.append("some figures come from selection episodes, which favour what they chose")
@@ -179,19 +184,17 @@ def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:
     return notes
 
 
-def _front(results: Results, group: str, scale: Scale) -> pd.DataFrame:
+def _front(results: Results, which: Mapping[str, str], scale: Scale) -> pd.DataFrame:
     table = results.confirmed.table
     columns = ["snapshot_id", "sparsity", "return_mean", "return_ci_low", "return_ci_high"]
     return table[[*columns, "selection_return", "total_params"]].assign(
-        group=group,
-        folder=results.folder.name,
-        search=str(results.folder),
+        **which,
         weights=table["nonzero_params"].clip(lower=1),
         retained=scale.retained(table["return_mean"].to_numpy(float)),
     )
 
 
-def _search(results: Results, group: str, scale: Scale) -> dict[str, Any]:
+def _search(results: Results, which: Mapping[str, str], scale: Scale) -> dict[str, Any]:
     table = results.confirmed.table
     areas = front_areas(
         table["return_mean"].to_numpy(float),
@@ -204,8 +207,7 @@ def _search(results: Results, group: str, scale: Scale) -> dict[str, Any]:
         marked = table.loc[table[f"keeps_{level}"].astype(bool), "nonzero_params"]
         picks[f"weights_{level}"] = float(marked.iloc[0]) if len(marked) else math.nan
     return {
-        "group": group,
-        "folder": results.folder.name,
+        **which,
         "seed": results.manifest.get("seed"),
         "points": len(table),
         **areas,

@@ -67,8 +67,8 @@ def fronts_chart(comparison: Comparison, width: Width = 640, height: int = 420) 
                 ],
             ),
         ]
-    base = alt.Chart(inline(fronts.drop(columns=["search"]))).encode(x=x, color=color)
-    ranged = fronts[fronts["return_ci_low"].notna()].drop(columns=["search"])
+    base = alt.Chart(inline(fronts)).encode(x=x, color=color)
+    ranged = fronts[fronts["return_ci_low"].notna()]
     if len(ranged):
         bars = alt.Chart(inline(ranged)).mark_rule(strokeWidth=1.2, opacity=0.6, aria=False)
         layers.append(

@@ -114,7 +114,8 @@ def _of_what(row: dict[Any, Any], area: str) -> str:
 
 def _interval(row: dict[Any, Any], area: str) -> str:
     found = span(row[f"{area}_low"], row[f"{area}_high"], _area)
-    return found or f"none: fewer than {FEWEST} searches"
+    few = row["searches"] < FEWEST
+    return found or (f"none: fewer than {FEWEST} searches" if few else "none: they don't vary")
 
 
 def _area(value: Any) -> str:

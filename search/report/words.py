@@ -12,7 +12,7 @@ from search.results import Results
 
 RECIPE_CHECK = (
     "“This checkpoint” is the policy on disk. “This recipe” is all that its lineage trained with, "
-    "replayed from fresh weights on seeds that the search never used: the interquartile mean over "
+    "replayed from its birth on seeds that the search never used: the interquartile mean over "
     "seeds, with a 95 % interval that resamples whole trainings; with few of them it is too narrow "
     "rather than too wide. Both are evaluated on the same fresh episodes."
 )
@@ -20,14 +20,22 @@ MARKS = {"keeps_99": "keeps 99 %", "keeps_95": "keeps 95 %", "knee": "knee"}
 
 
 def number(value: Any) -> str:
-    """A return or a count: 4 significant digits or all before the point; "–" where unknown."""
+    """A return or a count: 4 significant digits or all before the point; "–" where unknown.
+
+    Below 0.01 it has 3 significant digits, from 1e15 on 4 and an exponent.
+    """
     x = _float(value)
     if not math.isfinite(x):
         return "–"
-    if x == int(x) and abs(x) < 1e15:
-        return f"{int(x):,}"
-    digits = 1 if abs(x) >= 100 else 2 if abs(x) >= 1 else 3
-    return f"{x:,.{digits}f}".replace("-", "−")
+    if abs(x) >= 1e15:
+        text = f"{x:.4g}"
+    elif x == int(x):
+        text = f"{int(x):,}"
+    elif abs(x) < 1e-2:
+        text = f"{x:.3g}"
+    else:
+        text = f"{x:,.{1 if abs(x) >= 100 else 2 if abs(x) >= 1 else 3}f}"
+    return text.replace("-", "−")
 
 
 def percent(share: Any) -> str:

@@ -37,3 +37,9 @@ def test_the_best_so_far_are_those_of_all_snapshots_at_any_moment(finished, seed
         np.testing.assert_equal((best.best, best.sparsest_good), looked_at(made, floor))
     again = BestSoFar(made, floor)
     np.testing.assert_equal((again.best, again.sparsest_good), looked_at(made, floor))
+
+
+def test_without_a_floor_no_policy_is_called_good(finished):
+    best = BestSoFar(finished.snapshots, -math.inf)
+    assert best.best == max(s.return_mean for s in finished.snapshots)
+    assert math.isnan(best.sparsest_good)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import search
 from search.archive import Archive, Evaluation
 from search.bootstrap import interquartile_interval, interquartile_mean
-from search.recipes import RETRAIN_COLUMNS
+from search.recipes import RETRAIN_COLUMNS, recipe_table
 from search.report import facts, record, write_report
 
 RETURNS = [480.0, 300.0, 420.0, 450.0, 20.0]
@@ -79,6 +80,25 @@ def test_a_recipe_of_which_all_failed_or_wait_has_no_figure(checked):
     assert "fewer than 3 seeds" in row["return_note"]
 
 
+@pytest.mark.parametrize("returns", [[np.nan] * 100, [np.inf] * 100, [480.0] * 99 + [np.nan], []])
+def test_a_replay_whose_returns_are_no_numbers_has_failed(checked, tmp_path, returns):
+    folder, ids = checked
+    archive = Archive(folder / "retrain")
+    shutil.copytree(folder / "retrain", tmp_path / "retrain")
+    copy = Archive(tmp_path / "retrain")
+    first = archive.evaluations()[0]
+    copy.add_evaluation(dataclasses.replace(
+        first, returns=returns, seeds=first.seeds[:len(returns)], lengths=first.lengths[:len(returns)]
+    ))  # fmt: skip
+    table = recipe_table(tmp_path, search.load(folder).confirmed)
+    own = table[table["snapshot_id"] == ids[0]]
+    assert list(own["row"]) == ["seed 1", "seed 2", "seed 3", "seed 4", "recipe"]
+    recipe = own.iloc[-1]
+    assert (recipe["seeds"], recipe["failed"]) == (4, 1)
+    assert (recipe["return_worst"], recipe["return_best"]) == (20.0, 450.0)
+    assert recipe["return_mean"] == pytest.approx((300 + 420) / 2)
+
+
 def test_a_later_success_wipes_a_failure_out(checked, tmp_path):
     folder, _ = checked
     archive = Archive(folder / "retrain")
@@ -88,8 +108,6 @@ def test_a_later_success_wipes_a_failure_out(checked, tmp_path):
         copy.add_event(event.pop("event"), **event)
     last = dataclasses.replace(archive.snapshots()[0], snapshot_id="m05-s000-i0001", member=5)
     copy.add_snapshot(last)
-    from search.recipes import recipe_table
-
     assert len(recipe_table(tmp_path, search.load(folder).confirmed)) == 0
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from click.testing import CliRunner
-from pretended_search import Search, Trainer, by_id, events
+from pretended_search import RANDOM, Search, Trainer, by_id, coordinated, events
 
 import search
 import search.retraining
@@ -13,6 +13,7 @@ from rllib_ext.pruning.errors import ConfigError, ResultsError, RunError
 from search.archive import Archive
 from search.cli.main import cli
 from search.lineage import ancestors, plans_of
+from search.progress import GOOD_LOSS
 from search.retrain import Replays, archive_of, chosen_points, plan_replays, replays_by_member
 
 SLOTS = 3
@@ -41,7 +42,7 @@ class Check:
         self.replays = plan_replays(
             self.archive, list(known.values()), plans_of(searched.archive.events()), points, seeds
         )
-        self.coordinator = Replays(searched.config, self.archive, self.replays, known)
+        self.coordinator = Replays(searched.config, self.archive, self.replays, known, RANDOM)
         self.trainer = Trainer(folder, fails)
         self.segments = []
 
@@ -133,6 +134,32 @@ def test_each_replay_ends_with_its_policy_and_no_training_state(check):
     assert list((check.archive.folder / "states").glob("*")) == []
     assert check.coordinator.spent == sum(replay.env_steps for replay in check.replays)
     assert check.coordinator.progress.env_steps == check.coordinator.progress.budget
+
+
+def test_a_good_policy_is_measured_from_the_search_s_floor(check):
+    ends = check.archive.snapshots()
+    best = max(s.return_mean for s in ends)
+    good = [s.sparsity for s in ends if s.return_mean >= best - GOOD_LOSS * (best - RANDOM)]
+    assert max(good) < max(s.sparsity for s in ends)
+    assert check.coordinator.progress.sparsest_good == max(good)
+
+
+def test_a_check_takes_the_search_s_floor(tmp_path, monkeypatch, simulate):
+    class ToldError(Exception):
+        pass
+
+    def told(config, archive, replays, by_id, floor):
+        raise ToldError(floor)
+
+    world = simulate(tmp_path / "a", members=4, segments=3)
+    monkeypatch.setattr(search.retraining, "load_config_of", lambda folder: coordinated())
+    monkeypatch.setattr(search.retraining, "plan_replays", lambda *arguments: [])
+    monkeypatch.setattr(search.retraining, "Replays", told)
+    with pytest.raises(ToldError) as error:
+        search.retraining.run_retrain(
+            world.folder, ["all"], 1, command=["prunefront"], display=None
+        )
+    assert error.value.args == (search.load(world.folder).confirmed.scale.floor,)
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 40, 61])

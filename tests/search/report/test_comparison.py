@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 import search
 from rllib_ext.pruning.errors import ResultsError
+from search.archive import CANDIDATES, Archive
 from search.bootstrap import interquartile_mean
 from search.cli.main import cli
 from search.report.comparison import (
@@ -18,7 +21,9 @@ from search.report.comparison import (
     front_areas,
     group_names,
 )
-from search.report.comparison_page import comparison_text
+from search.report.comparison_chart import fronts_chart
+from search.report.comparison_page import comparison_text, group_rows
+from search.report.identity import folder_labels
 from search.report.write import write_comparison
 from search.scale import Scale
 
@@ -140,6 +145,80 @@ def test_what_stands_in_the_way_is_named(folders, tmp_path, simulate):
         compare([search.load(empty.folder)])
 
 
+def test_games_of_one_environment_are_not_laid_over_each_other(folders):
+    def of(folder, game):
+        text = f"name: a\nenv_config: {game}\n"
+        results = search.load(folder)
+        manifest = {**results.manifest, "env": "minatar:MinAtar"}
+        return dataclasses.replace(results, config=text, manifest=manifest)
+
+    first = of(folders[0], "{game: breakout, noisy: true}")
+    expected = (
+        'minatar:MinAtar {"game": "breakout", "noisy": true}, minatar:MinAtar {"game": "freeway"}'
+    )
+    with pytest.raises(ResultsError, match=expected):
+        compare([first, of(folders[1], "{game: freeway}")])
+    # The order of keys says nothing; where no configuration is left, the environment has to do.
+    known = compare([first, of(folders[1], "{noisy: true, game: breakout}")])
+    assert known.env == 'minatar:MinAtar {"game": "breakout", "noisy": true}'
+    assert len(compare([first, dataclasses.replace(first, folder=folders[1], config="")]).fronts)
+
+
+def test_folders_are_called_by_what_tells_them_apart(folders, tmp_path, monkeypatch):
+    for place in ("seed0/run", "seed1/run", "b"):
+        shutil.copytree(folders[int(place == "seed1/run")], tmp_path / place)
+    first, second = compare(
+        [search.load(tmp_path / "seed0/run"), search.load(tmp_path / "seed1/run")]
+    ).searches["folder"]
+    assert (first, second) == ("seed0/run", "seed1/run")
+    monkeypatch.chdir(tmp_path / "seed0" / "run")
+    found = compare([search.load("."), search.load("../../b")])
+    assert list(found.searches["folder"]) == ["run", "b"]
+    assert list(dict.fromkeys(found.fronts["folder"])) == ["run", "b"]
+
+
+def test_fronts_of_folders_with_one_name_are_lines_of_their_own(folders, tmp_path):
+    for seed in (0, 1):
+        shutil.copytree(folders[seed], tmp_path / f"seed{seed}" / "run")
+    places = [tmp_path / "seed0" / "run", tmp_path / "seed1" / "run"]
+    page, _ = write_comparison(places, tmp_path / "out")
+    assert list(pd.read_csv(page.parent / "comparison.csv")["folder"]) == ["seed0/run", "seed1/run"]
+    drawn = fronts_chart(compare([search.load(place) for place in places])).to_dict()
+    rows = [row for rows in drawn["datasets"].values() for row in rows if "snapshot_id" in row]
+    assert {row["folder"] for row in rows} == {"seed0/run", "seed1/run"}
+
+
+def test_a_search_that_is_left_out_is_called_so_that_it_can_be_told(folders, tmp_path, simulate):
+    shutil.copytree(folders[0], tmp_path / "seed0" / "run")
+    simulate(tmp_path / "seed1" / "run", purposes=(), members=4, segments=2)
+    unfinished = tmp_path / "seed1" / "run"
+    path = unfinished / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "interrupted"}))
+    found = compare([search.load(tmp_path / "seed0" / "run"), search.load(unfinished)])
+    assert "seed1/run is not finished and is left out" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        (["/a/x", "/a/y"], ["x", "y"]),
+        (["/a/x", "/b/x", "/a/y"], ["a/x", "b/x", "y"]),
+        (["/a/b/x", "/c/b/x"], ["a/b/x", "c/b/x"]),
+        (["/x", "/a/x"], ["/x", "a/x"]),
+        (["/a/b/../x", "/b/./x"], ["a/x", "b/x"]),
+    ],
+)
+def test_a_label_is_no_longer_than_it_must_be(given, labels):
+    assert folder_labels([Path(folder) for folder in given]) == labels
+
+
+def test_repeats_that_do_not_vary_are_not_said_to_be_few(comparison):
+    alike = comparison.groups.assign(over_decades_low=math.nan, over_decades_high=math.nan)
+    repeated, single = group_rows(dataclasses.replace(comparison, groups=alike))
+    assert (repeated["searches"], repeated["interval, decades"]) == ("3", "none: they don't vary")
+    assert single["interval, decades"] == "none: fewer than 3 searches"
+
+
 def test_a_search_that_found_nothing_counts_as_nothing(folders, tmp_path, simulate):
     failed = simulate(tmp_path / "failed", seed=9, members=6, segments=3)
     configured(failed, seed=9)
@@ -161,6 +240,25 @@ def test_a_search_that_found_nothing_counts_as_nothing(folders, tmp_path, simula
     # Of four searches that attain something, quartiles: one of them the floor everywhere.
     assert found.bands["low"].iloc[-1] < before.bands["low"].iloc[-1]
     write_comparison([*folders[:3], failed.folder], tmp_path / "page")
+
+
+def test_a_search_in_which_nothing_was_worth_evaluating_counts_too(folders, tmp_path, simulate):
+    hopeless = simulate(tmp_path / "hopeless", seed=9, members=6, segments=3)
+    configured(hopeless, seed=9)
+    path = hopeless.folder / "evaluations.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    baselines = [r for r in records if not r["snapshot_id"].startswith("m")]
+    path.write_text("".join(json.dumps(record) + "\n" for record in baselines))
+    fine = [search.load(folder) for folder in folders[:3]]
+    assert (
+        "hopeless is not finished and is left out"
+        in compare([*fine, search.load(hopeless.folder)]).notes
+    )
+    Archive(hopeless.folder).add_event(CANDIDATES, chosen=[])
+    found = compare([*fine, search.load(hopeless.folder)])
+    assert "nothing that hopeless found is worth having: its hypervolume is 0" in found.notes
+    assert not any("differ in size" in note for note in found.notes)
+    assert list(found.searches["over_decades"])[3] == 0.0
 
 
 def test_repeats_with_one_seed_are_said_to_be_dependent(folders, tmp_path, simulate):

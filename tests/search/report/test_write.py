@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -88,6 +89,12 @@ def test_without_a_recipe_check_the_page_says_how_to_make_one(reported, html):
     assert "prunefront retrain cartpole" in html
     assert "Recipe check" not in (reported / "report.md").read_text(encoding="utf-8")
     assert not (reported / "retrain.csv").exists()
+
+
+def test_the_folder_that_one_stands_in_is_called_by_its_name(reported, monkeypatch):
+    monkeypatch.chdir(reported)
+    text = write_report(Path()).read_text(encoding="utf-8")
+    assert "<code>prunefront retrain cartpole</code>" in text
 
 
 def test_the_page_loads_nothing_from_outside(html):
