@@ -2,7 +2,6 @@ import dataclasses
 import json
 import math
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from search.report.comparison import (
 )
 from search.report.comparison_chart import fronts_chart
 from search.report.comparison_page import comparison_text, group_rows
-from search.report.identity import folder_labels
 from search.report.write import write_comparison
 from search.scale import Scale
 
@@ -196,20 +194,6 @@ def test_a_search_that_is_left_out_is_called_so_that_it_can_be_told(folders, tmp
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "interrupted"}))
     found = compare([search.load(tmp_path / "seed0" / "run"), search.load(unfinished)])
     assert "seed1/run is not finished and is left out" in found.notes
-
-
-@pytest.mark.parametrize(
-    ("given", "labels"),
-    [
-        (["/a/x", "/a/y"], ["x", "y"]),
-        (["/a/x", "/b/x", "/a/y"], ["a/x", "b/x", "y"]),
-        (["/a/b/x", "/c/b/x"], ["a/b/x", "c/b/x"]),
-        (["/x", "/a/x"], ["/x", "a/x"]),
-        (["/a/b/../x", "/b/./x"], ["a/x", "b/x"]),
-    ],
-)
-def test_a_label_is_no_longer_than_it_must_be(given, labels):
-    assert folder_labels([Path(folder) for folder in given]) == labels
 
 
 def test_repeats_that_do_not_vary_are_not_said_to_be_few(comparison):
