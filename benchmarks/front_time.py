@@ -1,29 +1,35 @@
 """Wall-clock to a front, packed against RLlib: `make bench NAME=front_time`.
 
 The same search – configuration, members, env steps, seed – runs with each engine, one after the other
-on two cores, as `prunefront search` runs it. Its hypervolume is followed over the snapshots'
-wall-clock, which counts from where members begin to train: search scores, infeasible ones left out, on
-the scale of the rllib search's own baselines, so that both are measured alike. The ratio is that of the
-times at which each first reached what the rllib search has at its end; it is the smaller, the longer
-that search stood still before. Shares of it are shown besides.
+on two cores, as `prunefront search` runs it; only what comes after its training is left out. Its
+hypervolume is followed over the snapshots' wall-clock: search scores, infeasible ones left out, on the
+scale of the rllib search's own baselines, so that both are measured alike. The clock starts once Ray
+runs and a random policy and constant actions were measured; the start of the engine's processes and the
+training of the dense baseline count. The ratio is that of the times at which each first reached what the
+rllib search has at its end; it is the smaller, the longer that search stood still before. Shares of it
+are shown besides. Over several seeds, ratios are paired by seed.
 
-A finished search isn't run again: the benchmark can be stopped, and goes on.
+A finished search isn't run again while configuration and revision of the code are the same: the
+benchmark can be stopped, and goes on. Changes that are not committed are not told apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from search import Results, load
-from search.folder import read_manifest
+from search.config_file import load_config
+from search.folder import CONFIG, provenance, read_manifest
 from search.report.data import running_hypervolume
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +37,9 @@ ENGINES = ("rllib", "packed")
 CORES = 2
 SHARES = (0.9, 0.95, 0.99, 1.0)
 AREAS = {"over_sparsity": "over sparsity", "over_decades": "over decades of density"}
+
+# By engine and area.
+Ratios = dict[tuple[str, str], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +64,11 @@ CASES = {
     "acrobot": Case(members=8, horizon=120_000, target=3.0),
     "lunarlander": Case(members=8, horizon=200_000, target=3.0),
 }
-# What comes after the search isn't compared: as little of it as the dense baseline's score needs.
+# What comes after the training isn't compared. Candidates and episodes stay as configured, for they act
+# in training too: by the number of candidates policies are kept, by selection episodes what is feasible.
 AFTERWARDS = (
-    "evaluation.candidates=1",
-    "evaluation.selection_episodes=2",
-    "evaluation.report_episodes=100",
+    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
+    "evaluation.shifts=[]",
 )
 
 
@@ -69,37 +78,70 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     for name in arguments.cases:
-        found = {}
-        for engine in ENGINES:
-            found[engine] = _search(name, engine, CASES[name].members, arguments)
-        if arguments.more_members:
-            more = arguments.more_members
-            found[f"packed, {more} members"] = _search(name, "packed", more, arguments)
-        _print(name, found)
+        ratios: list[Ratios] = []
+        for seed in arguments.seeds:
+            found = {}
+            for engine in ENGINES:
+                found[engine] = _search(name, engine, CASES[name].members, seed, arguments)
+            if arguments.more_members:
+                more = arguments.more_members
+                called = f"packed, {more} members"
+                found[called] = _search(name, "packed", more, seed, arguments)
+            ratios.append(_print(name, seed, found))
+        _print_ratios(name, ratios)
 
 
-def _search(name: str, engine: str, members: int, arguments: argparse.Namespace) -> Results:
+def _search(
+    name: str, engine: str, members: int, seed: int, arguments: argparse.Namespace
+) -> Results:
     horizon = round(CASES[name].horizon * arguments.scale)
-    folder = arguments.output / f"{name}-{engine}-{members}x{horizon}-{arguments.seed}"
-    if not folder.exists() or read_manifest(folder).get("status") != "finished":
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"{name}: {engine}, {members} members of {horizon:,} env steps …", flush=True)
-        command = [sys.executable, "-m", "search", "search", f"configs/{name}.yaml"]
-        command += [f"engine={engine}", f"seed={arguments.seed}", f"resources.slots={CORES}"]
-        command += [f"population.members={members}", f"budget.env_steps={members * horizon}"]
-        command += [*AFTERWARDS, "--output", str(folder.resolve())]
-        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    folder = arguments.output / f"{name}-{engine}-{members}x{horizon}-{seed}"
+    file = ROOT / "configs" / f"{name}.yaml"
+    overrides = [f"engine={engine}", f"seed={seed}", f"resources.slots={CORES}"]
+    overrides += [f"population.members={members}", f"budget.env_steps={members * horizon}"]
+    overrides += AFTERWARDS
+    other = differs(folder, load_config(file, overrides).to_yaml())
+    if not other:
+        return load(folder)
+    print(
+        f"{name}, seed {seed}: {engine}, {members} members of {horizon:,} env steps …", flush=True
+    )
+    if folder.exists():
+        print(f"  anew into {folder}: {other}", flush=True)
+        shutil.rmtree(folder)
+    command = [sys.executable, "-m", "search", "search", str(file), *overrides]
+    command += ["--output", str(folder.resolve())]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return load(folder)
 
 
-def _print(name: str, found: dict[str, Results]) -> None:
+def differs(folder: Path, config: str) -> str:
+    """Why a folder isn't the search that would run now; "" where it is, and is finished.
+
+    Args:
+        folder: A results folder, or none.
+        config: The resolved configuration that would run now.
+    """
+    manifest = read_manifest(folder)
+    if manifest.get("status") != "finished":
+        return "the search there is not finished"
+    known = folder / CONFIG
+    if not known.is_file() or known.read_text(encoding="utf-8") != config:
+        return "its configuration is another one"
+    now = provenance(())["git_revision"]
+    if manifest.get("git_revision") != now:
+        return f"it was run at revision {manifest.get('git_revision') or 'unknown'}, this is {now}"
+    return ""
+
+
+def _print(name: str, seed: int, found: dict[str, Results]) -> Ratios:
     scale = found["rllib"].confirmed.scale
-    print(f"\n{name}: random {scale.random:.1f}, dense {scale.dense:.1f}")
+    print(f"\n{name}, seed {seed}: random {scale.random:.1f}, dense {scale.dense:.1f}")
     if scale.note:
         print(f"  {scale.note}")
-        return
+        return {}
     curves = {engine: running_hypervolume(r.records, scale) for engine, r in found.items()}
     print(f"{'':30}{'env steps':>12}{'minutes':>9}", end="")
     print("".join(f"{f'hypervolume {area}':>38}" for area in AREAS.values()))
@@ -107,16 +149,21 @@ def _print(name: str, found: dict[str, Results]) -> None:
         last = curve.iloc[-1]
         cells = "".join(f"{last[column]:>38.4f}" for column in AREAS)
         print(f"  {engine:28}{last.env_steps:>12,.0f}{last.minutes:>9.2f}{cells}")
+    ratios: Ratios = {}
     for column, area in AREAS.items():
-        _print_times(column, area, curves, CASES[name].target)
+        for engine, ratio in _print_times(column, area, curves).items():
+            ratios[engine, area] = ratio
+    return ratios
 
 
-def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame], target: float) -> None:
+def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """Prints the times; returns rllib's ÷ each other's to all of the hypervolume, NaN: never."""
     wanted = float(curves["rllib"][column].iloc[-1])
     if wanted <= 0:
         print(f"  the rllib search found nothing feasible: no hypervolume {area} to reach")
-        return
+        return {}
     print(f"  minutes to a share of rllib's hypervolume {area}")
+    ratios = {}
     for share in SHARES:
         times = {e: _minutes_to(share * wanted, curve, column) for e, curve in curves.items()}
         line = f"    {share:>5.0%}"
@@ -124,14 +171,35 @@ def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame], target
             if minutes is None:
                 most = float(curves[engine][column].iloc[-1]) / wanted
                 line += f"  {engine}: never (at most {most:.1%})"
-                continue
-            line += f"  {engine}: {minutes:.2f}"
-            if engine != "rllib" and times["rllib"] is not None:
-                ratio = times["rllib"] / minutes
-                line += f" ({ratio:.1f}×"
-                if share == 1.0:
-                    line += f", target {target:g}× {'' if ratio >= target else 'NOT '}reached"
-                line += ")"
+                ratio = math.nan
+            else:
+                line += f"  {engine}: {minutes:.2f}"
+                # It reached all shares of its own.
+                ratio = (times["rllib"] or math.nan) / minutes
+            if engine != "rllib":
+                ratios[engine] = ratio
+                line += f" ({ratio:.1f}×)" if minutes is not None else ""
+        print(line)
+    return ratios
+
+
+def _print_ratios(name: str, ratios: list[Ratios]) -> None:
+    """The ratios at all of rllib's hypervolume, seed by seed paired."""
+    target = CASES[name].target
+    print(f"\n{name}: rllib's minutes ÷ packed's, to all of rllib's hypervolume, paired by seed")
+    for engine, area in dict.fromkeys(key for own in ratios for key in own):
+        found = np.array([own.get((engine, area), math.nan) for own in ratios])
+        there = found[np.isfinite(found)]
+        line = f"  {engine}, {area}: "
+        line += f"median {np.median(there):.1f}×" if len(there) else "never"
+        if len(there) > 1:
+            line += f", {there.min():.1f}× to {there.max():.1f}×"
+        line += f" over {len(there)} of {len(found)} seeds"
+        if engine == "packed":
+            reached = int((there >= target).sum())
+            line += f"; target {target:g}×, reached with {reached} of {len(found)}"
+        else:
+            line += "; optimistic: it trains more env steps, and reaches more at its end"
         print(line)
 
 
@@ -146,10 +214,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.front_time", description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "bench-front-time")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of searches (default 0)")
     parser.add_argument("--scale", type=float, default=1.0, help="of horizons, for a trial run")
     parser.add_argument(
-        "--more-members", type=int, help="a third search, packed, with as many members"
+        "--more-members",
+        type=int,
+        help="a third search, packed, with as many members; optimistic, for it trains more env steps",
     )
     return parser.parse_args()
 

@@ -1,52 +1,61 @@
 """Whether the packed engine learns as RLlib does: `make bench NAME=learning`.
 
 Both engines train dense policies from one PPO configuration, RLlib one seed after the other, the packed
-engine all of them in one pack; at equal env steps both play fresh deterministic episodes. The difference
-of mean returns (packed − rllib) with Welch's 95 % interval over seeds, as a share of (rllib at the end −
-random), is to lie within ±10 % at the end of training.
+engine ten in a pack; at equal env steps both play fresh deterministic episodes. The difference of mean
+returns (packed − rllib) with Welch's 95 % interval over seeds is to lie, at the end of training, within
+±10 % of what RLlib's policies gain over a random one. Seeds whose weights are not finite any more are
+left out of it and counted.
 
-A finished run is a row a checkpoint in learning.csv under --output, and is not trained again: the
-benchmark can be stopped, and goes on.
+A finished run is a row a checkpoint in learning.csv under --output, and is not trained again while it
+would be trained in the same way: the benchmark can be stopped, and goes on. Rows of other settings stay
+and are passed over.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
+import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import pandas as pd
 import torch
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from benchmarks.shared.cluster import start_ray
-from benchmarks.shared.intervals import mean_difference
+from benchmarks.shared.learning_table import (
+    Plan,
+    append_rows,
+    missing,
+    print_table,
+    read_rows,
+    row,
+)
 from rllib_ext import PruningConfig
 from rllib_ext.evaluate import Evaluator, env_maker, random_policy_episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.policy import policy_of
 
 EVALUATION_SEED = 10**6
-RANDOM_EPISODES = 100
-LARGEST_SHARE = 0.10
-FIELDS = (
-    "env",
-    "engine",
-    "seed",
-    "checkpoint",
-    "env_steps",
-    "episodes",
-    "return_mean",
-    "cpu_seconds",
-)
+# Seeds that are trained together: what an interruption loses.
+PACK = 10
+ENVS = 16
+COMMON = {
+    "train_batch_size_per_learner": 2048,
+    "minibatch_size": 256,
+    "num_epochs": 6,
+    "vf_loss_coeff": 0.5,
+    "vf_clip_param": 1e4,
+    "grad_clip": 0.5,
+}
+MODEL = {"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False}
 # A pack's members are always pruned; these never are.
 DENSE = PruningConfig(final_sparsity=0.0, schedule="linear", begin=0.9, end=1.0, horizon=10**9)
 
@@ -87,95 +96,119 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = arguments.output / "learning.csv"
-    for env in arguments.envs:
-        _complete(env, table, arguments)
-    rows = _read(table)
-    for env in arguments.envs:
-        _print(env, rows[rows.env == env])
+    plans = [_plan(env, arguments) for env in arguments.envs]
+    for plan in plans:
+        _complete(plan, table, arguments)
+    rows = read_rows(table)
+    for plan in plans:
+        print_table(plan, rows)
 
 
-def _complete(env: str, table: Path, arguments: argparse.Namespace) -> None:
-    """Appends the runs that the table lacks."""
+def _plan(env: str, arguments: argparse.Namespace) -> Plan:
     steps, count = CASES[env].steps * arguments.scale, arguments.checkpoints
     episodes = {round(steps * i / count): arguments.episodes_before for i in range(1, count)}
-    episodes[round(steps)] = arguments.episodes
-    ppo = _ppo(env)
-    if _missing(table, env, "random", range(1)):
-        count, mean = RANDOM_EPISODES, random_policy_episodes(ppo, _seeds(RANDOM_EPISODES)).mean
-        _append(table, [_row(env, "random", 0, 0, 0, mean, count, 0.0)])
-    seeds = _missing(table, env, "packed", range(arguments.packed_seeds))
-    if seeds:
-        _append(table, _packed(env, ppo, seeds, episodes))
-    for seed in _missing(table, env, "rllib", range(arguments.seeds)):
-        _append(table, _rllib(env, ppo, seed, episodes))
+    return Plan(
+        env=env,
+        checkpoints={**episodes, round(steps): arguments.episodes},
+        training={**COMMON, **CASES[env].training},
+        model=MODEL,
+        envs=ENVS,
+    )
 
 
-def _packed(
-    env: str, ppo: PPOConfig, seeds: Sequence[int], checkpoints: Mapping[int, int]
-) -> list[dict[str, Any]]:
+def _complete(plan: Plan, table: Path, arguments: argparse.Namespace) -> None:
+    """Appends the runs that the table lacks."""
+    ppo = _ppo(plan)
+    if missing(read_rows(table), plan, "random", range(1)):
+        # As many as each policy plays at the end.
+        episodes = arguments.episodes
+        mean = random_policy_episodes(ppo, _seeds(episodes)).mean
+        append_rows(table, [row(plan, "random", 0, plan.last, 0, mean, episodes, 0.0)])
+    seeds = missing(read_rows(table), plan, "packed", range(arguments.packed_seeds))
+    for first in range(0, len(seeds), PACK):
+        append_rows(table, train_packed(plan, ppo, seeds[first : first + PACK]))
+    for seed in missing(read_rows(table), plan, "rllib", range(arguments.seeds)):
+        append_rows(table, _train_rllib(plan, ppo, seed))
+
+
+def train_packed(plan: Plan, ppo: PPOConfig, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Trains some seeds in one pack; a row a checkpoint, of a seed that fails a single one."""
     pack = Pack(ppo, len(seeds))
     for place, seed in enumerate(seeds):
         pack.start(place, training={}, pruning=DENSE, seed=_training_seed(seed))
-    rows, spent, done = [], 0.0, 0
-    for mark, episodes in checkpoints.items():
+    rows: dict[int, list[dict[str, Any]]] = {seed: [] for seed in seeds}
+    whole = dict(enumerate(seeds))
+    spent, done = 0.0, 0
+    for mark, episodes in plan.checkpoints.items():
         began = time.process_time()
-        while done < mark:
-            results = pack.train()
-            done = results[0]["env_steps"]
+        while whole and done < mark:
+            for place, result in pack.train().items():
+                done = result["env_steps"]
+                if result["failure"]:
+                    rows[seeds[place]] = [_failed(plan, "packed", seeds[place], done)]
+                    del whole[place]
         spent += time.process_time() - began
-        for place, seed in enumerate(seeds):
-            failure = results[place]["failure"] if place in results else "stopped"
-            assert not failure, f"{env}, seed {seed}: {failure}"
+        for place, seed in whole.items():
             # One at a time: an evaluation builds an environment an episode.
             mean = pack.evaluate({place: _seeds(episodes)})[place].mean
             own = spent / len(seeds)
-            rows.append(_row(env, "packed", seed, mark, done, mean, episodes, own))
+            rows[seed].append(row(plan, "packed", seed, mark, done, mean, episodes, own))
     pack.close()
-    return rows
+    return [found for own in rows.values() for found in own]
 
 
-def _rllib(
-    env: str, ppo: PPOConfig, seed: int, checkpoints: Mapping[int, int]
-) -> list[dict[str, Any]]:
+def _train_rllib(plan: Plan, ppo: PPOConfig, seed: int) -> list[dict[str, Any]]:
     start_ray(1)
     config = ppo.copy(copy_frozen=False).debugging(seed=_training_seed(seed))
     algorithm = config.build_algo()
     evaluator = Evaluator(env_maker(config))
     rows, spent, done = [], 0.0, 0
-    for mark, episodes in checkpoints.items():
-        began = time.process_time()
-        while done < mark:
-            done = int(algorithm.train()["num_env_steps_sampled_lifetime"])
-        spent += time.process_time() - began
-        mean = evaluator.run(policy_of(algorithm), _seeds(episodes)).mean
-        rows.append(_row(env, "rllib", seed, mark, done, mean, episodes, spent))
-    evaluator.close()
-    algorithm.stop()
+    try:
+        for mark, episodes in plan.checkpoints.items():
+            began = time.process_time()
+            while done < mark:
+                result = _train_once(algorithm)
+                if result is None:
+                    return [_failed(plan, "rllib", seed, done)]
+                done = int(result["num_env_steps_sampled_lifetime"])
+            spent += time.process_time() - began
+            mean = evaluator.run(policy_of(algorithm), _seeds(episodes)).mean
+            rows.append(row(plan, "rllib", seed, mark, done, mean, episodes, spent))
+    finally:
+        evaluator.close()
+        algorithm.stop()
     return rows
 
 
-def _ppo(env: str) -> PPOConfig:
-    common = {
-        "train_batch_size_per_learner": 2048,
-        "minibatch_size": 256,
-        "num_epochs": 6,
-        "vf_loss_coeff": 0.5,
-        "vf_clip_param": 1e4,
-        "grad_clip": 0.5,
-    }
+def _train_once(algorithm: Algorithm) -> dict[str, Any] | None:
+    """The result of an iteration; None: the weights are not finite any more."""
+    try:
+        result: dict[str, Any] = algorithm.train()
+    except (ValueError, RuntimeError):
+        # What torch says of probabilities that are no numbers.
+        if _is_finite(algorithm):
+            raise
+        return None
+    return result if _is_finite(algorithm) else None
+
+
+def _is_finite(algorithm: Algorithm) -> bool:
+    weights = algorithm.learner_group._learner._params.values()
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
+
+
+def _failed(plan: Plan, engine: str, seed: int, env_steps: int) -> dict[str, Any]:
+    return row(plan, engine, seed, plan.last, env_steps, math.nan, 0, 0.0)
+
+
+def _ppo(plan: Plan) -> PPOConfig:
     return (
         PPOConfig()
-        .environment(env)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=16)
+        .environment(plan.env)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=plan.envs)
         .learners(num_learners=0)
-        .training(**{**common, **CASES[env].training})
-        .rl_module(
-            model_config={
-                "fcnet_hiddens": [64, 64],
-                "fcnet_activation": "tanh",
-                "vf_share_layers": False,
-            }
-        )
+        .training(**plan.training)
+        .rl_module(model_config=dict(plan.model))
         .debugging(log_level="ERROR")
     )
 
@@ -186,65 +219,6 @@ def _training_seed(seed: int) -> int:
 
 def _seeds(episodes: int) -> range:
     return range(EVALUATION_SEED, EVALUATION_SEED + episodes)
-
-
-def _row(*values: Any) -> dict[str, Any]:
-    env, engine, seed, checkpoint, env_steps, mean, episodes, seconds = values
-    found = (env, engine, seed, checkpoint, env_steps, episodes, round(mean, 3), round(seconds, 2))
-    return dict(zip(FIELDS, found, strict=True))
-
-
-def _append(table: Path, rows: Sequence[dict[str, Any]]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(", ".join(f"{name} {row[name]}" for name in FIELDS), flush=True)
-
-
-def _read(table: Path) -> pd.DataFrame:
-    return pd.read_csv(table) if table.exists() else pd.DataFrame(columns=list(FIELDS))
-
-
-def _missing(table: Path, env: str, engine: str, seeds: Sequence[int]) -> list[int]:
-    rows = _read(table)
-    there = set(rows[(rows.env == env) & (rows.engine == engine)].seed)
-    return [seed for seed in seeds if seed not in there]
-
-
-def _print(env: str, rows: pd.DataFrame) -> None:
-    ended = rows[rows.checkpoint == rows.checkpoint.max()].engine.value_counts()
-    if min(ended.get("rllib", 0), ended.get("packed", 0)) < 2:
-        print(f"\n{env}: fewer than two runs of an engine have ended: {dict(ended)}")
-        return
-    random = float(rows[rows.engine == "random"].return_mean.iloc[0])
-    runs = {engine: rows[rows.engine == engine] for engine in ("rllib", "packed")}
-    last = int(rows.checkpoint.max())
-    dense = float(runs["rllib"][runs["rllib"].checkpoint == last].return_mean.mean())
-    span = dense - random
-    seconds = {e: r[r.checkpoint == last].cpu_seconds.mean() for e, r in runs.items()}
-    print(
-        f"\n{env}: random {random:.1f}, dense {dense:.1f}; CPU seconds a seed: "
-        f"rllib {seconds['rllib']:.0f}, packed {seconds['packed']:.1f}"
-    )
-    print(
-        f"{'env steps':>10}{'rllib':>22}{'packed':>22}{'difference':>12}{'95 % interval, of span':>26}"
-    )
-    for mark in sorted(set(rows.checkpoint) - {0}):
-        at = {e: r[r.checkpoint == mark].return_mean.to_numpy() for e, r in runs.items()}
-        difference, low, high = mean_difference(at["packed"], at["rllib"])
-        cells = "".join(
-            f"{f'{v.mean():.1f} ± {v.std(ddof=1):.1f} ({len(v)})':>22}" for v in at.values()
-        )
-        interval = f"{low / span:+.1%} to {high / span:+.1%}"
-        verdict = ""
-        if mark == last:
-            within = max(abs(low), abs(high)) <= LARGEST_SHARE * span
-            verdict = f"   {'within' if within else 'NOT within'} ±{LARGEST_SHARE:.0%}"
-        print(f"{mark:>10,}{cells}{difference:>12.1f}{interval:>26}{verdict}")
 
 
 def _arguments() -> argparse.Namespace:

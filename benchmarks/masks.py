@@ -1,11 +1,12 @@
 """What keeping masks exact costs: `make bench NAME=masks`.
 
-Three PPO algorithms of one configuration live in one process: one pruned, two plain. Each round trains
-every one of them for an iteration, in an order that turns from round to round. The ratio pruned ÷ plain
-is the cost; plain ÷ plain is the control that shows how far noise alone moves it. All three hold the
-pruned weights and train with learning rate 0: else they would soon play episodes of other lengths, and
-resets cost more than masks. Then the two overrides that run at every optimizer step are timed by
-themselves.
+Four PPO algorithms of one configuration live in one process: two pruned, by magnitude and by the
+criterion "gradient", which reads every minibatch's gradients, and two plain. Each round trains every one
+of them for an iteration, in an order that turns from round to round. The ratio pruned ÷ plain is the
+cost; plain ÷ plain is the control that shows how far noise alone moves it. The upper end of the cost's
+interval is held against the target, unless the control's reaches it too. All four hold the same pruned
+weights and train with learning rate 0: else they would soon play episodes of other lengths, and resets
+cost more than masks. Then every hook that runs in an update is timed where it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ from rllib_ext import PruningConfig, with_pruning
 
 SPARSITY = 0.9
 TARGET = 0.05
-PLAIN, CONTROL, PRUNED = "plain", "plain again", "pruned"
+PLAIN, CONTROL, PRUNED, GRADIENT = "plain", "plain again", "pruned", "pruned, gradient"
+# What the Learner calls of its Pruner, in the order of an update.
+HOOKS = ("before_update", "observe_gradients", "mask_gradients_", "enforce_", "after_update")
+
+# By algorithm the seconds of each iteration; rows: on the clock, on the processor.
+Seconds = dict[str, np.ndarray]
+# By hook: seconds and calls of an iteration.
+Hooks = dict[str, tuple[float, float]]
 
 
 def main() -> None:
@@ -40,27 +48,21 @@ def main() -> None:
     torch.set_num_threads(1)
     start_ray(1)
     ppo = _ppo(arguments.env, arguments.seed)
-    pruning = PruningConfig(final_sparsity=SPARSITY, schedule="one_shot", begin=0.0, horizon=1)
-    algorithms = {
-        PLAIN: ppo.copy(copy_frozen=False).build_algo(),
-        CONTROL: ppo.copy(copy_frozen=False).build_algo(),
-        PRUNED: with_pruning(ppo, pruning).build_algo(),
-    }
-    _share_weights(algorithms)
+    algorithms = build_algorithms(ppo)
     seconds = _train_in_turns(algorithms, arguments.pairs, arguments.warm_up)
-    calls = _calls_an_iteration(algorithms[PRUNED])
-    overrides = _time_overrides(algorithms[PRUNED])
-    reached = algorithms[PRUNED].train()["pruning"]["sparsity"]
+    hooks = {name: time_hooks(algorithms[name], arguments.pairs) for name in (PRUNED, GRADIENT)}
+    reached = [algorithms[name].train()["pruning"]["sparsity"] for name in (PRUNED, GRADIENT)]
     for algorithm in algorithms.values():
         algorithm.stop()
     ray.shutdown()
     print(
         f"{arguments.env}, {ppo.train_batch_size_per_learner} env steps an iteration, minibatches of "
-        f"{ppo.minibatch_size}, {ppo.num_epochs} epochs; sparsity {reached:.3f}; "
-        f"{arguments.pairs} pairs, one torch thread\n"
+        f"{ppo.minibatch_size}, {ppo.num_epochs} epochs; sparsity {reached[0]:.3f} and "
+        f"{reached[1]:.3f}; {arguments.pairs} pairs, one torch thread\n"
     )
-    _print_ratios(seconds, np.random.default_rng(arguments.seed))
-    _print_overrides(overrides, calls, float(np.median(seconds[PLAIN][0])))
+    print_ratios(seconds, np.random.default_rng(arguments.seed))
+    for name, own in hooks.items():
+        _print_hooks(name, own, float(np.median(seconds[PLAIN][0])))
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,18 +86,35 @@ def _ppo(env: str, seed: int) -> PPOConfig:
     )
 
 
+def build_algorithms(ppo: PPOConfig) -> dict[str, Algorithm]:
+    """All four, with the same weights."""
+    pruning = PruningConfig(final_sparsity=SPARSITY, schedule="one_shot", begin=0.0, horizon=1)
+    algorithms = {
+        PLAIN: ppo.copy(copy_frozen=False).build_algo(),
+        CONTROL: ppo.copy(copy_frozen=False).build_algo(),
+        PRUNED: with_pruning(ppo, pruning).build_algo(),
+        GRADIENT: with_pruning(ppo, pruning.replace(criterion="gradient")).build_algo(),
+    }
+    _share_weights(algorithms)
+    return algorithms
+
+
 def _share_weights(algorithms: dict[str, Algorithm]) -> None:
-    """Prunes the one and gives its weights to the others."""
+    """Prunes the one and gives its weights, and the other pruned one its masks, to all."""
     algorithms[PRUNED].train()
-    weights = algorithms[PRUNED].learner_group._learner.module.get_state()
-    for algorithm in algorithms.values():
-        algorithm.learner_group._learner.module.set_state(weights)
+    # Twice: it prunes once it has seen gradients.
+    for _ in range(2):
+        algorithms[GRADIENT].train()
+    learners = {name: a.learner_group._learner for name, a in algorithms.items()}
+    masks = learners[PRUNED].pruner.state_dict()["masks"]
+    own = learners[GRADIENT].pruner.state_dict()
+    weights = learners[PRUNED].module.get_state()
+    for learner in learners.values():
+        learner.module.set_state(weights)
+    learners[GRADIENT].pruner.load_state_dict({**own, "masks": masks})
 
 
-def _train_in_turns(
-    algorithms: dict[str, Algorithm], rounds: int, warm_up: int
-) -> dict[str, np.ndarray]:
-    """Seconds of each iteration by algorithm; rows: on the clock, on the processor."""
+def _train_in_turns(algorithms: dict[str, Algorithm], rounds: int, warm_up: int) -> Seconds:
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in algorithms}
     names = list(algorithms)
     for i in range(warm_up + rounds):
@@ -109,64 +128,70 @@ def _train_in_turns(
     return {name: np.array(values).T for name, values in seconds.items()}
 
 
-def _calls_an_iteration(algorithm: Algorithm) -> int:
-    """Optimizer steps of one iteration, counted."""
-    learner = algorithm.learner_group._learner
-    count = 0
-    apply_gradients = learner.apply_gradients
+def time_hooks(algorithm: Algorithm, iterations: int) -> Hooks:
+    """What is added to an update, timed where it runs."""
+    pruner = algorithm.learner_group._learner.pruner
+    spent, calls = dict.fromkeys(HOOKS, 0.0), dict.fromkeys(HOOKS, 0)
 
-    def counting(gradients: Any) -> None:
-        nonlocal count
-        count += 1
-        apply_gradients(gradients)
+    def timed(name: str) -> Callable[..., Any]:
+        hook = getattr(pruner, name)
 
-    learner.apply_gradients = counting
-    algorithm.train()
-    learner.apply_gradients = apply_gradients
-    return count
+        def call(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            found = hook(*arguments)
+            spent[name] += time.perf_counter() - began
+            calls[name] += 1
+            return found
 
+        return call
 
-def _time_overrides(algorithm: Algorithm) -> dict[str, float]:
-    """Seconds a call of what is added to every optimizer step."""
-    learner = algorithm.learner_group._learner
-    gradients = {parameter: torch.randn_like(parameter) for parameter in learner._params.values()}
-    return {
-        "mask_gradients_": _seconds(lambda: learner.pruner.mask_gradients_(gradients.items())),
-        "enforce_": _seconds(learner.pruner.enforce_),
-    }
-
-
-def _seconds(function: Callable[[], object], calls: int = 200, repeats: int = 25) -> float:
-    """Median over repeats of the mean of some calls."""
-    means = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        for _ in range(calls):
-            function()
-        means.append((time.perf_counter() - began) / calls)
-    return float(np.median(means))
+    for name in HOOKS:
+        setattr(pruner, name, timed(name))
+    for _ in range(iterations):
+        algorithm.train()
+    for name in HOOKS:
+        delattr(pruner, name)
+    return {name: (spent[name] / iterations, calls[name] / iterations) for name in HOOKS}
 
 
-def _print_ratios(seconds: dict[str, np.ndarray], generator: np.random.Generator) -> None:
+def print_ratios(seconds: Seconds, generator: np.random.Generator) -> None:
+    """Prints what iterations take beside plain ones, and what that says.
+
+    Args:
+        seconds: Of all four algorithms.
+        generator: Draws what the intervals are made of.
+    """
     for row, clock in enumerate(("wall clock", "processor time")):
         title = f"an iteration, {clock}"
         print(f"{title:30}{'median s':>10}{'÷ plain':>10}{'95 % interval':>18}")
+        most = {}
         for name, values in seconds.items():
             line = f"  {name:28}{np.median(values[row]):>10.4f}"
             if name != PLAIN:
-                middle, low, high = median_ratio(values[row], seconds[PLAIN][row], generator)
-                line += f"{middle:>10.4f}{f'{low:.4f} – {high:.4f}':>18}"
+                middle, low, most[name] = median_ratio(values[row], seconds[PLAIN][row], generator)
+                line += f"{middle:>10.4f}{f'{low:.4f} – {most[name]:.4f}':>18}"
+            if name in (PRUNED, GRADIENT):
+                line += f"   {_verdict(most[name], most[CONTROL])}"
             print(line)
         print()
 
 
-def _print_overrides(overrides: dict[str, float], calls: int, iteration: float) -> None:
-    print(f"{'an optimizer step':30}{'µs a call':>10}{'calls':>10}{'of an iteration':>18}")
-    for name, once in overrides.items():
-        print(f"  {name:28}{once * 1e6:>10.1f}{calls:>10}{once * calls / iteration:>18.2%}")
-    share = sum(overrides.values()) * calls / iteration
-    verdict = "below" if share < TARGET else "NOT below"
-    print(f"  {'together':48}{share:>18.2%}   {verdict} the target of {TARGET:.0%}")
+def _verdict(cost: float, control: float) -> str:
+    """What the upper ends of two intervals say: of pruned ÷ plain, and of plain ÷ plain."""
+    if cost < 1.0 + TARGET:
+        return f"below the target of {TARGET:+.0%}"
+    if control < 1.0 + TARGET:
+        return f"NOT below the target of {TARGET:+.0%}"
+    return f"can't tell: noise alone reaches the target of {TARGET:+.0%}; raise --pairs"
+
+
+def _print_hooks(algorithm: str, hooks: Hooks, iteration: float) -> None:
+    print(f"{algorithm + ', an iteration':30}{'µs a call':>10}{'calls':>10}{'of a plain one':>18}")
+    for name, (spent, calls) in hooks.items():
+        once = spent / calls if calls else 0.0
+        print(f"  {name:28}{once * 1e6:>10.1f}{calls:>10.0f}{spent / iteration:>18.2%}")
+    together = sum(spent for spent, _ in hooks.values()) / iteration
+    print(f"  {'together':48}{together:>18.2%}\n")
 
 
 if __name__ == "__main__":

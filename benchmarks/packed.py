@@ -7,6 +7,11 @@ RLlib's and ours prune besides. Speeds are per second of CPU time, wall-clock be
 median over rounds of two engines' turns in the same round, with its 95 % bootstrap interval. Where a
 pack's time goes is measured within its turns. Memory is the process's largest resident set.
 
+Environments are part of what is compared: of CartPole, Acrobot and Pendulum a pack steps this project's
+dynamics, all environments at once in NumPy, while RLlib and stable-baselines3 step Gymnasium's own, one
+after the other. How much of a ratio is due to that is seen from a further pack of 16, "one by one": it
+steps Gymnasium's own, too.
+
 stable-baselines3 is no dependency: the first run installs it, with this project's versions of torch and
 gymnasium, into an environment of its own under .venv.
 """
@@ -24,10 +29,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from benchmarks.shared.intervals import median_ratio
+from benchmarks.shared.one_by_one import ONE_BY_ONE
 from benchmarks.shared.turns import Contender
+from rllib_ext.native.registry import native_of
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venv" / "stable-baselines3"
@@ -49,6 +57,7 @@ PPO = {
 # On CartPole: an engine, what it is held against, and the least ratio of their speeds.
 TARGETS = (("packed P=16", RLLIB, 10.0), ("packed P=16", SB3, 5.0), ("packed P=1", RLLIB, 3.0))
 MEGABYTES_A_MEMBER = 3.0
+SINGLY, SINGLY_MEMBERS = "packed P=16, one by one", 16
 
 Turns = dict[str, list[dict[str, Any]]]
 
@@ -78,6 +87,11 @@ def main() -> None:
         f"{', '.join(versions)}, {platform.machine()}, Python {platform.python_version()}\n"
     )
     _print_speeds(turns)
+    if SINGLY in turns:
+        print(
+            f"\npacks step {arguments.env} in NumPy, all environments at once; {SINGLY!r} and all "
+            "others step Gymnasium's own"
+        )
     _print_parts(turns)
     _print_targets(turns, arguments.env)
 
@@ -90,7 +104,10 @@ def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
     if python is not None:
         module = "benchmarks.peers.stable_baselines3_ppo"
         commands[SB3] = [str(python), "-m", module, arguments.env, settings]
-    return commands | {f"packed P={p}": [*ours, str(p)] for p in arguments.members}
+    commands |= {f"packed P={p}": [*ours, str(p)] for p in arguments.members}
+    if native_of(lambda: gymnasium.make(arguments.env)) is not None:
+        commands[SINGLY] = [*ours, str(SINGLY_MEMBERS), ONE_BY_ONE]
+    return commands
 
 
 def _peer() -> Path | None:
@@ -120,11 +137,11 @@ def _speeds(turns: Turns, name: str, clock: str) -> np.ndarray:
 def _print_speeds(turns: Turns) -> None:
     generator = np.random.default_rng(0)
     others = [name for name in (RLLIB, SB3) if name in turns]
-    print(f"{'engine':<20}{'steps/CPU s':>12}{'steps/s':>10}{'MB':>7}", end="")
+    print(f"{'engine':<25}{'steps/CPU s':>12}{'steps/s':>10}{'MB':>7}", end="")
     print("".join(f"{f'÷ {name}':>28}" for name in others))
     for name in turns:
         cpu, wall = (np.median(_speeds(turns, name, clock)) for clock in ("cpu", "wall"))
-        print(f"{name:<20}{cpu:>12,.0f}{wall:>10,.0f}{_megabytes(turns, name):>7.0f}", end="")
+        print(f"{name:<25}{cpu:>12,.0f}{wall:>10,.0f}{_megabytes(turns, name):>7.0f}", end="")
         for other in others:
             cell = ""
             if other != name:
@@ -136,20 +153,20 @@ def _print_speeds(turns: Turns) -> None:
 
 
 def _print_parts(turns: Turns) -> None:
-    print(f"\n{'where its time goes':<20}{'environment':>12}{'forward':>10}{'update':>10}", end="")
+    print(f"\n{'where its time goes':<25}{'environment':>12}{'forward':>10}{'update':>10}", end="")
     print(f"{'rest':>8}{'env alone, steps/CPU s':>26}{'÷ packed':>10}")
     for name in _packs(turns):
         shares = np.median([turn["shares"] for turn in turns[name]], axis=0)
         alone = float(np.median([turn["env_alone"] for turn in turns[name]]))
         ratio = alone / float(np.median(_speeds(turns, name, "cpu")))
         cells = "".join(f"{s:>{w}.0%}" for s, w in zip(shares, (12, 10, 10, 8), strict=True))
-        print(f"{name:<20}{cells}{alone:>26,.0f}{ratio:>10.1f}")
+        print(f"{name:<25}{cells}{alone:>26,.0f}{ratio:>10.1f}")
 
 
 def _print_targets(turns: Turns, env: str) -> None:
     generator = np.random.default_rng(0)
     print()
-    packs = _packs(turns)
+    packs = [name for name in _packs(turns) if name != SINGLY]
     if len(packs) > 1:
         first, last = packs[0], packs[-1]
         grown = _megabytes(turns, last) - _megabytes(turns, first)
@@ -163,7 +180,11 @@ def _print_targets(turns: Turns, env: str) -> None:
             one, two = (_speeds(turns, n, "cpu") for n in (name, other))
             ratio = median_ratio(one, two, generator)[0]
             verdict = "reached" if ratio >= least else "NOT reached"
-            print(f"{name} ÷ {other}: {ratio:.1f}, target {least:g} {verdict}")
+            line = f"{name} ÷ {other}: {ratio:.1f}, target {least:g} {verdict}"
+            if SINGLY in turns and _members(name) == SINGLY_MEMBERS:
+                own = median_ratio(_speeds(turns, SINGLY, "cpu"), two, generator)[0]
+                line += f"; with Gymnasium's own environments {own:.1f}"
+            print(line)
 
 
 def _packs(turns: Turns) -> list[str]:

@@ -9,7 +9,8 @@ so that an interrupted benchmark goes on. The tables are made from the CSV alone
 
 What is compared is the hypervolume of the re-evaluated front: over (retained, decades of density) and
 over (retained, sparsity). Returns are put on one scale an environment: from the random policy to the
-mean of the dense baselines of all its searches, each of one member's horizon.
+mean of the distinct dense baselines of its searches, each of one member's horizon. Intervals are
+Bonferroni's, p values Holm's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """RLlib's PPO, or a pack, trained in turns (benchmarks/packed.py).
 
-Usage: python -m benchmarks.peers.ours ENV SETTINGS MEMBERS, with SETTINGS as JSON and 0 members for
-RLlib's. Both prune to 90 % with the first update.
+Usage: python -m benchmarks.peers.ours ENV SETTINGS MEMBERS [one-by-one], with SETTINGS as JSON and 0
+members for RLlib's; "one-by-one": the pack steps Gymnasium's own environments. Both prune to 90 % with
+the first update.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from benchmarks.shared.cluster import start_ray
+from benchmarks.shared.one_by_one import ONE_BY_ONE, without_native
 from benchmarks.shared.turns import stay_on_one_core, take_turns
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.packed.pack import Pack
@@ -32,7 +34,8 @@ ALONE = 1.0
 def main() -> None:
     """Builds it, and waits for its turns."""
     torch.set_num_threads(1)
-    ppo = _ppo(sys.argv[1], json.loads(sys.argv[2]))
+    env = without_native(sys.argv[1]) if ONE_BY_ONE in sys.argv else sys.argv[1]
+    ppo = _ppo(env, json.loads(sys.argv[2]))
     members = int(sys.argv[3])
     if members:
         stay_on_one_core()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.shared.intervals import holm_intervals
+from benchmarks.shared.intervals import paired_comparisons
 from search.front import hypervolume, log_density
+from search.scale import Scale, scale_of
 
 SCORES = {"over_decades": "retained × decades of density", "over_sparsity": "retained × sparsity"}
 
 
 def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
     """Prints a table an environment, budget and score.
+
+    All figures are of the seeds that every strategy shown has: means over different seeds would differ
+    by the seeds too.
 
     Args:
         runs: A row a search, with "env", "budget", "seed", "strategy", "random", "constant" and "dense"
@@ -21,45 +25,84 @@ def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
         confidence: Of the differences' intervals together, in (0, 1).
     """
     for (env, budget), group in runs.groupby(["env", "budget"]):
-        group = _on_one_scale(group.copy())
         print(f"\n{env}, {budget:,} env steps a search")
+        scale = common_scale(group)
+        if scale.note:
+            print(f"  {scale.note}")
+            continue
+        kept = on_common_seeds(group)
+        left_out = len(group) - len(kept)
+        if left_out:
+            print(f"  {left_out} of {len(group)} rows left out: of seeds that some strategy lacks")
+        if kept.empty:
+            continue
+        scored = _scored(kept, scale)
         for score, title in SCORES.items():
-            table = group.pivot(index="seed", columns="strategy", values=score)
+            table = scored.pivot(index="seed", columns="strategy", values=score)
             print(f"  hypervolume of {title}")
             _print_differences(table, ours, confidence)
 
 
+def on_common_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those seeds that every strategy has.
+
+    Args:
+        runs: A row a search, of one environment and budget.
+    """
+    having = runs.groupby("seed")["strategy"].nunique()
+    common = having.index[having == runs["strategy"].nunique()]
+    return runs[runs["seed"].isin(common)]
+
+
+def common_scale(runs: pd.DataFrame) -> Scale:
+    """What all returns of an environment are measured on: means of its searches' distinct baselines.
+
+    Strategies with equal horizons train the same dense policy from a seed, which must not count as
+    often as there are such strategies.
+
+    Args:
+        runs: A row a search, of one environment and budget.
+    """
+    returns = {
+        name: runs.drop_duplicates(["seed", name])[name].to_numpy(float)
+        for name in ("random", "dense", "constant")
+    }
+    return scale_of(**returns)
+
+
 def _print_differences(table: pd.DataFrame, ours: str, confidence: float) -> None:
-    rivals = [name for name in table.columns if name != ours]
     pairs = {}
-    for name in rivals:
-        if ours in table:
-            pairs[name] = (table[ours] - table[name]).dropna().to_numpy()
-    rows = dict(zip(pairs, holm_intervals(list(pairs.values()), confidence), strict=True))
+    if ours in table:
+        rivals = table.drop(columns=ours)
+        pairs = {name: (table[ours] - rivals[name]).to_numpy() for name in rivals}
+    found = paired_comparisons(list(pairs.values()), confidence)
+    rows = dict(zip(pairs, found, strict=True))
+    heading = f"Bonferroni {confidence:.0%} interval"
     print(f"    {'strategy':<18}{'mean':>8}{'seeds':>7}{ours + ' − it':>18}", end="")
-    print(f"  Holm-corrected {confidence:.0%} interval{'p':>10}{'wins':>8}")
+    print(f"{heading:>29}{'Holm p':>10}{'wins':>8}")
     for name in sorted(table.columns, key=lambda n: -table[n].mean()):
         line = f"    {name:<18}{table[name].mean():>8.3f}{table[name].count():>7}"
         if name in rows:
             low, high, p = rows[name]
             difference = pairs[name]
             wins = f"{int((difference > 0).sum())}/{len(difference)}"
-            line += f"{difference.mean():>+18.3f}  {low:>+14.3f} to {high:+.3f}{p:>16.3f}{wins:>8}"
+            line += f"{difference.mean():>+18.3f}"
+            line += f"{f'{low:+.3f} to {high:+.3f}':>29}{p:>10.3f}{wins:>8}"
         print(line)
 
 
-def _on_one_scale(runs: pd.DataFrame) -> pd.DataFrame:
-    """Hypervolumes anew: all runs of an environment share the scale of returns."""
-    random, dense = runs["random"].mean(), runs["dense"].mean()
-    floor = max(0.0, (runs["constant"].mean() - random) / (dense - random))
+def _scored(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """With the hypervolumes on a scale."""
+    scored = runs.copy()
     for index, text in runs["front"].fillna("").items():
         points = np.array([[float(x) for x in p.split()] for p in str(text).split(";") if p])
         points = points.reshape(-1, 3)
-        kept = (points[:, 0] - random) / (dense - random)
+        kept = scale.retained(points[:, 0])
         axes = {
             "over_sparsity": points[:, 1],
             "over_decades": log_density(points[:, 1], points[:, 2]),
         }
         for score, axis in axes.items():
-            runs.loc[index, score] = hypervolume(np.column_stack([kept, axis]), (floor, 0.0))
-    return runs
+            area = hypervolume(np.column_stack([kept, axis]), (scale.retained_floor, 0.0))
+            scored.loc[index, score] = area
+    return scored

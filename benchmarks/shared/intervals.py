@@ -36,43 +36,49 @@ def mean_difference(one: ArrayLike, other: ArrayLike) -> tuple[float, float, flo
         other: At least two; the samples may differ in size and variance.
 
     Returns:
-        The difference, and the interval's ends.
+        The difference, and the interval's ends; NaN where neither sample varies: an interval of no width
+        would claim certainty.
     """
     difference = float(np.mean(one) - np.mean(other))
     if np.ptp(one) == 0 and np.ptp(other) == 0:
-        return difference, difference, difference
-    interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
-    return difference, float(interval.low), float(interval.high)
+        return difference, np.nan, np.nan
+    squares = np.array([np.var(x, ddof=1) / np.size(x) for x in (one, other)])
+    each = np.array([np.size(x) - 1 for x in (one, other)])
+    freedom = squares.sum() ** 2 / (squares**2 / each).sum()
+    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(squares.sum()))
+    return difference, difference - reach, difference + reach
 
 
-def holm_intervals(
+def paired_comparisons(
     differences: Sequence[np.ndarray], confidence: float
 ) -> list[tuple[float, float, float]]:
-    """Paired t intervals and p values of several comparisons, corrected after Holm (1979).
+    """Paired t intervals and p values of m comparisons, valid for all of them together.
 
-    The comparison of rank k of m, by rising p value, gets the interval of level
-    1 − (1 − c) ÷ (m − k + 1).
+    Intervals are Bonferroni's, each of level 1 − (1 − c) ÷ m; p values are corrected after Holm (1979).
+    Holm's test has no simple two-sided intervals of its own: those that narrow with the rank of p hold
+    all true differences less often than c says. His test is the stronger one, so p can be below 1 − c
+    where the interval still holds 0; never the other way round.
 
     Args:
         differences: Of each comparison one number a search seed.
         confidence: c, in (0, 1), for all comparisons together.
 
     Returns:
-        For each comparison low end, high end and corrected p value; NaN with fewer than two seeds.
+        For each comparison low end, high end and corrected p value; NaN with fewer than two seeds, and
+        where the differences don't vary.
     """
-    raw = [
-        float(stats.ttest_1samp(d, 0.0).pvalue) if len(d) > 1 and np.ptp(d) > 0 else np.nan
-        for d in differences
-    ]
-    order = np.argsort(np.nan_to_num(raw, nan=2.0), kind="stable")
-    found = [(np.nan, np.nan, np.nan)] * len(differences)
-    largest = 0.0
-    for position, i in enumerate(order):
-        if np.isnan(raw[i]):
+    count = len(differences)
+    raw = np.full(count, np.nan)
+    ends = np.full((count, 2), np.nan)
+    for i, d in enumerate(differences):
+        if len(d) < 2 or np.ptp(d) == 0:
             continue
-        left, d = len(differences) - position, differences[i]
-        largest = max(largest, min(1.0, raw[i] * left))
-        width = stats.t.ppf(1.0 - (1.0 - confidence) / (2 * left), len(d) - 1)
-        reach = width * np.std(d, ddof=1) / np.sqrt(len(d))
-        found[i] = float(d.mean() - reach), float(d.mean() + reach), largest
-    return found
+        freedom, error = len(d) - 1, np.std(d, ddof=1) / np.sqrt(len(d))
+        raw[i] = 2.0 * stats.t.sf(abs(d.mean()) / error, freedom)
+        reach = stats.t.ppf(1.0 - (1.0 - confidence) / (2 * count), freedom) * error
+        ends[i] = d.mean() - reach, d.mean() + reach
+    # What has no p value comes last; it counts as a comparison all the same.
+    order = np.argsort(raw, kind="stable")
+    corrected = np.full(count, np.nan)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(raw[order] * np.arange(count, 0, -1)))
+    return [(float(a), float(b), float(p)) for (a, b), p in zip(ends, corrected, strict=True)]

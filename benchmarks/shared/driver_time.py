@@ -1,0 +1,104 @@
+"""What Tune's loop spends on results in a search's driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback
+
+from search.scheduler import SegmentScheduler
+
+# Seconds.
+WAITED = [0.0]
+
+
+def count_waiting() -> None:
+    """Adds up what the driver waits for trainables."""
+    wait = ray.wait
+
+    def waiting(*arguments: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return wait(*arguments, **named)
+        finally:
+            WAITED[0] += time.perf_counter() - began
+
+    ray.wait = waiting
+
+
+def resident() -> float:
+    """MiB of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@dataclasses.dataclass
+class Meter(Callback):
+    """Notes when each result is through, and the driver's memory.
+
+    Attributes:
+        expected: Results in all.
+        times: Seconds between a result and the next.
+        memory: MiB at a tenth of the results and at the end.
+        actors: Processes that results came from.
+        cpu: Seconds of the driver's thread a result.
+    """
+
+    expected: int
+    times: list[float] = dataclasses.field(default_factory=list)
+    memory: list[float] = dataclasses.field(default_factory=list)
+    actors: set[int] = dataclasses.field(default_factory=set)
+    last: float = 0.0
+    cpu: float = 0.0
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Any, **i: Any
+    ) -> None:
+        now = time.perf_counter() - WAITED[0]
+        self.actors.add(result["pid"])
+        if self.last:
+            self.times.append(now - self.last)
+        else:
+            self.cpu = time.thread_time()
+        self.last = now
+        if len(self.times) == self.expected // 10:
+            self.memory.append(resident())
+
+
+class TimedScheduler(SegmentScheduler):
+    """Ours, with what it takes from one result to the next."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.times: list[float] = []
+        self._since = 0.0
+
+    def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return call(*arguments)
+        finally:
+            self._since += time.perf_counter() - began
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._timed(super().suggest, trial_id)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._timed(super().on_trial_result, trial_id, result)
+        self.times.append(self._since)
+        self._since = 0.0
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        # Calls `on_trial_result`, so a last result is booked there, and what ends the segment after it.
+        super().on_trial_complete(trial_id, result, error)
+
+    def _end(self, trial_id: str, reason: str) -> None:
+        self._timed(super()._end, trial_id, reason)

@@ -1,0 +1,190 @@
+"""The table of benchmarks/learning.py: a row a checkpoint, and what is made of them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.shared.intervals import mean_difference
+from search.scale import scale_of
+
+LARGEST_SHARE = 0.10
+ENGINES = ("rllib", "packed")
+FIELDS = (
+    "env",
+    "settings",
+    "engine",
+    "seed",
+    "checkpoint",
+    "env_steps",
+    "episodes",
+    "return_mean",
+    "cpu_seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is trained of an environment.
+
+    Attributes:
+        env: Its id.
+        checkpoints: Episodes that are played after so many env steps, the last at the end.
+        training: Arguments of `PPOConfig.training`.
+        model: RLlib's `model_config`.
+        envs: Environments of a policy.
+    """
+
+    env: str
+    checkpoints: Mapping[int, int]
+    training: Mapping[str, Any]
+    model: Mapping[str, Any]
+    envs: int
+
+    @property
+    def last(self) -> int:
+        """Env steps at the end."""
+        return max(self.checkpoints)
+
+    @property
+    def settings(self) -> str:
+        """A fingerprint of it: rows that have it were trained in the same way."""
+        told = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def row(
+    plan: Plan,
+    engine: str,
+    seed: int,
+    checkpoint: int,
+    env_steps: int,
+    mean: float,
+    episodes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """A row of the table.
+
+    Args:
+        plan: What was trained.
+        engine: Who trained; "random" for a policy that acts at random.
+        seed: Fixes the training.
+        checkpoint: Env steps that were asked for.
+        env_steps: Those that were taken.
+        mean: Mean return; NaN in a single row of a seed whose weights are not finite any more.
+        episodes: Of the mean.
+        seconds: CPU time of the training until then.
+    """
+    values = (plan.env, plan.settings, engine, seed, checkpoint, env_steps, episodes)
+    return dict(zip(FIELDS, (*values, round(mean, 3), round(seconds, 2)), strict=True))
+
+
+def append_rows(table: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Appends rows, and shows them."""
+    new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+    for one in rows:
+        print(", ".join(f"{name} {one[name]}" for name in FIELDS), flush=True)
+
+
+def read_rows(table: Path) -> pd.DataFrame:
+    """All rows. Ends the program where the file has other columns."""
+    if not table.exists():
+        return pd.DataFrame(columns=list(FIELDS))
+    # A fingerprint may look like a number.
+    rows = pd.read_csv(table, dtype={"settings": str})
+    if tuple(rows.columns) != FIELDS:
+        sys.exit(
+            f"{table} has the columns {', '.join(rows.columns)}; expected {', '.join(FIELDS)}. It was "
+            "written by another version: name another folder with --output."
+        )
+    return rows
+
+
+def missing(rows: pd.DataFrame, plan: Plan, engine: str, seeds: Sequence[int]) -> list[int]:
+    """Seeds that were not trained to the end as planned."""
+    own = _of(rows, plan)
+    there = set(own[(own.engine == engine) & (own.checkpoint == plan.last)].seed)
+    return [seed for seed in seeds if seed not in there]
+
+
+def print_table(plan: Plan, rows: pd.DataFrame) -> None:
+    """Prints what was trained as planned."""
+    own = _of(rows, plan)
+    print(f"\n{plan.env}, settings {plan.settings}", end="")
+    others = int((rows.env == plan.env).sum()) - len(own)
+    print(f"; {others} rows of other settings passed over" if others else "")
+    runs = {engine: _whole(own[own.engine == engine], plan) for engine in ENGINES}
+    _print_failed(own, plan)
+    ended = {e: int((r.checkpoint == plan.last).sum()) for e, r in runs.items()}
+    if min(ended.values()) < 2:
+        print(f"  fewer than two runs of an engine have ended: {ended}")
+        return
+    at_end = {e: r[r.checkpoint == plan.last] for e, r in runs.items()}
+    scale = scale_of(
+        own[own.engine == "random"].return_mean.to_numpy(float),
+        at_end["rllib"].return_mean.to_numpy(float),
+    )
+    if scale.note:
+        print(f"  {scale.note}")
+        return
+    seconds = {e: r.cpu_seconds.mean() for e, r in at_end.items()}
+    print(
+        f"random {scale.random:.1f}, dense {scale.dense:.1f}; CPU seconds a seed: "
+        f"rllib {seconds['rllib']:.0f}, packed {seconds['packed']:.1f}"
+    )
+    print(
+        f"{'env steps':>10}{'rllib':>22}{'packed':>22}{'difference':>12}{'95 % interval, of span':>26}"
+    )
+    for mark in plan.checkpoints:
+        at = {e: r[r.checkpoint == mark].return_mean.to_numpy(float) for e, r in runs.items()}
+        difference, low, high = mean_difference(at["packed"], at["rllib"])
+        span = scale.dense - scale.random
+        cells = "".join(
+            f"{f'{v.mean():.1f} ± {v.std(ddof=1):.1f} ({len(v)})':>22}" for v in at.values()
+        )
+        interval = f"{low / span:+.1%} to {high / span:+.1%}" if low <= high else "no variance"
+        verdict = f"   {_verdict(low / span, high / span)}" if mark == plan.last else ""
+        print(f"{mark:>10,}{cells}{difference:>12.1f}{interval:>26}{verdict}")
+
+
+def _of(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    return rows[(rows.env == plan.env) & (rows.settings == plan.settings)]
+
+
+def _whole(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """The rows of seeds that came to the end."""
+    ended = rows[(rows.checkpoint == plan.last) & rows.return_mean.notna()]
+    return rows[rows.seed.isin(ended.seed)]
+
+
+def _print_failed(rows: pd.DataFrame, plan: Plan) -> None:
+    at_end = rows[rows.checkpoint == plan.last]
+    told = []
+    for engine in ENGINES:
+        own = at_end[at_end.engine == engine]
+        failed = own[own.return_mean.isna()]
+        if len(failed):
+            told.append(f"{engine} {len(failed)} of {len(own)}")
+    if told:
+        print(f"  left out, weights not finite: {', '.join(told)} seeds")
+
+
+def _verdict(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "no verdict: neither engine's returns vary"
+    within = max(abs(low), abs(high)) <= LARGEST_SHARE
+    return f"{'within' if within else 'NOT within'} ±{LARGEST_SHARE:.0%}"
