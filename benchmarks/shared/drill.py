@@ -40,12 +40,8 @@ START = 12.0
 EARLY = 0.3
 # Share of the faults that are aimed at what comes after training.
 AFTERWARDS = 0.4
-# A raising environment ends the search where policies are shifted: that is told, and not tried again.
-LATE = {
-    "driver": (RE_EVALUATION, BASELINES, SHIFTS),
-    "worker": (RE_EVALUATION, BASELINES, SHIFTS),
-    "environment": (RE_EVALUATION, BASELINES),
-}
+LATE = (RE_EVALUATION, BASELINES, SHIFTS)
+KINDS = ("driver", "worker", "environment")
 # Seconds into a phase after training at which a fault comes, at most.
 DELAYS = {RE_EVALUATION: 3.0, BASELINES: 4.0, SHIFTS: 1.0}
 # How often a search that has ended too early is given a larger budget.
@@ -79,7 +75,7 @@ def plan(rng: random.Random, kills: int, raises: int) -> list[Fault]:
     """
     kinds = [("driver", "worker")[i % 2] for i in range(kills)] + ["environment"] * raises
     rng.shuffle(kinds)
-    late = {kind: itertools.cycle(rng.sample(phases, len(phases))) for kind, phases in LATE.items()}
+    late = {kind: itertools.cycle(rng.sample(LATE, len(LATE))) for kind in KINDS}
     faults = []
     for i, kind in enumerate(kinds):
         if i < round(AFTERWARDS * len(kinds)):
@@ -142,7 +138,7 @@ class Drill:
                 print(f"  {PHASES[phase]:14}{fault.kind}", flush=True)
                 continue
             self.missed += 1
-            if self.position >= max(LATE[fault.kind]) + 1:
+            if self.position >= FINISHED:
                 # Only a larger budget brings another occasion.
                 self._wait(lambda: False)
             if self._goes_on([fault]):
@@ -219,7 +215,7 @@ class Drill:
         here = self.position
         if here < RE_EVALUATION:
             return Fault(kind, self.rng.uniform(here, RE_EVALUATION))
-        return Fault(kind, float(min(int(here), max(LATE[kind]))))
+        return Fault(kind, float(min(int(here), SHIFTS)))
 
     def _wait_for(self, fault: Fault) -> None:
         if fault.after == fault.after:
@@ -271,10 +267,8 @@ class Drill:
 
     def _environment(self) -> bool:
         told = self.place / RAISE
-        if self.position >= SHIFTS:
-            return False
         told.touch()
-        self._wait(lambda: not told.exists() or self.position >= SHIFTS)
+        self._wait(lambda: not told.exists() or self.position >= FINISHED)
         raised = not told.exists()
         told.unlink(missing_ok=True)
         return raised
