@@ -27,7 +27,7 @@ from search.baseline_plan import Planned
 from search.config import ExperimentConfig
 from search.disk import remove
 from search.engine import PackedEngine, engine_of
-from search.evaluation import Done, result_of
+from search.evaluation import Done, result_of, retried
 from search.initial import kept_initial
 from search.ppo import member_resources
 
@@ -61,7 +61,8 @@ def train_baselines(
 ) -> None:
     """Trains baselines for one member's horizon each, and records those that are whole.
 
-    One that fails is noted in the events and left out: the front stands without it.
+    Training begins anew where its process dies, or an environment raises. A baseline that fails for good
+    is noted in the events and left out: the front stands without it.
 
     Args:
         config: The experiment.
@@ -84,7 +85,7 @@ def train_baselines(
         )
         resources = resources_of(config, job)
         group = resources.to_placement_group()
-        task = ray.remote(train_to_end).options(
+        task = retried(train_to_end).options(
             num_cpus=resources.bundles[0].get("CPU", 0),
             num_gpus=resources.bundles[0].get("GPU", 0),
             scheduling_strategy=PlacementGroupSchedulingStrategy(

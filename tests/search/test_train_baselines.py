@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from rllib_ext import load_policy
 from rllib_ext.pruning.masks import load_masks
@@ -127,6 +128,29 @@ def test_a_baseline_that_fails_is_told_of_and_the_others_stand(tmp_path):
     train_baselines(config, recurrent, archive, [planned[1]], lambda *count: None)
     assert "no chain of linear layers" in archive.events()[-1]["error"]
     assert json.dumps(archive.events())
+
+
+def test_a_training_whose_environment_raises_begins_anew(tmp_path):
+    mark = tmp_path / "raised"
+
+    class Once(CartPoleEnv):
+        def __init__(self, config=None):
+            super().__init__()
+
+        def step(self, action):
+            if not mark.exists():
+                mark.touch()
+                raise ValueError("once")
+            return super().step(action)
+
+    config, archive = experiment(), Archive(tmp_path)
+    ppo = build_ppo(config).environment(Once)
+    planned = plan_baselines(config, FRONT, {})[:1]
+    train_baselines(config, ppo, archive, planned, lambda *count: None)
+    assert mark.is_file()
+    (baseline,) = archive.baselines().values()
+    assert baseline.env_steps >= config.horizon
+    assert not archive.events()
 
 
 @pytest.mark.parametrize("packed", [True, False])
