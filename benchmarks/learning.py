@@ -76,15 +76,15 @@ class Case:
 CASES = {
     "CartPole-v1": Case(100_000, {"lr": 2e-3}),
     "Acrobot-v1": Case(150_000, {"lr": 1e-3, "entropy_coeff": 0.01}),
-    # With γ = 0.995, or 3e-3 in minibatches of 256, returns differ by 100 and more from seed to seed.
+    # In fewer env steps, or at a higher learning rate, returns differ too much from seed to seed.
     "LunarLander-v3": Case(
-        300_000,
+        1_000_000,
         {
-            "lr": 2e-3,
+            "lr": 5e-4,
             "gamma": 0.999,
             "lambda_": 0.98,
             "entropy_coeff": 0.01,
-            "minibatch_size": 128,
+            "train_batch_size_per_learner": 8192,
         },
     ),
 }

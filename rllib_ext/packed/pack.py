@@ -279,7 +279,8 @@ class Pack:
         order = MinibatchOrder(
             [everyone[i].shuffler for i in members],
             [everyone[i].hyperparameters.num_epochs for i in members],
-            self._collector.env_steps,
+            self._blueprint.steps,
+            self._blueprint.envs,
             self._blueprint.minibatch,
         )
         return update(

@@ -39,14 +39,16 @@ class Guard(Protocol):
 class MinibatchOrder:
     """The order in which members go through their batches.
 
-    Each shuffles its batch for each of its epochs, and minibatches run on over the end of an epoch, as
-    RLlib's do. (RLlib leaves the first epoch in the order of time.)
+    As in RLlib, the first epoch's minibatches are stretches of an environment's time, each further epoch
+    shuffles the batch anew, and minibatches run on over the end of an epoch. (Shuffled from the first
+    epoch on, weights move farther: LunarLander's value networks by 8 % in an iteration.)
 
     Args:
         generators: Of each member that takes part.
         epochs: Of each of them, ≥ 1.
-        size: Of a batch.
-        minibatch: Of a minibatch, ≤ `size`.
+        steps: Of each environment in a batch.
+        envs: Environments of each member; a batch has their first steps, then their second ones, and on.
+        minibatch: Of a minibatch, ≤ `steps` · `envs`.
 
     Attributes:
         counts: Minibatches of each member.
@@ -56,18 +58,21 @@ class MinibatchOrder:
         self,
         generators: Sequence[torch.Generator],
         epochs: Sequence[int],
-        size: int,
+        steps: int,
+        envs: int,
         minibatch: int,
     ) -> None:
+        size = steps * envs
         self.counts = [-(-n * size // minibatch) for n in epochs]
         self._minibatch = minibatch
         self._order = torch.zeros(len(epochs), max(self.counts) * minibatch, dtype=torch.int64)
+        in_time = torch.arange(size).view(steps, envs).T.flatten()
         for row, (generator, count) in enumerate(zip(generators, self.counts, strict=True)):
             wanted = count * minibatch
             shuffles = [
-                torch.randperm(size, generator=generator) for _ in range(-(-wanted // size))
+                torch.randperm(size, generator=generator) for _ in range(-(-wanted // size) - 1)
             ]
-            self._order[row, :wanted] = torch.cat(shuffles)[:wanted]
+            self._order[row, :wanted] = torch.cat([in_time, *shuffles])[:wanted]
 
     def minibatch(self, index: int) -> Tensor:
         """Positions in the batch of one minibatch, of shape (rows, minibatch)."""

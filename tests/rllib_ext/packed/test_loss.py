@@ -124,7 +124,7 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
         distribution,
         batch,
         stacked(own, [m.kl_coeff for m in own], network.weights),
-        MinibatchOrder([torch.Generator() for _ in own], [1] * len(own), BATCH, BATCH),
+        MinibatchOrder([torch.Generator() for _ in own], [1] * len(own), BATCH, 1, BATCH),
         range(len(own)),
         NoGuard(),
     )
