@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.shared.arguments import one_of
 from search import Results, load
 from search.config_file import load_config
 from search.folder import CONFIG, provenance, read_manifest
@@ -212,7 +213,9 @@ def _minutes_to(wanted: float, curve: pd.DataFrame, column: str) -> float | None
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.front_time", description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=", ".join(CASES))
+    parser.add_argument(
+        "cases", nargs="*", type=one_of(CASES), default=list(CASES), help=", ".join(CASES)
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "bench-front-time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of searches (default 0)")
     parser.add_argument("--scale", type=float, default=1.0, help="of horizons, for a trial run")

@@ -29,6 +29,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from benchmarks.shared.arguments import one_of
 from benchmarks.shared.cluster import start_ray
 from benchmarks.shared.learning_table import (
     Plan,
@@ -223,7 +224,9 @@ def _seeds(episodes: int) -> range:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
-    parser.add_argument("envs", nargs="*", default=list(CASES), help=", ".join(CASES))
+    parser.add_argument(
+        "envs", nargs="*", type=one_of(CASES), default=list(CASES), help=", ".join(CASES)
+    )
     parser.add_argument("--output", type=Path, default=Path("results/bench-learning"))
     parser.add_argument("--seeds", type=int, default=10, help="of the rllib engine (default 10)")
     parser.add_argument(

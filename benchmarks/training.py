@@ -23,6 +23,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.examples.envs.classes.stateless_cartpole import StatelessCartPole
 
+from benchmarks.shared.arguments import one_of
 from benchmarks.shared.cluster import start_ray
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import masks_of
@@ -128,7 +129,9 @@ CASES = {
 def main() -> None:
     """Trains and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=", ".join(CASES))
+    parser.add_argument(
+        "cases", nargs="*", type=one_of(CASES), default=list(CASES), help=", ".join(CASES)
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
