@@ -77,7 +77,8 @@ class Case:
 CASES = {
     "CartPole-v1": Case(100_000, {"lr": 2e-3}),
     "Acrobot-v1": Case(150_000, {"lr": 1e-3, "entropy_coeff": 0.01}),
-    # In fewer env steps, or at a higher learning rate, returns differ too much from seed to seed.
+    # With γ = 0.995, or 3e-3 in 300,000 env steps, returns differ by 100 and more from seed to seed.
+    # With these the standard deviation of RLlib's over seeds is still 55: 10 of them don't decide.
     "LunarLander-v3": Case(
         1_000_000,
         {

@@ -54,6 +54,14 @@ def test_every_step_is_seen_once_an_epoch_by_members_with_epochs_of_their_own():
             assert sorted(torch.cat(parts).tolist()) == list(range(12))
 
 
+def test_minibatches_run_on_over_the_end_of_an_epoch():
+    order = order_of((5,), (2,), steps=5, envs=2, minibatch=4)
+    assert order.counts == [5]
+    seen = torch.cat([order.minibatch(k)[0] for k in range(5)]).tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
 def test_a_last_minibatch_is_filled_from_the_next_epoch():
     # 1 epoch of 10 in minibatches of 4 takes 3, the last one with 2 of the next epoch.
     order = order_of((5,), (1,), steps=5, envs=2, minibatch=4)
