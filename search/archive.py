@@ -137,6 +137,10 @@ class Snapshot(Record):
         """Whether the snapshot can be ranked: it did not fail and its return is a number."""
         return self.status != "failed" and math.isfinite(self.return_mean)
 
+    def without_details(self) -> Self:
+        """A copy without what was seen episode by episode and layer by layer, most of its memory."""
+        return dataclasses.replace(self, layers={}, seeds=[], returns=[], lengths=[])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation(Record):

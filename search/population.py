@@ -16,6 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Points that distances are taken from at once: bounds what that takes of memory.
+_BLOCK = 64
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Moment:
@@ -144,10 +147,8 @@ def rank(objectives: np.ndarray, feasible: np.ndarray, first: int | None = None)
     if len(able):
         scaled = _scaled(objectives[able])
         ranked: list[int] = []
-        # Squared distance of each point from the nearest that is ranked.
-        nearest = np.full(len(able), np.inf)
         for front in nondominated_fronts(scaled):
-            ranked += _spread_order(scaled, front, nearest, first and first - len(ranked))
+            ranked += _spread_order(scaled, front, ranked, first and first - len(ranked))
             if len(ranked) == first:
                 break
         order = [int(able[i]) for i in ranked]
@@ -164,21 +165,38 @@ def _scaled(objectives: np.ndarray) -> np.ndarray:
 
 
 def _spread_order(
-    scaled: np.ndarray, front: np.ndarray, nearest: np.ndarray, first: int | None
+    scaled: np.ndarray, front: np.ndarray, ranked: Sequence[int], first: int | None
 ) -> list[int]:
-    """The first of a front, farthest first; `nearest` is brought up to date."""
+    """The first of a front, farthest from all that are ranked already first."""
     left = front
+    # Squared distance of each point that is left from the nearest that is ranked.
+    nearest = _nearest(scaled[left], scaled[np.array(ranked, dtype=int)])
     order: list[int] = []
     while left.size and len(order) != first:
-        if np.isinf(nearest[left[0]]):
-            pick = max(left, key=lambda i: (*scaled[i], -i))
+        if np.isinf(nearest[0]):
+            at = max(range(len(left)), key=lambda k: (*scaled[left[k]], -k))
         else:
-            pick = left[np.argmax(nearest[left])]
-        left = left[left != pick]
+            at = int(np.argmax(nearest))
+        pick = left[at]
         order.append(int(pick))
-        away = scaled - scaled[pick]
-        np.minimum(nearest, np.einsum("ij,ij->i", away, away), out=nearest)
+        left, nearest = np.delete(left, at), np.delete(nearest, at)
+        nearest = np.minimum(nearest, _squared_distances(scaled[left], scaled[pick]))
     return order
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Squared distance of each point from the nearest of others; infinite where there is none."""
+    nearest = np.full(len(points), np.inf)
+    for i in range(0, len(others), _BLOCK):
+        distances = _squared_distances(points[:, None], others[i : i + _BLOCK])
+        nearest = np.minimum(nearest, distances.min(axis=1))
+    return nearest
+
+
+def _squared_distances(points: np.ndarray, point: np.ndarray) -> np.ndarray:
+    away = points - point
+    squared: np.ndarray = np.einsum("...j,...j->...", away, away)
+    return squared
 
 
 def at_progress(moments: Sequence[Moment], env_steps: int, tolerance: int) -> list[Moment]:

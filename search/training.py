@@ -17,6 +17,7 @@ from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
 from search.initial import kept_initial
+from search.lean_trials import LeanTrials
 from search.machines import slots_on
 from search.memory_kills import survived
 from search.progress import Display
@@ -85,7 +86,7 @@ def train(
             storage_path=str(folder),
             stop=UntilOver(scheduler),
             verbose=0,
-            callbacks=[ErrorNotes(scheduler), *trackers(config)],
+            callbacks=[ErrorNotes(scheduler), *trackers(config), LeanTrials()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),

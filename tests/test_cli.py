@@ -84,6 +84,16 @@ def test_tune_writes_tensorboard_csv_and_json_for_every_trial(smoke):
         assert (trial / "progress.csv").stat().st_size
         assert (trial / "result.json").stat().st_size
         assert list(trial.glob("events.out.tfevents.*"))
+        assert "member" in (trial / "params.json").read_text()
+        assert '"config"' not in (trial / "result.json").read_text()
+
+
+def test_tune_keeps_no_figures_of_segments_that_are_over(smoke):
+    folder, _ = smoke
+    (state,) = (folder / "tune").glob("experiment_state-*.json")
+    trials = json.loads(state.read_text())["trial_data"]
+    assert len(trials) >= 3
+    assert all(json.loads(figures)["last_result"] == {} for _, figures in trials)
 
 
 def test_slots_train_side_by_side_however_short_the_segments(smoke):

@@ -45,7 +45,7 @@ class Meter(Callback):
     Attributes:
         expected: Results in all.
         times: Seconds between a result and the next.
-        memory: MiB at a tenth of the results and at the end.
+        memory: MiB at a tenth of the results, at the last, and once Tune has read them back.
         actors: Processes that results came from.
         cpu: Seconds of the driver's thread a result.
     """
@@ -69,6 +69,9 @@ class Meter(Callback):
         self.last = now
         if len(self.times) == self.expected // 10:
             self.memory.append(resident())
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        self.memory.append(resident())
 
 
 class TimedScheduler(SegmentScheduler):

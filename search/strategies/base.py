@@ -65,7 +65,7 @@ class Strategy(abc.ABC):
         self._space = config.space
         self._archive = archive
         self._study = study
-        # Those with a training state, in the order they were made.
+        # Those with a training state, in the order they were made; there are thousands.
         self._donors: dict[str, Snapshot] = {}
         self._least_return = -math.inf
 
@@ -82,7 +82,7 @@ class Strategy(abc.ABC):
     def add(self, snapshot: Snapshot) -> None:
         """Takes a snapshot into account, where it can donate: it has a training state."""
         if snapshot.usable and snapshot.state:
-            self._donors[snapshot.snapshot_id] = snapshot
+            self._donors[snapshot.snapshot_id] = snapshot.without_details()
 
     def require(self, least_return: float) -> None:
         """Lets all below a mean return rank last."""

@@ -40,7 +40,7 @@ class ParetoPBT(Strategy):
             progress_tolerance=config.segment_steps,
         )
         self._sizes = config.sizes
-        # Of `_donors`, in their order. There are thousands, and every decision looks at them.
+        # Of `_donors`, in their order: every decision looks at all of them.
         self._donor_moments: dict[str, Moment] = {}
 
     def add(self, snapshot: Snapshot) -> None:

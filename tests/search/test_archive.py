@@ -49,6 +49,19 @@ def test_snapshots_come_back_as_they_were_added_and_in_order(tmp_path):
     assert Archive(tmp_path).snapshots() == added
 
 
+def test_details_can_be_left_out_of_a_copy():
+    whole = snapshot()
+    slim = whole.without_details()
+    assert (slim.layers, slim.seeds, slim.returns, slim.lengths) == ({}, [], [], [])
+    assert (
+        dataclasses.replace(
+            slim, **{k: getattr(whole, k) for k in ("layers", "seeds", "returns", "lengths")}
+        )
+        == whole
+    )
+    assert whole.returns == [20.0, 23.0]
+
+
 def test_every_snapshot_is_one_whole_line_of_json(tmp_path):
     archive = Archive(tmp_path)
     archive.add_snapshot(snapshot("a", hyperparameters={"note": "two\nlines\u2028 – …"}))
