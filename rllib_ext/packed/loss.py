@@ -49,6 +49,7 @@ class Minibatch:
         log_probabilities: Of the actions at that time.
         advantages: Standardised.
         targets: Of the value estimate.
+        counted: 1 where a step counts in the losses; 0 for what only takes a place.
     """
 
     observations: Tensor
@@ -57,11 +58,12 @@ class Minibatch:
     log_probabilities: Tensor
     advantages: Tensor
     targets: Tensor
+    counted: Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Means over a minibatch, each of shape (rows,).
+    """Means over what counts of a minibatch, each of shape (rows,).
 
     Attributes:
         total: What is minimised.
@@ -107,15 +109,16 @@ def losses(
         batch: What the members train on.
         coefficients: Theirs.
     """
+    share = batch.counted / batch.counted.sum(1, keepdim=True)
     current = distribution(inputs)
     ratio = (current.log_probability(batch.actions) - batch.log_probabilities).exp()
     clip = coefficients.clip.unsqueeze(1)
     clipped = torch.maximum(torch.minimum(ratio, 1.0 + clip), 1.0 - clip)
-    policy = -torch.minimum(batch.advantages * ratio, batch.advantages * clipped).mean(1)
+    policy = -_sum(torch.minimum(batch.advantages * ratio, batch.advantages * clipped), share)
     error = (values - batch.targets) ** 2
-    value = torch.minimum(error, coefficients.value_clip.unsqueeze(1)).mean(1)
-    entropy = current.entropy().mean(1)
-    divergence = current.divergence_from(batch.inputs).mean(1)
+    value = _sum(torch.minimum(error, coefficients.value_clip.unsqueeze(1)), share)
+    entropy = _sum(current.entropy(), share)
+    divergence = _sum(current.divergence_from(batch.inputs), share)
     total = (
         policy
         + coefficients.value * value
@@ -126,10 +129,14 @@ def losses(
         total=total,
         policy=policy,
         value=value,
-        value_unclipped=error.mean(1),
+        value_unclipped=_sum(error, share),
         entropy=entropy,
         divergence=divergence,
     )
+
+
+def _sum(values: Tensor, share: Tensor) -> Tensor:
+    return (values * share).sum(1)
 
 
 def advantages_of(
@@ -171,15 +178,13 @@ def advantages_of(
     return advantages
 
 
-def standardised(advantages: Tensor) -> Tensor:
-    """Each row with mean 0 and (population) standard deviation 1.
-
-    RLlib also counts a stand-in for the state after each episode's last step, whose advantage means
-    nothing; here only steps count.
+def standardised(advantages: Tensor, of_stand_ins: Tensor) -> Tensor:
+    """A member's advantages, so that with those of its stand-ins their mean is 0 and their deviation 1.
 
     Args:
-        advantages: Of shape (rows, batch), the whole batch of an update.
+        advantages: Of shape (batch,), the whole batch of an update.
+        of_stand_ins: As of `rllib_ext.packed.order.advantages_of_stand_ins`.
     """
-    centred = advantages - advantages.mean(1, keepdim=True)
-    deviation = advantages.std(1, correction=0, keepdim=True)
-    return centred / deviation.clamp(min=SMALLEST_DEVIATION)
+    everything = torch.cat([advantages, of_stand_ins])
+    deviation = everything.std(correction=0).clamp(min=SMALLEST_DEVIATION)
+    return (advantages - everything.mean()) / deviation

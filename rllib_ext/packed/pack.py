@@ -25,9 +25,10 @@ from rllib_ext.packed.guard import PackedPruning
 from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Losses
 from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.order import MinibatchOrder
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
-from rllib_ext.packed.update import MinibatchOrder, update
+from rllib_ext.packed.update import update
 from rllib_ext.policy import PolicyParts, is_plain
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
@@ -279,8 +280,7 @@ class Pack:
         order = MinibatchOrder(
             [everyone[i].shuffler for i in members],
             [everyone[i].hyperparameters.num_epochs for i in members],
-            self._blueprint.steps,
-            self._blueprint.envs,
+            [rollout.orders[i] for i in members],
             self._blueprint.minibatch,
         )
         return update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -15,13 +16,14 @@ from rllib_ext.packed.environments import Environments, for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
 from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.order import advantages_of_stand_ins, in_time
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """An episode that a time limit cut.
+class End:
+    """An episode that ended, by itself or cut by a time limit.
 
     Attributes:
         member: Whose.
@@ -48,7 +50,7 @@ class Rollout:
         terminated: Whether the episode ended with the step.
         truncated: Whether it was cut after it.
         following: The observations after the last step, of shape (members, envs, …).
-        cuts: Episodes that were cut.
+        ends: Episodes that ended.
         returns: For each member, the returns of the episodes that finished.
     """
 
@@ -59,8 +61,13 @@ class Rollout:
     terminated: Tensor
     truncated: Tensor
     following: Tensor
-    cuts: tuple[Cut, ...]
+    ends: tuple[End, ...]
     returns: tuple[tuple[float, ...], ...]
+
+    @functools.cached_property
+    def orders(self) -> list[Tensor]:
+        """Of each member, as of `rllib_ext.packed.order.in_time`."""
+        return in_time(self.terminated | self.truncated)
 
 
 class Collector:
@@ -138,7 +145,7 @@ class Collector:
         actions: list[Tensor] = []
         rewards = np.empty(shape)
         terminated, truncated = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
-        cuts: list[Cut] = []
+        ends: list[End] = []
         finished: list[list[float]] = [[] for _ in range(members)]
         for t in range(self.steps):
             observations[:, t] = current
@@ -163,8 +170,7 @@ class Collector:
                 self._returns[i] = 0.0
                 # No policy acts on it, but RLlib's filters learn of every last observation.
                 seen = self._filters.see(member, last[None])[0]
-                if step.truncated[i] and not step.terminated[i]:
-                    cuts.append(Cut(member, t, env, seen))
+                ends.append(End(member, t, env, seen))
             self._current = self._filters.see_all(step.observations)
             current = self._to_tensor(self._current)
         return Rollout(
@@ -175,7 +181,7 @@ class Collector:
             terminated=torch.from_numpy(terminated).to(like.device),
             truncated=torch.from_numpy(truncated).to(like.device),
             following=current,
-            cuts=tuple(cuts),
+            ends=tuple(ends),
             returns=tuple(tuple(r) for r in finished),
         )
 
@@ -216,7 +222,7 @@ def batch_of(
     values = network.value(parameters, observations).view(shape)
     following = network.value(parameters, rollout.following).unsqueeze(1)
     next_values = torch.cat([values[:, 1:], following], dim=1)
-    _bootstrap_cuts(network, rollout, next_values)
+    _set_last_values(network, rollout, next_values)
     advantages = advantages_of(
         rollout.rewards,
         values,
@@ -226,31 +232,43 @@ def batch_of(
         discount,
         decay,
     )
+    flat = zip(
+        rollout.orders,
+        values.flatten(1, 2),
+        next_values.flatten(1, 2),
+        advantages.flatten(1, 2),
+        discount,
+        decay,
+        strict=True,
+    )
+    relative = [standardised(own[3], advantages_of_stand_ins(*own)) for own in flat]
     inputs, actions = rollout.inputs.flatten(1, 2), rollout.actions.flatten(1, 2)
     return Minibatch(
         observations=observations,
         actions=actions,
         inputs=inputs,
         log_probabilities=distribution(inputs).log_probability(actions),
-        advantages=standardised(advantages.flatten(1, 2)),
+        advantages=torch.stack(relative),
         targets=(advantages + values).flatten(1, 2),
+        counted=torch.ones_like(values).flatten(1, 2),
     )
 
 
-def _bootstrap_cuts(network: StackedNetwork, rollout: Rollout, next_values: Tensor) -> None:
-    """Replaces, in place, the values of next episodes' starts by those of the states cut off."""
-    if not rollout.cuts:
+def _set_last_values(network: StackedNetwork, rollout: Rollout, next_values: Tensor) -> None:
+    """Replaces, in place, the values of next episodes' starts by those of the states before them."""
+    if not rollout.ends:
         return
-    by_member: dict[int, list[Cut]] = {}
-    for cut in rollout.cuts:
-        by_member.setdefault(cut.member, []).append(cut)
+    by_member: dict[int, list[End]] = {}
+    for end in rollout.ends:
+        by_member.setdefault(end.member, []).append(end)
     rows = sorted(by_member)
-    most = max(len(cuts) for cuts in by_member.values())
+    most = max(len(ends) for ends in by_member.values())
     seen = network.weights.new_zeros(len(rows), most, rollout.observations.shape[-1])
     for row, member in enumerate(rows):
-        stacked = np.stack([cut.observation for cut in by_member[member]])
+        stacked = np.stack([end.observation for end in by_member[member]])
         seen[row, : len(stacked)] = torch.from_numpy(stacked)
     values = network.value(network.parts(network.weights[rows]), seen)
     for row, member in enumerate(rows):
-        for column, cut in enumerate(by_member[member]):
-            next_values[member, cut.step, cut.env] = values[row, column]
+        ends = by_member[member]
+        at = [end.step for end in ends], [end.env for end in ends]
+        next_values[member][at] = values[row, : len(ends)]

@@ -17,7 +17,8 @@ from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
 from rllib_ext.packed.network import StackedNetwork, build_module
-from rllib_ext.packed.update import MinibatchOrder, update
+from rllib_ext.packed.order import MinibatchOrder
+from rllib_ext.packed.update import update
 
 MODULE = "default_policy"
 BATCH = 40
@@ -76,6 +77,7 @@ def random_batch(observation_space, action_space, members, generator):
         log_probabilities=distribution(inputs).log_probability(actions) + noise,
         advantages=torch.randn(members, BATCH, generator=generator),
         targets=2.0 * torch.randn(members, BATCH, generator=generator),
+        counted=(torch.rand(members, BATCH, generator=generator) < 0.9).float(),
     )
 
 
@@ -90,6 +92,7 @@ def rllib_s_update(config, module, batch):
         Columns.ACTION_LOGP: batch.log_probabilities,
         Postprocessing.ADVANTAGES: batch.advantages,
         Postprocessing.VALUE_TARGETS: batch.targets,
+        Columns.LOSS_MASK: batch.counted.bool(),
     }
     outputs = learner.module.forward_train({MODULE: named})
     losses = learner.compute_losses(fwd_out=outputs, batch={MODULE: named})
@@ -124,7 +127,12 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
         distribution,
         batch,
         stacked(own, [m.kl_coeff for m in own], network.weights),
-        MinibatchOrder([torch.Generator() for _ in own], [1] * len(own), BATCH, 1, BATCH),
+        MinibatchOrder(
+            [torch.Generator() for _ in own],
+            [1] * len(own),
+            [torch.arange(BATCH)] * len(own),
+            BATCH,
+        ),
         range(len(own)),
         NoGuard(),
     )
@@ -187,9 +195,9 @@ def test_advantages_are_rllib_s_with_time_limits_bootstrapped():
                 start = end + 1
 
 
-def test_advantages_are_standardised_over_each_member_s_own_batch():
-    advantages = torch.tensor([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]])
-    found = standardised(advantages)
-    own = advantages[0].numpy()
-    np.testing.assert_allclose(found[0].numpy(), (own - own.mean()) / own.std(), rtol=1e-6)
-    assert not bool(found[1].any())
+def test_advantages_are_standardised_with_those_of_stand_ins():
+    advantages, others = torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor([-4.0, 10.0])
+    own = np.array([1.0, 2.0, 3.0, 6.0, -4.0, 10.0])
+    found = standardised(advantages, others)
+    np.testing.assert_allclose(found.numpy(), ((own - own.mean()) / own.std())[:4], rtol=1e-6)
+    assert not bool(standardised(torch.full((4,), 5.0), torch.full((2,), 5.0)).any())

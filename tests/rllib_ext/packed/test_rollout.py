@@ -11,7 +11,7 @@ from ray.rllib.utils.filter import RunningStat
 
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.network import StackedNetwork, build_module
-from rllib_ext.packed.rollout import Cut, Rollout, batch_of
+from rllib_ext.packed.rollout import End, Rollout, batch_of
 
 
 def test_a_rollout_is_what_happens_in_single_environments(packed_ppo):
@@ -98,7 +98,7 @@ def test_a_member_s_filter_sees_what_rllib_s_sees_last_observations_included(pac
     pack = started(ppo)
     rollout = pack._collector.collect()
     ended, cut = int(rollout.terminated[1].sum()), int(rollout.truncated[1].sum())
-    assert (min(ended, cut), ended + cut, len(rollout.cuts)) == (36, 76, 2 * cut)
+    assert (min(ended, cut), ended + cut, len(rollout.ends)) == (36, 76, 2 * (ended + cut))
     found = RunningStat.from_state(pack._filters.state(1)[None]["running_stats"][0])
     # Four first observations, one a step, and one a new episode.
     assert found.num_pushes == expected.num_pushes == 4 + steps + ended + cut
@@ -128,7 +128,7 @@ def test_a_cut_episode_is_bootstrapped_with_its_own_last_state(packed_ppo):
         terminated=terminated,
         truncated=truncated,
         following=draw(2, 2, 4),
-        cuts=(Cut(1, 1, 0, last),),
+        ends=(End(1, 1, 0, last), End(0, 2, 1, last)),
         returns=((), ()),
     )
     gamma = torch.tensor([0.9, 0.8], dtype=torch.float64)
