@@ -34,12 +34,16 @@ class Member:
     failures: int = 0
 
     def go_on(self, hyperparameters: Values, source: Snapshot | None, last: Snapshot) -> None:
-        """A segment ended well: from `source`, with these hyperparameters, at `last`."""
+        """A segment ended well: from `source`, with these hyperparameters, at `last`.
+
+        Their details aren't kept: a donor is known without them, and nobody asks.
+        """
         self.segment += 1
         self.failures = 0
         self.env_steps = last.env_steps
         self.hyperparameters = hyperparameters
-        self.previous, self.last = source, last
+        self.previous = None if source is None else source.without_details()
+        self.last = last.without_details()
 
     def fail(self) -> None:
         """A segment failed."""
