@@ -39,7 +39,8 @@ class MemberSettings:
     Attributes:
         folder: The results folder, as every process sees it.
         ppo_config: The PPO configuration before hyperparameters and pruning.
-        evaluation_interval: Iterations between evaluations; a segment's end is always evaluated.
+        evaluation_interval: Iterations between evaluations of a member; a segment's end is always
+            evaluated.
         initial: File of what a segment without a state starts from; "" for fresh weights.
         measured: What is measured on the shrunk policy at every evaluation (`rllib_ext.size`).
         deadline: Seconds since the epoch, by the clock of whoever trains, after which a member's
@@ -62,6 +63,20 @@ class MemberSettings:
         """
         late = segment.member != DENSE and time.time() >= self.deadline
         return late or env_steps >= segment.until_env_steps
+
+    def is_due(self, segment: Segment, iteration: int, *, over: bool) -> bool:
+        """Whether a policy is evaluated here; one of a baseline only where its segment ends.
+
+        What a baseline was before is nobody's question, and where policies are evaluated after every
+        iteration, episodes take longer than the training.
+
+        Args:
+            segment: It.
+            iteration: Training iterations of the lineage.
+            over: As of `is_over`.
+        """
+        is_member = segment.member > DENSE
+        return over or (is_member and iteration % self.evaluation_interval == 0)
 
 
 class MemberTrainable(Trainable):
@@ -103,7 +118,8 @@ class MemberTrainable(Trainable):
             "env_runners": _numbers(trained.get("env_runners", {})),
             "learners": _numbers(trained.get("learners", {}).get("default_policy", {})),
         }
-        if segment_done or self._algorithm.iteration % self._settings.evaluation_interval == 0:
+        iteration = self._algorithm.iteration
+        if self._settings.is_due(self._segment, iteration, over=segment_done):
             snapshot = self._evaluate(pruning)
             result["return_mean"] = snapshot["return_mean"]
             result["evaluation_env_steps"] = sum(snapshot["lengths"])

@@ -80,7 +80,8 @@ class EvaluationSettings(Settings):
     """How policies are evaluated: fresh deterministic episodes, one a seed.
 
     Attributes:
-        interval: Training iterations between the evaluations of a member.
+        interval: Training iterations between the evaluations of a member; baselines are evaluated at
+            their end only.
         episodes: Episodes of an evaluation during the search.
         candidates: Policies that are evaluated again after the search, at most.
         selection_episodes: Episodes that decide who is on the front.

@@ -134,13 +134,14 @@ class Coordinator:
         self._spending.book(segment.member, result)
         running = self._running[segment.member]
         running.env_steps = int(result["env_steps"])
-        if snapshot is None:
-            return
-        before = running.last
-        running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
         if segment.member == DENSE:
             note_clock(self._archive, "dense", running, result)
-            self._keep_last_dense(before, running.last)
+        if snapshot is None:
+            return
+        running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
+        if segment.member == DENSE:
+            # Nobody goes on from it.
+            remove(self._archive.folder / running.last.state)
         elif self._archive.add_snapshot(running.last):
             self._kept.add(running.last)
             self._strategy.add(running.last)
@@ -333,11 +334,6 @@ class Coordinator:
     def _require_return(self) -> None:
         baselines = self._archive.baselines()
         self._strategy.require(least_return(self._config, baselines, self._floor))
-
-    def _keep_last_dense(self, before: Snapshot | None, last: Snapshot) -> None:
-        remove(self._archive.folder / last.state)
-        if before is not None and before.checkpoint != last.checkpoint:
-            remove(self._archive.folder / before.checkpoint)
 
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.given_up for m in self._members):

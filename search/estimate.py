@@ -123,9 +123,9 @@ def _afterwards(config: ExperimentConfig) -> list[str]:
 
 
 def evaluations(config: ExperimentConfig, ppo: PPOConfig) -> int:
-    """About how often policies are evaluated in training, the dense baseline's included."""
+    """About how often members are evaluated in training."""
     batch = max(1, int(ppo.train_batch_size_per_learner) * max(1, int(ppo.num_learners or 0)))
-    members = _training_env_steps(config) / config.horizon
+    members = _members_env_steps(config) / config.horizon
     iterations = math.ceil(config.segment_steps / batch)
     a_segment = math.ceil(iterations / config.evaluation.interval)
     return math.ceil(members * config.population.segments * a_segment)
@@ -150,9 +150,13 @@ def _budget(config: ExperimentConfig) -> str:
 
 
 def _training_env_steps(config: ExperimentConfig) -> int:
-    """Of members and the dense baseline; where only time limits members, a horizon each."""
-    of_members = config.budget.env_steps or config.horizon * config.population.members
-    return of_members + config.horizon
+    """Of members and the dense baseline."""
+    return _members_env_steps(config) + config.horizon
+
+
+def _members_env_steps(config: ExperimentConfig) -> int:
+    """A horizon each where only time limits them."""
+    return config.budget.env_steps or config.horizon * config.population.members
 
 
 def _iterations(config: ExperimentConfig) -> str:

@@ -127,7 +127,7 @@ def note_clock(
     running: Running,
     result: Mapping[str, Any],
 ) -> None:
-    """Notes an evaluated iteration that no line of `snapshots.jsonl` tells of.
+    """Notes an iteration that no line of `snapshots.jsonl` tells of.
 
     Args:
         archive: Takes the event.

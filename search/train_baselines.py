@@ -33,8 +33,6 @@ from search.ppo import member_resources
 
 # Members of a pack of baselines, unless the configuration says how many.
 PACK = 8
-# Only the end of a baseline's training is evaluated.
-NEVER = 2**60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +78,7 @@ def train_baselines(
         settings = MemberSettings(
             folder=str(archive.folder),
             ppo_config=job.ppo,
-            evaluation_interval=NEVER,
+            evaluation_interval=config.evaluation.interval,
             initial="" if fresh else kept_initial(archive.folder),
         )
         resources = resources_of(config, job)

@@ -55,7 +55,7 @@ class PackTrainable(Trainable):
         pack = self._pack
         assert pack is not None
         results = {place: self._result(place, r) for place, r in pack.train().items()}
-        due = [place for place, result in results.items() if self._is_due(result)]
+        due = [place for place, result in results.items() if self._is_due(place, result)]
         evaluated = pack.evaluate({p: self._segments[p].evaluation_seeds for p in due})
         for place, episodes in evaluated.items():
             result = results[place]
@@ -109,11 +109,11 @@ class PackTrainable(Trainable):
             "segment_done": over or bool(trained["failure"]),
         }
 
-    def _is_due(self, result: Mapping[str, Any]) -> bool:
+    def _is_due(self, place: int, result: Mapping[str, Any]) -> bool:
         if result["failure"]:
             return False
-        at_interval = result["iteration"] % self._settings.evaluation_interval == 0
-        return bool(result["segment_done"] or at_interval)
+        segment, over = self._segments[place], bool(result["segment_done"])
+        return self._settings.is_due(segment, result["iteration"], over=over)
 
     def _size(self, pack: Pack, place: int) -> dict[str, float]:
         if not self._settings.measured:

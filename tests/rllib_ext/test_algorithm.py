@@ -16,6 +16,7 @@ from rllib_ext.algorithm import MemberSettings, MemberTrainable, Segment, save_s
 from rllib_ext.evaluate import Evaluator, env_maker
 from rllib_ext.learner import PruningPPOTorchLearner
 from rllib_ext.pruning.masks import load_masks
+from rllib_ext.segment import DENSE
 from rllib_ext.size import measured_size
 
 pytestmark = pytest.mark.ray
@@ -280,6 +281,12 @@ def test_a_segment_ends_with_the_iteration_of_its_deadline_evaluated_and_measure
     module = RLModule.from_checkpoint(folder / "rl_module")
     assert snapshot["objectives"] == measured_size(names, module, masks)
     assert (tmp_path / snapshot["state"]).is_dir()
+
+
+def test_a_baseline_is_trained_beyond_the_deadline_and_evaluated_at_its_end(start):
+    results = run(start(segment(member=DENSE), deadline=time.time() - 1.0))
+    assert len(results) == 3
+    assert ["snapshot" in result for result in results] == [False, False, True]
 
 
 def test_the_policy_on_disk_is_the_one_that_was_evaluated(start):

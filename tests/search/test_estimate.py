@@ -49,8 +49,8 @@ def test_evaluations_are_counted_by_iteration_and_interval():
             ppo={"training": {"train_batch_size_per_learner": 1_000}},
             evaluation={"interval": interval},
         )  # fmt: skip
-        # 4 members and the dense baseline, 4 segments of 5 iterations each.
-        assert evaluations(config, build_ppo(config)) == 5 * 4 * a_segment
+        # 4 members, 4 segments of 5 iterations each.
+        assert evaluations(config, build_ppo(config)) == 4 * 4 * a_segment
 
 
 def test_a_plan_that_this_machine_cannot_hold_is_refused():

@@ -53,11 +53,12 @@ class Pack:
         listed = []
         for member, (segment, iterations) in list(self.running.items()):
             result, snapshot = next(iterations)
-            failed = math.isnan(snapshot["return_mean"])
+            failed = snapshot is not None and math.isnan(snapshot["return_mean"])
             done = failed or result["env_steps"] >= segment.until_env_steps
             own = {**result, "member": member, "segment": segment.segment, "segment_done": done}
             own |= {"failure": "weights are not finite"} if failed else {"failure": ""}
-            listed.append(own if failed else {**own, "snapshot": snapshot})
+            whole = snapshot is not None and not failed
+            listed.append({**own, "snapshot": snapshot} if whole else own)
             if done:
                 del self.running[member]
         return {MEMBERS: json.dumps(listed)}, not self.running

@@ -69,18 +69,23 @@ class Trainer:
             mean = RANDOM + (self.true_front(sparsity) - RANDOM) * skill
             measured = math.nan if fails == "nan" else float(mean + rng.normal(0, 3))
             state = [clock, sparsity, skill, iteration]
-            yield self._iteration(segment, measured, mean, state)
+            if segment.member == DENSE and clock < segment.until_env_steps:
+                yield self._result(clock), None
+            else:
+                yield self._iteration(segment, measured, mean, state)
+
+    def _result(self, clock, evaluation_env_steps=0):
+        return {
+            "env_steps": clock,
+            "env_steps_this_iter": self.ITERATION,
+            "evaluation_env_steps": evaluation_env_steps,
+        }
 
     def _iteration(self, segment, measured, mean, state):
         name = snapshot_name(segment.member, segment.segment, state[-1])
         for kind in ("policies", "states"):
             (self.folder / kind / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "states" / name / "state.json").write_text(json.dumps(state))
-        result = {
-            "env_steps": state[0],
-            "env_steps_this_iter": self.ITERATION,
-            "evaluation_env_steps": 50,
-        }
         left = round((1 - state[1]) * self.WEIGHTS)
         snapshot = {
             "snapshot_id": name, "trial_number": segment.trial_number, "member": segment.member,
@@ -96,7 +101,7 @@ class Trainer:
                 "units": (self.WEIGHTS - left) // 10,
             },
         }  # fmt: skip
-        return result, snapshot
+        return self._result(state[0], evaluation_env_steps=50), snapshot
 
 
 class Search:

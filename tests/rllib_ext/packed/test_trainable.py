@@ -104,10 +104,11 @@ def test_after_the_deadline_every_segment_ends_with_its_iteration_and_is_evaluat
     assert results[-1]["segment_done"]
 
 
-def test_the_dense_baseline_is_trained_beyond_the_deadline(build):
+def test_the_dense_baseline_is_trained_beyond_the_deadline_and_evaluated_at_its_end(build):
     listed, _ = run(
         build(dataclasses.replace(segment(0, 3), member=DENSE), deadline=time.time() - 1.0)
     )
+    assert ["snapshot" in each[0] for each in listed] == [False, False, True]
     assert len(listed) == 3
 
 
