@@ -13,12 +13,13 @@ RLlib's checkpoints are pickles: loading a policy runs code from it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +85,45 @@ class PolicyParts:
             folder: Where to; replaced when it exists.
             metadata: Plain values that go beside it.
         """
-        aside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        self.module.save_to_path(aside / "rl_module")
-        _save_pipeline(self.env_to_module, aside / "env_to_module")
-        _save_pipeline(self.module_to_env, aside / "module_to_env")
-        save_masks(aside / MASKS, masks)
-        size = compressed_size(self.module)
-        description = {**metadata, "policy_bytes": size, "plain": self.plain}
-        (aside / METADATA).write_text(json.dumps(description, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        with written_aside(folder) as aside:
+            self.write(aside)
+            describe(aside, self.module, masks, {**metadata, "plain": self.plain})
+
+    def write(self, folder: Path) -> None:
+        """Has RLlib write all of it into a folder."""
+        self.module.save_to_path(folder / "rl_module")
+        save_pipeline(self.env_to_module, folder / "env_to_module")
+        save_pipeline(self.module_to_env, folder / "module_to_env")
+
+
+@contextlib.contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """A new folder beside one, which it replaces in the end, unless something failed."""
+    aside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def describe(
+    folder: Path,
+    module: RLModule,
+    masks: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Writes what goes beside a policy's own files: masks, plain values and its size.
+
+    Args:
+        folder: The policy's.
+        module: Its.
+        masks: By parameter name.
+        metadata: Plain values, "plain" among them.
+    """
+    save_masks(folder / MASKS, masks)
+    description = {**metadata, "policy_bytes": compressed_size(module)}
+    (folder / METADATA).write_text(json.dumps(description, indent=1))
 
 
 def policy_of(algorithm: Algorithm) -> ConnectorPolicy | DirectPolicy:
@@ -219,7 +247,8 @@ def _frozen(pipeline: Any) -> Any:
     return pipeline
 
 
-def _save_pipeline(pipeline: Any, folder: Path) -> None:
+def save_pipeline(pipeline: Any, folder: Path) -> None:
+    """Writes connectors with their state."""
     # Its own get_state leaves out connectors without state, and save_to_path then misses them.
     state = {type(connector).__name__: connector.get_state() for connector in pipeline.connectors}
     pipeline.save_to_path(folder, state=state)

@@ -23,7 +23,7 @@ class CartPole:
         self._pole_mass, self._mass = float(env.masspole), float(env.total_mass)
         self._half_length, self._moment = float(env.length), float(env.polemass_length)
         self._force, self._seconds = float(env.force_mag), float(env.tau)
-        self._limits = np.array([[env.x_threshold], [env.theta_threshold_radians]])
+        self._limits = float(env.x_threshold), float(env.theta_threshold_radians)
         self._sutton_barto = bool(env._sutton_barto_reward)
 
     @staticmethod
@@ -48,8 +48,12 @@ class CartPole:
         leverage = 4.0 / 3.0 - self._pole_mass * np.square(cosine) / self._mass
         angular = (self._gravity * sine - cosine * pushed) / (self._half_length * leverage)
         linear = pushed - self._moment * angular * cosine / self._mass
-        following = states + self._seconds * np.stack((speed, linear, turning, angular))
-        fallen: Array = np.any(np.abs(following[0::2]) > self._limits, axis=0)
+        # As np.stack gives it, in a quarter of its time.
+        rates = np.empty_like(states)
+        rates[0], rates[1], rates[2], rates[3] = speed, linear, turning, angular
+        following = states + self._seconds * rates
+        off, tilted = self._limits
+        fallen: Array = (np.abs(following[0]) > off) | (np.abs(following[2]) > tilted)
         if self._sutton_barto:
             return following, np.where(fallen, -1.0, 0.0), fallen
         return following, np.ones(len(fallen)), fallen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,8 +54,11 @@ class StackedPolicy:
         if len(episodes) != len(self._places[0]):
             self._lay_out(episodes)
         seen = self._filters.normalised(self._players, np.asarray(observations))
-        block = np.zeros((*self._size, seen.shape[1]), dtype=np.float32)
-        block[self._places] = seen
+        if self._gaps:
+            block = np.zeros((*self._size, seen.shape[1]), dtype=np.float32)
+            block[self._places] = seen
+        else:
+            block = seen.reshape(*self._size, -1)
         with torch.no_grad():
             stacked = torch.from_numpy(block).to(self._network.weights)
             inputs = self._network.act(self._parameters, stacked)
@@ -63,9 +67,10 @@ class StackedPolicy:
             else:
                 actions = inputs.chunk(2, dim=-1)[0]
         ppo = self._blueprint.ppo
+        listed = actions.cpu().numpy()
         return for_environment(
             self._blueprint.action_space,
-            actions.cpu().numpy()[self._places],
+            listed[self._places] if self._gaps else listed.reshape(len(seen), *listed.shape[2:]),
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
@@ -79,6 +84,7 @@ class StackedPolicy:
         self._places = rows, columns
         # Members with fewer episodes left are filled up: the stack is computed as one block.
         self._size = len(self._rows), int(columns.max()) + 1
+        self._gaps = len(rows) < math.prod(self._size)
 
 
 class PackedEvaluator:

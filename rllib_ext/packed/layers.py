@@ -108,7 +108,8 @@ class Activation:
 
     def __call__(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Inputs of any shape."""
-        output: Tensor = self.function(inputs)
+        # Not the module itself: calling one takes longer than a small batch's tanh.
+        output: Tensor = self.function.forward(inputs)
         return output
 
 

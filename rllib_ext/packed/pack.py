@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperpara
 from rllib_ext.packed.loss import Losses
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.packed.order import MinibatchOrder
+from rllib_ext.packed.policies import Policies
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
 from rllib_ext.packed.update import update
-from rllib_ext.policy import PolicyParts, is_plain
+from rllib_ext.policy import PolicyParts
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
 
@@ -105,6 +107,7 @@ class Pack:
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
+        self._policies = Policies(self._blueprint, self.network, self._filters)
         self._evaluator = PackedEvaluator(self._blueprint, self.network, self._filters)
         self._random_return: float | None = None
 
@@ -219,19 +222,17 @@ class Pack:
 
     def policy(self, member: int) -> PolicyParts:
         """A member's policy, as RLlib's EnvRunners would have it: a copy."""
-        module = self._blueprint.inference_module()
-        weights = self.network.modules[member].state_dict()
-        module.load_state_dict({name: weights[name] for name in module.state_dict()})
-        env_to_module = self._blueprint.env_to_module
-        if self._blueprint.filter is not None:
-            found = [c for c in env_to_module if isinstance(c, type(self._blueprint.filter))]
-            found[0].set_state(self._filters.state(member))
-        return PolicyParts(
-            module=module,
-            env_to_module=env_to_module,
-            module_to_env=self._blueprint.module_to_env,
-            plain=is_plain(self._blueprint.ppo, module),
-        )
+        return self._policies.of(member)
+
+    def save_policy(self, member: int, folder: Path, metadata: Mapping[str, Any]) -> None:
+        """Writes a member's policy as it is now, as `rllib_ext.policy.PolicyParts.save` does.
+
+        Args:
+            member: Whose.
+            folder: Where to; replaced when it exists.
+            metadata: Plain values that go beside it.
+        """
+        self._policies.save(member, self.pruning.pruner(member).masks, folder, metadata)
 
     def evaluate(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
         """Fresh deterministic episodes of some members' policies as they are now.

@@ -123,8 +123,7 @@ class PackTrainable(Trainable):
 
     def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
         metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
-        masks = pack.pruning.pruner(place).masks
-        pack.policy(place).save(masks, self._folder / snapshot["checkpoint"], metadata)
+        pack.save_policy(place, self._folder / snapshot["checkpoint"], metadata)
         pack.state(place).save(self._folder / snapshot["state"])
 
 

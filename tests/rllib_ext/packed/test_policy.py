@@ -1,5 +1,7 @@
 """Members as policies: in use, on disk, and in plain RLlib."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -30,8 +32,7 @@ def stacked_inputs(pack, member, observations):
 def test_a_saved_member_acts_as_it_does_in_the_pack(kind, tmp_path):
     ppo, space, action_space = kind
     pack = trained(ppo)
-    parts = pack.policy(1)
-    parts.save(pack.pruning.pruner(1).masks, tmp_path / "p", {"sparsity": 0.5})
+    pack.save_policy(1, tmp_path / "p", {"sparsity": 0.5})
     policy = load_policy(tmp_path / "p")
     discrete = isinstance(action_space, gym.spaces.Discrete)
     assert isinstance(policy, DirectPolicy if discrete else ConnectorPolicy)
@@ -56,6 +57,40 @@ def test_a_saved_member_acts_as_it_does_in_the_pack(kind, tmp_path):
     prunable = {name: weights[name] for name in pack.pruning.pruner(1).masks}
     saved = load_masks(tmp_path / "p" / "masks.npz", prunable)
     assert all(torch.equal(saved[n], m) for n, m in pack.pruning.pruner(1).masks.items())
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def with_filter(packed_ppo):
+    runners = {"env_to_module_connector": lambda env, spaces, device: MeanStdFilter()}
+    return packed_ppo("Pendulum-v1", runners=runners)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_members_in_turn_are_written_as_rllib_writes_each(packed_ppo, tmp_path, filtered):
+    pack = trained(with_filter(packed_ppo) if filtered else packed_ppo())
+    for turn, member in enumerate((1, 0, 1)):
+        if turn == 2:
+            pack.train()
+        metadata = {"sparsity": 0.1 * turn}
+        pack.save_policy(member, tmp_path / "p", metadata)
+        masks = pack.pruning.pruner(member).masks
+        pack.policy(member).save(masks, tmp_path / "q", metadata)
+        found, expected = files(tmp_path / "p"), files(tmp_path / "q")
+        assert found.keys() == expected.keys()
+        assert len(found) > 20
+        weights = "rl_module/module_state.pkl"
+        loaded, wanted = (pickle.loads(each.pop(weights)) for each in (found, expected))
+        assert loaded.keys() == wanted.keys()
+        assert all(np.array_equal(loaded[name], wanted[name]) for name in wanted)
+        assert found == expected
+    assert not (tmp_path / "p.part").exists()
 
 
 def test_a_saved_policy_is_a_copy_that_training_leaves_alone(packed_ppo):
@@ -87,13 +122,10 @@ def test_a_member_learns_cartpole_and_evaluates_as_any_policy_does(packed_ppo):
 
 
 def test_a_member_s_filter_goes_with_its_policy(packed_ppo, tmp_path):
-    ppo = packed_ppo(
-        "Pendulum-v1",
-        runners={"env_to_module_connector": lambda env, spaces, device: MeanStdFilter()},
-    )
+    ppo = with_filter(packed_ppo)
     pack = trained(ppo)
     folder = tmp_path / "p"
-    pack.policy(1).save(pack.pruning.pruner(1).masks, folder, {})
+    pack.save_policy(1, folder, {})
     policy = load_policy(folder)
     observations = [np.array([0.6, 0.8, 3.0], dtype=np.float32)] * 2
     statistics = pack._filters.state(1)
@@ -123,7 +155,7 @@ def test_a_member_plays_breakout_as_its_saved_policy_does(packed_ppo, tmp_path):
     pruning = PruningConfig(horizon=3 * 64, final_sparsity=0.8, begin=0.0, end=0.9)
     pack = started(ppo, pruning=pruning, iterations=3)
     assert pack.pruning.pruner(1).report()["sparsity"] == pytest.approx(0.8, abs=1e-3)
-    pack.policy(1).save(pack.pruning.pruner(1).masks, tmp_path / "p", {})
+    pack.save_policy(1, tmp_path / "p", {})
     evaluator = Evaluator(env_maker(ppo))
     expected = evaluator.run(load_policy(tmp_path / "p"), range(6))
     evaluator.close()
