@@ -168,19 +168,18 @@ def _spread_order(
     scaled: np.ndarray, front: np.ndarray, ranked: Sequence[int], first: int | None
 ) -> list[int]:
     """The first of a front, farthest from all that are ranked already first."""
-    left = front
-    # Squared distance of each point that is left from the nearest that is ranked.
-    nearest = _nearest(scaled[left], scaled[np.array(ranked, dtype=int)])
+    points = scaled[front]
+    # Squared distance of each point from the nearest that is ranked; −∞ once it is itself.
+    nearest = _nearest(points, scaled[np.array(ranked, dtype=int)])
     order: list[int] = []
-    while left.size and len(order) != first:
-        if np.isinf(nearest[0]):
-            at = max(range(len(left)), key=lambda k: (*scaled[left[k]], -k))
-        else:
+    for _ in range(len(front) if first is None else min(first, len(front))):
+        if ranked or order:
             at = int(np.argmax(nearest))
-        pick = left[at]
-        order.append(int(pick))
-        left, nearest = np.delete(left, at), np.delete(nearest, at)
-        nearest = np.minimum(nearest, _squared_distances(scaled[left], scaled[pick]))
+        else:
+            at = max(range(len(points)), key=lambda k: (*points[k], -k))
+        order.append(int(front[at]))
+        nearest = np.minimum(nearest, _squared_distances(points, points[at]))
+        nearest[at] = -np.inf
     return order
 
 
