@@ -48,7 +48,7 @@ class CartPole:
         leverage = 4.0 / 3.0 - self._pole_mass * np.square(cosine) / self._mass
         angular = (self._gravity * sine - cosine * pushed) / (self._half_length * leverage)
         linear = pushed - self._moment * angular * cosine / self._mass
-        # As np.stack gives it, in a quarter of its time.
+        # Not np.stack: with so few numbers its own work is most of the time.
         rates = np.empty_like(states)
         rates[0], rates[1], rates[2], rates[3] = speed, linear, turning, angular
         following = states + self._seconds * rates

@@ -58,7 +58,7 @@ class StackedPolicy:
             block = np.zeros((*self._size, seen.shape[1]), dtype=np.float32)
             block[self._places] = seen
         else:
-            block = seen.reshape(*self._size, -1)
+            block = np.ascontiguousarray(seen).reshape(*self._size, -1)
         with torch.no_grad():
             stacked = torch.from_numpy(block).to(self._network.weights)
             inputs = self._network.act(self._parameters, stacked)
