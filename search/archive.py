@@ -1,7 +1,7 @@
 """The archive of a search: every evaluated moment of every member, on disk as it happens.
 
-Three append-only files hold what a run learns. Each record is one whole line, synced before the
-append returns; a last line that a crash has torn is ignored when reading and cut off before the next
+Append-only files hold what a run learns. Each record is one whole line, synced before the append
+returns; a last line that a crash has torn is ignored when reading and cut off before the next
 append. Nothing here imports Ray or torch.
 
     snapshots.jsonl     one `Snapshot` a line
@@ -193,12 +193,13 @@ class Baseline(Record):
     level: str = ""
 
 
-def append_line(path: Path, values: Mapping[str, Any]) -> None:
+def append_line(path: Path, values: Mapping[str, Any], *, sync: bool = True) -> None:
     """Appends one record and syncs it to disk; a torn last line is cut off first.
 
     Args:
         path: The file; made when missing.
         values: The record. Must be plain JSON; NaN and infinities are kept as JSON's extensions.
+        sync: Whether it is on disk on return; otherwise it is with the next line that is.
     """
     line = json.dumps(values, separators=(",", ":")) + "\n"
     with path.open("a+b") as file:
@@ -208,8 +209,9 @@ def append_line(path: Path, values: Mapping[str, Any]) -> None:
             if file.read(1) != b"\n":
                 file.truncate(_end_of_last_whole_line(path))
         file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -286,6 +288,10 @@ class Archive:
     def add_event(self, kind: str, **values: Any) -> None:
         """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
         append_line(self.folder / "events.jsonl", {"event": kind, **values})
+
+    def note(self, kind: str, **values: Any) -> None:
+        """As `add_event`, of what means nothing without the event that follows: only that is synced."""
+        append_line(self.folder / "events.jsonl", {"event": kind, **values}, sync=False)
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots in the order they were made; of several with one id the last counts."""

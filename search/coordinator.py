@@ -18,7 +18,7 @@ from rllib_ext.segment import DENSE, Segment
 from search.archive import Archive, Snapshot
 from search.baselines import check_dense, dense_baseline, dense_segment, least_return
 from search.config import ExperimentConfig
-from search.disk import remove
+from search.disk import Trash
 from search.kept import KeptSnapshots
 from search.member import MOST_FAILURES, Member, segment_end
 from search.progress import Progress
@@ -59,7 +59,10 @@ class Coordinator:
         self._members = past.members
         self._running: dict[int, Running] = {}
         self._lost = past.lost
-        self._kept = KeptSnapshots(archive, past.snapshots, config.evaluation.candidates, floor)
+        self._trash = Trash(archive.folder)
+        self._kept = KeptSnapshots(
+            archive, past.snapshots, config.evaluation.candidates, floor, self._trash.take
+        )
         self._failures = past.failures
         self._needs_dense = "dense" not in archive.baselines()
         # Those of other baselines are no times of the search.
@@ -141,7 +144,7 @@ class Coordinator:
         running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
         if segment.member == DENSE:
             # Nobody goes on from it.
-            remove(self._archive.folder / running.last.state)
+            self._trash.take(self._archive.folder / running.last.state)
         elif self._archive.add_snapshot(running.last):
             self._kept.add(running.last)
             self._strategy.add(running.last)
@@ -149,7 +152,7 @@ class Coordinator:
             note_clock(self._archive, "repeat", running, result)
             self._strategy.add(self._kept.take_repeated(running.last))
         if not running.last.usable:
-            remove(self._archive.folder / running.last.state)
+            self._trash.take(self._archive.folder / running.last.state)
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
@@ -219,6 +222,7 @@ class Coordinator:
         """Marks what is still running as lost: a search that goes on will repeat it."""
         with contextlib.suppress(OSError):
             note_lost(self._archive, self._running.values())
+        self._trash.close()
         self._study.close()
 
     def _recover(self, past: Past) -> None:
@@ -321,7 +325,7 @@ class Coordinator:
         ]
         needed = {snapshot.state for snapshot in latest if snapshot is not None}
         for snapshot in self._strategy.forget(oldest, needed):
-            remove(self._archive.folder / snapshot.state)
+            self._trash.take(self._archive.folder / snapshot.state)
         running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
         again = [
             (r.segment.member, r.segment.segment) for r in (*self._running.values(), *self._lost)

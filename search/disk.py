@@ -1,5 +1,8 @@
 """What a search may keep on disk, and how folders go: renamed first, so that none is ever half gone.
 
+A policy has dozens of files, and hundreds of them may go at once. While members train, whoever decides
+for them can't wait for the disk: see `Trash`.
+
 Training states: those of the snapshots of the last two segments of the clock of the member that is
 furthest behind, and those that a segment starts from. Policies: during the search at most
 `POLICIES_PER_CANDIDATE` times `evaluation.candidates` beside those of one segment; after it the
@@ -8,9 +11,12 @@ re-evaluated ones and the dense baseline's. A removed policy leaves its line in 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
-from collections.abc import Collection, Sequence
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from search.archive import Archive, Snapshot
@@ -19,7 +25,10 @@ from search.front import candidates
 
 PART = ".part"
 FOLDERS = ("policies", "states")
+TRASH = "removed"
 POLICIES_PER_CANDIDATE = 20
+
+Remove = Callable[[Path], object]
 
 
 def remove(folder: Path) -> None:
@@ -32,8 +41,40 @@ def remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+class Trash:
+    """Removes folders beside the one who asks: they are out of the way at once, and gone a little later.
+
+    Args:
+        folder: The results folder; what is to be removed lies in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._place = folder / TRASH
+        self._removing = ThreadPoolExecutor(1, thread_name_prefix=TRASH)
+
+    def take(self, folder: Path) -> None:
+        """As `remove`, but returns once the folder's name is free."""
+        if not folder.is_dir():
+            return
+        self._place.mkdir(exist_ok=True)
+        # Of one name there may be several: a segment that is trained again makes its states anew.
+        aside = self._place / f"{folder.name}-{uuid.uuid4().hex}"
+        folder.rename(aside)
+        self._removing.submit(shutil.rmtree, aside, ignore_errors=True)
+
+    def close(self) -> None:
+        """Returns once all of it is gone; takes nothing any more."""
+        self._removing.shutdown()
+        # There was nothing to remove, or a file system keeps what others have open: `tidy` finds it.
+        with contextlib.suppress(OSError):
+            self._place.rmdir()
+
+
 def remove_policies(
-    folder: Path, snapshots: Sequence[Snapshot], keep: Collection[str]
+    folder: Path,
+    snapshots: Sequence[Snapshot],
+    keep: Collection[str],
+    remove: Remove = remove,
 ) -> list[Snapshot]:
     """Removes policies from disk.
 
@@ -41,6 +82,7 @@ def remove_policies(
         folder: The results folder.
         snapshots: Whose policies may go.
         keep: `snapshot_id` of those that stay.
+        remove: How a folder goes.
 
     Returns:
         The snapshots; `checkpoint` is "" where the policy has gone.
@@ -60,6 +102,7 @@ def thin_policies(
     keep: Collection[str],
     limit: int,
     floor: float,
+    remove: Remove = remove,
 ) -> list[Snapshot]:
     """Removes policies once they are too many; those that may still become candidates stay.
 
@@ -69,6 +112,7 @@ def thin_policies(
         keep: `snapshot_id` of those that stay in any case.
         limit: Candidates that the search will evaluate.
         floor: As for `search.front.candidates`.
+        remove: How a folder goes.
 
     Returns:
         As `remove_policies`.
@@ -78,11 +122,12 @@ def thin_policies(
     if len(held) <= most:
         return snapshots
     best = {s.snapshot_id for s in candidates(held, most // 2, floor=floor)}
-    return remove_policies(folder, snapshots, best.union(keep))
+    return remove_policies(folder, snapshots, best.union(keep), remove)
 
 
 def tidy(archive: Archive) -> None:
     """Removes what a killed search left: half-written folders, and folders that no line names."""
+    shutil.rmtree(archive.folder / TRASH, ignore_errors=True)
     named = {s.snapshot_id for s in archive.snapshots()}
     policies = {Path(b.checkpoint).name for b in archive.baselines().values() if b.checkpoint}
     for kind in FOLDERS:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from search.archive import Archive, Snapshot
-from search.disk import thin_policies
+from search.disk import Remove, thin_policies
 from search.progress import BestSoFar
 
 
@@ -18,6 +18,7 @@ class KeptSnapshots:
         snapshots: Those so far.
         candidates: Policies that the search will evaluate again.
         floor: Mean return that a policy must exceed to be feasible.
+        remove: How a policy's folder goes.
 
     Attributes:
         count: Snapshots in all.
@@ -25,11 +26,17 @@ class KeptSnapshots:
     """
 
     def __init__(
-        self, archive: Archive, snapshots: Sequence[Snapshot], candidates: int, floor: float
+        self,
+        archive: Archive,
+        snapshots: Sequence[Snapshot],
+        candidates: int,
+        floor: float,
+        remove: Remove,
     ) -> None:
         self._archive = archive
         self._candidates = candidates
         self._floor = floor
+        self._remove = remove
         self._snapshots = list(snapshots)
         self._evaluated = {e.snapshot_id for e in archive.evaluations()}
         self.count = len(snapshots)
@@ -72,5 +79,6 @@ class KeptSnapshots:
             {*self._evaluated, *keep},
             self._candidates,
             self._floor,
+            self._remove,
         )
         self._snapshots = [s for s in left if s.checkpoint or (s.member, s.segment) in again]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from rllib_ext.segment import DENSE, Segment
-from search.archive import Archive, Hyperparameter, Snapshot
+from search.archive import Archive, Snapshot
 from search.member import Member
 from search.space import Values
 
@@ -50,8 +50,8 @@ class Running:
             seconds: Since the search began.
             floor: Mean return that a policy must exceed to be feasible.
         """
-        hyperparameters = dict[str, Hyperparameter](self.hyperparameters)
-        more = {"wall_time": seconds, "hyperparameters": hyperparameters}
+        # The same for all of a segment: thousands of donors are held in memory.
+        more = {"wall_time": seconds, "hyperparameters": self.hyperparameters}
         found = Snapshot.from_json({**values, **more})
         if found.usable and found.return_mean <= floor:
             return dataclasses.replace(found, status="infeasible")

@@ -15,7 +15,7 @@ from search.archive import CANDIDATES, Archive
 from search.baseline_plan import plan_baselines
 from search.config import ExperimentConfig
 from search.config_file import load_config_of
-from search.disk import POLICIES_PER_CANDIDATE
+from search.disk import POLICIES_PER_CANDIDATE, TRASH
 from search.evaluation import held_out_seeds
 from search.front import candidates
 from search.generalisation import known_episodes, read_shifted
@@ -245,5 +245,7 @@ def _files(folder: Path) -> Iterator[str]:
     half = [str(p) for kind in ("policies", "states") for p in (folder / kind).glob("*.part")]
     if half:
         yield f"half-written: {half}"
+    if (folder / TRASH).exists():
+        yield "what was to be removed is still there"
     if not (folder / "report.html").is_file():
         yield "there is no report"

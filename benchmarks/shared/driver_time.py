@@ -45,7 +45,7 @@ class Meter(Callback):
     Attributes:
         expected: Results in all.
         times: Seconds between a result and the next.
-        memory: MiB at a tenth of the results, at the last, and once Tune has read them back.
+        memory: MiB at a tenth and half of the results, at the last, and once Tune has read them back.
         actors: Processes that results came from.
         cpu: Seconds of the driver's thread a result.
     """
@@ -67,7 +67,7 @@ class Meter(Callback):
         else:
             self.cpu = time.thread_time()
         self.last = now
-        if len(self.times) == self.expected // 10:
+        if len(self.times) in (self.expected // 10, self.expected // 2):
             self.memory.append(resident())
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:

@@ -167,7 +167,8 @@ class Strategy(abc.ABC):
         self._note(event, member, donor=donor.snapshot_id, donor_env_steps=donor.env_steps)
 
     def _note(self, event: str, member: Member, **values: Any) -> None:
-        self._archive.add_event(
+        # The start of the segment follows.
+        self._archive.note(
             event, member=member.index, segment=member.segment, env_steps=member.env_steps, **values
         )
 

@@ -3,11 +3,12 @@ import pytest
 from benchmarks.overhead import FIFO, OURS, verdicts
 
 
-def _measured(mean, last, end, actors=2):
+def _measured(times, memory, actors=2):
+    """Times in ms: mean, median, p99; memory at half, at the last result and at the end."""
     return {
-        "figures": [100, mean, 0, 0, 0, 0],
+        "figures": [100, *(1e-3 * t for t in times), 0, 0],
         "cpu": 1e-3,
-        "memory": [100.0, last, end],
+        "memory": [100.0, *memory],
         "actors": actors,
     }
 
@@ -16,33 +17,40 @@ def _measured(mean, last, end, actors=2):
     ("ours", "told"),
     [
         (
-            _measured(3e-3, 107.0, 112.0),
+            _measured([3, 1, 15], [106.0, 107.0, 112.0]),
             (
-                "1.50, within 2",
-                "7.0 MiB to the last result, under FIFO by 1.0: within",
-                "12.0 MiB to the end, under FIFO by 5.0: within",
+                "mean, ours ÷ FIFO: 1.50, within 2",
+                "median, ours ÷ FIFO: 1.00, within 2",
+                "p99, ours ÷ FIFO: 3.00, NOT within 2",
+                "7.0 MiB from a tenth to the last result, under FIFO by 2.0: within",
+                "1.0 MiB from half to the last result, under FIFO by 0.5: within",
+                "12.0 MiB from a tenth to the end, under FIFO by 5.0: within",
             ),
         ),
         (
-            _measured(5e-3, 109.0, 120.0),
+            _measured([5, 3, 5], [101.0, 109.0, 120.0]),
             (
-                "2.50, NOT within 2",
-                "9.0 MiB to the last result, under FIFO by 1.0: within",
-                "20.0 MiB to the end, under FIFO by 5.0: NOT within",
+                "mean, ours ÷ FIFO: 2.50, NOT within 2",
+                "median, ours ÷ FIFO: 3.00, NOT within 2",
+                "p99, ours ÷ FIFO: 1.00, within 2",
+                "9.0 MiB from a tenth to the last result, under FIFO by 2.0: within",
+                "8.0 MiB from half to the last result, under FIFO by 0.5: within",
+                "20.0 MiB from a tenth to the end, under FIFO by 5.0: NOT within",
             ),
         ),
         (
-            _measured(3e-3, 112.0, 112.0, actors=3),
+            _measured([3, 1, 5], [101.0, 113.0, 112.0], actors=3),
             (
                 "NOT comparable",
                 "2, 2 processes trained",
-                "12.0 MiB to the last result, under FIFO by 1.0: NOT within",
+                "13.0 MiB from a tenth to the last result, under FIFO by 2.0: NOT within",
+                "12.0 MiB from half to the last result, under FIFO by 0.5: NOT within",
             ),
         ),
     ],
 )
-def test_time_memory_and_processes_are_held_against_fifo(ours, told):
-    found = {FIFO: [_measured(2e-3, 101.0, 105.0)] * 2, OURS: [ours, ours]}
+def test_times_memory_and_processes_are_held_against_fifo(ours, told):
+    found = {FIFO: [_measured([2, 1, 5], [101.5, 102.0, 105.0])] * 2, OURS: [ours, ours]}
     lines = "\n".join(verdicts(found))
     assert all(part in lines for part in told)
     assert ("NOT comparable" in lines) == (ours["actors"] != 2)

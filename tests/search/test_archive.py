@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -221,6 +222,19 @@ def test_events_keep_their_order_and_values(tmp_path):
         {"event": "start", "seed": 3},
         {"event": "exploit", "member": 3, "donor": "m01-s002-i0010"},
     ]
+
+
+def test_a_note_is_on_disk_with_the_event_that_follows(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    archive = Archive(tmp_path)
+    archive.note("exploit", member=3, donor="m01-s002-i0010")
+    # Killed now, the process would have left it to the system to write.
+    assert archive.events() == [{"event": "exploit", "member": 3, "donor": "m01-s002-i0010"}]
+    assert synced == []
+    archive.add_event("start", member=3)
+    assert synced == [(tmp_path / "events.jsonl").stat().st_size]
+    assert [e["event"] for e in archive.events()] == ["exploit", "start"]
 
 
 JSON_VALUES = st.recursive(

@@ -2,11 +2,20 @@
 
 import os
 import shutil
+import threading
 
 import pytest
 from pretended_search import RANDOM, Search
 
-from search.disk import POLICIES_PER_CANDIDATE, remove, remove_policies, thin_policies
+from search.disk import (
+    POLICIES_PER_CANDIDATE,
+    TRASH,
+    Trash,
+    remove,
+    remove_policies,
+    thin_policies,
+    tidy,
+)
 from search.front import candidates
 
 
@@ -45,6 +54,39 @@ def test_a_folder_goes_as_a_whole(tmp_path, monkeypatch):
     folder.mkdir()
     remove(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_waits_for_the_disk_and_a_name_is_free_at_once(tmp_path, monkeypatch):
+    rmtree, disk_is_free = shutil.rmtree, threading.Event()
+
+    def slow(path, ignore_errors):
+        assert disk_is_free.wait(30)
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    trash, state = Trash(tmp_path), tmp_path / "states" / "m00-s000-i0001"
+    trash.take(state)
+    assert not (tmp_path / TRASH).exists()
+    # The same state thrice: its segment is trained again and again.
+    for _ in range(3):
+        state.mkdir(parents=True)
+        (state / "file").write_text("x")
+        trash.take(state)
+        assert not state.exists()
+    assert len(list((tmp_path / TRASH).glob("*/file"))) == 3
+    disk_is_free.set()
+    trash.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["states"]
+
+
+def test_what_a_killed_search_was_removing_goes_when_it_goes_on(search):
+    left = search.folder / TRASH / "m00-s000-i0001-left"
+    left.mkdir(parents=True)
+    (left / "file").write_text("x")
+    before = policies(search)
+    tidy(search.archive)
+    assert not (search.folder / TRASH).exists()
+    assert policies(search) == before
 
 
 def test_policies_that_may_be_candidates_stay_and_others_go(search):

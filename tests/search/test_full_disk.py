@@ -50,9 +50,9 @@ class Disk:
         append_line, append_logs = search.archive.append_line, Journal.append_logs
         trained = trainer._iteration
 
-        def line(path, values):
+        def line(path, values, **how):
             self._write(path, [values])
-            append_line(path, values)
+            append_line(path, values, **how)
 
         def logs(backend, values):
             self._write(backend._file_path, values)

@@ -50,9 +50,9 @@ class Writes:
     def watched(self):
         append_line, append_logs = search.archive.append_line, Journal.append_logs
 
-        def line(path, values):
+        def line(path, values, **how):
             self._maybe_kill(path, [values])
-            append_line(path, values)
+            append_line(path, values, **how)
 
         def logs(backend, values):
             self._maybe_kill(backend._file_path, values)
