@@ -54,12 +54,18 @@ def test_ratios_are_of_the_times_to_all_of_rllibs_hypervolume(capsys):
 
 def test_ratios_are_paired_by_seed_and_more_members_are_called_optimistic(capsys):
     per_seed = [
-        {("packed", "a"): ratio, ("packed, 32 members", "a"): 2 * ratio}
+        {
+            ("packed", "a"): ratio,
+            ("packed, 2× the env steps", "a"): ratio - 1.5,
+            ("packed, 32 members", "a"): 2 * ratio,
+        }
         for ratio in (9.0, 7.0, 10.0, math.nan)
     ]
     front_time._print_ratios("cartpole", [*per_seed, {}])
-    packed, more = capsys.readouterr().out.splitlines()[-2:]
+    packed, going_on, more = capsys.readouterr().out.splitlines()[-3:]
     assert "median 9.0×, 7.0× to 10.0× over 3 of 5 seeds" in packed
     assert "reached with 2 of 5" in packed
+    assert "median 7.5×" in going_on
+    assert "reached with 1 of 5" in going_on
     assert "optimistic" in more
     assert "optimistic" not in packed
