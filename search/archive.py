@@ -1,8 +1,8 @@
 """The archive of a search: every evaluated moment of every member, on disk as it happens.
 
 Append-only files hold what a run learns. Each record is one whole line, synced before the append
-returns; a last line that a crash has torn is ignored when reading and cut off before the next
-append. Nothing here imports Ray or torch.
+returns – but for `Archive.note`, whose line is synced with the next event; a last line that a crash has
+torn is ignored when reading and cut off before the next append. Nothing here imports Ray or torch.
 
     snapshots.jsonl     one `Snapshot` a line
     evaluations.jsonl   one `Evaluation` a line: fresh episodes of a policy on held-out seeds

@@ -53,7 +53,11 @@ class Trash:
         self._removing = ThreadPoolExecutor(1, thread_name_prefix=TRASH)
 
     def take(self, folder: Path) -> None:
-        """As `remove`, but returns once the folder's name is free."""
+        """As `remove`, but returns once the folder's name is free.
+
+        Raises:
+            OSError: The folder can't be renamed; it is as it was.
+        """
         if not folder.is_dir():
             return
         self._place.mkdir(exist_ok=True)
