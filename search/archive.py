@@ -13,14 +13,13 @@ torn is ignored when reading and cut off before the next append. Nothing here im
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin, get_type_hints
 
 from rllib_ext.pruning.errors import ResultsError
+from search.lines import append_lines, read_lines
 
 Hyperparameter = float | int | str | bool
 Status = Literal["ok", "infeasible", "failed"]
@@ -193,59 +192,6 @@ class Baseline(Record):
     level: str = ""
 
 
-def append_line(path: Path, values: Mapping[str, Any], *, sync: bool = True) -> None:
-    """Appends one record and syncs it to disk; a torn last line is cut off first.
-
-    Args:
-        path: The file; made when missing.
-        values: The record. Must be plain JSON; NaN and infinities are kept as JSON's extensions.
-        sync: Whether it is on disk on return; otherwise it is with the next line that is.
-    """
-    line = json.dumps(values, separators=(",", ":")) + "\n"
-    with path.open("a+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":
-                file.truncate(_end_of_last_whole_line(path))
-        file.write(line.encode())
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the whole records of a file; a missing file has none, a torn last line is ignored.
-
-    Raises:
-        ResultsError: A line other than the last is not a JSON object.
-    """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise _broken(path, number, f"is not JSON ({error})") from error
-            if not isinstance(values, dict):
-                raise _broken(path, number, "holds no JSON object")
-            yield values
-
-
-def _broken(path: Path, number: int, what: str) -> ResultsError:
-    return ResultsError(
-        f"{path}: line {number} {what}. The file was changed by something else; remove the line to go "
-        "on with the others."
-    )
-
-
-def _end_of_last_whole_line(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
-
-
 # The event before the best policies are re-evaluated; "chosen" lists their ids.
 CANDIDATES = "candidates"
 
@@ -269,29 +215,29 @@ class Archive:
         assert self._ids is not None
         if snapshot.snapshot_id in self._ids:
             return False
-        append_line(self.folder / "snapshots.jsonl", vars(snapshot))
+        append_lines(self.folder / "snapshots.jsonl", [vars(snapshot)])
         self._ids.add(snapshot.snapshot_id)
         return True
 
     def correct_snapshot(self, snapshot: Snapshot) -> None:
         """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
-        append_line(self.folder / "snapshots.jsonl", vars(snapshot))
+        append_lines(self.folder / "snapshots.jsonl", [vars(snapshot)])
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Appends the episodes of a policy on held-out seeds."""
-        append_line(self.folder / "evaluations.jsonl", vars(evaluation))
+        append_lines(self.folder / "evaluations.jsonl", [vars(evaluation)])
 
     def add_baseline(self, baseline: Baseline) -> None:
         """Appends a baseline; of several with one name the last counts."""
-        append_line(self.folder / "baselines.jsonl", vars(baseline))
+        append_lines(self.folder / "baselines.jsonl", [vars(baseline)])
 
     def add_event(self, kind: str, **values: Any) -> None:
         """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
-        append_line(self.folder / "events.jsonl", {"event": kind, **values})
+        append_lines(self.folder / "events.jsonl", [{"event": kind, **values}])
 
     def note(self, kind: str, **values: Any) -> None:
         """As `add_event`, of what means nothing without the event that follows: only that is synced."""
-        append_line(self.folder / "events.jsonl", {"event": kind, **values}, sync=False)
+        append_lines(self.folder / "events.jsonl", [{"event": kind, **values}], sync=False)
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots in the order they were made; of several with one id the last counts."""

@@ -22,7 +22,8 @@ from search.disk import Trash
 from search.kept import KeptSnapshots
 from search.member import MOST_FAILURES, Member, segment_end
 from search.progress import Progress
-from search.recovery import AGAIN, Past, Running, note_clock, note_lost, replay
+from search.recovery import AGAIN, REVIVED, Past, Running, note_clock, note_lost, replay
+from search.removal import Removal
 from search.seeds import draw
 from search.space import Values
 from search.spending import Spending
@@ -59,11 +60,12 @@ class Coordinator:
         self._members = past.members
         self._running: dict[int, Running] = {}
         self._lost = past.lost
-        self._trash = Trash(archive.folder)
+        trash = Trash(archive.folder)
         self._kept = KeptSnapshots(
-            archive, past.snapshots, config.evaluation.candidates, floor, self._trash.take
+            archive, past.snapshots, config.evaluation.candidates, floor, trash.take
         )
         self._failures = past.failures
+        self._ending = NO_TRIAL
         self._needs_dense = "dense" not in archive.baselines()
         # Those of other baselines are no times of the search.
         dense = [b.wall_time for name, b in archive.baselines().items() if name == "dense"]
@@ -71,6 +73,9 @@ class Coordinator:
         self._spending = Spending(config, past, max(earlier, default=0.0), clock)
         self._segment_steps = config.segment_steps
         self._strategy = strategy_of(config, archive, study)
+        self._removal = Removal(
+            archive.folder, trash, self._strategy, self._kept, self._segment_steps
+        )
         self._recover(past)
 
     @property
@@ -144,7 +149,7 @@ class Coordinator:
         running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
         if segment.member == DENSE:
             # Nobody goes on from it.
-            self._trash.take(self._archive.folder / running.last.state)
+            self._removal.remove_state(running.last)
         elif self._archive.add_snapshot(running.last):
             self._kept.add(running.last)
             self._strategy.add(running.last)
@@ -152,23 +157,26 @@ class Coordinator:
             note_clock(self._archive, "repeat", running, result)
             self._strategy.add(self._kept.take_repeated(running.last))
         if not running.last.usable:
-            self._trash.take(self._archive.folder / running.last.state)
+            self._removal.remove_state(running.last)
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
+        running = self._running[segment.member]
+        # Set back first: interrupted while the event is synced, `close` would count it once more.
+        reached, running.env_steps = running.env_steps, running.start
         self._archive.add_event(
             "retry",
             member=segment.member,
             segment=segment.segment,
-            env_steps=self._running[segment.member].env_steps,
+            env_steps=reached,
             error=error,
         )
-        running = self._running[segment.member]
-        running.env_steps = running.start
 
     def note_again(self, member: int, result: Mapping[str, Any]) -> None:
         """Takes note of an iteration of a segment that was over: its pack is trained again."""
         self._spending.book(member, result)
+        if result.get("snapshot"):
+            self._removal.remove_again(result["snapshot"])
         self._archive.add_event(
             AGAIN,
             member=member,
@@ -193,6 +201,7 @@ class Coordinator:
         if segment.member == DENSE and last is not None and not error:
             self._archive.add_baseline(dense_baseline(last, self._spending.baselines))
             self._require_return()
+        self._ending = segment.trial_number
         self._archive.add_event(
             "failure" if error else "end",
             member=segment.member,
@@ -215,15 +224,17 @@ class Coordinator:
             return
         if self._strategy.ends_trial(last) or self._left() <= 0:
             self._study.tell(segment.trial_number, self._objectives(last))
+        self._ending = NO_TRIAL
         member.go_on(running.hyperparameters, running.source, last)
-        self._remove_what_is_old()
+        self._removal.remove_old(self._members, self._running, self._lost)
 
     def close(self) -> None:
         """Marks what is still running as lost: a search that goes on will repeat it."""
         with contextlib.suppress(OSError):
             note_lost(self._archive, self._running.values())
-        self._trash.close()
-        self._study.close()
+        self._removal.close()
+        # Interrupted in `end`, it may have ended well: the next process reads whether.
+        self._study.close(but=self._ending)
 
     def _recover(self, past: Past) -> None:
         """Takes over from a search that ended too early; nothing to do for a new one."""
@@ -235,9 +246,10 @@ class Coordinator:
             self._strategy.add(snapshot)
         if all(m.given_up for m in self._members):
             # Whoever resumes has mended what let all of them fail.
+            self._archive.add_event(REVIVED)
             for member in self._members:
-                member.failures = 1
-        self._remove_what_is_old()
+                member.revive()
+        self._removal.remove_old(self._members, self._running, self._lost)
 
     def _repeat(self, lost: Running) -> Segment:
         """Trains a lost segment again, as it was planned."""
@@ -307,30 +319,6 @@ class Coordinator:
         )
         self._running[segment.member] = Running(segment, hyperparameters, source, clock)
         return segment
-
-    def _remove_what_is_old(self) -> None:
-        """Removes training states that no member can start from, and policies beyond their number."""
-        clocks = [
-            m.env_steps
-            for m in self._members
-            if not m.given_up and (m.segment > 0 or m.index in self._running)
-        ]
-        clocks += [lost.start for lost in self._lost]
-        oldest = min([self._strategy.horizon, *clocks]) - self._segment_steps
-        # What runs, or is to be repeated, starts no earlier than where its member's clock stands.
-        latest = [
-            *(m.last for m in self._members),
-            *(r.last for r in self._running.values()),
-            *(r.source for r in self._lost),
-        ]
-        needed = {snapshot.state for snapshot in latest if snapshot is not None}
-        for snapshot in self._strategy.forget(oldest, needed):
-            self._trash.take(self._archive.folder / snapshot.state)
-        running = [r.last.snapshot_id for r in self._running.values() if r.last is not None]
-        again = [
-            (r.segment.member, r.segment.segment) for r in (*self._running.values(), *self._lost)
-        ]
-        self._kept.thin(running, again)
 
     def _objectives(self, last: Snapshot) -> tuple[float, ...]:
         return objective_values(last, self._config.search.objectives)

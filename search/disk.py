@@ -4,7 +4,8 @@ A policy has dozens of files, and hundreds of them may go at once. While members
 for them can't wait for the disk: see `Trash`.
 
 Training states: those of the snapshots of the last two segments of the clock of the member that is
-furthest behind, and those that a segment starts from. Policies: during the search at most
+furthest behind, and those that a segment starts from; of the horizon's last segment, which is trained
+again while some of the budget is left, four a member. Policies: during the search at most
 `POLICIES_PER_CANDIDATE` times `evaluation.candidates` beside those of one segment; after it the
 re-evaluated ones and the dense baseline's. A removed policy leaves its line in the archive.
 """
@@ -132,13 +133,20 @@ def thin_policies(
 def tidy(archive: Archive) -> None:
     """Removes what a killed search left: half-written folders, and folders that no line names."""
     shutil.rmtree(archive.folder / TRASH, ignore_errors=True)
-    named = {s.snapshot_id for s in archive.snapshots()}
-    policies = {Path(b.checkpoint).name for b in archive.baselines().values() if b.checkpoint}
+    snapshots = archive.snapshots()
+    # Nobody goes on from what isn't usable.
+    named = {
+        "policies": {s.snapshot_id for s in snapshots},
+        "states": {s.snapshot_id for s in snapshots if s.usable},
+    }
+    named["policies"] |= {
+        Path(b.checkpoint).name for b in archive.baselines().values() if b.checkpoint
+    }
     for kind in FOLDERS:
         for path in archive.folder.glob(f"{kind}/*"):
             if path.suffix == PART:
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name not in named and not (kind == "policies" and path.name in policies):
+            elif path.name not in named[kind]:
                 remove(path)
     for path in archive.folder.glob(ASIDE):
         path.unlink(missing_ok=True)

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from rllib_ext.shift import UNSHIFTED, Shift
-from search.archive import Evaluation, Record, append_line, read_lines
+from search.archive import Evaluation, Record
 from search.bootstrap import resampled_means
 from search.confirm import Front, episode_figures
+from search.lines import append_lines, read_lines
 from search.scale import scale_of
 
 FILE = "shifts.jsonl"
@@ -73,7 +74,7 @@ def read_shifted(folder: Path) -> list[ShiftedEpisodes]:
 
 def add_shifted(folder: Path, record: ShiftedEpisodes) -> None:
     """Appends the episodes of one policy under one shift."""
-    append_line(folder / FILE, dataclasses.asdict(record))
+    append_lines(folder / FILE, [dataclasses.asdict(record)])
 
 
 def generalisation(

@@ -50,6 +50,10 @@ class Member:
         self.segment += 1
         self.failures += 1
 
+    def revive(self) -> None:
+        """It is tried again, though not as it was."""
+        self.failures = 1
+
     @property
     def given_up(self) -> bool:
         """Whether it failed too often to be tried again."""

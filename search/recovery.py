@@ -17,6 +17,8 @@ from search.space import Values
 
 # The event of an iteration that was trained again with others of its pack, its segment being over.
 AGAIN = "again"
+# The event of a search that had given up all of its members, and tries them once more.
+REVIVED = "revived"
 
 
 @dataclasses.dataclass
@@ -172,6 +174,10 @@ class _Reader:
         if kind == AGAIN:
             self._past.spend(int(event["member"]), int(event["env_steps"]))
             self._past.evaluation_env_steps += int(event["evaluation_env_steps"])
+            return
+        if kind == REVIVED:
+            for given_up in self._past.members:
+                given_up.revive()
             return
         running = self._running.get(member) if isinstance(member, int) else None
         if running is None or not isinstance(member, int):

@@ -6,7 +6,6 @@ Journalled in the results folder as `study.log`, which optuna-dashboard opens.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import warnings
@@ -19,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
+from search.lines import append_lines
 from search.parameter import Value
 from search.settings import MINIMISED
 from search.settings import Sampler as LearningSampler
@@ -59,12 +59,10 @@ class Journal(JournalFileBackend):
         self._writing = JournalFileSymlinkLock(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """As `JournalFileBackend.append_logs`, without the sync."""
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        """As `JournalFileBackend.append_logs`, without the sync; a torn last line is cut off first."""
         self._writing.acquire()
         try:
-            with self._path.open("ab") as file:
-                file.write(text.encode())
+            append_lines(self._path, logs, sync=False)
         finally:
             self._writing.release()
 
@@ -77,7 +75,7 @@ class Journal(JournalFileBackend):
 class Study:
     """A multi-objective study over a search space.
 
-    It is opened where it is there already; a line that a crash has torn is cut off first.
+    It is opened where it is there already.
 
     Args:
         folder: The results folder; nobody else writes to it.
@@ -102,7 +100,7 @@ class Study:
         objectives: Sequence[str] = ("return", "sparsity"),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        _mend(folder / STUDY_FILE)
+        _free(folder / STUDY_FILE)
         self._journal = Journal(folder / STUDY_FILE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -197,9 +195,13 @@ class Study:
         else:
             self._study.tell(trial, list(objectives))
 
-    def close(self) -> None:
-        """Marks what is still open as failed: its segments will not come back."""
-        for number in list(self._open):
+    def close(self, but: int = NO_TRIAL) -> None:
+        """Marks what is still open as failed: its segments will not come back.
+
+        Args:
+            but: Number of a trial that is left to `recover`.
+        """
+        for number in sorted(self._open.keys() - {but}):
             self.tell(number, None)
 
     def recover(self, objectives: Mapping[int, Sequence[float]]) -> None:
@@ -247,13 +249,8 @@ class Study:
         return Proposal(trial.number, values)
 
 
-def _mend(journal: Path) -> None:
-    """Cuts off a torn last line, behind which Optuna could read nothing, and frees a dead lock."""
-    if journal.is_file():
-        size = journal.stat().st_size
-        whole = journal.read_bytes().rfind(b"\n") + 1
-        if whole < size:
-            os.truncate(journal, whole)
+def _free(journal: Path) -> None:
+    """Frees the lock of a process that died."""
     for lock in journal.parent.glob(f"{journal.name}.lock*"):
         lock.unlink(missing_ok=True)
 

@@ -58,8 +58,8 @@ def saying_what_is_safe(folder: Path) -> Iterator[None]:
 
 
 def _what_is_safe(folder: Path) -> str:
-    from search.archive import read_lines
     from search.folder import CONFIG
+    from search.lines import read_lines
 
     if not (folder / CONFIG).is_file():
         return "nothing had begun, and nothing was written"

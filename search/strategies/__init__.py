@@ -8,8 +8,9 @@ from search.archive import Archive
 from search.config import ExperimentConfig
 from search.settings import StrategyName
 from search.strategies.base import Plan, Strategy
+from search.strategies.copying import PBT, Selection
 from search.strategies.lineages import Optuna, Random
-from search.strategies.pareto_pbt import PBT, ParetoPBT, Selection
+from search.strategies.pareto_pbt import ParetoPBT
 from search.strategies.train_then_prune import TrainThenPrune
 from search.study import Study
 

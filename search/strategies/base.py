@@ -88,17 +88,30 @@ class Strategy(abc.ABC):
         """Lets all below a mean return rank last."""
         self._least_return = least_return
 
-    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
-        """Drops donors that no member can reach any more.
+    def holds(self, snapshot_id: str) -> bool:
+        """Whether a snapshot's training state is to stay on disk."""
+        return snapshot_id in self._donors
+
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """Drops donors that no member can start from any more.
 
         Args:
-            before: Clock below which nobody looks for donors.
+            before: Clock below which nobody looks for donors; at the horizon nobody does either.
             needed: Training states that are still started from.
+            again: Member and segment of those that may still be trained again, and write theirs anew.
 
         Returns:
             Snapshots whose training state may go.
         """
-        old = [s for s in self._donors.values() if s.env_steps < before and s.state not in needed]
+        old = [
+            s
+            for s in self._donors.values()
+            if not before <= s.env_steps < self.horizon
+            and s.state not in needed
+            and (s.member, s.segment) not in again
+        ]
         for snapshot in old:
             del self._donors[snapshot.snapshot_id]
         return old

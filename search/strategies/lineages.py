@@ -24,9 +24,11 @@ class Random(Strategy):
         """As `Strategy.ends_trial`."""
         return last.env_steps >= self.horizon
 
-    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
         """As `Strategy.forget`: nobody looks for donors at all."""
-        return super().forget(sys.maxsize, needed)
+        return super().forget(sys.maxsize, needed, again)
 
     def plan(self, member: Member) -> Plan:
         """As `Strategy.plan`. What failed is drawn anew."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +20,8 @@ from search.study import Proposal, Study
 
 # Share of its remaining weights that a stagnant member must set out to lose.
 STAGNANT_CUT = 0.2
+# Donors that are kept of the horizon's last segment, for each member.
+STARTS_A_MEMBER = 4
 # Multiples of it, modulo 1, lie evenly, however many are taken.
 GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -42,6 +43,8 @@ class ParetoPBT(Strategy):
         self._sizes = config.sizes
         # Of `_donors`, in their order: every decision looks at all of them.
         self._donor_moments: dict[str, Moment] = {}
+        # Members that aren't given up, as last heard.
+        self._in_play: set[int] = set()
 
     def add(self, snapshot: Snapshot) -> None:
         """As `Strategy.add`."""
@@ -55,12 +58,36 @@ class ParetoPBT(Strategy):
         super().require(least_return)
         self._donor_moments = {name: self._moment(s) for name, s in self._donors.items()}
 
-    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
-        """As `Strategy.forget`."""
-        old = super().forget(before, needed)
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """As `Strategy.forget`; of the horizon's last segment only the best starts stay."""
+        old = super().forget(before, needed, again)
         for snapshot in old:
             del self._donor_moments[snapshot.snapshot_id]
-        return old
+        return old + self._forget_starts(needed, again)
+
+    def _forget_starts(
+        self, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """Drops the worst of the last segment's donors: whoever restarts there makes more and more."""
+        last = [
+            m
+            for m in self._moments()
+            if m.env_steps >= self.horizon - self._config.segment_steps
+            and self._donors[m.snapshot_id].state not in needed
+            and (m.member, self._donors[m.snapshot_id].segment) not in again
+        ]
+        most = STARTS_A_MEMBER * self._config.population.members
+        if len(last) <= most:
+            return []
+        starts = {m.snapshot_id for m in self._starts(last)}
+        able = np.array([m.snapshot_id in starts for m in last])
+        kept = set(rank(np.array([m.objectives for m in last]), able, most))
+        worst = [self._donors.pop(m.snapshot_id) for i, m in enumerate(last) if i not in kept]
+        for snapshot in worst:
+            del self._donor_moments[snapshot.snapshot_id]
+        return worst
 
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
@@ -92,6 +119,7 @@ class ParetoPBT(Strategy):
 
     def _admitted(self, idle: Sequence[Member], running: Sequence[Member]) -> Sequence[Member]:
         """The next to begin, where the population is to grow, otherwise all that have begun."""
+        self._in_play = {m.index for m in (*idle, *running)}
         begun = [m for m in idle if m.segment > 0]
         clocks = [m.env_steps for m in (*begun, *running)]
         behind = min((c for c in clocks if c < self.horizon), default=0 if not clocks else None)
@@ -106,8 +134,19 @@ class ParetoPBT(Strategy):
 
         They train the last segment of the horizon again, from the best before it.
         """
-        known = self._donor_moments.values()
-        return list(idle) if any(m.feasible and m.donates for m in known) else []
+        return [m for m in idle if any(d.feasible and d.donates for d in self._known_to(m))]
+
+    def _starts(self, moments: Sequence[Moment]) -> list[Moment]:
+        """Where a member at its horizon may start from: in the first half of the last segment.
+
+        Later, the most trained would be cloned for an iteration each. Where there is nobody, those
+        before it, or the furthest behind.
+        """
+        able = [m for m in moments if m.feasible and m.donates]
+        last = [m for m in able if m.env_steps >= self.horizon - self._config.segment_steps] or able
+        furthest_behind = min((m.env_steps for m in last), default=0)
+        latest = max(furthest_behind, self.horizon - self._config.segment_steps // 2)
+        return [m for m in last if m.env_steps <= latest]
 
     def _turn(self, member: Member) -> tuple[int, ...]:
         if member.env_steps >= self.horizon:
@@ -122,7 +161,7 @@ class ParetoPBT(Strategy):
         if member.last is None:
             return self._model(member, moments, rng)
         if member.env_steps >= self.horizon:
-            return self._best([m for m in moments if m.feasible and m.donates], rng)
+            return self._best(self._starts(moments), rng)
         return self._donor(member, moments, rng)
 
     def _is_stagnant(self, member: Member) -> bool:
@@ -199,7 +238,7 @@ class ParetoPBT(Strategy):
 
         None: nobody, for it is a founder, or there is nothing to copy.
         """
-        clocks = {m.member: m.env_steps for m in moments}
+        clocks = {m.member: m.env_steps for m in moments if m.member in self._in_play}
         if newcomer.index < self._sizes[0] or not clocks:
             return None
         near = [
@@ -230,13 +269,13 @@ class ParetoPBT(Strategy):
 
     def _moments(self, member: Member | None = None) -> list[Moment]:
         """What may be ranked, in the order it was made; for a member, as far as it may know of it."""
-        if member is None or not self._settings.synchronous:
-            return list(self._donor_moments.values())
-        return [
-            self._donor_moments[name]
-            for name, snapshot in self._donors.items()
-            if snapshot.segment < member.segment
-        ]
+        return list(self._donor_moments.values() if member is None else self._known_to(member))
+
+    def _known_to(self, member: Member) -> Iterator[Moment]:
+        """As `_moments`, objectives as they are."""
+        for name, moment in self._donor_moments.items():
+            if not self._settings.synchronous or self._donors[name].segment < member.segment:
+                yield moment
 
     def _moment(self, snapshot: Snapshot) -> Moment:
         signs = dict.fromkeys(MINIMISED, -1.0)
@@ -251,55 +290,3 @@ class ParetoPBT(Strategy):
             donates=snapshot.env_steps < self.horizon,
             standard_error=snapshot.return_std / math.sqrt(snapshot.episodes),
         )
-
-
-class Selection(ParetoPBT):
-    """Selection without mutation: clones keep their donor's hyperparameters, only seeds differ.
-
-    Newcomers of a growing population are no clones: they have hyperparameters of their own.
-    """
-
-    guided = False
-
-    def _is_stagnant(self, member: Member) -> bool:
-        return False
-
-    def _explore(
-        self, member: Member, donor: Snapshot, rng: np.random.Generator, fewer: float = 0.0
-    ) -> Proposal:
-        if member.last is None:
-            return super()._explore(member, donor, rng, fewer)
-        proposal = self._study.enter(donor.hyperparameters)
-        self._note_exploration(member, "inheritance", proposal)
-        return proposal
-
-
-class PBT(ParetoPBT):
-    """Population-based training of one scalar (Jaderberg et al. 2017, arXiv 1711.09846).
-
-    The scalar is the weighted sum of the sparsity and of the return, which is scaled to [0, 1] over all
-    feasible policies that may still donate. A donor may be denser: what a weight is worth is in the
-    scalar.
-    """
-
-    guided = False
-    spreads = False
-
-    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
-        super().__init__(config, archive, study)
-        self._rules = dataclasses.replace(self._rules, density_tolerance=math.inf)
-
-    def _is_stagnant(self, member: Member) -> bool:
-        return False
-
-    def _moments(self, member: Member | None = None) -> list[Moment]:
-        moments = super()._moments(member)
-        returns = [m.objectives[0] for m in moments if m.feasible]
-        low, high = min(returns, default=0.0), max(returns, default=1.0)
-        weight = self._settings.sparsity_weight
-
-        def scalar(moment: Moment) -> float:
-            scaled = (moment.objectives[0] - low) / ((high - low) or 1.0)
-            return (1.0 - weight) * scaled + weight * moment.sparsity
-
-        return [dataclasses.replace(m, objectives=(scalar(m),)) for m in moments]

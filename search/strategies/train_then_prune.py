@@ -42,10 +42,12 @@ class TrainThenPrune(Strategy):
         if snapshot.usable and snapshot.state and is_dense and (self._dense is None or again):
             self._dense = snapshot
 
-    def forget(self, before: int, needed: Collection[str]) -> list[Snapshot]:
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
         """As `Strategy.forget`."""
         dense = {self._dense.state} if self._dense is not None else set()
-        return super().forget(before, dense.union(needed))
+        return super().forget(before, dense.union(needed), again)
 
     def plan(self, member: Member) -> Plan:
         """As `Strategy.plan`. After a failure a level begins again."""

@@ -4,12 +4,11 @@ import math
 import os
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import search.archive
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError
-from search.archive import Archive, Baseline, Evaluation, Snapshot, append_line, read_lines
+from search.archive import Archive, Baseline, Evaluation, Snapshot
+from search.lines import append_lines, read_lines
 
 
 def snapshot(snapshot_id="m00-s000-i0001", **changes):
@@ -154,14 +153,14 @@ def test_only_snapshots_that_can_be_ranked_are_usable(changes, usable):
 
 def test_keys_of_newer_versions_are_ignored(tmp_path):
     values = {**dataclasses.asdict(snapshot("a")), "added_by_a_later_version": [1, 2]}
-    append_line(tmp_path / "snapshots.jsonl", values)
+    append_lines(tmp_path / "snapshots.jsonl", [values])
     assert Archive(tmp_path).snapshots() == [snapshot("a")]
 
 
 def test_a_missing_value_is_named(tmp_path):
     values = dataclasses.asdict(snapshot("a"))
     del values["return_mean"]
-    append_line(tmp_path / "snapshots.jsonl", values)
+    append_lines(tmp_path / "snapshots.jsonl", [values])
     with pytest.raises(ResultsError, match=r"return_mean.*another version"):
         Archive(tmp_path).snapshots()
 
@@ -235,34 +234,3 @@ def test_a_note_is_on_disk_with_the_event_that_follows(tmp_path, monkeypatch):
     archive.add_event("start", member=3)
     assert synced == [(tmp_path / "events.jsonl").stat().st_size]
     assert [e["event"] for e in archive.events()] == ["exploit", "start"]
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-RECORDS = st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=4), min_size=1, max_size=5)
-
-
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(records=RECORDS, data=st.data())
-def test_whatever_prefix_of_the_bytes_survives_the_whole_records_are_read_and_appending_goes_on(
-    tmp_path_factory, records, data
-):
-    path = tmp_path_factory.mktemp("archive") / "records.jsonl"
-    ends = [0]
-    for record in records:
-        append_line(path, record)
-        ends.append(path.stat().st_size)
-    written = path.read_bytes()
-    cut = data.draw(st.integers(0, len(written)), label="bytes that survive")
-    path.write_bytes(written[:cut])
-    whole = sum(end <= cut for end in ends[1:])
-
-    assert list(read_lines(path)) == records[:whole]
-
-    # A torn last line is cut off before the next record is written.
-    append_line(path, {"next": 1})
-    assert path.read_bytes()[: ends[whole]] == written[: ends[whole]]
-    assert list(read_lines(path)) == [*records[:whole], {"next": 1}]

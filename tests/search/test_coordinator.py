@@ -152,8 +152,11 @@ def test_a_member_that_fails_again_and_again_is_left_alone_and_the_others_go_on(
     search = Search(tmp_path, fails=lambda s: "raise" if s.member == 2 else "", members=5).run()
     assert [f["member"] for f in search.coordinator.failures] == [2] * 3
     assert search.coordinator.spent["training"] >= 80_000
-    ends = {s.member: s.env_steps for s in search.archive.snapshots()}
-    assert all(ends[member] >= search.config.horizon for member in (0, 1, 3, 4))
+    # What is left of the budget afterwards restarts members, the last of them perhaps not to the end.
+    reached = collections.defaultdict(int)
+    for snapshot in search.archive.snapshots():
+        reached[snapshot.member] = max(reached[snapshot.member], snapshot.env_steps)
+    assert all(reached[member] >= search.config.horizon for member in (0, 1, 3, 4))
 
 
 def test_a_full_disk_ends_a_search_that_went_well_before(tmp_path):

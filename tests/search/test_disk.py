@@ -188,3 +188,18 @@ def test_states_that_nobody_can_start_from_are_not_kept(tmp_path):
     states = {p.name for p in (tmp_path / "states").iterdir()}
     assert states.isdisjoint(unusable)
     assert not [name for name in states if name.startswith("dense")]
+
+
+def test_the_state_of_what_is_not_usable_goes_when_its_removal_was_killed(tmp_path, monkeypatch):
+    search = Search(tmp_path, members=5, fails=lambda s: "nan" if s.member == 0 else "")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trash, "take", lambda trash, folder: None)
+        search.run()
+    unusable = {s.snapshot_id for s in search.archive.snapshots() if not s.usable}
+    states = {p.name for p in (tmp_path / "states").iterdir()}
+    assert unusable
+    assert unusable <= states
+    tidy(search.archive)
+    assert {p.name for p in (tmp_path / "states").iterdir()} == {
+        name for name in states - unusable if not name.startswith("dense")
+    }

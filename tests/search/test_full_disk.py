@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import sys
 
 import pytest
 from pretended_search import Search, by_id, events
@@ -47,12 +48,12 @@ class Disk:
 
     @contextlib.contextmanager
     def filling(self, trainer):
-        append_line, append_logs = search.archive.append_line, Journal.append_logs
+        append_lines, append_logs = search.archive.append_lines, Journal.append_logs
         trained = trainer._iteration
 
-        def line(path, values, **how):
-            self._write(path, [values])
-            append_line(path, values, **how)
+        def lines(path, records, **how):
+            self._write(path, records)
+            append_lines(path, records, **how)
 
         def logs(backend, values):
             self._write(backend._file_path, values)
@@ -63,30 +64,35 @@ class Disk:
             return trained(*arguments)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search.archive, "append_line", line)
+            patch.setattr(search.archive, "append_lines", lines)
             patch.setattr(Journal, "append_logs", logs)
             patch.setattr(trainer, "_iteration", iteration)
             yield
 
 
-def filled(folder, room, slots=2):
-    """A search on a disk that fills up; what Tune's adapter kept, and the writes."""
+def filled(folder, room, slots=2, freed=False):
+    """A search on a disk that fills up, and has room again when it ends where it is freed."""
     begun = Search(folder, **SMALL)
     disk = Disk(room, random.Random(room))
     with disk.filling(begun.trainer):
         tune = Tune(begun, slots).run()
+        if freed:
+            disk.room = sys.maxsize
         with contextlib.suppress(OSError):
             begun.coordinator.close()
     return begun, tune, disk.count
 
 
+@pytest.mark.parametrize("freed", [False, True])
 @pytest.mark.parametrize("first", range(4))
-def test_wherever_the_disk_fills_up_the_search_says_so_and_is_finished_later(tmp_path, first):
+def test_wherever_the_disk_fills_up_the_search_says_so_and_is_finished_later(
+    tmp_path, first, freed
+):
     _, whole, count = filled(tmp_path / "whole", room=10**9)
     assert whole.scheduler.error is None
     for room in range(9 * first, count, 36):
         folder = tmp_path / str(room)
-        begun, tune, _ = filled(folder, room)
+        begun, tune, _ = filled(folder, room, freed=freed)
         assert is_disk_full(tune.scheduler.error), room
         assert tune.scheduler.suggest("z") == "FINISHED"
         # It is no member's fault.

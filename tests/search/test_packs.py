@@ -138,6 +138,39 @@ def test_a_lost_pack_is_run_again_and_counts_what_was_over_once(tmp_path):
     assert again.coordinator.failures == []
 
 
+@pytest.mark.parametrize("strategy", ["random", "pareto_pbt"])
+def test_what_a_pack_that_is_run_again_writes_of_segments_that_were_over_goes_again(
+    tmp_path, strategy
+):
+    """One of its members had ended a step before the others, its states had gone."""
+    search = Search(tmp_path, members=4, strategy=strategy)
+    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
+    scheduler.suggest("dense")
+    config = scheduler.suggest("b")
+
+    def pack_with_a_short_one():
+        pack = Pack(search, config)
+        short = dataclasses.replace(pack.segments[1], until_env_steps=3_000)
+        pack.running[1] = short, search.trainer.train(short)
+        return pack
+
+    pack = pack_with_a_short_one()
+    for _ in range(4):
+        scheduler.on_trial_result("b", pack.step()[0])
+    ErrorNotes(scheduler).on_trial_recover(0, [], Trial("b", config))
+    pack, done = pack_with_a_short_one(), False
+    while not done:
+        result, done = pack.step()
+        if not done:
+            scheduler.on_trial_result("b", result)
+    scheduler.on_trial_complete("b", result=result)
+    search.coordinator.close()
+    donors = search.coordinator._strategy._donors
+    states = {p.name for p in (tmp_path / "states").glob("m*")}
+    assert states == set(donors)
+    assert [m.last.snapshot_id in states for m in search.coordinator._members[:2]] == [True] * 2
+
+
 def test_what_was_over_before_its_pack_was_lost_is_booked_when_it_is_trained_again(tmp_path):
     search = Search(tmp_path, members=4, strategy="random")
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)

@@ -14,9 +14,9 @@ from pretended_search import Search, Trainer, trials_in
 
 import search.archive
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import RunError
 from rllib_ext.segment import DENSE
 from search.archive import Archive
-from search.coordinator import Coordinator
 from search.disk import tidy
 from search.files import write_aside
 from search.study import Journal
@@ -48,18 +48,18 @@ class Writes:
 
     @contextlib.contextmanager
     def watched(self):
-        append_line, append_logs = search.archive.append_line, Journal.append_logs
+        append_lines, append_logs = search.archive.append_lines, Journal.append_logs
 
-        def line(path, values, **how):
-            self._maybe_kill(path, [values])
-            append_line(path, values, **how)
+        def lines(path, records, **how):
+            self._maybe_kill(path, records)
+            append_lines(path, records, **how)
 
         def logs(backend, values):
             self._maybe_kill(backend._file_path, values)
             append_logs(backend, values)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search.archive, "append_line", line)
+            patch.setattr(search.archive, "append_lines", lines)
             patch.setattr(Journal, "append_logs", logs)
             yield self
 
@@ -191,7 +191,7 @@ def test_failures_and_retries_are_remembered(tmp_path):
 def test_an_interrupted_search_counts_to_the_iteration_and_loses_no_step_of_the_count(tmp_path):
     """Interrupted, not killed: what was trained since the last snapshot is told."""
     first = Search(tmp_path, **SMALL)
-    running = _begin(first, 3)
+    running = first.begin(3)
     for segment, iterations in running:
         result, _ = next(iterations)
         result["evaluation_env_steps"] = 0
@@ -209,7 +209,7 @@ def test_an_interrupted_search_counts_to_the_iteration_and_loses_no_step_of_the_
 
 def test_a_retried_segment_counts_in_the_next_process_too(tmp_path):
     first = Search(tmp_path, **SMALL)
-    ((segment, iterations),) = _begin(first, 1)
+    ((segment, iterations),) = first.begin(1)
     first.coordinator.tell(segment, *next(iterations))
     first.coordinator.note_retry(segment, "a worker died")
     # It comes as far again, and is killed there.
@@ -223,7 +223,7 @@ def test_a_retried_segment_counts_in_the_next_process_too(tmp_path):
 def test_a_repeated_segment_that_comes_out_differently_is_what_the_archive_says(tmp_path):
     """The policy on disk is the new one."""
     first = Search(tmp_path, **SMALL)
-    ((segment, iterations),) = _begin(first, 1)
+    ((segment, iterations),) = first.begin(1)
     result, snapshot = next(iterations)
     first.coordinator.tell(segment, result, snapshot)
     again = Search(tmp_path, **SMALL)
@@ -236,7 +236,7 @@ def test_a_repeated_segment_that_comes_out_differently_is_what_the_archive_says(
 
 def test_a_member_whose_state_is_gone_is_born_again(tmp_path):
     first = Search(tmp_path, **{**SMALL, "strategy": "random"})
-    ((segment, iterations),) = _begin(first, 1)
+    ((segment, iterations),) = first.begin(1)
     for each in iterations:
         first.coordinator.tell(segment, *each)
     first.coordinator.end(segment)
@@ -276,7 +276,7 @@ def test_a_finished_search_is_extended_under_the_same_horizon(tmp_path):
 
 def test_dead_members_states_and_half_written_folders_go(tmp_path, monkeypatch):
     first = Search(tmp_path, **SMALL)
-    ((segment, iterations),) = _begin(first, 1)
+    ((segment, iterations),) = first.begin(1)
     first.coordinator.tell(segment, *next(iterations))
     next(iterations)
     for kind in ("policies", "states"):
@@ -311,18 +311,6 @@ def test_a_policy_that_is_gone_is_no_candidate(tmp_path):
     assert len(after) == 4
 
 
-def _begin(search_, count):
-    """Trains the dense baseline and begins some segments."""
-    coordinator = search_.coordinator
-    assert isinstance(coordinator, Coordinator)
-    dense = coordinator.decide()
-    for each in search_.trainer.train(dense):
-        coordinator.tell(dense, *each)
-    coordinator.end(dense)
-    segments = [coordinator.decide() for _ in range(count)]
-    return [(segment, search_.trainer.train(segment)) for segment in segments]
-
-
 def test_the_time_that_other_baselines_took_is_not_the_search_s(tmp_path):
     now = [0.0]
     limits = {"budget": {"env_steps": 36_000, "seconds": 60}}
@@ -336,3 +324,61 @@ def test_the_time_that_other_baselines_took_is_not_the_search_s(tmp_path):
     search.archive.add_baseline(trained)
     again = Search(tmp_path, clock=lambda: 1_000.0, **limits)
     assert again.coordinator.seconds_left == pytest.approx(left, abs=0.5)
+
+
+def test_an_interrupted_resume_after_all_members_failed_leaves_none_of_them_out(tmp_path):
+    first = Search(tmp_path, fails=lambda s: "" if s.member == DENSE else "raise", **SMALL)
+    with pytest.raises(RunError):
+        first.run()
+    second = Search(tmp_path, **SMALL)
+    segment = second.coordinator.decide()
+    for result, snapshot in second.trainer.train(segment):
+        second.coordinator.tell(segment, result, snapshot)
+    second.coordinator.end(segment)
+    second.coordinator.close()
+    third = Search(tmp_path, **SMALL)
+    assert [m.failures for m in third.coordinator._members].count(1) == SMALL["members"] - 1
+    assert {s.member for s in third.run().of_members} == set(range(SMALL["members"]))
+
+
+def interrupting(monkeypatch, kind):
+    """Ctrl-C while an event is synced: it is on disk already."""
+    append_lines = search.archive.append_lines
+
+    def interrupted(path, records, **how):
+        append_lines(path, records, **how)
+        if any(record.get("event") == kind for record in records):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(search.archive, "append_lines", interrupted)
+
+
+def test_interrupted_where_a_segment_ends_the_study_still_hears_what_came_of_it(
+    tmp_path, monkeypatch
+):
+    first = Search(tmp_path, **SMALL)
+    ((segment, iterations),) = first.begin(1)
+    for result, snapshot in iterations:
+        first.coordinator.tell(segment, result, snapshot)
+    with monkeypatch.context() as patch:
+        interrupting(patch, "end")
+        with pytest.raises(KeyboardInterrupt):
+            first.coordinator.end(segment)
+        first.coordinator.close()
+    Search(tmp_path, **SMALL)
+    trial = trials_in(tmp_path)[segment.trial_number]
+    assert trial.state == TrialState.COMPLETE
+    assert trial.values == [snapshot["return_mean"], snapshot["sparsity"]]
+
+
+def test_interrupted_where_a_retry_is_noted_its_steps_count_once(tmp_path, monkeypatch):
+    first = Search(tmp_path, **SMALL)
+    ((segment, iterations),) = first.begin(1)
+    for _ in range(2):
+        first.coordinator.tell(segment, *next(iterations))
+    with monkeypatch.context() as patch:
+        interrupting(patch, "retry")
+        with pytest.raises(KeyboardInterrupt):
+            first.coordinator.note_retry(segment, "a worker died")
+        first.coordinator.close()
+    assert Search(tmp_path, **SMALL).coordinator.spent["training"] == 2 * ITERATION

@@ -145,6 +145,15 @@ class Search:
         self.coordinator.close()
         return self
 
+    def begin(self, count):
+        """Trains the dense baseline, then begins some segments: each with its iterations."""
+        dense = self.coordinator.decide()
+        for each in self.trainer.train(dense):
+            self.coordinator.tell(dense, *each)
+        self.coordinator.end(dense)
+        segments = [self.coordinator.decide() for _ in range(count)]
+        return [(segment, self.trainer.train(segment)) for segment in segments]
+
     @property
     def of_members(self):
         """All segments but the dense baseline's."""

@@ -156,3 +156,19 @@ def test_killed_while_a_newcomer_is_far_behind_it_begins_again_from_its_donor(tm
     again = resumed.coordinator.decide()
     assert (again.member, again.segment, again.state) == (newcomer.member, 0, newcomer.state)
     next(resumed.trainer.train(again))
+
+
+def test_newcomers_do_not_copy_what_a_member_left_that_was_given_up(tmp_path):
+    search = growing(
+        tmp_path,
+        members=10,
+        search={"founders": 0.3},
+        fails=lambda s: "raise" if s.member == 1 and s.segment > 0 else "",
+    ).run()
+    assert [f["member"] for f in search.coordinator.failures] == [1] * 3
+    failed = next(i for i, s in enumerate(search.of_members) if (s.member, s.segment) == (1, 3))
+    known = by_id(search)
+    newcomers = [s for s in search.of_members[failed:] if s.segment == 0]
+    assert newcomers
+    for segment in newcomers:
+        assert known[segment.parent].member != 1

@@ -88,3 +88,23 @@ def test_a_small_population_still_gets_proposals_that_learn():
         m: Optuna.startup_trials(coordinated(strategy="optuna", members=m)) for m in (1, 4, 8, 64)
     }
     assert startup == {1: 2, 4: 2, 8: 4, 64: 10}
+
+
+@pytest.mark.parametrize("strategy", ["optuna", "random"])
+def test_a_state_that_a_retry_writes_anew_stays(tmp_path, strategy):
+    search = Search(tmp_path, strategy=strategy)
+    (one, iterations), (other, others) = search.begin(2)
+    for _ in range(2):
+        search.coordinator.tell(one, *next(iterations))
+    search.coordinator.note_retry(one, "a worker died")
+    iterations = search.trainer.train(one)
+    search.coordinator.tell(one, *next(iterations))
+    result, snapshot = next(iterations)
+    # Written, and not told yet, when another's segment ends.
+    for each in others:
+        search.coordinator.tell(other, *each)
+    search.coordinator.end(other)
+    assert (tmp_path / snapshot["state"]).is_dir()
+    search.coordinator.tell(one, result, snapshot)
+    search.coordinator.close()
+    assert (tmp_path / snapshot["state"]).is_dir()
