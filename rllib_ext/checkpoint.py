@@ -32,7 +32,7 @@ _STATES = (
 _CONNECTORS = ("env_runner/env_to_module_connector", "env_to_module_connector")
 _EXPECTED = "Expected the folder that algo.save_to_path(), algo.save() or Ray Tune wrote."
 # What a damaged pickle, or one whose classes are missing here, can raise.
-_UNREADABLE = (
+UNREADABLE = (
     pickle.UnpicklingError,
     EOFError,
     AttributeError,
@@ -121,7 +121,7 @@ def readable(folder: Path) -> Iterator[None]:
         yield
     except PrunefrontError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CheckpointError(
             f"{folder} cannot be read: {type(error).__name__}: {error}. {_mend(folder, error)}"
         ) from error

@@ -184,7 +184,7 @@ class Evaluator:
         while len(self._envs) < count:
             env = self._make()
             if not self._envs:
-                self._native = native_version(env)
+                self._native = native_version(env, self._make)
             # Policies may keep what they see.
             self._envs.append(CopiedObservations(env))
 

@@ -29,6 +29,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 
@@ -235,6 +236,8 @@ def is_plain(config: AlgorithmConfig, module: RLModule) -> bool:
         and type(spaces[0]).__name__ == "Box"
         and type(spaces[1]).__name__ == "Discrete"
         and int(spaces[1].start) == 0
+        and module.get_inference_action_dist_cls() is TorchCategorical
+        and module.get_exploration_action_dist_cls() is TorchCategorical
     )
 
 

@@ -76,6 +76,12 @@ def snapshot_name(member: int, segment: int, iteration: int) -> str:
     return f"{segment_name(member, segment)}-i{iteration:04d}"
 
 
+def iteration_of(snapshot_id: str) -> int:
+    """The training iteration that `snapshot_name` was given; 0 for other names and ""."""
+    digits = snapshot_id.rpartition("-i")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
 # The "member" that trains the dense baseline.
 DENSE = -1
 # Where the config of a trial that trains segments together holds them, and its result theirs.

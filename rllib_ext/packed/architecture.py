@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical, TorchDiagGaussian
 from ray.rllib.core.models.torch.encoder import (
     TorchActorCriticEncoder,
     TorchCNNEncoder,
@@ -62,7 +63,8 @@ def architecture_of(module: nn.Module) -> Architecture:
     """Reads the architecture of RLlib's own PPO module.
 
     Raises:
-        ConfigError: Members of this kind can't be stacked; the message says why.
+        ConfigError: Members of this kind can't be stacked – other layers, memory, other action
+            distributions; the message says why.
     """
     if type(module) is not DefaultPPOTorchRLModule or module.inference_only:
         raise _refusal(
@@ -79,6 +81,7 @@ def architecture_of(module: nn.Module) -> Architecture:
     if type(head) not in (TorchMLPHead, TorchFreeLogStdMLPHead):
         raise _refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")
     discrete = isinstance(module.action_space, gym.spaces.Discrete)
+    _refuse_distributions(module, TorchCategorical if discrete else TorchDiagGaussian)
     # RLlib clips the second half of the outputs of whatever head is told to.
     clipped = bool(head.clip_log_std)
     return Architecture(
@@ -91,6 +94,15 @@ def architecture_of(module: nn.Module) -> Architecture:
         log_std_limit=float(head.log_std_clip_param_const) if clipped and not discrete else None,
         discrete=discrete,
     )
+
+
+def _refuse_distributions(module: Any, expected: type[Any]) -> None:
+    """Refuses what a catalog of one's own gives instead of what rllib_ext.packed.distributions has."""
+    for purpose in ("train", "exploration", "inference"):
+        found = getattr(module, f"get_{purpose}_action_dist_cls")()
+        if found is not expected:
+            name = getattr(found, "__name__", found)
+            raise _refusal(f"the action distribution {name}", expected.__name__)
 
 
 def _encoder_layers(module: nn.Module, name: str) -> Layers:

@@ -95,7 +95,7 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     envs = int(ppo.num_envs_per_env_runner)
     size = int(ppo.train_batch_size_per_learner)
     steps = -(-size // envs)
-    minibatch = int(ppo.minibatch_size or steps * envs)
+    minibatch = int(ppo.minibatch_size)
     if not 1 <= minibatch <= steps * envs:
         raise ConfigError(
             f"minibatch_size = {minibatch}; expected 1 to {steps * envs}, the steps of a batch."

@@ -197,10 +197,10 @@ def build_environments(
         per_member: Environments of each, ≥ 1.
         mode: As `vectorize_mode_of` gives it for `make`.
     """
-    if mode != VectorizeMode.VECTOR_ENTRY_POINT:
+    # Where constants are drawn, what the mode says may have been chance.
+    native = native_of(make) if mode == VectorizeMode.VECTOR_ENTRY_POINT else None
+    if native is None:
         return SingleEnvironments(make, members, per_member, parallel=mode == VectorizeMode.ASYNC)
-    native = native_of(make)
-    assert native is not None, "the mode says that there is one"
     return NativeEnvironments(native, members, per_member)
 
 

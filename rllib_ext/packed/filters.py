@@ -152,13 +152,18 @@ def filter_among(connectors: list[Any]) -> MeanStdFilter | None:
         It; None where nothing is added.
 
     Raises:
-        ConfigError: Something else is added.
+        ConfigError: Something else is added, such as a filter that doesn't learn (`update_stats=False`).
     """
-    names = [type(connector).__name__ for connector in connectors]
-    plain = [c for c in connectors if type(c) is MeanStdFilter and not c._multi_agent]
+    names = [
+        type(c).__name__ + ("" if getattr(c, "_update_stats", True) else "(update_stats=False)")
+        for c in connectors
+    ]
+    plain = [
+        c for c in connectors if type(c) is MeanStdFilter and not c._multi_agent and c._update_stats
+    ]
     if len(plain) < len(connectors) or len(plain) > 1:
         raise ConfigError(
             f"env_to_module_connector adds {', '.join(names)}: members of a pack know one MeanStdFilter "
-            "only. Use the rllib engine."
+            "only, that of one agent, which learns. Use the rllib engine."
         )
     return plain[0] if plain else None

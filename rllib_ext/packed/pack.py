@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,7 +110,11 @@ class Pack:
         )
         self._policies = Policies(self._blueprint, self.network, self._filters)
         self._evaluator = PackedEvaluator(self._blueprint, self.network, self._filters)
-        self._random_return: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """Env steps of a member in an iteration."""
+        return self._collector.env_steps
 
     def start(
         self,
@@ -137,15 +142,17 @@ class Pack:
         """
         own = hyperparameters_of(self._blueprint.ppo, training)
         refuse_contradictions(self._blueprint.ppo, pruning)
-        if pruning.schedule == "plateau" and pruning.random_return is None:
-            pruning = pruning.replace(random_return=self._measured_random_return())
         module = self._module(seed)
         if initial is not None:
             initial.put_into(module)
         self.network.adopt(member, module)
         self.adam.restart_(member)
         self.pruning.start(member, pruning, seed)
-        self.pruning.pruner(member).begins_trained = initial is not None
+        pruner = self.pruning.pruner(member)
+        pruner.begins_trained = initial is not None
+        if pruning.schedule == "plateau" and pruner.random_return is None:
+            # Not in the configuration: each pack measures anew, and by its equality lineages go on.
+            pruner.random_return = self._random_return
         self._filters.restart(member)
         play, shuffle = np.random.SeedSequence(seed).generate_state(2)
         shuffler = torch.Generator().manual_seed(int(shuffle))
@@ -158,7 +165,7 @@ class Pack:
             self._filters.load(member, state.filter)
             fresh.kl_coeff, fresh.iteration = state.kl_coeff, state.iteration
             fresh.env_steps = int(state.pruning["env_steps"])
-            self.pruning.pruner(member).load_state_dict(state.pruning)
+            pruner.load_state_dict(state.pruning)
             self.pruning.refresh(member)
         self._collector.start(member, int(play))
 
@@ -313,8 +320,6 @@ class Pack:
             "failure": member.failure,
         }
 
-    def _measured_random_return(self) -> float:
-        if self._random_return is None:
-            episodes = random_policy_episodes(self._blueprint.ppo, seeds=range(RANDOM_EPISODES))
-            self._random_return = episodes.mean
-        return self._random_return
+    @functools.cached_property
+    def _random_return(self) -> float:
+        return random_policy_episodes(self._blueprint.ppo, seeds=range(RANDOM_EPISODES)).mean

@@ -79,13 +79,13 @@ _TAKEN: dict[str, tuple[Any, ...]] = {
 
 
 def refuse_unpackable(ppo: PPOConfig) -> None:
-    """Refuses what a pack would leave out silently.
+    """Refuses what a pack would leave out silently, and batches that are not cut into minibatches.
 
     Args:
         ppo: Any PPO configuration.
 
     Raises:
-        ConfigError: A setting that a pack doesn't know is set.
+        ConfigError: A setting that a pack doesn't know is set, or `minibatch_size` isn't.
     """
     if not isinstance(ppo, PPOConfig) or ppo.is_multi_agent:
         raise _refusal("algorithm", type(ppo).__name__, "a PPOConfig with one policy")
@@ -99,6 +99,13 @@ def refuse_unpackable(ppo: PPOConfig) -> None:
     weights = getattr(ppo._rl_module_spec, "load_state_path", None)
     if weights is not None:
         raise _refusal("rl_module_spec.load_state_path", weights, None)
+    if not ppo.minibatch_size:
+        # RLlib counts its stand-ins (rllib_ext.packed.order) as part of a whole batch.
+        raise ConfigError(
+            f"minibatch_size = {ppo.minibatch_size!r}: RLlib then learns from whole batches, whose "
+            "lengths differ from member to member with the ends of episodes in them, so that members "
+            "cannot be packed; expected a number of steps. Give one, or use the rllib engine."
+        )
 
 
 def _equal(one: Any, other: Any) -> bool:

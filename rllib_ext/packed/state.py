@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllib_ext.checkpoint import UNREADABLE
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.pruning.errors import CheckpointError
@@ -114,7 +115,7 @@ class MemberState:
                 arrays = values[stacked]
                 values[stacked] = {name: torch.from_numpy(a) for name, a in arrays.items()}
             return cls(**values)
-        except (OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except UNREADABLE as error:
             raise CheckpointError(
                 f"{folder} holds no member's training state ({error}). Expected a folder under states/ "
                 "that a pack wrote."

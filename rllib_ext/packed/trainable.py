@@ -21,7 +21,8 @@ from rllib_ext.initial import Initial
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.segment import MEMBERS, segments_of
+from rllib_ext.pruning.errors import CheckpointError
+from rllib_ext.segment import MEMBERS, Segment, iteration_of, segments_of
 from rllib_ext.size import measured_size
 from rllib_ext.snapshot import metadata_of, snapshot_of
 
@@ -30,10 +31,11 @@ class PackTrainable(Trainable):
     """Trains several segments at a time; `reset_config` starts the next ones in the same process.
 
     Each `step` is one training iteration of all members whose segment isn't over. The result carries
-    the members' results as JSON under "members": of each "member", "segment", "env_steps",
+    the members' results as JSON under "members": of each "member", "segment", "iteration", "env_steps",
     "env_steps_this_iter", "segment_done", "failure" ("" while it is whole), "pruning", "env_runners",
     "learners" and, when the policy was evaluated, "evaluation_env_steps" and "snapshot". A policy is on
-    disk before the result that speaks of it.
+    disk before the result that speaks of it. A member whose training state can't be used fails in the
+    first `step`, by itself; its "pruning", "env_runners" and "learners" are empty.
     """
 
     def setup(self, config: dict[str, Any], settings: MemberSettings) -> None:
@@ -43,6 +45,8 @@ class PackTrainable(Trainable):
         self._folder = Path(settings.folder)
         self._initial = Initial.load(Path(settings.initial)) if settings.initial else None
         self._pack: Pack | None = None
+        # By place, why its segment could not be started.
+        self._stuck: dict[int, str] = {}
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -54,7 +58,12 @@ class PackTrainable(Trainable):
         """Trains all for one iteration; evaluates and saves where it is due."""
         pack = self._pack
         assert pack is not None
-        results = {place: self._result(place, r) for place, r in pack.train().items()}
+        stuck = self._stuck
+        trained = {place: self._untrained(pack, place, error) for place, error in stuck.items()}
+        if self._left - stuck.keys():
+            trained |= pack.train()
+        self._stuck = {}
+        results = {place: self._result(place, trained[place]) for place in sorted(trained)}
         due = [place for place, result in results.items() if self._is_due(place, result)]
         evaluated = pack.evaluate({p: self._segments[p].evaluation_seeds for p in due})
         for place, episodes in evaluated.items():
@@ -86,18 +95,42 @@ class PackTrainable(Trainable):
     def _start(self, config: Mapping[str, Any]) -> None:
         self._segments = segments_of(config)
         self._left = set(range(len(self._segments)))
+        self._stuck = {}
         if self._pack is None or len(self._pack.members) != len(self._segments):
             self.cleanup()
             self._pack = Pack(self._settings.ppo_config, len(self._segments))
         for place, segment in enumerate(self._segments):
-            self._pack.start(
-                place,
-                training=segment.training,
-                pruning=PruningConfig.from_dict(segment.pruning),
-                seed=segment.seed,
-                state=MemberState.load(self._folder / segment.state) if segment.state else None,
-                initial=self._initial,
-            )
+            try:
+                self._begin(self._pack, place, segment)
+            except CheckpointError as error:
+                # One member's misfortune. It may be half begun, and must not be trained so.
+                self._pack.stop(place)
+                self._stuck[place] = str(error)
+
+    def _begin(self, pack: Pack, place: int, segment: Segment) -> None:
+        pack.start(
+            place,
+            training=segment.training,
+            pruning=PruningConfig.from_dict(segment.pruning),
+            seed=segment.seed,
+            state=MemberState.load(self._folder / segment.state) if segment.state else None,
+            initial=self._initial,
+        )
+
+    def _untrained(self, pack: Pack, place: int, failure: str) -> dict[str, Any]:
+        """As of `Pack.train`: a member that stands where its segment was to start."""
+        iteration = iteration_of(self._segments[place].parent)
+        return {
+            # Who books a failure counts from the start: anything else would be spent, or won.
+            "env_steps": iteration * pack.steps,
+            "iteration": iteration,
+            "env_steps_this_iter": 0,
+            "evaluation_env_steps": 0,
+            "pruning": {},
+            "env_runners": {},
+            "learners": {},
+            "failure": failure,
+        }
 
     def _result(self, place: int, trained: Mapping[str, Any]) -> dict[str, Any]:
         segment = self._segments[place]
@@ -118,7 +151,8 @@ class PackTrainable(Trainable):
     def _size(self, pack: Pack, place: int) -> dict[str, float]:
         if not self._settings.measured:
             return {}
-        masks = pack.pruning.pruner(place).masks
+        # The policy is on the CPU, wherever the pack learns.
+        masks = {name: mask.cpu() for name, mask in pack.pruning.pruner(place).masks.items()}
         return measured_size(self._settings.measured, pack.policy(place).module, masks)
 
     def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
@@ -131,10 +165,12 @@ def _summary(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The members' results, and means of them for whoever watches the trial."""
     listed = list(results)
     returns = [r["snapshot"]["return_mean"] for r in listed if "snapshot" in r]
+    # Those that could not be started have none.
+    sparsities = [r["pruning"]["sparsity"] for r in listed if r["pruning"]]
     return {
         MEMBERS: json.dumps(listed),
         "env_steps": max(r["env_steps"] for r in listed),
         "env_steps_this_iter": sum(r["env_steps_this_iter"] for r in listed),
         "return_mean": float(np.mean(returns)) if returns else math.nan,
-        "sparsity": float(np.mean([r["pruning"]["sparsity"] for r in listed])),
+        "sparsity": float(np.mean(sparsities)) if sparsities else math.nan,
     }

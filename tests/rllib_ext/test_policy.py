@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.connectors.env_to_module import (
     FlattenObservations,
     MeanStdFilter,
@@ -12,7 +13,11 @@ from ray.rllib.connectors.env_to_module import (
 from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.distribution.torch.torch_distribution import (
+    TorchCategorical,
+    TorchDeterministic,
+)
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 from rllib_ext import PruningConfig, load_policy, with_pruning
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
@@ -129,7 +134,25 @@ def pendulum(ppo):
     return ppo.environment(Recorded, env_config={"id": "Pendulum-v1", "arguments": arguments})
 
 
-CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, memories, pendulum)}
+class Contrary(TorchCategorical):
+    """Where nothing is drawn, the least likely action is taken."""
+
+    def to_deterministic(self):
+        return TorchDeterministic(loc=self.logits.argmin(dim=-1))
+
+
+class ContraryCatalog(PPOCatalog):
+    """Gives RLlib's networks another action distribution."""
+
+    def get_action_dist_cls(self, framework):
+        return Contrary
+
+
+def contrary(ppo):
+    return ppo.rl_module(rl_module_spec=RLModuleSpec(catalog_class=ContraryCatalog))
+
+
+CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, memories, pendulum, contrary)}
 
 
 @pytest.fixture(scope="module", params=CASES)

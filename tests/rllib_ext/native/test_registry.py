@@ -1,11 +1,15 @@
 """Native environments against Gymnasium's single ones, bit by bit."""
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from rllib_ext.evaluate import Evaluator, RandomPolicy
 from rllib_ext.native.dynamics import seeded, starts
 from rllib_ext.native.registry import KINDS, native_of
+from rllib_ext.packed.environments import build_environments, vectorize_mode_of
 
 IDS = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1")
 
@@ -111,6 +115,52 @@ def test_whole_episodes_with_a_seed_are_gymnasium_s(env):
 )
 def test_what_does_something_else_has_no_native_version(make):
     assert native_of(make) is None
+
+
+def drawing(env, **choices):
+    """A function that builds an environment with the next of some values each time."""
+    cycles = {name: itertools.cycle(values) for name, values in choices.items()}
+
+    def make():
+        made = gym.make(env, disable_env_checker=True)
+        for name, values in cycles.items():
+            setattr(made.unwrapped, name, next(values))
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        drawing("CartPole-v1", length=(0.5, 0.7)),
+        # The first two happen to be alike.
+        drawing("Pendulum-v1", g=(10.0, 10.0, 9.0)),
+        drawing("Acrobot-v1", AVAIL_TORQUE=([-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0])),
+        drawing("Acrobot-v1", book_or_nips=("book", "nips")),
+    ],
+    ids=["length", "gravity", "torques", "equations"],
+)
+def test_constants_that_are_drawn_have_no_native_version(make):
+    assert native_of(make) is None
+
+
+def test_environments_that_differ_are_evaluated_and_trained_in_one_by_one():
+    limits = itertools.cycle((3, 4))
+
+    def make():
+        return gym.make("CartPole-v1", max_episode_steps=next(limits), disable_env_checker=True)
+
+    evaluator = Evaluator(make)
+    episodes = evaluator.run(RandomPolicy(evaluator.action_space), range(6))
+    evaluator.close()
+    assert set(episodes.lengths) == {3, 4}
+    # Also where a mode says otherwise, whose draws were alike.
+    for mode in (vectorize_mode_of("sync", make), gym.VectorizeMode.VECTOR_ENTRY_POINT):
+        environments = build_environments(make, 1, 2, mode)
+        steps = [environments.step(np.zeros(2, dtype=np.int64)) for _ in range(3)]
+        environments.close()
+        assert steps[2].truncated.sum() == 1
 
 
 def test_a_subclass_may_do_anything():

@@ -4,6 +4,9 @@ The meta device stands for a GPU: what lies there has a shape but no values. Wha
 both places at once is an error there as here; who reads values gets zeros, and True of `all`.
 """
 
+import functools
+import json
+
 import pytest
 import torch
 from packs import IMAGES, Images
@@ -11,9 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rllib_ext import PruningConfig
+from rllib_ext.algorithm import MemberSettings
+from rllib_ext.packed import trainable as tune
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.pack import Pack
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.segment import MEMBERS, Segment, config_of
 
 aten = torch.ops.aten
 # Ways between devices; CUDA takes positions from the CPU too.
@@ -94,6 +100,34 @@ def test_a_pack_computes_on_its_device_only(packed_ppo, env, model):
     # Whatever leaves the pack is on the CPU.
     assert not any(value.is_meta for value in state.weights.values())
     assert not any(p.is_meta for p in policy.module.parameters())
+
+
+def test_what_is_measured_of_a_policy_is_computed_where_the_policy_is(
+    packed_ppo, tmp_path, monkeypatch
+):
+    ppo = packed_ppo(train_batch_size_per_learner=32, minibatch_size=16)
+    settings = MemberSettings(
+        folder=str(tmp_path), ppo_config=ppo, evaluation_interval=1, measured=("macs", "units")
+    )
+    pruning = PruningConfig(horizon=32, final_sparsity=0.5, begin=0.0, end=0.5)
+    segment = Segment(
+        member=0,
+        segment=0,
+        trial_number=0,
+        seed=1,
+        pruning=pruning.to_dict(),
+        training={},
+        until_env_steps=32,
+        evaluation_seeds=(3,),
+    )
+    monkeypatch.setattr(tune, "Pack", functools.partial(Pack, device="meta"))
+    trainable = tune.PackTrainable.__new__(tune.PackTrainable)
+    with OnOneDevice():
+        trainable.setup(config_of([segment]), settings)
+        (result,) = json.loads(trainable.step()[MEMBERS])
+        assert trainable._pack.network.weights.is_meta
+        trainable.cleanup()
+    assert result["snapshot"]["objectives"].keys() == {"macs", "units"}
 
 
 def test_a_pack_that_was_given_a_gpu_uses_it_or_says_that_there_is_none(packed_ppo, monkeypatch):

@@ -83,6 +83,11 @@ def test_connectors_that_are_no_single_filter_are_refused():
     assert filter_among([]) is None
     single = connector()
     assert filter_among([single]) is single
+    frozen = [MeanStdFilter(update_stats=False)]
+    with pytest.raises(
+        ConfigError, match=r"adds MeanStdFilter\(update_stats=False\).*rllib engine"
+    ):
+        filter_among(frozen)
     for others in ([single, connector()], [FlattenObservations(BOX, gym.spaces.Discrete(2))]):
         with pytest.raises(ConfigError, match="one MeanStdFilter"):
             filter_among(others)

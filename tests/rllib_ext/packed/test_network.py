@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical, TorchDiagGaussian
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ext.evaluate import env_maker
 from rllib_ext.packed.network import StackedNetwork, build_module
@@ -125,6 +128,43 @@ def test_what_cannot_be_stacked_is_refused_with_the_reason(observations, actions
     module = spec.build()
     module.observation_space = observations
     with pytest.raises(ConfigError, match=rf"{said}[\s\S]*rllib engine"):
+        StackedNetwork([module])
+
+
+class Cold(TorchCategorical):
+    """Over the same actions, but another."""
+
+
+class Straight(TorchDiagGaussian):
+    """Over the same actions, but another."""
+
+
+class OwnCatalog(PPOCatalog):
+    """Gives RLlib's networks other action distributions."""
+
+    def get_action_dist_cls(self, framework):
+        discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        return Cold if discrete else Straight
+
+
+@pytest.mark.parametrize(("actions", "said"), [(DISCRETE, "Cold"), (BOX, "Straight")])
+def test_another_action_distribution_is_refused(actions, said):
+    config = PPOConfig().rl_module(
+        rl_module_spec=RLModuleSpec(catalog_class=OwnCatalog), model_config={"fcnet_hiddens": [8]}
+    )
+    module = config.get_rl_module_spec(env=Observing(BOX, actions)).build()
+    assert module.get_train_action_dist_cls().__name__ == said
+    with pytest.raises(
+        ConfigError, match=rf"action distribution {said}; expected Torch.*rllib engine"
+    ):
+        StackedNetwork([module])
+
+
+@pytest.mark.parametrize("purpose", ["train", "exploration", "inference"])
+def test_an_action_distribution_for_one_purpose_is_refused(packed_ppo, monkeypatch, purpose):
+    module = build_module(spec_of(packed_ppo()), 0)
+    monkeypatch.setattr(module, f"get_{purpose}_action_dist_cls", lambda: Cold)
+    with pytest.raises(ConfigError, match="action distribution Cold"):
         StackedNetwork([module])
 
 

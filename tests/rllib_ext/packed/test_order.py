@@ -150,8 +150,8 @@ def rllib_s_minibatches(positions, epochs, minibatch):
     return [part["policy"]["position"].tolist() for part in iterator]
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
-@pytest.mark.parametrize("minibatch", [4, 5, 12])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("minibatch", [4, 5, 7, 12])
 def test_minibatches_are_those_of_rllib(epochs, minibatch):
     expected = rllib_s_minibatches(list(range(7, 19)), epochs, minibatch)
     order = order_of((1,), (epochs,), 12, minibatch)
@@ -165,6 +165,11 @@ def test_minibatches_are_those_of_rllib(epochs, minibatch):
     for epoch in range(1, epochs):
         assert sorted(seen[12 * epoch : 12 * (epoch + 1)]) == list(range(7, 19))
         assert seen[12 * epoch : 12 * (epoch + 1)] != seen[:12]
+    # A last minibatch is filled up; a single epoch isn't shuffled, nor is what fills it.
+    filled = seen[12 * epochs :]
+    assert len(filled) == len(set(filled)) == sum(map(len, expected)) - 12 * epochs
+    if epochs == 1:
+        assert found == expected
 
 
 def test_every_step_is_seen_once_an_epoch_by_members_with_epochs_of_their_own():
@@ -196,13 +201,13 @@ def test_minibatches_run_on_over_the_end_of_an_epoch():
 
 
 def test_a_last_minibatch_is_filled_from_the_next_epoch():
-    # 1 epoch of 10 in minibatches of 4 takes 3, the last one with 2 of the next epoch.
-    order = order_of((5,), (1,), 10, minibatch=4)
-    assert order.counts == [3]
-    last = order.minibatch(2)[0].tolist()
-    assert last[:2] == [15, 16]
+    # 10 in minibatches of 4: 1 epoch takes 3, 3 epochs take 8, the last one with 2 of the next epoch.
+    order = order_of((5, 6), (1, 3), 10, minibatch=4)
+    assert order.counts == [3, 8]
+    assert order.minibatch(2)[0].tolist() == [15, 16, 7, 8]
+    last = order.minibatch(7)[1].tolist()
     assert len(last) == 4
-    assert set(last[2:]) <= set(range(7, 17))
+    assert set(last) <= set(range(7, 17))
     assert last[2] != last[3]
 
 

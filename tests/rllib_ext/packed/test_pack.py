@@ -7,6 +7,7 @@ import torch
 from packs import IMAGES, Images, started
 
 from rllib_ext import PruningConfig
+from rllib_ext.evaluate import Episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.errors import CheckpointError, ConfigError, RunError
@@ -205,6 +206,42 @@ def test_a_copy_with_other_hyperparameters_goes_on_from_the_donor_s_sparsity(pac
     for _ in range(25):
         last = pack.train()[1]
     assert last["pruning"]["sparsity"] == pytest.approx(0.95, abs=2e-3)
+
+
+def test_a_plateau_goes_on_in_another_pack_that_measures_another_random_return(
+    packed_ppo, monkeypatch
+):
+    # Environments that don't repeat exactly: each pack measures anew.
+    measured = iter((3.0, 4.0))
+    monkeypatch.setattr(
+        "rllib_ext.packed.pack.random_policy_episodes",
+        lambda ppo, seeds: Episodes((0,), (next(measured),), (1,)),
+    )
+    plateau = (
+        {},
+        {"schedule": "plateau", "final_sparsity": 0.9, "begin": 0.0, "end": 0.9, "step": 0.1},
+    )
+    pack, other = Pack(packed_ppo(), 2), Pack(packed_ppo(), 1)
+    for i in range(2):
+        start(pack, i, plateau, seed=i)
+    for _ in range(6):
+        pack.train()
+        pack.observe(0, 100.0)
+    start(other, 0, plateau, seed=9, state=pack.state(0))
+    pruners = pack.pruning.pruner(0), other.pruning.pruner(0)
+    assert pruners[0].standing == pruners[1].standing
+    assert pruners[0].events == pruners[1].events
+    assert pruners[0].events["pruned"] > 1
+    # As in RLlib's Learners: what is measured last counts, and isn't part of the configuration.
+    assert [p.random_return for p in pruners] == [3.0, 4.0]
+    assert [p.config.random_return for p in pruners] == [None, None]
+
+
+def test_a_random_return_that_is_given_is_not_measured(packed_ppo, monkeypatch):
+    monkeypatch.setattr("rllib_ext.packed.pack.random_policy_episodes", None)
+    pack = Pack(packed_ppo(), 1)
+    start(pack, 0, ({}, {"schedule": "plateau", "random_return": 9.5}), seed=0)
+    assert pack.pruning.pruner(0).random_return == 9.5
 
 
 def test_a_freed_place_is_not_trained_and_can_be_taken(packed_ppo):

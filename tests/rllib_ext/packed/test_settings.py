@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from pretended_search import coordinated
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -12,6 +13,9 @@ from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.hyperparameters import OWN
 from rllib_ext.packed.settings import ELSEWHERE, READ, refuse_unpackable
 from rllib_ext.pruning.errors import ConfigError
+from search.config import PPOSettings
+from search.engine import engine_of
+from search.ppo import build_ppo
 
 
 class OwnPPO(PPO):
@@ -59,6 +63,10 @@ LEFT_OUT = {
     "algorithm_config_overrides_per_module": lambda ppo: ppo.multi_agent(
         algorithm_config_overrides_per_module={"default_policy": PPOConfig.overrides(lr=0.5)}
     ),
+    **{
+        f"minibatch_size = {size}": lambda ppo, size=size: ppo.training(minibatch_size=size)
+        for size in (None, 0)
+    },
     "rl_module_spec.load_state_path": lambda ppo: ppo.rl_module(
         rl_module_spec=RLModuleSpec(load_state_path="/some/where")
     ),
@@ -68,8 +76,20 @@ LEFT_OUT = {
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_what_would_be_left_out_is_refused_by_its_name_with_the_way_out(packed_ppo, name):
     ppo = LEFT_OUT[name](packed_ppo())
-    with pytest.raises(ConfigError, match=rf"^{name} = .*expected .*use the rllib engine"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name.partition(' ')[0]} = .*expected .*use the rllib engine"
+    ):
         blueprint_of(ppo)
+
+
+@pytest.mark.parametrize("size", [None, 0])
+def test_whole_batches_are_left_to_rllib_by_auto(size):
+    config = coordinated(engine="auto")
+    assert engine_of(config, build_ppo(config)).name == "packed"
+    whole = config.model_copy(update={"ppo": PPOSettings(training={"minibatch_size": size})})
+    engine = engine_of(whole, build_ppo(whole))
+    assert engine.name == "rllib"
+    assert "Give one, or use the rllib engine" in engine.unpackable
 
 
 def test_another_algorithm_and_settings_of_its_own_are_refused():

@@ -11,9 +11,20 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.algorithm import MemberSettings
 from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.packed.pack import Pack
+from rllib_ext.packed.state import STATE
 from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.masks import load_masks
-from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segments_of
+from rllib_ext.segment import (
+    DENSE,
+    MEMBERS,
+    Segment,
+    config_of,
+    iteration_of,
+    segments_of,
+    snapshot_name,
+)
 from rllib_ext.size import measured_size
 from search.archive import Snapshot
 
@@ -160,6 +171,80 @@ def test_a_member_that_fails_is_reported_and_the_others_are_trained(build):
     assert "snapshot" not in failed
     assert sound["failure"] == ""
     assert [r["member"] for each in listed[1:] for r in each] == [1, 1]
+
+
+def removed(folder, packed_ppo):
+    (folder / STATE).unlink()
+
+
+def cut(folder, packed_ppo):
+    (folder / STATE).write_bytes((folder / STATE).read_bytes()[:100])
+
+
+def garbled(folder, packed_ppo):
+    # A pickle that names what isn't there.
+    (folder / STATE).write_bytes(b"cnowhere\nNothing\n.")
+
+
+def of_another_network(folder, packed_ppo):
+    small = Pack(packed_ppo(model={"fcnet_hiddens": [8]}), 1)
+    small.start(0, training={}, pruning=PRUNING, seed=0)
+    small.state(0).save(folder)
+    small.close()
+
+
+@pytest.mark.parametrize("damage", [removed, cut, garbled, of_another_network])
+def test_a_member_whose_state_cannot_be_used_fails_alone_at_once(
+    build, packed_ppo, tmp_path, damage
+):
+    trainable = build(segment(0, 4), segment(1, 4))
+    ended = [r["snapshot"] for r in run(trainable)[0][-1]]
+    follow = [
+        segment(m, 7, number=1, state=s["state"], parent=s["snapshot_id"])
+        for m, s in enumerate(ended)
+    ]
+    sound, _ = run(build(*follow, segment(2, 3)))
+    damage(tmp_path / ended[1]["state"], packed_ppo)
+    assert trainable.reset_config(config_of([*follow, segment(2, 3)]))
+    listed, results = run(trainable)
+    assert [[r["member"] for r in each] for each in listed] == [[0, 1, 2], [0, 2], [0, 2]]
+    failed = listed[0].pop(1)
+    assert "training state" in failed["failure"] or "another" in damage.__name__
+    assert (failed["segment"], failed["segment_done"]) == (1, True)
+    # It stands where it was to start, and has spent nothing.
+    assert (failed["env_steps"], failed["iteration"]) == (ended[1]["env_steps"], 4)
+    assert failed["env_steps_this_iter"] == failed["evaluation_env_steps"] == 0
+    assert "snapshot" not in failed
+    assert results[0]["env_steps_this_iter"] == 2 * ITERATION
+    # The others are trained to the bit as they would have been.
+    assert listed == [[r for r in each if r["member"] != 1] for each in sound]
+
+
+def test_a_pack_whose_members_all_fail_to_start_ends_and_is_used_again(build):
+    gone = {"state": "states/m00-s000-i0004", "parent": "m00-s000-i0004"}
+    trainable = build(segment(0, 8, number=1, **gone), segment(1, 8, number=1, **gone))
+    result = trainable.step()
+    assert result["segment_done"]
+    assert math.isnan(result["sparsity"])
+    assert result["env_steps_this_iter"] == 0
+    listed = json.loads(result[MEMBERS])
+    assert [r["env_steps"] for r in listed] == [4 * ITERATION] * 2
+    assert all("no member's training state" in r["failure"] for r in listed)
+    assert trainable.reset_config(config_of([segment(0, 1), segment(1, 1)]))
+    listed, _ = run(trainable)
+    assert [r["failure"] for r in listed[-1]] == ["", ""]
+
+
+def test_what_is_no_member_s_misfortune_still_ends_the_trial(build):
+    wrong = dataclasses.replace(segment(0, 4), training={"minibatch_size": 16})
+    with pytest.raises(ConfigError, match="minibatch_size of a single member"):
+        build(wrong, segment(1, 4))
+
+
+def test_a_snapshot_s_name_tells_its_iteration():
+    assert iteration_of(snapshot_name(3, 12, 45)) == 45
+    assert iteration_of(snapshot_name(DENSE, 0, 12345)) == 12345
+    assert iteration_of("") == iteration_of("some-checkpoint") == 0
 
 
 def test_the_segments_of_a_trial_survive_its_config():
