@@ -42,8 +42,9 @@ def interrupted(tmp_path_factory):
 def test_a_job_that_is_told_to_end_does_as_one_that_is_interrupted(tmp_path):
     with running(tmp_path, "events.jsonl", 1) as process:
         process.terminate()
-        assert process.wait(timeout=120) == 130
+        status = process.wait(timeout=120)
     messages = (tmp_path / "messages").read_text()
+    assert status == 130, messages
     assert "\ninterrupted: " in messages
     assert "Traceback" not in messages
     assert "***" not in messages
