@@ -65,6 +65,7 @@ class Coordinator:
             archive, past.snapshots, config.evaluation.candidates, floor, trash.take
         )
         self._failures = past.failures
+        # The trial of a segment whose end is being written.
         self._ending = NO_TRIAL
         self._needs_dense = "dense" not in archive.baselines()
         # Those of other baselines are no times of the search.
