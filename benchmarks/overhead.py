@@ -2,8 +2,9 @@
 
 Members whose training does nothing report through Ray Tune: under Tune's own FIFO scheduler, and under
 ours, with coordinator, archive and Optuna study writing to disk as in a search. Each measurement is a
-process of its own; which comes first alternates over repeats. Both have equal results, slots and reused
-actors; under FIFO a member is one trial, under ours as many as it has segments.
+process of its own; which comes first alternates over repeats. All have equal results, slots and reused
+actors. Under FIFO a member is one trial, under ours as many as it has segments; how much of the
+difference Tune takes for the trials alone is told by FIFO with as many of them.
 
 A result's time is the wall-clock time that Tune's loop takes for it, less what it waits for trainables
 in `ray.wait`. The share in our own code is measured inside the same run, as is the driver's memory: at
@@ -47,7 +48,7 @@ from search.lean_trials import LeanTrials
 from search.scheduler import ErrorNotes, trial_name
 from search.strategies import open_study
 
-FIFO, OURS = "Tune, FIFO", "ours"
+FIFO, FIFO_SEGMENTS, OURS = "Tune, FIFO", "Tune, FIFO, a trial a segment", "ours"
 MOST_TIMES_FIFO, MOST_MIB_BEYOND_FIFO = 2.0, 10.0
 
 
@@ -99,23 +100,30 @@ def _fit(folder: Path, given: Any, meter: Meter, **how: Any) -> None:
     meter.cpu = (time.thread_time() - meter.cpu) / len(meter.times)
 
 
-def fifo(folder: Path, given: Any) -> tuple[Meter, list[float]]:
-    """The same trials under Tune alone: a member each."""
+def fifo(folder: Path, given: Any, segments: int = 1) -> tuple[Meter, list[float]]:
+    """The same results under Tune alone, a member in as many trials as `segments`."""
     config = _config(given)
-    segments = [
+    trials = [
         Segment(
-            member=member, segment=0, trial_number=-1, seed=member,
+            member=member, segment=segment, trial_number=-1, seed=member * segments + segment,
             pruning=config.pruning_with({"pruning.final_sparsity": 0.9}).to_dict(),
-            training={}, until_env_steps=config.horizon, evaluation_seeds=tuple(range(EPISODES)),
+            training={}, until_env_steps=config.horizon // segments,
+            evaluation_seeds=tuple(range(EPISODES)),
         )
+        for segment in range(segments)
         for member in range(given.members)
     ]  # fmt: skip
     meter = Meter(given.members * given.iterations)
     _fit(
         folder, given, meter, scheduler=FIFOScheduler(),
-        param_space={"alone": tune.grid_search([s.to_dict() for s in segments])},
+        param_space={"alone": tune.grid_search([trial.to_dict() for trial in trials])},
     )  # fmt: skip
     return meter, []
+
+
+def fifo_segments(folder: Path, given: Any) -> tuple[Meter, list[float]]:
+    """The same under Tune alone, in as many trials as a search has."""
+    return fifo(folder, given, given.segments)
 
 
 def ours(folder: Path, given: Any) -> tuple[Meter, list[float]]:
@@ -136,7 +144,7 @@ def ours(folder: Path, given: Any) -> tuple[Meter, list[float]]:
     return meter, scheduler.times
 
 
-RUNS = {FIFO: fifo, OURS: ours}
+RUNS = {FIFO: fifo, FIFO_SEGMENTS: fifo_segments, OURS: ours}
 
 
 def _measure(name: str, given: Any) -> dict[str, Any]:
@@ -209,7 +217,8 @@ def verdicts(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         took = {n: statistics.median(one["figures"][at] for one in own) for n, own in found.items()}
         ratio = took[OURS] / took[FIFO]
         told = f"{ratio:.2f}, {_kept(ratio <= MOST_TIMES_FIFO)} {MOST_TIMES_FIFO:g}"
-        lines.append(f"{what}, {OURS} ÷ FIFO: {told}")
+        alike = took[OURS] / took[FIFO_SEGMENTS]
+        lines.append(f"{what}, {OURS} ÷ FIFO: {told}; ÷ FIFO with a trial a segment: {alike:.2f}")
     for name, own in found.items():
         cpu = ", ".join(f"{1e3 * one['cpu']:.2f}" for one in own)
         memory = ", ".join(
@@ -232,7 +241,7 @@ def verdicts(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         lines.append(
             f"the driver's memory grew by {grown[OURS]:.1f} MiB {when}, under FIFO by "
             f"{grown[FIFO]:.1f}: {_kept(grown[OURS] - grown[FIFO] <= MOST_MIB_BEYOND_FIFO)} FIFO's + "
-            f"{MOST_MIB_BEYOND_FIFO:g} MiB"
+            f"{MOST_MIB_BEYOND_FIFO:g} MiB; with a trial a segment by {grown[FIFO_SEGMENTS]:.1f}"
         )
     return lines
 

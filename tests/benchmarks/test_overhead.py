@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.overhead import FIFO, OURS, verdicts
+from benchmarks.overhead import FIFO, FIFO_SEGMENTS, OURS, verdicts
 
 
 def _measured(times, memory, actors=2):
@@ -19,10 +19,11 @@ def _measured(times, memory, actors=2):
         (
             _measured([3, 1, 15], [106.0, 107.0, 112.0]),
             (
-                "mean, ours ÷ FIFO: 1.50, within 2",
+                "mean, ours ÷ FIFO: 1.50, within 2; ÷ FIFO with a trial a segment: 1.20",
                 "median, ours ÷ FIFO: 1.00, within 2",
                 "p99, ours ÷ FIFO: 3.00, NOT within 2",
-                "7.0 MiB from a tenth to the last result, under FIFO by 2.0: within",
+                "7.0 MiB from a tenth to the last result, under FIFO by 2.0: within FIFO's + 10 MiB; "
+                "with a trial a segment by 6.0",
                 "1.0 MiB from half to the last result, under FIFO by 0.5: within",
                 "12.0 MiB from a tenth to the end, under FIFO by 5.0: within",
             ),
@@ -50,7 +51,11 @@ def _measured(times, memory, actors=2):
     ],
 )
 def test_times_memory_and_processes_are_held_against_fifo(ours, told):
-    found = {FIFO: [_measured([2, 1, 5], [101.5, 102.0, 105.0])] * 2, OURS: [ours, ours]}
+    found = {
+        FIFO: [_measured([2, 1, 5], [101.5, 102.0, 105.0])] * 2,
+        FIFO_SEGMENTS: [_measured([2.5, 1, 9], [103.0, 106.0, 107.0])] * 2,
+        OURS: [ours, ours],
+    }
     lines = "\n".join(verdicts(found))
     assert all(part in lines for part in told)
     assert ("NOT comparable" in lines) == (ours["actors"] != 2)
