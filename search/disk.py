@@ -45,6 +45,8 @@ def remove(folder: Path) -> None:
 class Trash:
     """Removes folders beside the one who asks: they are out of the way at once, and gone a little later.
 
+    Many often go together: removing the first while the others are taken would only be in their way.
+
     Args:
         folder: The results folder; what is to be removed lies in it.
     """
@@ -52,9 +54,10 @@ class Trash:
     def __init__(self, folder: Path) -> None:
         self._place = folder / TRASH
         self._removing = ThreadPoolExecutor(1, thread_name_prefix=TRASH)
+        self._taken: list[Path] = []
 
     def take(self, folder: Path) -> None:
-        """As `remove`, but returns once the folder's name is free.
+        """As `remove`, but returns once the folder's name is free; it goes with the next `empty`.
 
         Raises:
             OSError: The folder can't be renamed; it is as it was.
@@ -65,14 +68,26 @@ class Trash:
         # Of one name there may be several: a segment that is trained again makes its states anew.
         aside = self._place / f"{folder.name}-{uuid.uuid4().hex}"
         folder.rename(aside)
-        self._removing.submit(shutil.rmtree, aside, ignore_errors=True)
+        self._taken.append(aside)
+
+    def empty(self) -> None:
+        """Begins to remove what was taken."""
+        if self._taken:
+            self._removing.submit(_remove_all, self._taken)
+            self._taken = []
 
     def close(self) -> None:
         """Returns once all of it is gone; takes nothing any more."""
+        self.empty()
         self._removing.shutdown()
         # There was nothing to remove, or a file system keeps what others have open: `tidy` finds it.
         with contextlib.suppress(OSError):
             self._place.rmdir()
+
+
+def _remove_all(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_policies(

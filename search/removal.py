@@ -42,6 +42,7 @@ class Removal:
     def remove_state(self, snapshot: Snapshot) -> None:
         """Removes the training state of a snapshot that nobody goes on from."""
         self._trash.take(self._folder / snapshot.state)
+        self._trash.empty()
 
     def remove_again(self, made: Mapping[str, Any]) -> None:
         """Removes what was let go earlier, and is there again.
@@ -53,6 +54,7 @@ class Removal:
             self._trash.take(self._folder / made["state"])
         if not self._kept.holds(made["snapshot_id"]):
             self._trash.take(self._folder / made["checkpoint"])
+        self._trash.empty()
 
     def remove_old(
         self, members: Sequence[Member], running: Mapping[int, Running], lost: Sequence[Running]
@@ -78,9 +80,10 @@ class Removal:
         needed = {snapshot.state for snapshot in latest if snapshot is not None}
         again = {(r.segment.member, r.segment.segment) for r in unended}
         for snapshot in self._strategy.forget(oldest, needed, again):
-            self.remove_state(snapshot)
+            self._trash.take(self._folder / snapshot.state)
         stays = [r.last.snapshot_id for r in running.values() if r.last is not None]
         self._kept.thin(stays, again)
+        self._trash.empty()
 
     def close(self) -> None:
         """Returns once all of it is gone."""

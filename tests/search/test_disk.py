@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 
 import pytest
 from pretended_search import RANDOM, Search
@@ -72,6 +73,7 @@ def test_nobody_waits_for_the_disk_and_a_name_is_free_at_once(tmp_path, monkeypa
         state.mkdir(parents=True)
         (state / "file").write_text("x")
         trash.take(state)
+        trash.empty()
         assert not state.exists()
     assert len(list((tmp_path / TRASH).glob("*/file"))) == 3
     disk_is_free.set()
@@ -188,6 +190,22 @@ def test_states_that_nobody_can_start_from_are_not_kept(tmp_path):
     states = {p.name for p in (tmp_path / "states").iterdir()}
     assert states.isdisjoint(unusable)
     assert not [name for name in states if name.startswith("dense")]
+
+
+def test_what_a_search_lets_go_leaves_the_disk_before_the_search_ends(tmp_path, monkeypatch):
+    search = Search(tmp_path, members=5)
+    close, remaining = search.coordinator.close, []
+
+    def closing():
+        until = time.monotonic() + 10
+        while (left := os.listdir(tmp_path / TRASH)) and time.monotonic() < until:
+            time.sleep(0.01)
+        remaining.extend(left)
+        close()
+
+    monkeypatch.setattr(search.coordinator, "close", closing)
+    search.run()
+    assert remaining == []
 
 
 def test_the_state_of_what_is_not_usable_goes_when_its_removal_was_killed(tmp_path, monkeypatch):
