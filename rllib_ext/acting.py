@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
@@ -15,6 +16,7 @@ from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_ext.draws import Draws
 from rllib_ext.evaluate import Observations
@@ -45,6 +47,8 @@ class ConnectorPolicy:
         self._draws = Draws(module) if stochastic else None
         self._env_to_module = env_to_module
         self._module_to_env = module_to_env
+        kinds = (gymnasium.spaces.Tuple, gymnasium.spaces.Dict)
+        self._is_nested = isinstance(module.action_space, kinds)
         self._episodes: list[SingleAgentEpisode] = []
         self._latest: list[dict[str, Any]] = []
 
@@ -79,20 +83,39 @@ class ConnectorPolicy:
         common = {"rl_module": self.module, "explore": explore, "shared_data": shared}
         with torch.no_grad():
             batch = self._env_to_module(episodes=active, batch={}, metrics=None, **common)
-            if self._draws is None:
-                outputs = self.module.forward_inference(batch)
-            else:
-                outputs = self.module.forward_exploration(batch)
-                # The connector that would sample passes over actions that are there.
-                logits = outputs[Columns.ACTION_DIST_INPUTS]
-                outputs[Columns.ACTIONS] = self._draws.actions(logits, episodes)
+            outputs = self._outputs(batch, episodes)
             outputs = self._module_to_env(episodes=active, batch=outputs, metrics=None, **common)
         actions = outputs.pop(Columns.ACTIONS)
-        for_env = outputs.pop(Columns.ACTIONS_FOR_ENV, actions)
-        for row, i in enumerate(episodes):
+        for_env = _by_episode(outputs.pop(Columns.ACTIONS_FOR_ENV, actions))
+        for row, (i, action) in enumerate(zip(episodes, _by_episode(actions), strict=True)):
             self._latest[i] = {key: values[row] for key, values in outputs.items()}
-            self._latest[i][Columns.ACTIONS] = actions[row]
-        return list(for_env)
+            self._latest[i][Columns.ACTIONS] = action
+        return for_env
+
+    def _outputs(self, batch: dict[str, Any], episodes: Sequence[int]) -> dict[str, Any]:
+        """The module's outputs, with actions wherever RLlib's connector would not do to add them.
+
+        That connector passes over actions that are there, such as those that a module gives itself.
+        """
+        if self._draws is None:
+            outputs: dict[str, Any] = self.module.forward_inference(batch)
+            if self._is_nested and Columns.ACTIONS not in outputs:
+                # RLlib also asks for the mode's log-probability, which fails where a part is a Box.
+                distribution = self.module.get_inference_action_dist_cls()
+                mode = distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS])
+                outputs[Columns.ACTIONS] = mode.to_deterministic().sample()
+            return outputs
+        outputs = self._draws.outputs(batch)
+        if Columns.ACTIONS not in outputs:
+            logits = outputs[Columns.ACTION_DIST_INPUTS]
+            outputs[Columns.ACTIONS] = self._draws.actions(logits, episodes)
+        return outputs
+
+
+def _by_episode(actions: Any) -> list[Any]:
+    """The actions of each episode, of a batch that is nested as one action is."""
+    apart: list[Any] = list(actions) if isinstance(actions, np.ndarray) else unbatch(actions)
+    return apart
 
 
 class DirectPolicy:
@@ -123,10 +146,13 @@ class DirectPolicy:
         batch = {Columns.OBS: stacked}
         if self._draws is not None:
             with torch.no_grad():
-                outputs = self.module.forward_exploration(batch)
-            return list(self._draws.actions(outputs[Columns.ACTION_DIST_INPUTS], episodes).numpy())
-        with torch.no_grad():
-            outputs = self.module.forward_inference(batch)
+                outputs = self._draws.outputs(batch)
+        else:
+            with torch.no_grad():
+                outputs = self.module.forward_inference(batch)
+        if Columns.ACTIONS in outputs:
+            return list(outputs[Columns.ACTIONS].numpy())
         logits = outputs[Columns.ACTION_DIST_INPUTS]
-        actions = self._distribution.from_logits(logits).to_deterministic().sample()
-        return list(actions.numpy())
+        if self._draws is not None:
+            return list(self._draws.actions(logits, episodes).numpy())
+        return list(self._distribution.from_logits(logits).to_deterministic().sample().numpy())

@@ -267,17 +267,43 @@ def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
         most: How many at most.
 
     Returns:
-        All actions of a small discrete space; the lowest, middle and highest of a box; for other
-        spaces, and what exceeds `most`, a sample that is the same at every call.
+        All actions of a small discrete space, also of one in several parts; the lowest, middle and
+        highest of a box; for other spaces, and what exceeds `most`, a sample that is the same at every
+        call.
     """
-    if isinstance(space, gymnasium.spaces.Discrete) and space.n <= most:
-        return [space.start + i for i in range(int(space.n))]
+    if _discrete_count(space) <= most:
+        return _discrete_actions(space)
     if isinstance(space, gymnasium.spaces.Box):
         low = np.where(np.isfinite(space.low), space.low, -1.0).astype(space.dtype)
         high = np.where(np.isfinite(space.high), space.high, 1.0).astype(space.dtype)
         return [low, (low / 2 + high / 2).astype(space.dtype), high]
     space = _seeded(space, 0)
     return [space.sample() for _ in range(most)]
+
+
+def _discrete_count(space: gymnasium.Space[Any]) -> float:
+    """How many actions a space has; infinite where a part of it isn't discrete."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return float(np.prod(space.nvec, dtype=np.float64))
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return math.prod(map(_discrete_count, space.spaces))
+    if isinstance(space, gymnasium.spaces.Dict):
+        return math.prod(map(_discrete_count, space.spaces.values()))
+    return math.inf
+
+
+def _discrete_actions(space: Any) -> list[Any]:
+    """All actions of a space in which `_discrete_count` finds finitely many."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return [space.start + i for i in range(int(space.n))]
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return [space.start + np.array(i, space.dtype) for i in np.ndindex(*space.nvec)]
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return list(itertools.product(*map(_discrete_actions, space.spaces)))
+    combined = itertools.product(*map(_discrete_actions, space.spaces.values()))
+    return [dict(zip(space.spaces, parts, strict=True)) for parts in combined]
 
 
 def random_policy_episodes(config: AlgorithmConfig, seeds: Iterable[int]) -> Episodes:

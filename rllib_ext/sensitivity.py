@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import tree
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import Tensor, nn
@@ -108,7 +109,7 @@ def _observed(
     forward = module.forward_inference
 
     def recording(batch: dict[str, Any], **kwargs: Any) -> Any:
-        batches.append(dict(batch))
+        batches.append(_apart(batch))
         return forward(batch, **kwargs)
 
     module.forward_inference = recording
@@ -123,8 +124,14 @@ def _observed(
 def _logits(module: Any, batches: Sequence[dict[str, Any]]) -> list[Tensor]:
     with torch.no_grad():
         return [
-            module.forward_inference(dict(batch))[Columns.ACTION_DIST_INPUTS] for batch in batches
+            module.forward_inference(_apart(batch))[Columns.ACTION_DIST_INPUTS] for batch in batches
         ]
+
+
+def _apart(batch: dict[str, Any]) -> dict[str, Any]:
+    """The same tensors in a structure of their own: a module may take its batch to pieces."""
+    copied: dict[str, Any] = tree.map_structure(lambda tensor: tensor, batch)
+    return copied
 
 
 @contextmanager
