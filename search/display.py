@@ -57,6 +57,10 @@ class SearchDisplay:
         if self._live is not None:
             self._live.update(Text(""))
 
+    def note(self, text: str) -> None:
+        """What a person should know beside all that; may be called from any thread."""
+        self._line(f"  {text}")
+
     def searching(self, progress: Progress) -> None:
         """Members train."""
         elapsed = time.monotonic() - self._phase_started

@@ -154,7 +154,7 @@ def _run(
     earlier = float(read_manifest(folder).get("wall_time", 0.0))
     status = "failed"
     try:
-        connect(address)
+        connect(address, display.note)
         refuse_unseen(folder)
         _search(config, ppo, folder, display)
         status = FINISHED

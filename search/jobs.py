@@ -18,13 +18,17 @@ import ray
 from rllib_ext.extras import install
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.cluster import first_line
+from search.waiting import SAY_SECONDS
 
 # What a driver ends with when it did what its command line says it does.
 DRIVER_STATUSES = (0, 1, 2, 130)
 FAILED, INTERRUPTED = 1, 130
-_ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
-# Between two looks at a job, and how many failed ones in a row are a lost connection.
-_POLL_SECONDS, _LOST_AFTER = 1.0, 30
+_PENDING, _ENDED = "PENDING", {"SUCCEEDED", "FAILED", "STOPPED"}
+# Between two looks at a job; of nothing printed until its state is looked at; of no answer until the
+# connection is lost.
+_POLL_SECONDS, _SILENT_SECONDS, _LOST_SECONDS = 1.0, 30.0, 120.0
+# How long the server may take to accept a connection, or a part of what is sent; and to answer.
+_TIMEOUTS = (15.0, 60.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +64,10 @@ class JobServer:
                 "as http://head:8265."
             )
         _require_extra()
-        from ray.job_submission import JobSubmissionClient
-
         for module in ("dashboard_sdk", "job.sdk"):
             logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
         with self._understood(), _no_other_address():
-            self._client: Any = JobSubmissionClient(self.address)
+            self._client = _client(self.address)
         theirs = self._client._server_ray_version
         if theirs != ray.__version__:
             raise ConfigError(
@@ -115,39 +117,56 @@ class JobServer:
         Raises:
             RunError: The connection is lost for good; the job goes on.
         """
-        shown, failed = 0, 0
+        shown = 0
+
+        def show(text: str) -> None:
+            nonlocal shown
+            shown += len(text)
+            write(text)
+
+        heard = told = time.monotonic()
         while True:
             try:
                 info = self._client.get_job_info(job_id)
-                shown = asyncio.run(self._tail(job_id, shown, write))
-                failed = 0
+                heard = time.monotonic()
+                status = str(info.status.value)
+                waits_for = f"the job has not started: {info.message}" if status == _PENDING else ""
+                if not waits_for:
+                    asyncio.run(self._tail(job_id, shown, show))
+                if status in _ENDED:
+                    return _exit_status(status, info.driver_exit_code)
             # The connection of a long search breaks now and then, in as many ways as there are proxies.
             except Exception as error:
-                failed += 1
-                if failed > _LOST_AFTER:
+                waits_for = f"{self.address} does not answer: {first_line(error)}"
+                if time.monotonic() - heard > _LOST_SECONDS:
                     raise RunError(
                         f"{self.address} answers no more: {first_line(error)} The job {job_id} goes on "
                         "there; follow it again when it answers."
                     ) from error
-                time.sleep(_POLL_SECONDS)
-                continue
-            if str(info.status.value) in _ENDED:
-                return _exit_status(str(info.status.value), info.driver_exit_code)
+            if not waits_for:
+                told = time.monotonic()
+            elif time.monotonic() - told >= SAY_SECONDS:
+                told = time.monotonic()
+                write(f"waiting: {waits_for}\n")
             time.sleep(_POLL_SECONDS)
 
-    async def _tail(self, job_id: str, shown: int, write: Callable[[str], object]) -> int:
-        """Shows what comes after the first `shown` characters; returns how many were shown in all."""
+    async def _tail(self, job_id: str, shown: int, show: Callable[[str], object]) -> None:
+        """Shows what comes after the first `shown` characters, until nothing comes for a while."""
+        messages = aiter(self._client.tail_job_logs(job_id))
         passed = 0
-        async for text in self._client.tail_job_logs(job_id):
-            new = text[max(0, shown - passed) :]
-            passed += len(text)
-            if new:
-                write(new)
-        return max(shown, passed)
+        with contextlib.suppress(StopAsyncIteration, TimeoutError):
+            while True:
+                text = await asyncio.wait_for(anext(messages), _SILENT_SECONDS)
+                new = text[max(0, shown - passed) :]
+                passed += len(text)
+                if new:
+                    show(new)
 
     @contextlib.contextmanager
     def _understood(self) -> Iterator[None]:
         """Turns what Ray raises of a cluster that can't be used into one clear error."""
+        from ray.util.state.exception import ServerUnavailable
+
         try:
             yield
         except ray.exceptions.AuthenticationError as error:
@@ -156,7 +175,7 @@ class JobServer:
                 "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to what `ray "
                 "get-auth-token` says on the head."
             ) from error
-        except (ConnectionError, OSError) as error:
+        except (ConnectionError, OSError, ServerUnavailable) as error:
             raise ConfigError(
                 f"nobody answers at {self.address}: {first_line(error)} Expected the dashboard of a Ray "
                 "cluster's head, started with ray[default] installed. Where it listens on the head "
@@ -167,6 +186,17 @@ class JobServer:
                 f"the job server at {self.address} refuses: {first_line(error)} Expected the dashboard "
                 f"of a cluster with Ray {ray.__version__} and ray[default]."
             ) from error
+
+
+def _client(address: str) -> Any:
+    """Ray's own client, which alone would wait for ever for an answer."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, method: str, endpoint: str, **how: Any) -> Any:
+            return super()._do_request(method, endpoint, **{"timeout": _TIMEOUTS, **how})
+
+    return Client(address)
 
 
 def _exit_status(status: str, driver: int | None) -> int:

@@ -98,6 +98,10 @@ class Display(Protocol):
         """A new part of the work begins."""
         ...
 
+    def note(self, text: str) -> None:
+        """What a person should know beside all that: what is waited for, which node is avoided."""
+        ...
+
     def searching(self, progress: Progress) -> None:
         """Members train."""
         ...

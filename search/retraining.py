@@ -70,7 +70,7 @@ def run_retrain(
         coordinator = Replays(config, archive, replays, by_id, results.confirmed.scale.floor)
         started = time.monotonic()
         try:
-            connect(address)
+            connect(address, display.note)
             refuse_unseen(folder)
             _train(config, ppo, archive, coordinator, display)
             _evaluate(config, ppo, archive, coordinator, display)

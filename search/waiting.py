@@ -1,0 +1,37 @@
+"""Says what is waited for, each minute: nothing that a search needs from a cluster may hang silently."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Say = Callable[[str], object]
+SAY_SECONDS = 60.0
+
+
+@contextmanager
+def each_minute(say: Say, what: Callable[[], str], seconds: float = SAY_SECONDS) -> Iterator[None]:
+    """Says what is waited for, as long as the block runs.
+
+    It says so from a thread of its own: the wait may be one inside Ray, where Python code doesn't run.
+
+    Args:
+        say: Shows a line to a person.
+        what: What is waited for, as it is now.
+        seconds: Between two lines.
+    """
+    over = threading.Event()
+
+    def tell() -> None:
+        waited = 0.0
+        while not over.wait(seconds):
+            waited += seconds
+            say(f"{what()} ({waited / 60:.0f} min)")
+
+    thread = threading.Thread(target=tell, name="each-minute", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
