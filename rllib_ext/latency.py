@@ -16,9 +16,10 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext.policy import MASKS
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.masks import load_masks
-from rllib_ext.structure import probe_of, shrink_policy
+from rllib_ext.structure import shrink_policy
 
 # Short turns: whatever else runs on the machine then meets all alike.
 ROUNDS = 301

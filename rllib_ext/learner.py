@@ -10,10 +10,11 @@ from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_ext.critic import critic_names
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
-from rllib_ext.structure import critic_names, probe_of
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"

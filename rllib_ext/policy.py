@@ -30,12 +30,13 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
+from rllib_ext.critic import critic_names
 from rllib_ext.pruning.errors import CheckpointError, ShrinkError
 from rllib_ext.pruning.masks import load_masks, save_masks
+from rllib_ext.pruning.scope import lies_in
 from rllib_ext.structure import policy_size
 
 METADATA = "metadata.json"
@@ -197,13 +198,13 @@ def add_metadata(folder: Path, values: Mapping[str, Any]) -> None:
 def compressed_size(module: torch.nn.Module) -> int:
     """Bytes of the policy path's parameters as one zip-compressed .npz.
 
-    Zeros shrink to almost nothing. Recurrent modules carry their critic along; it doesn't count.
+    Zeros shrink to almost nothing. Some modules carry their critic along; it doesn't count.
     """
-    critic = module.get_non_inference_attributes() if isinstance(module, InferenceOnlyAPI) else []
+    critic = critic_names(module)
     arrays = {
         name: parameter.detach().cpu().numpy()
         for name, parameter in module.named_parameters()
-        if not name.startswith(tuple(f"{prefix}." for prefix in critic))
+        if not lies_in(name, critic)
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)

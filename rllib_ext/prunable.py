@@ -13,12 +13,13 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.contradictions import refuse_contradictions
+from rllib_ext.critic import critic_names
 from rllib_ext.evaluate import env_maker
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
-from rllib_ext.structure import critic_names, probe_of
 
 
 def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 import tree
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import Tensor, nn
 
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
+from rllib_ext.critic import critic_names
 from rllib_ext.evaluate import Evaluator
 from rllib_ext.pruning.criteria import score
 from rllib_ext.pruning.errors import ConfigError
@@ -62,8 +62,7 @@ def measure_sensitivity(
     batches, dense = _observed(policy, evaluator, seeds)
     distribution = module.get_inference_action_dist_cls()
     before = [distribution.from_logits(logits) for logits in _logits(module, batches)]
-    critic = module.get_non_inference_attributes() if isinstance(module, InferenceOnlyAPI) else ()
-    weights = prunable_weights(module, critic, exclude).policy
+    weights = prunable_weights(module, critic_names(module), exclude).policy
     measured: list[Measurement] = []
     for layer, weight in weights.items():
         for sparsity in sparsities:

@@ -12,6 +12,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
+from rllib_ext.critic import critic_names
 from rllib_ext.evaluate import env_maker
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.scope import prunable_weights
@@ -100,7 +101,7 @@ def _policy_layers(ppo: PPOConfig) -> list[tuple[int, int]]:
             "network."
         )
     module = _module(ppo)
-    found = prunable_weights(module, module.get_non_inference_attributes()).policy
+    found = prunable_weights(module, critic_names(module)).policy
     shapes = [tuple(weight.shape) for weight in found.values()]
     chained = all(len(a) == len(b) == 2 and b[1] == a[0] for a, b in itertools.pairwise(shapes))
     if not chained or module.is_stateful():

@@ -1,4 +1,4 @@
-"""RLlib's side of structure: how an RLModule is run, shrunk and measured."""
+"""RLlib's side of structure: how an RLModule is shrunk and measured."""
 
 from __future__ import annotations
 
@@ -6,78 +6,17 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
-import torch
-import tree
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor, nn
 
+from rllib_ext.critic import critic_names
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.counts import count
-from rllib_ext.pruning.graph import Probe
 from rllib_ext.pruning.layers import understood_layers
+from rllib_ext.pruning.scope import lies_in
 from rllib_ext.pruning.shrink import Shrunk, shrink
 
-# Outputs that later steps or later calls read, but no action and no value.
-_INTERNAL = (Columns.EMBEDDINGS, Columns.STATE_OUT)
-# Observations beyond this are drawn from a normal distribution instead: a space's bounds can be those
-# of its number format, and tanh tells nothing of such values.
-_LARGEST = 10.0
 # Over how many steps equal outputs are shown, with the state carried over.
 CHECKED_STEPS = 50
-
-
-def probe_of(
-    module: nn.Module, *, policy_only: bool = False, batch: int = 2, steps: int = 2
-) -> Probe:
-    """How to run an RLModule on example inputs drawn from its observation space.
-
-    Args:
-        module: An RLModule for torch.
-        policy_only: Whether the outputs are the action's only; otherwise the value is one too.
-        batch: Observations, or sequences of them for a stateful module.
-        steps: Steps of a sequence.
-    """
-    rl_module: Any = module
-    stateful = bool(rl_module.is_stateful())
-    without_values = (
-        policy_only or rl_module.inference_only or not isinstance(module, ValueFunctionAPI)
-    )
-
-    def inputs(target: Any, generator: torch.Generator) -> dict[str, Any]:
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        like = next(target.parameters(), torch.zeros(()))
-        shape = (batch, steps) if stateful else (batch,)
-        found = {Columns.OBS: _observations(rl_module.observation_space, shape, seed, like)}
-        if stateful:
-            found[Columns.STATE_IN] = tree.map_structure(
-                lambda s: torch.as_tensor(s, device=like.device).expand(batch, *s.shape).clone(),
-                target.get_initial_state(),
-            )
-        return found
-
-    def forward(target: Any, found: dict[str, Any]) -> dict[str, Any]:
-        if without_values:
-            outputs = dict(target._forward_inference(found))
-        else:
-            outputs = dict(target._forward_train(found))
-            outputs[Columns.VF_PREDS] = target.compute_values(
-                found, embeddings=outputs.get(Columns.EMBEDDINGS)
-            )
-        if policy_only and Columns.ACTION_DIST_INPUTS in outputs:
-            return {Columns.ACTION_DIST_INPUTS: outputs[Columns.ACTION_DIST_INPUTS]}
-        return {key: value for key, value in outputs.items() if key not in _INTERNAL}
-
-    observations = batch * steps if stateful else batch
-    return Probe(inputs=inputs, forward=forward, observations=observations)
-
-
-def critic_names(module: nn.Module) -> list[str]:
-    """Names of the parts of an RLModule that only the critic uses."""
-    if isinstance(module, InferenceOnlyAPI):
-        return list(module.get_non_inference_attributes())
-    return []
 
 
 def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
@@ -126,7 +65,7 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
         "removed_units": sum(
             layer.width - len(shrunk.kept[name])
             for name, layer in understood_layers(module).items()
-            if name in shrunk.kept and not name.startswith(tuple(f"{c}." for c in critic))
+            if name in shrunk.kept and not lies_in(name, critic)
         ),
     }
 
@@ -167,21 +106,3 @@ def _without_value_head(module: nn.Module) -> nn.Module:
         if "." not in name and hasattr(policy, name):
             delattr(policy, name)
     return policy
-
-
-def _observations(space: gym.Space, shape: tuple[int, ...], seed: int, like: Tensor) -> Any:
-    """Observations of a space, stacked to the given shape; real numbers in the weights' format."""
-    space = copy.deepcopy(space)
-    space.seed(seed)
-    rng = np.random.default_rng(seed)
-
-    def stacked(*values: Any) -> Tensor:
-        array = np.stack([np.asarray(value) for value in values])
-        if np.issubdtype(array.dtype, np.floating):
-            drawn = rng.standard_normal(array.shape)
-            array = np.where(np.abs(array) > _LARGEST, drawn, array).astype(np.float32)
-        found = torch.from_numpy(array.reshape(*shape, *array.shape[1:])).to(like.device)
-        return found.to(like.dtype) if found.is_floating_point() else found
-
-    samples = [space.sample() for _ in range(int(np.prod(shape)))]
-    return tree.map_structure(stacked, *samples)

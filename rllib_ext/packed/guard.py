@@ -10,14 +10,15 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from rllib_ext.critic import critic_names
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.loss import Minibatch
 from rllib_ext.packed.network import Rows, StackedNetwork
 from rllib_ext.packed.statistics import StackedStatistics
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import Graph, trace
 from rllib_ext.pruning.pruner import Pruner
-from rllib_ext.structure import probe_of
 
 
 class PackedPruning:
@@ -50,13 +51,13 @@ class PackedPruning:
         Raises:
             ConfigError: Its network has nothing that could be removed.
         """
-        module: Any = self._network.modules[member]
+        module = self._network.modules[member]
         adam = self._adam
         self.pruners[member] = Pruner(
             module,
             lambda: [adam.members[member]],
             config,
-            critic_prefixes=module.get_non_inference_attributes(),
+            critic_prefixes=self._critic,
             seed=seed,
             graph=lambda: self._graph,
             room=functools.partial(self._statistics.room, member),
@@ -120,6 +121,10 @@ class PackedPruning:
             weights = self._network.weights[rows].mul_(self._kept[rows])
             if not isinstance(rows, slice):
                 self._network.weights[rows] = weights
+
+    @functools.cached_property
+    def _critic(self) -> list[str]:
+        return critic_names(self._network.modules[0])
 
     @functools.cached_property
     def _graph(self) -> Graph:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.pruning.graph import Probe, evaluating
+from rllib_ext.pruning.graph import Probe
+from rllib_ext.pruning.runs import evaluating
+from rllib_ext.pruning.scope import lies_in
 
 _DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
@@ -38,7 +40,7 @@ def count(module: nn.Module, probe: Probe, *, without: Iterable[str] = ()) -> Co
     Args:
         module: The network; left as it is.
         probe: How to run it.
-        without: Names of submodules that are not counted, such as the critic's.
+        without: Names of submodules and parameters that are not counted, such as the critic's.
 
     Returns:
         Its counts.
@@ -46,7 +48,7 @@ def count(module: nn.Module, probe: Probe, *, without: Iterable[str] = ()) -> Co
     left_out = tuple(without)
 
     def counted(name: str) -> bool:
-        return not any(name == n or name.startswith(f"{n}.") for n in left_out)
+        return not lies_in(name, left_out)
 
     macs = 0
 

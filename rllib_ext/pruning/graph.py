@@ -8,9 +8,8 @@ Units of a layer are told apart by the bits of their index, so that a layer of 2
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from rllib_ext.pruning.probe import (
     run,
     stand_ins,
 )
+from rllib_ext.pruning.runs import evaluating
 
 # In place of a unit's index: no unit of the layer reaches the column, or several do.
 NONE, SEVERAL = -1, -2
@@ -244,15 +244,3 @@ def _is_opaque(module: nn.Module) -> bool:
         return True
     has_children = next(module.children(), None) is not None
     return not has_children and next(module.parameters(recurse=False), None) is not None
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module in evaluation mode and gives every part its own mode back."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, mode in modes:
-            child.training = mode

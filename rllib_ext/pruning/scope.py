@@ -50,7 +50,7 @@ def prunable_weights(
 
     Args:
         module: The network.
-        critic_prefixes: Names of submodules that only the critic uses, such as "vf".
+        critic_prefixes: Names of submodules, or parameters, that only the critic uses, such as "vf".
         exclude: Shell patterns over parameter names; what matches stays dense.
 
     Returns:
@@ -59,7 +59,7 @@ def prunable_weights(
     Raises:
         ConfigError: A pattern matches no parameter.
     """
-    prefixes = tuple(critic_prefixes)
+    parts = tuple(critic_prefixes)
     patterns = tuple(exclude)
     _refuse_unmatched(patterns, module)
     policy: dict[str, nn.Parameter] = {}
@@ -74,9 +74,13 @@ def prunable_weights(
             if parameter.dim() < 2 or id(parameter) in seen or excluded:
                 continue
             seen.add(id(parameter))
-            on_critic = any(name == p or name.startswith(p + ".") for p in prefixes)
-            (critic if on_critic else policy)[name] = parameter
+            (critic if lies_in(name, parts) else policy)[name] = parameter
     return PrunableWeights(policy, critic)
+
+
+def lies_in(name: str, parts: Iterable[str]) -> bool:
+    """Whether a parameter or submodule is one of some parts of a module or lies in one, by its name."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def refuse_nothing_to_prune(config: PruningConfig, weights: PrunableWeights) -> None:
@@ -95,8 +99,8 @@ def refuse_nothing_to_prune(config: PruningConfig, weights: PrunableWeights) -> 
         raise ConfigError(
             f"critic_final_sparsity = {config.critic_final_sparsity} asks for a target of the critic's "
             f"own, but exclude = {list(config.exclude)} leaves no prunable weights over that belong to "
-            "the critic alone. Set critic_final_sparsity=0, exclude fewer layers, or name the critic's "
-            "layers in the RLModule's get_non_inference_attributes()."
+            "the critic alone. Set critic_final_sparsity=0, exclude fewer layers, or give the critic "
+            "layers that no action is computed with."
         )
 
 

@@ -14,10 +14,11 @@ from rllib_ext.pruning.counts import Counts, count
 from rllib_ext.pruning.coupling import NO_GROUP, Coupling, coupled_units
 from rllib_ext.pruning.dead import fold_constants_, needed_units
 from rllib_ext.pruning.errors import ShrinkError, TraceError
-from rllib_ext.pruning.graph import Graph, Probe, evaluating, trace
+from rllib_ext.pruning.graph import Graph, Probe, trace
 from rllib_ext.pruning.layers import Layer
 from rllib_ext.pruning.masks import apply_masks_
 from rllib_ext.pruning.probe import flatten, stand_ins
+from rllib_ext.pruning.runs import evaluating
 
 # Largest |masked − shrunk| ÷ largest |masked| that still counts as equal, and inputs to show it on.
 TOLERANCE = 1e-5

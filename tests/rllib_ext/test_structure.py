@@ -21,6 +21,8 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rllib_ext.critic import critic_names
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.counts import count
 from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.graph import trace
@@ -29,7 +31,7 @@ from rllib_ext.pruning.masks import apply_masks_, full_masks, prune
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.shrink import TOLERANCE
 from rllib_ext.pruning.structured import prune_groups
-from rllib_ext.structure import policy_size, probe_of, shrink_policy
+from rllib_ext.structure import policy_size, shrink_policy
 
 BOX = gym.spaces.Box(-1.0, 1.0, (6,), np.float32)
 IMAGE = gym.spaces.Box(0.0, 1.0, (10, 10, 4), np.float32)
@@ -90,8 +92,7 @@ def build(
 
 
 def weights_of(module):
-    critic = getattr(module, "get_non_inference_attributes", list)()
-    return prunable_weights(module, critic)
+    return prunable_weights(module, critic_names(module))
 
 
 def prune_units(module, sparsity: float, granularity: str = "neuron"):
@@ -121,7 +122,7 @@ def prune_weights(module, sparsity: float):
 
 
 def policy_counts(module, critic=None):
-    critic = module.get_non_inference_attributes() if critic is None else critic
+    critic = critic_names(module) if critic is None else critic
     return count(module, probe_of(module, policy_only=True), without=critic)
 
 
@@ -152,6 +153,17 @@ def assert_plays_alike(module, other) -> None:
     for ours, theirs in zip(play(module, observations), play(other, observations), strict=True):
         assert ours.shape == theirs.shape
         assert float((ours - theirs).abs().max()) <= TOLERANCE * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_rllibs_own_networks_have_the_critic_that_they_name(name):
+    module = build(name)
+    assert sorted(critic_names(module)) == sorted(
+        part
+        for part in module.get_non_inference_attributes()
+        if any(n.startswith(f"{part}.") for n, _ in module.named_parameters())
+    )
+    assert critic_names(build(name, inference_only=True)) in ([], critic_names(module))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -321,12 +333,15 @@ class FusedModule(TorchRLModule, ValueFunctionAPI):
         ).build(framework="torch")
         self.pi, self.value = nn.Linear(8, 2), nn.Linear(8, 1)
 
+    def _embed(self, batch):
+        return self.encoder(batch[Columns.OBS])[ENCODER_OUT]
+
     def _forward(self, batch, **kwargs):
-        embedded = self.encoder(batch[Columns.OBS])[ENCODER_OUT]
+        embedded = self._embed(batch)
         return {Columns.ACTION_DIST_INPUTS: self.pi(embedded), Columns.EMBEDDINGS: embedded}
 
     def compute_values(self, batch, embeddings=None):
-        return self.value(embeddings).squeeze(-1)
+        return self.value(self._embed(batch) if embeddings is None else embeddings).squeeze(-1)
 
 
 def build_fused() -> FusedModule:

@@ -16,9 +16,9 @@ from ray.rllib.utils.torch_utils import clip_gradients
 from rllib_ext import PruningConfig
 from rllib_ext.packed.guard import PackedPruning
 from rllib_ext.packed.pack import Pack
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
-from rllib_ext.structure import probe_of
 
 ITERATION = 64
 ITERATIONS = 24
