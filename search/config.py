@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from search.parameter import Value
 from search.population import sizes
 from search.settings import BudgetSettings, SearchSettings, Settings
 from search.space import ONLY_UNDER, ORDERED, Space
+from search.space_hints import space_hint
 
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
@@ -203,10 +203,9 @@ class ExperimentConfig(Settings):
             if group == "training" and name:
                 continue
             if group != "pruning" or name not in known:
-                names = [f"pruning.{n}" for n in sorted(known)]
                 raise ValueError(
-                    f"search.space: {path!r} names no hyperparameter;{nearest(path, names)} "
-                    "expected pruning.… or training.… (a keyword of PPOConfig.training)"
+                    f"search.space: {path!r} names no hyperparameter.{space_hint(path, known)} "
+                    "Expected pruning.… or training.… (a keyword of PPOConfig.training)"
                 )
         if self.search.strategy in RANKING and self.population.members < 4:
             raise ValueError(
@@ -306,15 +305,6 @@ class ExperimentConfig(Settings):
     def to_yaml(self) -> str:
         """The resolved configuration; reading it gives an equal one."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at what was probably meant, to be put behind a message; "" where nothing is known."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if near:
-        return f" Did you mean {near[0]!r}?"
-    return f" Known: {', '.join(known)}." if known else ""
 
 
 def _is_value(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
@@ -11,14 +13,36 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rllib_ext.hints import ELSEWHERE, nearest
 from rllib_ext.pruning.errors import ConfigError, ResultsError
-from search.config import ExperimentConfig, nearest
+from rllib_ext.ranges import RANGED
+from search.config import ExperimentConfig
 
 _LIMITS = ("env_steps", "seconds")
 
 
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key is in a mapping twice, which PyYAML passes over."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for a string; here it is a number."""
+    """YAML 1.1 takes 1e-3 for a string, and the last of equal keys; here is a number, and a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As `SafeLoader.construct_mapping`, without silence about a key that is there twice."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise _TwiceError(
+                    problem=f"the key {key.value!r} is there already, in line {lines[key.value]}; "
+                    "leave one of the two out",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -41,8 +65,29 @@ def parse_yaml(text: str, what: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
+    except _TwiceError as error:
+        raise ConfigError(f"{what}: {_where(error)}") from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {_where(error)}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{what} is not YAML: line {line} holds the character {chr(error.character)!r}. Remove it."
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong and in which line, without PyYAML's name for a text that it wasn't given."""
+    mark = error.problem_mark or error.context_mark
+    problem = f"{error.context}, {error.problem}" if error.context else str(error.problem)
+    if mark is None:
+        return f"{problem}."
+    snippet = mark.get_snippet()
+    return (
+        f"{problem}.\n  line {mark.line + 1}, column {mark.column + 1}:\n{snippet or ''}".rstrip()
+    )
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -66,9 +111,19 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
+    in_file = copy.deepcopy(values)
     for override in overrides:
         _override(values, override)
-    return parse_config(values, str(path))
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        # What the file by itself gets right, an override has got wrong.
+        wrong, wrong_in_file = _mistakes(error), _mistakes_in(in_file)
+        places = {
+            f"{path}:": [line for line in wrong if line in wrong_in_file],
+            "the command line:": [line for line in wrong if line not in wrong_in_file],
+        }
+        raise ConfigError(_listed(places)) from error
 
 
 def load_config_of(folder: Path) -> ExperimentConfig:
@@ -138,21 +193,40 @@ def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
-        lines = [_describe(mistake) for mistake in error.errors()]
-        raise ConfigError("\n".join([f"{what}:", *(f"  {line}" for line in lines)])) from error
+        raise ConfigError(_listed({f"{what}:": _mistakes(error)})) from error
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    return [_describe(mistake) for mistake in error.errors()]
+
+
+def _mistakes_in(values: Mapping[str, Any]) -> list[str]:
+    try:
+        ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        return _mistakes(error)
+    return []
+
+
+def _listed(places: Mapping[str, list[str]]) -> str:
+    """Mistakes below the place where each was made, a line each; places without any are left out."""
+    told = {place: lines for place, lines in places.items() if lines}
+    return "\n".join(text for place in told for text in (place, *(f"  {x}" for x in told[place])))
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise ConfigError(f"{override!r} is no override. Expected dotted.path=value.")
+        raise ConfigError(
+            f"the command line: {override!r} is no override. Expected dotted.path=value."
+        )
     node, parts = values, path.split(".")
     if path.startswith(_SPACE):
         space = _below(_below(values, "search", override), "space", override)
         node, parts = space, _space_parts(path.removeprefix(_SPACE), space)
     for key in parts[:-1]:
         node = _below(node, key, override)
-    node[parts[-1]] = parse_yaml(text, f"the value of override {override!r}")
+    node[parts[-1]] = parse_yaml(text, f"on the command line, the value of override {override!r}")
 
 
 def _below(node: dict[str, Any], key: str, override: str) -> dict[str, Any]:
@@ -161,7 +235,9 @@ def _below(node: dict[str, Any], key: str, override: str) -> dict[str, Any]:
     if below is None:
         below = node[key] = {}
     if not isinstance(below, dict):
-        raise ConfigError(f"override {override!r}: {key!r} is a value, so nothing lies below it.")
+        raise ConfigError(
+            f"the command line: override {override!r}: {key!r} is a value, so nothing lies below it."
+        )
     return below
 
 
@@ -180,7 +256,7 @@ def _describe(mistake: Any) -> str:
     path = ".".join(str(part) for part in mistake["loc"] if part not in _TAGS)
     if mistake["type"] == "extra_forbidden":
         *parents, key = [part for part in mistake["loc"] if part not in _TAGS]
-        return f"unknown key {path!r}.{nearest(str(key), _known_keys(parents))}"
+        return f"unknown key {path!r}.{_hint(str(key), _known_keys(parents))}"
     if mistake["type"] == "missing":
         return f"{path!r} is missing."
     if mistake["type"] == "value_error":
@@ -190,6 +266,23 @@ def _describe(mistake: Any) -> str:
 
 
 _TAGS = ("float", "int", "choice")
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """What was probably meant: a key of the same level, else the same key where it has its place."""
+    if difflib.get_close_matches(key, known, n=1):
+        return nearest(key, known)
+    meant = ELSEWHERE.get(key, key)
+    paths = [path for path in _paths() if path.rpartition(".")[2] == meant]
+    return f" Did you mean {' or '.join(map(repr, paths))}?" if paths else nearest(key, known)
+
+
+def _paths() -> list[str]:
+    # The list of keys is made of this package's models, which it imports.
+    from search.keys import keys
+
+    described = [key.path for key in keys() if "PATH" not in key.path and "[]" not in key.path]
+    return [*described, *(f"ppo.training.{name}" for name in RANGED)]
 
 
 def _known_keys(parents: Iterable[Any]) -> list[str]:

@@ -147,3 +147,20 @@ def _refuse_unpackable(config: ExperimentConfig, ppo: PPOConfig) -> None:
             )
         for value in parameter.extremes:
             hyperparameters_of(ppo, {name: value})
+
+
+def told_cap(config: ExperimentConfig, engine: Engine, slots: int) -> str:
+    """That fewer train at once than `resources.slots` asks for, for a person; "" where it isn't so.
+
+    Args:
+        config: The experiment.
+        engine: Trains.
+        slots: How many train at once.
+    """
+    asked = config.resources.slots
+    if asked is None or asked <= slots:
+        return ""
+    return (
+        f"resources.slots asks for {asked}, but no more than {slots} {engine.unit}s can train at once: "
+        "either no more fit, or there are no more"
+    )

@@ -15,7 +15,7 @@ from rllib_ext.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
-from search.engine import Engine, engine_of
+from search.engine import Engine, engine_of, told_cap
 from search.initial import initial_of
 from search.machines import Machine, amounts, offered, slots_on, this_machine
 from search.ppo import build_ppo, refuse_unprunable_members
@@ -76,6 +76,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     ]
     most = {name: amount * slots for name, amount in taken.items()}
     horizon = STRATEGIES[config.search.strategy].horizon_of(config)
+    capped = told_cap(config, engine, slots)
     lines = [
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
         f"  members     {_members(config)}, {horizon:,} env steps a lineage, in "
@@ -88,6 +89,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         f"  searched    {', '.join(config.search.space)}",
         f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
+        *([f"  capped      {capped}"] if capped else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
         f"  time        {engine.describe(config, slots)}, roughly {_minutes(minutes)} where an episode "
         f"has {steps.least:,.0f} to {steps.most:,.0f} steps"

@@ -19,7 +19,7 @@ from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
 from search.coordinator import Coordinator
 from search.disk import tidy
-from search.engine import Engine, engine_of
+from search.engine import Engine, engine_of, told_cap
 from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
@@ -210,8 +210,10 @@ def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Dis
     coordinator = Coordinator(config, archive, study, floor)
     try:
         if not coordinator.finished:
+            capped = told_cap(config, engine, slots)
             display.phase(
                 f"training {config.population.members} members, {engine.describe(config, slots)}"
+                + (f" ({capped})" if capped else "")
             )
             train(config, ppo, folder, coordinator, engine, slots, display)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import logging
 import math
 import re
@@ -20,10 +19,12 @@ from ray.tune import PlacementGroupFactory
 from rllib_ext import with_pruning
 from rllib_ext.evaluate import env_maker
 from rllib_ext.extras import install
+from rllib_ext.ignored import refuse_ignored_argument
 from rllib_ext.prunable import refuse_unprunable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shifted import shifted_maker
-from search.config import ExperimentConfig, PPOSettings, nearest
+from search.config import ExperimentConfig, PPOSettings
+from search.ppo_values import misspelt, refuse_meaningless
 
 
 def build_ppo(config: ExperimentConfig) -> PPOConfig:
@@ -44,13 +45,16 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     )
     for method in PPOSettings.model_fields:
         arguments = dict(getattr(config.ppo, method))
+        for name, value in arguments.items():
+            refuse_ignored_argument(method, name, value)
         try:
             getattr(ppo, method)(**arguments)
         except (TypeError, ValueError, AttributeError) as error:
-            hint = _misspelt(method, arguments)
+            hint = misspelt(method, arguments)
             raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
     if (ppo.num_learners or 0) > 1 and "num_gpus_per_learner" not in config.ppo.learners:
         ppo.learners(num_gpus_per_learner=config.resources.gpus_per_member / ppo.num_learners)
+    refuse_meaningless(ppo)
     _check(ppo, config)
     _check_shifts(ppo, config)
     _check_searched(ppo, config)
@@ -150,7 +154,7 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     except gymnasium.error.Error as error:
         raise ConfigError(
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
-            f"of extras need them installed: {install('mujoco')}."
+            f"of extras need them installed: {install('mujoco')}.{_with_a_colon(config.env)}"
         ) from error
     except Exception as error:
         # An environment is anybody's code.
@@ -167,23 +171,28 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
         ) from error
 
 
+def _with_a_colon(name: str) -> str:
+    """A hint for a class's path that is written with dots alone."""
+    module, _, attribute = name.rpartition(".")
+    dotted = ":" not in name and re.fullmatch(r"[\w.]+", module) and attribute[:1].isupper()
+    return f" Did you mean {f'{module}:{attribute}'!r}?" if dotted else ""
+
+
 def _check_searched(ppo: PPOConfig, config: ExperimentConfig) -> None:
     """Lets RLlib see both ends of everything of its own that is searched, before anything trains."""
     for path, parameter in config.search.space.items():
         for value in parameter.extremes:
             arguments = config.training_with({path: value})
+            for name in arguments:
+                refuse_ignored_argument("training", name, value)
             try:
-                ppo.copy(copy_frozen=False).training(**arguments).validate()
+                tried = ppo.copy(copy_frozen=False).training(**arguments)
+                refuse_meaningless(tried, "search.space: training")
+                tried.validate()
+            except ConfigError:
+                raise
             except (TypeError, ValueError, AttributeError) as error:
-                hint = _misspelt("training", arguments)
+                hint = misspelt("training", arguments)
                 raise ConfigError(
                     f"search.space: RLlib refuses {path} = {value!r}: {error}.{hint}"
                 ) from error
-
-
-def _misspelt(method: str, arguments: Mapping[str, Any]) -> str:
-    """A hint for the first argument that none of the method's versions names."""
-    versions = [vars(c)[method] for c in PPOConfig.__mro__ if method in vars(c)]
-    known = {name for version in versions for name in inspect.signature(version).parameters}
-    unknown = [name for name in arguments if name not in known]
-    return nearest(unknown[0], sorted(known - {"self", "kwargs"})) if unknown else ""

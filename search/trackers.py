@@ -14,10 +14,11 @@ from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
 from rllib_ext.extras import install
+from rllib_ext.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.segment import MEMBERS, Segment, segment_name, segments_of
 from search.cluster import first_line
-from search.config import ExperimentConfig, nearest
+from search.config import ExperimentConfig
 
 _COUNTERS = {"training_iteration", "timesteps_total"}
 

@@ -8,9 +8,11 @@ import pytest
 # The modules that CONTRIBUTING.md ("The house") keeps free of Ray and torch. Add what is made.
 LIGHT_MODULES = [
     "rllib_ext",
+    "rllib_ext.hints",
     "rllib_ext.pruning",
     "rllib_ext.pruning.config",
     "rllib_ext.pruning.errors",
+    "rllib_ext.ranges",
     "rllib_ext.segment",
     "rllib_ext.shift",
     "search",

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from torch import Tensor
 
+from rllib_ext import ranges
 from rllib_ext.packed.loss import Coefficients
 from rllib_ext.pruning.errors import ConfigError
 
@@ -30,10 +30,6 @@ OWN = (
     "grad_clip",
     "num_epochs",
 )
-_INTEGERS = (int, np.integer)
-_SHARES = ("gamma", "lambda_")
-# Without one, or with an infinite one, nothing is clipped.
-_LIMITS = ("vf_clip_param", "grad_clip")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,39 +102,14 @@ def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperpara
 def _check(name: str, value: Any) -> None:
     """Refuses what would fail, or mean nothing, when the pack trains."""
     if name == "use_kl_loss":
-        fine, expected = isinstance(value, bool), "true or false"
-    elif name == "num_epochs":
-        fine = _is_a(_INTEGERS, value) and value >= 1
-        expected = "an integer of 1 or more"
+        expected = "" if isinstance(value, bool) else "true or false"
     else:
-        fine, expected = _is_in_range(name, value), _range_in_words(name)
-    if not fine:
+        expected = ranges.expected(name, value, schedules=False)
+    if expected:
         raise ConfigError(
             f"training.{name} = {value!r}: expected {expected}; packs have no schedules. Set it so, or "
             "use the rllib engine."
         )
-
-
-def _is_in_range(name: str, value: Any) -> bool:
-    if value is None:
-        return name in _LIMITS
-    largest = 1.0 if name in _SHARES else math.inf
-    return (
-        _is_a((*_INTEGERS, float, np.floating), value)
-        and 0.0 <= value <= largest
-        and (name in _LIMITS or math.isfinite(value))
-    )
-
-
-def _is_a(kinds: tuple[type[Any], ...], value: Any) -> bool:
-    """Whether a value is a number of some kinds; truth values are none."""
-    return not isinstance(value, bool) and isinstance(value, kinds)
-
-
-def _range_in_words(name: str) -> str:
-    if name in _SHARES:
-        return "a number from 0 to 1"
-    return "a number of 0 or more, or null" if name in _LIMITS else "a number of 0 or more"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from rllib_ext.hints import nearest
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
-from search.config import ExperimentConfig, nearest
+from search.config import ExperimentConfig
 from search.config_file import parse_config
 
 LR = {"type": "float", "low": 1e-4, "high": 1e-2, "scale": "log"}
@@ -176,3 +177,43 @@ def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
     assert isinstance(config, ExperimentConfig)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("trainig.lr", "training.lr"),
+        ("training_lr", "training.lr"),
+        ("learning_rate", "training.lr"),
+        ("lr", "training.lr"),
+        ("pruning.lr", "training.lr"),
+        ("prunning.final_sparsity", "pruning.final_sparsity"),
+        ("final_sparsity", "pruning.final_sparsity"),
+        ("pruning.finl_sparsity", "pruning.final_sparsity"),
+        ("trainig.clip_range", "training.clip_param"),
+    ],
+)
+def test_a_misspelt_path_is_compared_level_by_level(given, meant):
+    with pytest.raises(ConfigError, match=f"'{given}' names no .*Did you mean '{meant}'"):
+        experiment(search={"space": {given: between(0.3, 0.5)}})
+
+
+def test_where_nothing_is_near_only_that_level_is_listed():
+    with pytest.raises(ConfigError, match=r"'pruning.xyz'.*Known: begin, criterion") as caught:
+        experiment(search={"space": {"pruning.xyz": between(0.3, 0.5)}})
+    assert "lambda_" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 1e-3}, "unknown key 'lr'. Did you mean 'ppo.training.lr'"),
+        ({"members": 8}, "unknown key 'members'. Did you mean 'population.members'"),
+        ({"ppo": {"learning_rate": 1e-3}}, "Did you mean 'ppo.training.lr'"),
+        ({"budget": {"env_steps": 9_000, "seconds_": 4}}, "Did you mean 'seconds'"),
+        ({"population": {"members": 4, "env_steps": 9}}, "Did you mean 'budget.env_steps'"),
+    ],
+)
+def test_a_key_at_the_wrong_place_is_told_its_place(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment(**changes)

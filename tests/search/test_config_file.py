@@ -143,6 +143,65 @@ def test_a_wrong_override_is_named(small, override, message):
         load_config(small, [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "^the command line: 'seed' is no override"),
+        ("seed=[1", r"^on the command line, the value of override 'seed=\[1' is not YAML"),
+        ("seed={a: 1, a: 2}", "^on the command line, .*the key 'a' is there already"),
+        ("name.first=3", "^the command line: override"),
+        ("population.memberz=4", "^the command line:\n  unknown key 'population.memberz'"),
+        ("seed=-1", "^the command line:\n  seed = -1"),
+        ("pruning.begin=0.9", "^the command line:\n  pruning: begin = 0.9"),
+    ],
+)
+def test_what_was_typed_wrongly_is_said_of_the_command_line_and_not_of_the_file(
+    small, override, message
+):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(small, ["population.segments=2", override])
+    assert "small.yaml" not in str(caught.value)
+    assert "<unicode string>" not in str(caught.value)
+
+
+def test_mistakes_of_a_file_and_of_the_command_line_are_listed_apart(small):
+    small.write_text(SMALL + "evaluation: {interval: 0}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(small, ["seed=-1"])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{small}:"
+    assert lines[1].startswith("  evaluation.interval = 0")
+    assert lines[2] == "the command line:"
+    assert lines[3].startswith("  seed = -1")
+    assert len(lines) == 4
+    # Alone, the file is to blame, whatever else was typed.
+    with pytest.raises(ConfigError, match=rf"^{small}:\n  evaluation.interval = 0"):
+        load_config(small, ["seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 1\nname: a\nseed: 2", 3),
+        ("ppo:\n  training: {lr: 1e-3, gamma: 0.9, lr: 1e-4}", 2),
+        ("search:\n  space:\n    training.lr: {}\n    training.lr: {}\n", 4),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path, text, line):
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(
+        ConfigError, match=rf"(?s)twice\.yaml: the key .* line {line}, column"
+    ) as caught:
+        load_config(path)
+    assert "leave one of the two out" in str(caught.value)
+
+
+def test_a_key_that_overrides_a_merged_one_is_no_second_one():
+    values = parse_yaml("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  a: 3", "it")
+    assert values["mine"] == {"a": 3, "b": 2}
+
+
 @pytest.mark.parametrize("replaced", ["search=5", "search.space=5"])
 def test_nothing_can_lie_below_what_an_earlier_override_made_a_value(small, replaced):
     with pytest.raises(ConfigError, match="is a value, so nothing lies below it"):

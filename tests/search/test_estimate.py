@@ -58,6 +58,15 @@ def test_a_plan_that_this_machine_cannot_hold_is_refused():
         describe_plan(coordinated(resources={"cpus_per_member": 4_096}))
 
 
+def test_a_plan_says_that_more_is_asked_for_at_once_than_can_be():
+    machines = [{"CPU": 2.0}]
+    plan = describe_plan(coordinated(members=8, resources={"slots": 100}), machines)
+    assert "resources.slots asks for 100, but no more than 2 members can train at once" in plan
+    assert "2 at a time" in plan
+    for slots in ({}, {"slots": 1}, {"slots": 2}):
+        assert "resources.slots" not in describe_plan(coordinated(resources=slots), machines)
+
+
 def test_an_environment_that_breaks_is_refused(monkeypatch):
     import gymnasium.envs.classic_control.cartpole as cartpole
 

@@ -116,6 +116,22 @@ def test_the_articles_network_is_the_articles(tmp_path):
         ({"ppo": {"training": {"lerning_rate": 1e-3}}}, "ppo.training.*'lerning_rate'"),
         ({"ppo": {"training": {"minibatch_sze": 8}}}, "Did you mean 'minibatch_size'"),
         ({"ppo": {"env_runners": {"num_env_runer": 1}}}, "Did you mean 'num_env_runners'"),
+        ({"ppo": {"training": {"learning_rate": 1e-3}}}, "Did you mean 'lr'"),
+        ({"ppo": {"training": {"batch_size": 64}}}, "Did you mean 'minibatch_size'"),
+        ({"ppo": {"training": {"gamma": 1.5}}}, "ppo.training.gamma = 1.5; expected .*from 0 to 1"),
+        ({"ppo": {"training": {"num_epochs": 2.5}}}, "num_epochs = 2.5; expected an integer"),
+        ({"ppo": {"training": {"model": {"fcnet_hiddens": [8]}}}}, "ignores it.*rl_module"),
+        ({"ppo": {"training": {"vf_share_layers": True}}}, "ignores it.*rl_module"),
+        (
+            {"ppo": {"env_runners": {"observation_filter": "MeanStdFilter"}}},
+            "observation_filter = 'MeanStdFilter'.*ignores it, whoever trains.*MeanStdFilter",
+        ),
+        ({"ppo": {"environment": {"clip_rewards": True}}}, "clip_rewards = True.*TransformReward"),
+        (
+            {"ppo": {"rl_module": {"model_config": {"fcnet_hidden": [16]}}}},
+            "'fcnet_hidden' is no key.*Did you mean 'fcnet_hiddens'",
+        ),
+        ({"env": "ray.rllib.Corridor"}, "Did you mean 'ray.rllib:Corridor'"),
         (
             {"ppo": {"training": {"train_batch_size_per_learner": 64, "minibatch_size": 128}}},
             "minibatch_size",
@@ -147,6 +163,44 @@ def test_what_rllib_refuses_of_the_searched_is_found_before_anything_trains(
 ):
     with pytest.raises(ConfigError, match=f"(?s)search.space: RLlib refuses {path}.*{message}"):
         built(search={"space": {path: parameter}})
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter", "message"),
+    [
+        ("training.gamma", {"type": "float", "low": 0.9, "high": 1.5}, "gamma = 1.5.*from 0 to 1"),
+        ("training.num_epochs", {"type": "float", "low": 2.5, "high": 8.0}, "num_epochs = 2.5"),
+        ("training.clip_param", {"type": "float", "low": -0.1, "high": 0.3}, "clip_param = -0.1"),
+        (
+            "training.use_gae",
+            {"type": "choice", "choices": [True, False]},
+            "use_gae = False.*ignores",
+        ),
+    ],
+)
+def test_what_means_nothing_at_an_end_of_a_range_is_found_before_anything_trains(
+    path, parameter, message
+):
+    with pytest.raises(ConfigError, match=message):
+        built(search={"space": {path: parameter}})
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "expected"),
+    [
+        ("env_runners", "env_runner_cls", "an EnvRunner class"),
+        ("env_runners", "env_to_module_connector", "a function .* returns connectors"),
+        ("env_runners", "module_to_env_connector", "a function .* returns connectors"),
+        ("learners", "learner_class", "a Learner class"),
+        ("learners", "learner_connector", "a function .* returns connectors"),
+        ("rl_module", "rl_module_spec", "an RLModuleSpec"),
+    ],
+)
+def test_text_where_a_class_belongs_is_named_with_what_belongs_there(method, argument, expected):
+    with pytest.raises(
+        ConfigError, match=rf"ppo.{method}.{argument} = 'Mine'.* expected {expected}"
+    ):
+        built(ppo={method: {argument: "Mine"}})
 
 
 SHARED = {"rl_module": {"model_config": {"vf_share_layers": True}}}

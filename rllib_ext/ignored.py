@@ -1,0 +1,112 @@
+"""Settings that RLlib takes and its new API stack never reads.
+
+RLlib's config methods still have the arguments of the old stack (`AlgorithmConfig.env_runners`,
+`environment` and `training` in ray/rllib/algorithms/algorithm_config.py mark most of them
+"@OldAPIStack"), store what they are given, and say nothing. Which are read is found in Ray's source:
+tests/rllib_ext/test_ignored.py looks for every argument in the modules of the new stack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.pruning.errors import ConfigError
+
+_CONNECTORS = "ray.rllib.connectors.env_to_module"
+_LEFT_OUT = "nothing replaces it: leave it out"
+_VECTORIZE = (
+    "environments step in processes of their own with env_runners(gym_env_vectorize_mode='async')"
+)
+_ATARI = (
+    "in the new stack wrappers prepare Atari: an environment of your own that applies "
+    "ray.rllib.env.wrappers.atari_wrappers.wrap_atari_for_new_api_stack"
+)
+
+# What does it in the new stack, by the method and the argument of `PPOConfig` that are ignored.
+IGNORED: dict[tuple[str, str], str] = {
+    ("environment", "render_env"): (
+        "a callback renders: ray/rllib/examples/envs/env_rendering_and_recording.py shows it"
+    ),
+    ("environment", "clip_rewards"): (
+        "clip in the environment, as gymnasium.wrappers.TransformReward does around one of your own"
+    ),
+    ("environment", "is_atari"): _ATARI,
+    ("environment", "action_mask_key"): (
+        "an RLModule of your own masks actions: "
+        "ray/rllib/examples/rl_modules/action_masking_rl_module.py shows it"
+    ),
+    ("env_runners", "observation_filter"): (
+        f"the connector {_CONNECTORS}.MeanStdFilter normalises observations: give "
+        "env_runners(env_to_module_connector=…) a function that returns one"
+    ),
+    ("env_runners", "preprocessor_pref"): (
+        f"connectors prepare observations, such as {_CONNECTORS}.FlattenObservations, which also "
+        "encodes discrete ones: give env_runners(env_to_module_connector=…) a function that returns one"
+    ),
+    ("env_runners", "use_worker_filter_stats"): "use env_runners(merge_env_runner_states=…)",
+    ("env_runners", "update_worker_filter_stats"): "use env_runners(broadcast_env_runner_states=…)",
+    ("env_runners", "sample_collector"): (
+        "connectors build the train batch: learners(learner_connector=…)"
+    ),
+    ("env_runners", "exploration_config"): (
+        "an RLModule of your own explores, in its _forward_exploration"
+    ),
+    ("env_runners", "remote_worker_envs"): _VECTORIZE,
+    ("env_runners", "remote_env_batch_wait_ms"): _VECTORIZE,
+    ("env_runners", "compress_observations"): _LEFT_OUT,
+    ("env_runners", "enable_tf1_exec_eagerly"): _LEFT_OUT,
+    ("env_runners", "sampler_perf_stats_ema_coef"): _LEFT_OUT,
+    ("env_runners", "enable_connectors"): "connectors are always there: leave it out",
+    ("training", "use_gae"): (
+        "advantages are always GAE's, of which lambda_=1.0 makes plain returns: leave it out"
+    ),
+    ("training", "lr_schedule"): "use training(lr=[[0, first], [env_steps, last]])",
+    ("training", "entropy_coeff_schedule"): (
+        "use training(entropy_coeff=[[0, first], [env_steps, last]])"
+    ),
+    ("training", "model"): "use rl_module(model_config={…})",
+    ("training", "vf_share_layers"): "use rl_module(model_config={'vf_share_layers': …})",
+    ("training", "optimizer"): (
+        "a Learner class of your own chooses the optimizer, in configure_optimizers_for_module"
+    ),
+}
+# Arguments that no attribute of a configuration tells: not stored, or written by RLlib itself too.
+NOT_STORED = frozenset({"is_atari", "enable_connectors", "vf_share_layers"})
+
+
+def refuse_ignored(ppo: PPOConfig) -> None:
+    """Looks whether a configuration sets anything that the new API stack ignores.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack.
+
+    Raises:
+        ConfigError: It does; the message says what does it instead.
+    """
+    usual = PPOConfig()
+    for (method, name), instead in IGNORED.items():
+        if name in NOT_STORED:
+            continue
+        given = getattr(ppo, name)
+        if given != getattr(usual, name):
+            raise ignored(method, name, given, instead)
+
+
+def refuse_ignored_argument(method: str, name: str, value: Any) -> None:
+    """Looks whether an argument is one that RLlib ignores without storing it.
+
+    Raises:
+        ConfigError: It is; the message says what does it instead.
+    """
+    if name in NOT_STORED and (method, name) in IGNORED and value is not None:
+        raise ignored(method, name, value, IGNORED[method, name])
+
+
+def ignored(method: str, name: str, value: Any, instead: str) -> ConfigError:
+    """The refusal of an argument that would be ignored."""
+    return ConfigError(
+        f"ppo.{method}.{name} = {value!r}: RLlib's new API stack ignores it, whoever trains. Instead, "
+        f"{instead}."
+    )
