@@ -12,6 +12,7 @@ torn is ignored when reading and cut off before the next append. Nothing here im
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_origin, get_type_hints
 
 from rllib_ext.pruning.errors import ResultsError
+from search.ledger import Ledger
 from search.lines import append_lines, read_lines
 
 Hyperparameter = float | int | str | bool
@@ -200,11 +202,13 @@ class Archive:
     """The files of one results folder. One process writes; any number may read.
 
     Args:
-        folder: The results folder; it must exist.
+        folder: The results folder, or a recipe check's in it; it must exist.
+        results: The results folder, whose manifest notes what the files hold; None: `folder`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, results: Path | None = None) -> None:
         self.folder = folder
+        self._ledger = Ledger(results or folder)
         # Of the snapshots that are there; known once they have been read.
         self._ids: set[str] | None = None
 
@@ -215,29 +219,29 @@ class Archive:
         assert self._ids is not None
         if snapshot.snapshot_id in self._ids:
             return False
-        append_lines(self.folder / "snapshots.jsonl", [vars(snapshot)])
+        self._append("snapshots.jsonl", vars(snapshot))
         self._ids.add(snapshot.snapshot_id)
         return True
 
     def correct_snapshot(self, snapshot: Snapshot) -> None:
         """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
-        append_lines(self.folder / "snapshots.jsonl", [vars(snapshot)])
+        self._append("snapshots.jsonl", vars(snapshot))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Appends the episodes of a policy on held-out seeds."""
-        append_lines(self.folder / "evaluations.jsonl", [vars(evaluation)])
+        self._append("evaluations.jsonl", vars(evaluation))
 
     def add_baseline(self, baseline: Baseline) -> None:
         """Appends a baseline; of several with one name the last counts."""
-        append_lines(self.folder / "baselines.jsonl", [vars(baseline)])
+        self._append("baselines.jsonl", vars(baseline))
 
     def add_event(self, kind: str, **values: Any) -> None:
         """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
-        append_lines(self.folder / "events.jsonl", [{"event": kind, **values}])
+        self._append("events.jsonl", {"event": kind, **values})
 
     def note(self, kind: str, **values: Any) -> None:
         """As `add_event`, of what means nothing without the event that follows: only that is synced."""
-        append_lines(self.folder / "events.jsonl", [{"event": kind, **values}], sync=False)
+        self._append("events.jsonl", {"event": kind, **values}, sync=False)
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots in the order they were made; of several with one id the last counts."""
@@ -276,3 +280,9 @@ class Archive:
     def events(self) -> list[dict[str, Any]]:
         """All events in the order they happened."""
         return list(read_lines(self.folder / "events.jsonl"))
+
+    def _append(self, name: str, values: Mapping[str, Any], *, sync: bool = True) -> None:
+        append_lines(self.folder / name, [values], sync=sync)
+        # The record is safe; what the manifest notes of it can wait for room on the disk.
+        with contextlib.suppress(OSError):
+            self._ledger.seal_now_and_then()

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ValidationError
 from rllib_ext.hints import ELSEWHERE, nearest
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from rllib_ext.ranges import RANGED
+from search.began_with import GROWS, differences, edited, recorded
 from search.config import ExperimentConfig
+from search.folder import CONFIG, MANIFEST, read_manifest
 
 _LIMITS = ("env_steps", "seconds")
 
@@ -127,19 +129,37 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
 
 
 def load_config_of(folder: Path) -> ExperimentConfig:
-    """Reads the experiment of a results folder.
+    """Reads the experiment of a results folder: what it began with, or with a larger budget.
 
     Raises:
-        ResultsError: The folder isn't there, or holds no configuration.
-        ConfigError: The configuration is not one of this version.
+        ResultsError: The folder isn't there, holds no configuration, or one that was edited since.
+        ConfigError: The configuration is not one of this version, or its budget was made smaller.
     """
-    if not (folder / "config.yaml").is_file():
+    if not (folder / CONFIG).is_file():
         what = "is not a folder" if not folder.is_dir() else "holds no config.yaml"
         raise ResultsError(
             f"{folder} {what}. Expected the results folder of a search: the --output of `prunefront "
             "search`."
         )
-    return load_config(folder / "config.yaml")
+    now = load_config(folder / CONFIG)
+    before = recorded(read_manifest(folder))
+    if before is None:
+        return now
+    began = parse_config(before, f"what {folder / MANIFEST} keeps of the configuration")
+    told = differences(now.model_dump(mode="json"), began.model_dump(mode="json"), but=GROWS)
+    if now.budget.horizon not in (None, began.horizon):
+        told.append(f"budget.horizon = {now.budget.horizon}, and it was {began.horizon}")
+    if told:
+        raise edited(folder, told)
+    budgets = {name: (getattr(now.budget, name), getattr(began.budget, name)) for name in _LIMITS}
+    return extended(
+        began,
+        [
+            f"budget.{name}={'null' if new is None else new}"
+            for name, (new, old) in budgets.items()
+            if new != old
+        ],
+    )
 
 
 def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentConfig:

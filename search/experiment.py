@@ -14,6 +14,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.after_training import after_training
 from search.archive import Archive
+from search.began_with import BEGAN_WITH
 from search.cluster import connect, refuse_unseen
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config_of
@@ -26,7 +27,6 @@ from search.folder import (
     CONFIG,
     FINISHED,
     INITIAL,
-    only_writer,
     provenance,
     read_manifest,
     update_manifest,
@@ -39,6 +39,7 @@ from search.report import write_report
 from search.strategies import STRATEGIES, open_study
 from search.trackers import refuse_missing
 from search.training import slots_of, train
+from search.writer import only_writer
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, An
         "env": config.env,
         "strategy": config.search.strategy,
         "seed": config.seed,
+        BEGAN_WITH: config.model_dump(mode="json"),
         "members": config.population.members,
         "budget": {**config.budget.model_dump(exclude_none=True), "horizon": horizon},
     }

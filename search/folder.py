@@ -1,14 +1,13 @@
-"""A results folder: who may write to it, and what the run says of itself."""
+"""A results folder: what lies in it, and what the run says of itself."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import json
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from search.files import write_text
 CONFIG = "config.yaml"
 INITIAL = "initial.pkl"
 MANIFEST = "manifest.json"
+# What the recipe check writes: an archive of its own.
+RETRAIN = "retrain"
 # What the manifest's status is of a run that came to its end.
 FINISHED = "finished"
-_LOCK = ".lock"
+LOCK = ".lock"
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
 
@@ -68,27 +69,9 @@ def remove_unbegun(folder: Path) -> None:
     if any((folder / name).exists() for name in (CONFIG, MANIFEST, "snapshots.jsonl")):
         return
     with contextlib.suppress(OSError):
-        for name in (INITIAL, _LOCK):
+        for name in (INITIAL, LOCK):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the system frees it even when the process is killed.
-
-    Raises:
-        ResultsError: Another process writes to the folder.
-    """
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ResultsError(
-                f"{folder} is being written by another process. Wait for it to end, or name another "
-                "folder."
-            ) from error
-        yield
 
 
 def update_manifest(folder: Path, **values: Any) -> None:

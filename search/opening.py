@@ -18,6 +18,7 @@ from rllib_ext.evaluate import env_maker
 from rllib_ext.extras import install
 from rllib_ext.policy import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
+from search.began_with import refuse_edited
 from search.cluster import connect
 from search.folder import CONFIG
 from search.ppo import environment, import_from_here, quieten_rllib
@@ -137,7 +138,9 @@ def _described_env(path: Path, metadata: Path, config: Path) -> dict[str, Any]:
     try:
         found = json.loads(metadata.read_text()) if metadata.is_file() else {}
         if config.is_file():
-            found = {**found, **(yaml.safe_load(config.read_text()) or {})}
+            values = yaml.safe_load(config.read_text()) or {}
+            refuse_edited(config.parent, values)
+            found = {**found, **values}
     except (ValueError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{path}: what it says of itself cannot be read: {error}. Copy it again."

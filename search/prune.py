@@ -30,6 +30,7 @@ from rllib_ext.pruning.criteria import READS
 from rllib_ext.pruning.errors import PrunefrontError, RunError
 from rllib_ext.sensitivity import measure_sensitivity
 from search.archive import Archive, Baseline, Snapshot, Status
+from search.began_with import BEGAN_WITH
 from search.evaluation import (
     PURPOSES,
     Seeds,
@@ -40,12 +41,13 @@ from search.evaluation import (
     random_baseline,
 )
 from search.files import write_text
-from search.folder import CONFIG, FINISHED, new_folder, only_writer, provenance, update_manifest
+from search.folder import CONFIG, FINISHED, new_folder, provenance, update_manifest
 from search.latency import note_latencies
 from search.levels import PruneSettings
 from search.opening import env_name
 from search.report import write_report
 from search.seeds import draw
+from search.writer import only_writer
 
 # Episodes of the score that stands beside the figures as a search's would; the figures have their own.
 SCORE_EPISODES = 10
@@ -120,6 +122,7 @@ class _Run:
             strategy="prune",
             seed=settings.seed,
             members=len(settings.levels()),
+            **{BEGAN_WITH: plain},
             status="running",
         )
         status = "failed"

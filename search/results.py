@@ -15,8 +15,9 @@ from rllib_ext.pruning.errors import ResultsError
 from search import tables
 from search.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.confirm import UNCONFIRMED, Front, confirm
-from search.folder import FINISHED
+from search.folder import CONFIG, FINISHED, MANIFEST
 from search.generalisation import generalisation_of
+from search.losses import doubts, losses_of
 
 if TYPE_CHECKING:
     import altair
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from search.report.importance import Importance
 
 # Any of these makes a folder a results folder.
-MARKS = ("config.yaml", "manifest.json", "snapshots.jsonl")
+MARKS = (CONFIG, MANIFEST, "snapshots.jsonl")
+# Tables that are only written where there is something in them.
+OPTIONAL = ("shift", "retrain")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -39,6 +42,7 @@ class Results:
         evaluations: Fresh episodes.
         baseline_records: Baselines by name.
         events: What happened, in order.
+        losses: What the folder no longer holds, a clause each.
     """
 
     folder: Path
@@ -48,6 +52,7 @@ class Results:
     evaluations: list[Evaluation]
     baseline_records: dict[str, Baseline]
     events: list[dict[str, Any]]
+    losses: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,7 +68,7 @@ class Results:
         folders = {s.snapshot_id: s.checkpoint for s in self.records if s.snapshot_id in rated}
         folders |= {name: b.checkpoint for name, b in self.baseline_records.items()}
         metadata = {key: self._metadata(checkpoint) for key, checkpoint in folders.items()}
-        return confirm(
+        front = confirm(
             self.records,
             self.evaluations,
             self.baseline_records,
@@ -72,6 +77,14 @@ class Results:
             candidates=self._candidates,
             unfinished=self.unfinished,
         )
+        policies = dict(front.table[["snapshot_id", "policy"]].to_numpy(str))
+        notes = doubts(self.folder, self.manifest, self.config, self.losses, policies)
+        return dataclasses.replace(front, notes=(*notes, *front.notes))
+
+    @property
+    def policies_gone(self) -> bool:
+        """Whether a front point's policy is not on disk."""
+        return bool((self.confirmed.table["policy"] == "").any())
 
     @property
     def unfinished(self) -> str:
@@ -201,17 +214,23 @@ class Results:
 
         return parallel_chart(self)
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table that is written as CSV, by its file's stem."""
+        return {
+            "snapshots": self.snapshots,
+            "front": self.confirmed.table,
+            "baselines": self.baselines,
+            "shift": self.shifts,
+            "retrain": self.recipe_check,
+        }
+
     def write_tables(self) -> None:
         """Writes every table of the folder, aside and renamed."""
-        both = {"snapshots": self.snapshots, "front": self.confirmed.table}
-        for stem, table in both.items():
-            tables.write_csv(self.folder / f"{stem}.csv", table)
-            tables.write_parquet(self.folder / f"{stem}.parquet", table)
-        tables.write_csv(self.folder / "baselines.csv", self.baselines)
-        if len(self.shifts):
-            tables.write_csv(self.folder / "shift.csv", self.shifts)
-        if len(self.recipe_check):
-            tables.write_csv(self.folder / "retrain.csv", self.recipe_check)
+        for stem, table in self.tables().items():
+            if len(table) or stem not in OPTIONAL:
+                tables.write_csv(self.folder / f"{stem}.csv", table)
+        for stem in ("snapshots", "front"):
+            tables.write_parquet(self.folder / f"{stem}.parquet", self.tables()[stem])
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 
@@ -260,22 +279,32 @@ def load(folder: str | Path) -> Results:
             f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
             "--output of `prunefront search`."
         )
+    # Before what it notes is read, for the search may still run.
+    manifest = _manifest(path / MANIFEST)
     archive = Archive(path)
-    records = archive.available()
+    records, evaluations = archive.available(), archive.evaluations()
+    baselines, events = archive.baselines(), archive.events()
+    losses = losses_of(path, manifest, records, evaluations, baselines, events)
+    if not records and losses:
+        raise ResultsError(
+            f"{path}: nothing is left to report: {'; '.join(losses)}. Bring the files back, such as "
+            "from a backup."
+        )
     if not records:
         raise ResultsError(
             f"{path}: nothing to report yet, the search has made no snapshot. Go on with "
             f"`prunefront resume {path}`."
         )
-    config = path / "config.yaml"
+    config = path / CONFIG
     return Results(
         folder=path,
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
-        manifest=_manifest(path / "manifest.json"),
+        manifest=manifest,
         records=records,
-        evaluations=archive.evaluations(),
-        baseline_records=archive.baselines(),
-        events=archive.events(),
+        evaluations=evaluations,
+        baseline_records=baselines,
+        events=events,
+        losses=tuple(losses),
     )
 
 

@@ -19,11 +19,11 @@ from search.archive import Archive, Snapshot
 from search.config import ExperimentConfig
 from search.confirm import UNCONFIRMED, Front
 from search.disk import remove, tidy
+from search.folder import RETRAIN
 from search.lineage import Plans, Stage, lineage
 from search.progress import BestSoFar, Progress
 from search.seeds import draw
 
-FOLDER = "retrain"
 PICKS = ("knee", "keeps_95", "keeps_99")
 ALL = "all"
 # Tells the seeds of training from those of the evaluations that patience waits for.
@@ -54,7 +54,7 @@ class Replay:
 
 def archive_of(folder: Path) -> Archive | None:
     """The archive of a results folder's recipe check; None where none was made."""
-    place = folder / FOLDER
+    place = folder / RETRAIN
     return Archive(place) if (place / "events.jsonl").is_file() else None
 
 

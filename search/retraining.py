@@ -15,14 +15,15 @@ from search.config import ExperimentConfig
 from search.config_file import load_config_of
 from search.engine import engine_of
 from search.evaluation import evaluate_policies
-from search.folder import only_writer, provenance, read_manifest, update_manifest
+from search.folder import RETRAIN, provenance, read_manifest, update_manifest
 from search.lineage import plans_of
 from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
 from search.results import load
-from search.retrain import FOLDER, Replay, Replays, chosen_points, plan_replays
+from search.retrain import Replay, Replays, chosen_points, plan_replays
 from search.training import slots_of, train
+from search.writer import only_writer
 
 # No iteration is a multiple of it: a replay is evaluated at its stages' ends alone.
 NEVER = 10**9
@@ -61,9 +62,9 @@ def run_retrain(
     config = config.model_copy(update={"engine": manifest.get("engine", config.engine)})
     ppo = build_ppo(config)
     with only_writer(folder):
-        place = folder / FOLDER
+        place = folder / RETRAIN
         place.mkdir(exist_ok=True)
-        archive = Archive(place)
+        archive = Archive(place, folder)
         plans = plans_of(Archive(folder).events())
         replays = plan_replays(archive, results.records, plans, chosen, seeds)
         by_id = {s.snapshot_id: s for s in results.records}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from search.archive import Evaluation, Snapshot
-from search.files import write_aside
+from search.files import write_aside, write_text
 
 SNAPSHOT_COLUMNS = (
     "snapshot_id",
@@ -93,9 +93,14 @@ def env_steps_done(snapshots: Sequence[Snapshot]) -> np.ndarray[Any, np.dtype[np
     return np.cumsum(added)
 
 
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV; what isn't measured is an empty cell."""
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table as CSV; what isn't measured is an empty cell."""
-    write_aside(path, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
+    """Writes a table as CSV."""
+    write_text(path, csv_text(table))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -17,6 +17,7 @@ LIGHT_MODULES = [
     "rllib_ext.shift",
     "search",
     "search.archive",
+    "search.began_with",
     "search.cli",
     "search.config",
     "search.config_file",
@@ -30,12 +31,15 @@ LIGHT_MODULES = [
     "search.strategies",
     "search.keys",
     "search.levels",
+    "search.ledger",
     "search.lineage",
+    "search.losses",
     "search.parameter",
     "search.population",
     "search.recipes",
     "search.report",
     "search.report.comparison",
+    "search.report.earlier",
     "search.report.importance",
     "search.report.write",
     "search.results",
@@ -44,6 +48,7 @@ LIGHT_MODULES = [
     "search.space",
     "search.study",
     "search.tables",
+    "search.writer",
 ]
 # Torch without Ray: the pruning core serves whoever trains the policy.
 RAYLESS_MODULES = [

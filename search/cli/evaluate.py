@@ -108,13 +108,13 @@ def _evaluate_front(
     path: Path, shift: Any, episodes: int, seed: int | None, env: str | None, address: str | None
 ) -> None:
     from search.display import SearchDisplay
-    from search.folder import only_writer
     from search.generalisation import labelled
     from search.generalisation_text import generalisation_text
     from search.opening import local_ray, open_results
     from search.report import write_report
     from search.results import load
     from search.shifts import evaluate_shifts
+    from search.writer import only_writer
 
     results = load(path)
     recorded = results.manifest.get("seed")

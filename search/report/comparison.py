@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rllib_ext.pruning.errors import ResultsError
+from search.began_with import flat
 from search.bootstrap import interquartile_interval, interquartile_mean
 from search.front import hypervolume, log_density
 from search.report.identity import config_of, environments, folder_labels
@@ -94,6 +95,11 @@ def compare(searches: Sequence[Results]) -> Comparison:
     scale = common_scale([r.confirmed.scale for r in confirmed])
     names = group_names(confirmed)
     notes += [scale.note] if scale.note else []
+    notes += [
+        f"the archive of {labels[r.folder]} is incomplete: {'; '.join(r.losses)}"
+        for r in confirmed
+        if r.losses
+    ]
     notes += _doubts(confirmed, names)
     told = [
         (r, {"group": n, "folder": labels[r.folder]}) for r, n in zip(confirmed, names, strict=True)
@@ -158,15 +164,7 @@ def _settings(results: Results) -> dict[str, Any]:
     if not values:
         values = {k: results.manifest.get(k) for k in ("strategy", "members", "budget")}
     kept = {k: v for k, v in values.items() if k not in NOT_THE_CONFIG}
-    return _flat({**kept, "name": values.get("name", results.name)})
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return found
+    return flat({**kept, "name": values.get("name", results.name)})
 
 
 def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:

@@ -124,6 +124,11 @@ def signed(value: Any) -> str:
 
 def verdict(results: Results) -> str:
     """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
+    told = _verdict(results)
+    return f"From an incomplete archive: {told}" if results.losses else told
+
+
+def _verdict(results: Results) -> str:
     front = results.confirmed
     if not results.has_front:
         return "No front yet: no policy was re-evaluated on fresh seeds."

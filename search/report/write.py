@@ -14,6 +14,7 @@ from search.report.comparison import compare
 from search.report.comparison_chart import fronts_chart
 from search.report.comparison_markdown import comparison_markdown
 from search.report.comparison_page import comparison_page, comparison_text
+from search.report.earlier import keep_earlier
 from search.report.front_chart import front_chart
 from search.report.markdown import markdown
 from search.report.page import page, still
@@ -26,7 +27,8 @@ PNG_SCALE = 2.0
 def write_report(folder: Path) -> Path:
     """Writes tables, `report.html`, `report.md`, `front.png` and `front.svg` into a results folder.
 
-    Loads no Ray and no torch and unpickles nothing.
+    Loads no Ray and no torch and unpickles nothing. Where the folder has lost something, the report that
+    is there is kept in `earlier/`.
 
     Args:
         folder: The results folder.
@@ -38,6 +40,9 @@ def write_report(folder: Path) -> Path:
         ResultsError: The folder can't be reported; the message says how to mend it.
     """
     results = load(folder)
+    if keep_earlier(results) is not None:
+        # The new one says where.
+        results = load(folder)
     picture = still(front_chart(results, "weights", 760, 420))
     html, text = page(results), markdown(results)
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)

@@ -15,6 +15,7 @@ from search.config_file import (
     parse_config,
     parse_yaml,
 )
+from search.folder import update_manifest
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = """
@@ -349,3 +350,53 @@ def test_a_results_folder_without_a_configuration_is_named(tmp_path):
         load_config_of(tmp_path / "no")
     (tmp_path / "config.yaml").write_text(load_config(SMOKE).to_yaml())
     assert load_config_of(tmp_path) == load_config(SMOKE)
+
+
+def begun(folder, **manifest):
+    """A results folder as `search` leaves it."""
+    config = load_config(SMOKE)
+    (folder / "config.yaml").write_text(config.to_yaml())
+    update_manifest(folder, config=config.model_dump(mode="json"), **manifest)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("seed: 0", "seed: 3", "seed = 3, and it was 0"),
+        ("members: 4", "members: 6", "population.members = 6, and it was 4"),
+        ("name: smoke", "name: smoke\nbackend: x", "unknown key 'backend'"),
+        ("  seconds: null\n  horizon: null", "  horizon: 9000", "horizon = 9000, and it was 8000"),
+        ("env_steps: 32000", "env_steps: 100", "100 is less than the 32,000"),
+    ],
+)
+def test_what_was_edited_since_the_search_began_is_refused(tmp_path, before, after, told):
+    begun(tmp_path)
+    text = (tmp_path / "config.yaml").read_text()
+    assert before in text
+    (tmp_path / "config.yaml").write_text(text.replace(before, after))
+    with pytest.raises((ConfigError, ResultsError), match=told) as refused:
+        load_config_of(tmp_path)
+    if "and it was" in told:
+        assert "put them back" in str(refused.value)
+    (tmp_path / "config.yaml").write_text(f"# mine\n{text}")
+    assert load_config_of(tmp_path) == load_config(SMOKE)
+
+
+def test_a_larger_budget_may_be_written_into_the_configuration(tmp_path):
+    """It is what `resume DIR budget.env_steps=…` gives: the horizon stays, too."""
+    config = begun(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("env_steps: 32000", "env_steps: 64000"))
+    assert load_config_of(tmp_path) == extended(config, ["budget.env_steps=64000"])
+    # Killed between the two, a search that was extended has written the one and not the other.
+    path.write_text(extended(config, ["budget.env_steps=64000"]).to_yaml())
+    assert load_config_of(tmp_path) == extended(config, ["budget.env_steps=64000"])
+
+
+def test_a_folder_of_an_earlier_version_is_taken_at_its_word(tmp_path):
+    begun(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"status": "interrupted"}')
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 3"))
+    assert load_config_of(tmp_path).seed == 3

@@ -16,17 +16,17 @@ from search.folder import (
     CONFIG,
     INITIAL,
     new_folder,
-    only_writer,
     provenance,
     read_manifest,
     remove_unbegun,
     update_manifest,
 )
+from search.writer import only_writer
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.folder import only_writer
+from search.writer import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
