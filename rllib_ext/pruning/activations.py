@@ -13,15 +13,19 @@ Observer = Callable[[str, Tensor], None]
 
 
 def observe_activations(
-    module: nn.Module, weights: Mapping[str, nn.Parameter], observer: Observer
+    module: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    observer: Observer,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Calls the observer at every forward pass of a layer that owns one of the weights.
+    """Calls the observer at every forward pass, with gradients, of a layer that owns one of the weights.
 
     Args:
         module: The network.
         weights: Some of its weights, by their name in `module.named_parameters()`.
         observer: Gets tensors that broadcast to the weight's shape: (1, n_in) for a matrix, (1, n_in,
             1, …) for a convolution ((n_out, n_in ÷ groups, 1, …) with groups).
+        wanted: Asked at every pass whether it counts.
     """
     by_layer: dict[str, dict[str, str]] = {}
     for name in weights:
@@ -29,13 +33,15 @@ def observe_activations(
         by_layer.setdefault(path, {})[parameter] = name
     for layer_name, names in by_layer.items():
         layer = module.get_submodule(layer_name)
-        layer.register_forward_hook(_hook(layer, names, observer))
+        layer.register_forward_hook(_hook(layer, names, observer, wanted))
 
 
-def _hook(layer: nn.Module, names: Mapping[str, str], observer: Observer) -> Callable[..., None]:
+def _hook(
+    layer: nn.Module, names: Mapping[str, str], observer: Observer, wanted: Callable[[], bool]
+) -> Callable[..., None]:
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         # Who runs the network without gradients – to evaluate, trace or shrink it – isn't training it.
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or not wanted():
             return
         with torch.no_grad():
             for parameter, name in names.items():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import READS, Kind, Statistics, in_layer_deviations, score
+from rllib_ext.pruning.criteria import READS, Kind, Statistics
 from rllib_ext.pruning.decide import Extent
 from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.masks import Masks, count_for, prune
+from rllib_ext.pruning.ranking import comparable
 from rllib_ext.pruning.regrow import exchange, gradient_growth, random_growth
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structured import prune_groups
@@ -33,7 +34,10 @@ def read_by_regrowth(config: PruningConfig) -> list[Kind]:
 
 
 def statistics_for(
-    config: PruningConfig, seed: int, values: Callable[[Kind], dict[str, Tensor]]
+    config: PruningConfig,
+    seed: int,
+    values: Callable[[Kind], dict[str, Tensor]],
+    at_rest: Mapping[str, str] | None = None,
 ) -> Statistics:
     """What the configuration's criterion reads.
 
@@ -41,9 +45,11 @@ def statistics_for(
         config: Criterion and measured damage.
         seed: Of the criterion "random".
         values: Gives what was gathered of a kind.
+        at_rest: Weights that don't train, each with the reason.
     """
     gathered = {kind: values(kind) for kind in read_by_criterion(config)}
-    return Statistics(seed=seed, damage=dict(config.damage), **gathered)
+    damage = dict(config.damage)
+    return Statistics(seed=seed, damage=damage, at_rest=at_rest or {}, **gathered)
 
 
 def config_for_next_masks(
@@ -134,10 +140,15 @@ def pruned_to(
     nothing = count == 0 or threshold == 0.0 or (count is None and threshold is None)
     if not weights or nothing:
         return {name: masks[name].clone() for name in weights}
-    scores = score(config.criterion, weights, statistics)
-    if threshold is not None and config.threshold_unit == "std":
-        scores = in_layer_deviations(scores, weights)
     kept = {name: masks[name] for name in weights}
+    scores = comparable(
+        config.criterion,
+        weights,
+        kept,
+        statistics,
+        pools=[kept],
+        deviations=threshold is not None and config.threshold_unit == "std",
+    )
     return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
 
 
@@ -154,9 +165,14 @@ def groups_pruned_to(
     if config.criterion == "sensitivity":
         # Only the policy path need be measured: groups then go by what they hold of it.
         scored = {n: w for n, w in scored.items() if n in weights.policy or n in statistics.damage}
-    scores = score(config.criterion, scored, statistics)
-    if config.threshold_unit == "std" and extent.threshold is not None:
-        scores = in_layer_deviations(scores, scored)
+    scores = comparable(
+        config.criterion,
+        scored,
+        masks,
+        statistics,
+        pools=[weights.policy, weights.critic],
+        deviations=config.threshold_unit == "std" and extent.threshold is not None,
+    )
     pruned: Masks = {name: mask.clone() for name, mask in masks.items()}
     for among, sparsity, threshold in (
         (weights.policy, extent.sparsity, extent.threshold),
@@ -185,6 +201,7 @@ def exchanged(
     *,
     share: float,
     seed: tuple[int, int],
+    at_rest: Collection[str] = (),
 ) -> Masks:
     """Masks of the same counts in which weak weights gave way to others.
 
@@ -195,9 +212,13 @@ def exchanged(
         gradients: Mean gradients by the same names; "set" doesn't read them.
         share: Share of the kept weights that is exchanged.
         seed: What "set" draws from; numbers that are the same after a restore.
+        at_rest: Layers that don't train, and keep what they have: what came in would stay at zero.
     """
+    trained = {name: weight for name, weight in weights.items() if name not in at_rest}
     if config.regrow == "rigl":
         growth = gradient_growth(gradients)
     else:
-        growth = random_growth(weights, int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return exchange(weights, masks, growth, share)
+        growth = random_growth(trained, int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    exchanging = {name: masks[name] for name in trained}
+    resting = {name: mask.clone() for name, mask in masks.items() if name not in trained}
+    return {**resting, **exchange(trained, exchanging, growth, share)}

@@ -40,14 +40,16 @@ class PruningConfig:
         critic_final_sparsity: The same for weights that only the critic uses, in [0, 1). Follows the
             same schedule; 0 leaves the critic dense.
         threshold: Prune where score < threshold, ≥ 0. Under a schedule it rises from 0. None: none.
-        threshold_unit: "absolute", or "std": multiples of a layer's standard deviation of weights.
+        threshold_unit: "absolute", or "std": multiples of a layer's standard deviation, of its weights
+            under "magnitude", of its scores under the other criteria.
         schedule: How the sparsity (or the threshold) rises between `begin` and `end`; "plateau"
             raises it only while the evaluated return holds; "constant" has it from the first update.
         begin: Where the schedule starts, as a share of `horizon`, in [0, 1].
         end: Where the schedule has reached its value, as a share of `horizon`, in [`begin`, 1].
         horizon: The training budget in env steps, > 0.
         criterion: The importance score of a weight. "gradient", "movement" and "activation" are
-            gathered in training, so with them nothing is pruned before the second update.
+            gathered in training, so with them nothing is pruned before the second update. Layers that
+            don't train have no gradients: they go by magnitude, at the share of the others.
         window: Minibatches over which "gradient" and "activation" average, and "rigl" its gradients
             (1 is the paper's), ≥ 1.
         damage: For "sensitivity": for each layer of the policy path (and of the critic, where it has a

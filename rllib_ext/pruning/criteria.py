@@ -7,9 +7,11 @@ it in `CRITERIA` (and in `READS`, if it reads what is gathered in training) and 
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +34,8 @@ class Statistics:
             broadcasts to the weights' shapes.
         damage: For each layer, points (sparsity of that layer, damage ≥ 0) by rising sparsity, as
             `rllib_ext.pruning.sensitivity` makes them of measurements.
+        at_rest: Weights that don't train, each with the reason, as `rllib_ext.pruning.ranking.at_rest`
+            finds them.
     """
 
     seed: int = 0
@@ -39,6 +43,7 @@ class Statistics:
     movement: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     activation: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     damage: Mapping[str, Sequence[tuple[float, float]]] = dataclasses.field(default_factory=dict)
+    at_rest: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 Criterion = Callable[[Weights, Statistics], Scores]
@@ -184,13 +189,21 @@ def random(weights: Weights, statistics: Statistics) -> Scores:
         statistics: Its seed fixes the scores; they are the same at every call, so that masks nest.
 
     Returns:
-        Scores of the weights' shapes, uniform in [0, 1).
+        Scores of the weights' shapes, uniform in [0, 1); a layer's hang on its name, not on what it is
+        scored with.
     """
-    generator = torch.Generator().manual_seed(statistics.seed)
     return {
-        name: torch.rand(weight.shape, generator=generator).to(weight.device)
+        name: torch.rand(weight.shape, generator=_generator(statistics.seed, name)).to(
+            weight.device
+        )
         for name, weight in weights.items()
     }
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    entropy = (seed % 2**64, zlib.crc32(name.encode()))
+    (own,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(own))
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -236,23 +249,28 @@ def score(criterion: str, weights: Weights, statistics: Statistics | None = None
     return scores
 
 
-def in_layer_deviations(scores: Mapping[str, Tensor], weights: Weights) -> Scores:
-    """Scores in units of their layer's standard deviation of stored weights, pruned zeros included.
+def in_layer_deviations(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> Scores:
+    """Scores in units of their layer's standard deviation of values of the same unit.
 
     Args:
         scores: Scores by layer.
-        weights: Weights by the same names.
+        of: Whose deviation is the unit, by the same names: for "magnitude" the stored weights, pruned
+            zeros included; for other criteria, whose scores are no weights, the scores themselves.
 
     Returns:
-        score ÷ deviation. A layer whose weights are all equal has none: its scores become so large
+        score ÷ deviation. A layer whose values are all equal has none: its scores become so large
         that no threshold reaches them, but zeros stay zero.
     """
     return {
-        name: values / weights[name].detach().std(correction=0).clamp_min(1e-12)
+        name: values / of[name].detach().std(correction=0).clamp_min(_SMALLEST).to(values)
         if values.numel()
         else values
         for name, values in scores.items()
     }
+
+
+# What counts as no deviation; Taylor scores of a trained network are far below a weight's size.
+_SMALLEST = 1e-30
 
 
 def _gathered(weights: Weights, values: Mapping[str, Tensor], criterion: str) -> Scores:

@@ -58,7 +58,10 @@ def restore_moments_(
     parameters: Mapping[str, nn.Parameter],
     copies: list[dict[str, dict[str, Any]]],
 ) -> None:
-    """Puts back what `copy_moments` copied, bit by bit, in place."""
+    """Puts back what `copy_moments` copied, bit by bit, in place.
+
+    The copies stay what they are: a state may be come back to more than once.
+    """
     for optimizer, by_name in zip(optimizers, copies, strict=True):
         for name, saved in by_name.items():
             parameter = parameters[name]
@@ -66,16 +69,31 @@ def restore_moments_(
                 optimizer.state.pop(parameter, None)
                 continue
             state = optimizer.state[parameter]
+            for key in [key for key in state if key not in saved]:
+                del state[key]
             for key, value in saved.items():
                 current = state.get(key)
                 if isinstance(value, Tensor) and isinstance(current, Tensor):
                     current.copy_(value)
+                elif isinstance(value, Tensor):
+                    state[key] = value.clone().to(_device_of(optimizer, parameter, value))
                 else:
                     state[key] = value
 
 
-# Running means of squared gradients, by the names that torch's optimizers use.
-_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+def _device_of(optimizer: Optimizer, parameter: nn.Parameter, value: Tensor) -> torch.device:
+    """Where an optimizer expects a part of its state: counts stay on the CPU but for fused kernels."""
+    if value.dim():
+        return parameter.device
+    for group in optimizer.param_groups:
+        if any(parameter is held for held in group["params"]):
+            on_device = group.get("fused") or group.get("capturable")
+            return parameter.device if on_device else value.device
+    return value.device
+
+
+# Running means and sums of squared gradients, by the names that torch's optimizers use.
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "exp_inf", "sum")
 
 
 @torch.no_grad()

@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.accepted import Accepted
+from rllib_ext.pruning.agreement import Agreement, Synchronise
 from rllib_ext.pruning.choose import (
     config_for_next_masks,
-    exchanged,
     kinds_for,
-    masks_for,
     read_by_criterion,
     read_by_regrowth,
-    statistics_for,
 )
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.decide import Event, Extent, Standing, anchored, decide, start
@@ -37,7 +35,9 @@ from rllib_ext.pruning.masks import (
     masks_to_numpy,
 )
 from rllib_ext.pruning.metrics import schedule_metrics, sparsity_metrics, structure_metrics
+from rllib_ext.pruning.next_masks import NextMasks
 from rllib_ext.pruning.optimizer import clear_moments_, start_moments_
+from rllib_ext.pruning.regrow import sprout_
 from rllib_ext.pruning.rewind import Rewinding
 from rllib_ext.pruning.scope import (
     prunable_weights,
@@ -46,7 +46,6 @@ from rllib_ext.pruning.scope import (
 )
 from rllib_ext.pruning.statistics import Gatherer, Room
 
-Synchronise = Callable[[Tensor], None]
 EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
 
@@ -59,8 +58,7 @@ class Pruner:
         config: What to prune, how far, and when; `horizon` is set.
         critic_prefixes: Names of submodules that only the critic uses.
         seed: For criteria that draw.
-        synchronise: Called with each new mask (uint8), in a fixed order, to make it the same on all
-            processes that train this network together.
+        synchronise: As for `Agreement`, where several processes train this network together.
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
         room: As for `Gatherer`.
 
@@ -99,8 +97,6 @@ class Pruner:
         self._evaluated_return: float | None = None
         self._accepted: Accepted | None = None
         self._optimizers = optimizers
-        self._seed = seed
-        self._synchronise = synchronise
         self.gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window, room)
         self._rewinding = Rewinding(config.rewind_to)
         self.structure: Structure | None = None
@@ -111,6 +107,10 @@ class Pruner:
             self.structure = build_structure(graph(), config.granularity, self.all_weights)
         self._enforcer = Enforcer(
             self.all_weights, self.structure, biases=dict(module.named_parameters())
+        )
+        agreement = Agreement(synchronise, next(iter(self.all_weights.values())).device)
+        self._next = NextMasks(
+            self.weights, self.structure, self.gatherer, optimizers, seed, agreement
         )
 
     @property
@@ -140,7 +140,7 @@ class Pruner:
         self.env_steps = env_steps
         trained = self.begins_trained or self.standing.anchor is not None
         config = config_for_next_masks(self.config, self.masks, trained=trained)
-        ready = self.gatherer.has(read_by_criterion(config))
+        ready = self._next.knows(read_by_criterion(config))
         decision, self.standing = decide(
             self.config,
             self.standing,
@@ -156,16 +156,23 @@ class Pruner:
             self._roll_back()
         prunes = ready and decision.prune and not decision.roll_back
         pruned = prunes and self._prune(config, decision.extent)
-        regrows = decision.regrow > 0 and self.gatherer.has(read_by_regrowth(config))
+        regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
         regrown = regrows and not pruned and self._regrow(decision.regrow)
         self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
         self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
         return pruned or regrown or decision.roll_back
 
-    def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
-        """Takes one minibatch's gradients, before they are masked, for criteria that read them."""
-        self.gatherer.observe_gradients(gradients)
+    def observe_gradients(
+        self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]], *, scale: float = 1.0
+    ) -> None:
+        """Takes one minibatch's gradients, before they are masked, for criteria that read them.
+
+        Args:
+            gradients: Parameters with their gradients.
+            scale: By what the loss was multiplied, so that gradients don't vanish in few bits.
+        """
+        self.gatherer.observe_gradients(gradients, scale)
 
     def after_update(self) -> None:
         """Rewinds the surviving weights after a round; called when an update is over.
@@ -197,7 +204,10 @@ class Pruner:
         )
 
     def report(self) -> dict[str, Any]:
-        """What stands now, for metrics: sparsities from stored weights, extent in force, events."""
+        """What stands now, for metrics: sparsities from stored weights, extent in force, events.
+
+        "by_magnitude" has the layers that were last pruned so since they don't train, and why.
+        """
         return {
             **sparsity_metrics(self.weights),
             **structure_metrics(self.structure, self.masks),
@@ -206,6 +216,7 @@ class Pruner:
             "progress": self.progress,
             "event": self.event,
             "events": dict(self.events),
+            "by_magnitude": dict(self._next.by_magnitude),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -270,9 +281,7 @@ class Pruner:
 
     def _prune(self, config: PruningConfig, extent: Extent) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
-        statistics = statistics_for(config, self._seed, self.gatherer.values)
-        masks = masks_for(config, self.structure, self.weights, self.masks, statistics, extent)
-        self._agreed(masks)
+        masks = self._next.pruned(config, self.masks, extent)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False
         self._set_masks(masks)
@@ -281,33 +290,15 @@ class Pruner:
     def _regrow(self, share: float) -> bool:
         """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
         before = self.masks
-        gradients = self.gatherer.values("gradient") if self.config.regrow == "rigl" else {}
-        masks = self._agreed(
-            exchanged(
-                self.config,
-                self.all_weights,
-                before,
-                gradients,
-                share=share,
-                seed=(self._seed, self.env_steps),
-            )
-        )
+        masks = self._next.exchanged(self.config, before, share, self.env_steps)
         grown = {name: mask & ~before[name] for name, mask in masks.items()}
         if not any(bool(new.any()) for new in grown.values()):
             return False
         self._set_masks(masks)
         stayed = {name: mask & before[name] for name, mask in masks.items()}
+        sprout_(self.all_weights, grown, stayed)
         start_moments_(self._optimizers(), self.all_weights, grown, stayed)
         return True
-
-    def _agreed(self, masks: Masks) -> Masks:
-        """The masks of the first of the processes that train this network together."""
-        if self._synchronise is not None:
-            for mask in masks.values():
-                shared = mask.to(torch.uint8)
-                self._synchronise(shared)
-                mask.copy_(shared.bool())
-        return masks
 
     def _set_masks(self, masks: Masks) -> None:
         self.masks = masks

@@ -66,3 +66,27 @@ def random_growth(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]
 def gradient_growth(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Growth scores for RigL: |∂L/∂w|, of pruned weights too."""
     return {name: gradient.abs() for name, gradient in gradients.items()}
+
+
+# Of a layer's mean |w|: below what its outputs can tell apart.
+_SPROUT = 1e-6
+
+
+@torch.no_grad()
+def sprout_(
+    weights: Mapping[str, Tensor], grown: Mapping[str, Tensor], kept: Mapping[str, Tensor]
+) -> None:
+    """Gives weights that have just come back a value next to zero, in place.
+
+    The network's outputs stay as they are. At zero exactly, a weight whose unit passes no gradient –
+    as where all that reads it is pruned – would go on counting as pruned.
+
+    Args:
+        weights: Weights by layer.
+        grown: True where a weight has just come back, by the same names.
+        kept: True where a weight was there all along, by the same names.
+    """
+    for name, new in grown.items():
+        settled = weights[name][kept[name]].abs()
+        typical = float(settled.mean()) if settled.numel() else 0.0
+        weights[name][new] = _SPROUT * (typical or 1.0)

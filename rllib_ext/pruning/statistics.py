@@ -5,8 +5,9 @@ Only what is asked for is gathered: a network that is pruned by magnitude pays n
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ class Gatherer:
     Attributes:
         kinds: What it gathers, in alphabetic order.
         weights: As given.
+        listens: Whether forward passes count as the training's; those without gradients never do.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Gatherer:
     ) -> None:
         self.kinds: tuple[Kind, ...] = tuple(sorted(set(kinds)))
         self.weights = weights
+        self.listens = True
         self._names = {id(weight): name for name, weight in weights.items()}
         self._averages = {
             kind: {
@@ -113,15 +116,33 @@ class Gatherer:
             for kind in self.kinds
         }
         if "activation" in self.kinds:
-            observe_activations(module, weights, functools.partial(self.add_, "activation"))
+            observe_activations(
+                module, weights, functools.partial(self.add_, "activation"), lambda: self.listens
+            )
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Forward passes within count; for who runs the network for other ends, too."""
+        before, self.listens = self.listens, True
+        try:
+            yield
+        finally:
+            self.listens = before
 
     def has(self, kinds: Iterable[Kind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
         return all(any(a.seen for a in self._averages[kind].values()) for kind in kinds)
 
     @torch.no_grad()
-    def observe_gradients(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
-        """Takes the gradients of one minibatch, of pruned weights too, before they are clipped."""
+    def observe_gradients(
+        self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]], scale: float = 1.0
+    ) -> None:
+        """Takes the gradients of one minibatch, of pruned weights too, before they are clipped.
+
+        Args:
+            gradients: Parameters with their gradients.
+            scale: By what the loss was multiplied.
+        """
         kinds = [kind for kind in self.kinds if kind in FROM_GRADIENT]
         if not kinds:
             return
@@ -129,6 +150,8 @@ class Gatherer:
             name = self._names.get(id(parameter))
             if name is None or gradient is None:
                 continue
+            if scale != 1.0:
+                gradient = gradient / scale
             for kind in kinds:
                 self.add_(kind, name, FROM_GRADIENT[kind](parameter.detach(), gradient))
 

@@ -33,8 +33,8 @@ class UsersLearner(PPOTorchLearner):
 
 def disagree(learner):
     """Ranks that each computed their own masks would now all draw others."""
-    assert learner.pruner._seed != os.getpid()
-    learner.pruner._seed = os.getpid()
+    assert learner.pruner._next.seed != os.getpid()
+    learner.pruner._next.seed = os.getpid()
 
 
 def look(learner):

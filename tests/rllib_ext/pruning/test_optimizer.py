@@ -143,6 +143,54 @@ def test_a_parameter_that_had_no_moments_has_none_again() -> None:
     assert not optimizer.state
 
 
+@pytest.mark.parametrize("optimizer_class", [torch.optim.Adam, torch.optim.SGD])
+def test_a_state_can_be_come_back_to_more_than_once(optimizer_class) -> None:
+    """Also by an optimizer that had forgotten: it must not train on in the copies."""
+    options = {"momentum": 0.9} if optimizer_class is torch.optim.SGD else {}
+    module, optimizer, inputs = trained(optimizer_class, **options)
+    parameters = dict(module.named_parameters())
+    moments = copy_moments([optimizer], parameters)
+    kept = copy.deepcopy(moments)
+    for _ in range(2):
+        optimizer.state.clear()
+        restore_moments_([optimizer], parameters, moments)
+        step(module, optimizer, inputs)
+        step(module, optimizer, inputs)
+    for name, by_key in kept[0].items():
+        for key, value in by_key.items():
+            assert torch.equal(torch.as_tensor(moments[0][name][key]), torch.as_tensor(value))
+
+
+def test_what_the_copied_state_did_not_hold_is_gone_after_restoring() -> None:
+    module, optimizer, _ = trained(torch.optim.SGD)
+    parameters = dict(module.named_parameters())
+    moments = [{name: {"momentum_buffer": None} for name in parameters}]
+    for parameter in parameters.values():
+        optimizer.state[parameter]["exp_avg"] = torch.ones_like(parameter)
+    restore_moments_([optimizer], parameters, moments)
+    assert all(set(optimizer.state[p]) == {"momentum_buffer"} for p in parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("optimizer_class", "key"),
+    [
+        (torch.optim.Adagrad, "sum"),
+        (torch.optim.Adamax, "exp_inf"),
+        (torch.optim.RMSprop, "square_avg"),
+    ],
+)
+def test_regrown_weights_take_the_scale_of_the_kept_in_other_optimizers(
+    optimizer_class, key
+) -> None:
+    module, optimizer, _ = trained(optimizer_class)
+    weights, masks = dict(module.named_parameters()), half_masks(module)
+    grown = {name: ~mask for name, mask in masks.items()}
+    start_moments_([optimizer], weights, grown, masks)
+    for name, mask in masks.items():
+        scale = optimizer.state[weights[name]][key]
+        assert torch.allclose(scale[~mask], scale[mask].mean())
+
+
 def regrown(module: nn.Module, optimizer: torch.optim.Optimizer, *, fresh: bool) -> float:
     """Regrows half of a long trained layer; how far its first step goes, in learning rates."""
     weights, masks = dict(module.named_parameters()), half_masks(module)
