@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -11,6 +11,7 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.critic import critic_names
+from rllib_ext.learning_rates import LearningRates
 from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import trace
@@ -19,18 +20,21 @@ from rllib_ext.pruning.pruner import Pruner
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"
 KL_COEFF_KEY = "kl_coeff"
+LEARNING_RATES_KEY = "learning_rates"
 
 
 class PruningLearnerMixin:
     """Prunes the module at the start of an update and keeps masks exact within it.
 
     Stands before a PPO torch Learner class in the bases. Reads its `PruningConfig` from
-    `learner_config_dict["pruning"]`. Masks, schedule, clock and the KL coefficient (which RLlib forgets)
-    are Learner state: they travel with every checkpoint and every clone.
+    `learner_config_dict["pruning"]`. Masks, schedule, clock and what RLlib forgets – the KL coefficient
+    and torch's learning rate schedulers – are Learner state: they travel with every checkpoint and
+    every clone.
     """
 
     pruner: Pruner
     _pruned_now: bool
+    _rates: LearningRates
 
     def build(self) -> None:
         """Builds the Learner, then finds the module's prunable weights."""
@@ -38,15 +42,29 @@ class PruningLearnerMixin:
         learner: Any = self
         module = learner.module[DEFAULT_MODULE_ID].unwrapped()
         self._pruned_now = False
+        self._rates = LearningRates(learner)
         self.pruner = Pruner(
             module,
-            lambda: [o for _, o in learner.get_optimizers_for_module(DEFAULT_MODULE_ID)],
+            # Whichever module they are registered for: one of all modules may hold this one's moments.
+            lambda: list(learner._named_optimizers.values()),
             PruningConfig.from_dict(learner.config.learner_config_dict[PRUNING_KEY]),
             critic_prefixes=critic_names(module),
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
             graph=lambda: trace(module, probe_of(module)),
         )
+        self.pruner.gatherer.listens = False
+
+    def update(self, *args: Any, **kwargs: Any) -> Any:
+        """RLlib's update, after which masks hold whatever hooks of a subclass did to the weights."""
+        result = cast(Any, super()).update(*args, **kwargs)
+        self.pruner.enforce_()
+        return result
+
+    def _update(self, *args: Any, **kwargs: Any) -> Any:
+        # Other passes, such as the critic's for the advantages, aren't a minibatch's.
+        with self.pruner.gatherer.listening():
+            return cast(Any, super())._update(*args, **kwargs)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Applies the decision for this update, so that all that follows shows the same masks."""
@@ -57,19 +75,22 @@ class PruningLearnerMixin:
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Shows the gradients to the criterion and masks them, before they are clipped."""
-        self.pruner.observe_gradients(gradients_dict.items())
+        self.pruner.observe_gradients(gradients_dict.items(), scale=self._loss_scale)
         self.pruner.mask_gradients_(gradients_dict.items())
         clipped: dict[Any, Any] = super().postprocess_gradients(gradients_dict)  # type: ignore[misc]
         return clipped
 
     def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
         """Steps the optimizers, then zeroes masked weights again."""
+        # Once more: what a user's class added while it postprocessed would stay as moments.
+        self.pruner.mask_gradients_(gradients_dict.items())
         super().apply_gradients(gradients_dict)  # type: ignore[misc]
         self.pruner.enforce_()
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Rewinds where a round of iterative pruning asks for it."""
+        """Masks what RLlib's hook for edits of weights made, and rewinds where a round asks for it."""
         super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.pruner.enforce_()
         self.pruner.after_update()
 
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
@@ -93,6 +114,7 @@ class PruningLearnerMixin:
                 module_id: float(value)
                 for module_id, value in learner.curr_kl_coeffs_per_module.items()
             }
+            state[LEARNING_RATES_KEY] = self._rates.state_dict()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -107,17 +129,24 @@ class PruningLearnerMixin:
             # Weights that come without masks, as from `set_weights`, come under those in force.
             self.pruner.enforce_()
         if COMPONENT_OPTIMIZER in state:
-            self.use_configured_learning_rates()
+            self._rates.load_state_dict(state.get(LEARNING_RATES_KEY))
+            self.use_configured_schedules()
 
-    def use_configured_learning_rates(self) -> None:
-        """Sets the optimizers' rates to what the configuration gives at the lineage's clock.
+    def use_configured_schedules(self) -> None:
+        """Sets learning rates and entropy bonus to what the configuration gives at the lineage's clock.
 
-        The optimizer's state brings the donor's rate along, and RLlib corrects it only after the first
-        update (ray-project/ray#62173).
+        RLlib would begin with the donor's rates, and with the first value of the bonus.
         """
         learner: Any = self
-        for optimizer, schedule in learner._optimizer_lr_schedules.items():
-            learner._set_optimizer_lr(optimizer, lr=schedule.update(self.pruner.env_steps))
+        self._rates.use_configured_(self.pruner.env_steps)
+        bonus = learner.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
+        bonus.update(timestep=self.pruner.env_steps)
+
+    @property
+    def _loss_scale(self) -> float:
+        """By what a GradScaler has multiplied the loss whose gradients are at hand."""
+        scalers = cast(Any, self)._grad_scalers
+        return 1.0 if scalers is None else float(scalers[DEFAULT_MODULE_ID].get_scale())
 
 
 class PruningPPOTorchLearner(PruningLearnerMixin, PPOTorchLearner):

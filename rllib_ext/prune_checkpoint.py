@@ -125,9 +125,9 @@ def is_finite(algorithm: Algorithm) -> bool:
 
 
 def _take_clock(learner: Any, env_steps: int) -> None:
-    # A schedule of the learning rate goes on from where the checkpoint was.
+    # Schedules of hyperparameters go on from where the checkpoint was.
     learner.pruner.env_steps = env_steps
-    learner.use_configured_learning_rates()
+    learner.use_configured_schedules()
 
 
 def _statistics(learner: Any) -> Any:
