@@ -40,7 +40,8 @@ from benchmarks.shared.learning_table import (
     row,
 )
 from rllib_ext import PruningConfig
-from rllib_ext.evaluate import Evaluator, env_maker, random_policy_episodes
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator, random_policy_episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.policy import policy_of
 

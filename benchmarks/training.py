@@ -27,7 +27,8 @@ from benchmarks.shared.arguments import one_of
 from benchmarks.shared.cluster import start_ray
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import masks_of
-from rllib_ext.evaluate import Evaluator, env_maker, random_policy_episodes
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator, random_policy_episodes
 from rllib_ext.minatar import MinAtar
 from rllib_ext.policy import policy_of
 

@@ -23,7 +23,8 @@ from ray.tune import Trainable
 
 from rllib_ext.callback import foreach_learner, hand_over_evaluation, masks_of
 from rllib_ext.compose import build_algorithm, with_pruning
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker, env_name
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.initial import Initial, start_from
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
@@ -167,7 +168,7 @@ class MemberTrainable(Trainable):
             ),
         )
         folder = Path(self._settings.folder)
-        metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
+        metadata = metadata_of(snapshot, env_name(self._settings.ppo_config))
         save_policy(algorithm, masks_of(algorithm), folder / snapshot["checkpoint"], metadata)
         save_state(algorithm, folder / snapshot["state"])
         return snapshot

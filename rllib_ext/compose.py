@@ -11,6 +11,7 @@ from ray.rllib.utils import force_list
 
 from rllib_ext.callback import PruningCallback
 from rllib_ext.contradictions import refuse_contradictions
+from rllib_ext.env_maker import for_rllib
 from rllib_ext.learner import PRUNING_KEY, with_pruning_mixin
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
@@ -21,7 +22,8 @@ def with_pruning(
 ) -> PPOConfig:
     """A copy of a PPO configuration whose policy is pruned while it trains.
 
-    Callbacks and a Learner class that are already there go on running.
+    Callbacks and a Learner class that are already there go on running. An environment class that takes
+    keyword arguments gets `env_config` as keywords (see `rllib_ext.env_maker`).
 
     Args:
         ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
@@ -37,6 +39,7 @@ def with_pruning(
     """
     _refuse(ppo_config, pruning_config, evaluated_outside)
     config: PPOConfig = ppo_config.copy(copy_frozen=False)
+    config.environment(for_rllib(config))
     callbacks = force_list(config.callbacks_class)
     if PruningCallback not in callbacks:
         # First, so that the user's callbacks find the report in the result.

@@ -12,26 +12,23 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.env.env_context import EnvContext
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_ext.copied_observations import CopiedObservations
+from rllib_ext.env_maker import EnvMaker, env_maker
 from rllib_ext.native.episodes import play
 from rllib_ext.native.registry import Native, native_version
-from rllib_ext.pruning.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 # An episode of an environment without a time limit is cut here.
 MAX_EPISODE_STEPS = 50_000
 
-EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
 # Arrays in native environments; policies may give arrays to all.
 Observations = Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
 Actions = Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
@@ -96,26 +93,6 @@ class Episodes:
             Episodes(self.seeds[i:j], self.returns[i:j], self.lengths[i:j])
             for i, j in itertools.pairwise(stops)
         ]
-
-
-def env_maker(config: AlgorithmConfig) -> EnvMaker:
-    """How to build one environment that an RLlib configuration names.
-
-    Args:
-        config: `env` is a Gymnasium id, a name registered with Tune, a class or a function.
-
-    Raises:
-        ConfigError: The configuration names no environment.
-    """
-    env, env_config = config.env, dict(config.env_config)
-    if not env:
-        raise ConfigError("the PPO config has no environment. Add .environment('CartPole-v1').")
-    creator = env
-    if isinstance(env, str):
-        if not _global_registry.contains(ENV_CREATOR, env):
-            return lambda: gymnasium.make(env, disable_env_checker=True, **env_config)
-        creator = _global_registry.get(ENV_CREATOR, env)
-    return lambda: creator(EnvContext(env_config, worker_index=0))
 
 
 class Evaluator:

@@ -29,11 +29,14 @@ class MinAtar(gymnasium.Wrapper[Any, Any, Any, Any]):
             MinAtar has no time limit.
 
     Raises:
-        ConfigError: There is no such game, or MinAtar isn't installed.
+        ConfigError: There is no such game or key, or MinAtar isn't installed.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        settings = {"game": "breakout", "max_episode_steps": 2_000, **(config or {})}
+        usual = {"game": "breakout", "max_episode_steps": 2_000}
+        settings = {**usual, **(config or {})}
+        for key in settings.keys() - usual.keys():
+            raise ConfigError(f"env_config: {key!r}; expected keys {', '.join(usual)}.")
         game = settings["game"]
         if game not in GAMES:
             raise ConfigError(f"game = {game!r}; expected one of {', '.join(GAMES)}.")

@@ -10,7 +10,8 @@ import gymnasium
 import numpy as np
 import tree
 
-from rllib_ext.evaluate import EnvMaker, Evaluator, Policy
+from rllib_ext.env_maker import EnvMaker
+from rllib_ext.evaluate import Evaluator, Policy
 
 
 def observation_std(policy: Policy, make: EnvMaker, seeds: Iterable[int]) -> Any:

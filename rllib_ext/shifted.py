@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import copy
 import difflib
-import inspect
 import numbers
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 import tree
-from gymnasium.envs.registration import load_env_creator
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from rllib_ext.evaluate import EnvMaker, env_maker
+from rllib_ext.env_maker import EnvMaker, env_maker, keywords_of
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shift import Shift
 
-# Keywords of `gymnasium.make` that change an episode; a constructor doesn't see them.
-MAKE = ("max_episode_steps",)
 # Streams beside an environment's own, which has the plain seed, and a random policy's, which has 1.
 OBSERVATIONS, ACTIONS = 3, 4
 
@@ -38,7 +33,7 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
         ConfigError: The environment has nothing of a name that is set, or can't be made noisy; found by
             building it once.
     """
-    known = _constructor_names(config)
+    known = keywords_of(config)
     arguments = {k: v for k, v in shift.set if k in known or k in config.env_config}
     attributes = {k: v for k, v in shift.set if k not in arguments}
     plain = config.copy(copy_frozen=False)
@@ -189,37 +184,6 @@ def leaf_spaces(space: gymnasium.Space[Any]) -> list[gymnasium.Space[Any]]:
     if isinstance(space, gymnasium.spaces.Tuple):
         return [leaf for part in space.spaces for leaf in leaf_spaces(part)]
     return [space]
-
-
-def _constructor_names(config: AlgorithmConfig) -> list[str]:
-    """Keywords by which the environment can be built, apart from those that it only passes on."""
-    env: Any = config.env
-    if not isinstance(env, str) or _global_registry.contains(ENV_CREATOR, env):
-        # RLlib calls these with one mapping, whose keys no signature tells.
-        return []
-    entry = _entry_point(config)
-    creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(creator).parameters.values()
-    return [*MAKE, *(p.name for p in parameters if p.kind in kinds)]
-
-
-def _entry_point(config: AlgorithmConfig) -> Any:
-    """What Gymnasium builds the environment with.
-
-    Only `gymnasium.make` reads every id, "module:Id-v0" and ids without a version among them; what
-    it builds says what it took.
-    """
-    try:
-        env = env_maker(config)()
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(
-            f"env = {config.env!r}: {error} Expected the id of an environment that is registered, or "
-            "that importing the module before ':' registers."
-        ) from error
-    entry = env.unwrapped.spec.entry_point
-    env.close()
-    return entry
 
 
 def _set(env: gymnasium.Env[Any, Any], path: str, value: Any, arguments: Iterable[str]) -> None:

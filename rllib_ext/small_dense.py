@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.critic import critic_names
-from rllib_ext.evaluate import env_maker
+from rllib_ext.env_maker import env_maker
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.scope import prunable_weights
 

@@ -160,9 +160,9 @@ class ExperimentConfig(Settings):
 
     Attributes:
         name: Names the results folder.
-        env: A Gymnasium id, or "package.module:Class".
-        env_config: Keyword arguments of the environment of an id; of a class the one mapping that it is
-            called with.
+        env: A Gymnasium id, or "package.module:Name" of a class or function.
+        env_config: Keyword arguments of the environment; one that takes a single parameter `config`
+            gets all of it as a mapping.
         engine: Who trains: "rllib", a process a member; "packed", many members in one process; "auto":
             packed where that can be.
         ppo: What is passed through to RLlib.

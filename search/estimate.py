@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import gymnasium
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator, RandomPolicy
 from rllib_ext.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES

@@ -14,7 +14,7 @@ import yaml
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint import check_layout, read_ppo_config
-from rllib_ext.evaluate import env_maker
+from rllib_ext.env_maker import env_maker, env_name
 from rllib_ext.extras import install
 from rllib_ext.policy import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
@@ -95,12 +95,6 @@ def local_ray(address: str | None = None) -> Iterator[None]:
 def is_policy(path: Path) -> bool:
     """Whether a folder is a saved policy, and not an algorithm's checkpoint."""
     return (path / MASKS).is_file()
-
-
-def env_name(ppo: PPOConfig) -> str:
-    """The environment's name, as a configuration gives it: an id or "package.module:Class"."""
-    env: Any = ppo.env
-    return env if isinstance(env, str) else f"{env.__module__}:{env.__qualname__}"
 
 
 def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:

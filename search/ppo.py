@@ -17,7 +17,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.tune import PlacementGroupFactory
 
 from rllib_ext import with_pruning
-from rllib_ext.evaluate import env_maker
+from rllib_ext.env_maker import env_maker
 from rllib_ext.extras import install
 from rllib_ext.ignored import refuse_ignored_argument
 from rllib_ext.prunable import refuse_unprunable
@@ -151,6 +151,8 @@ def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
 def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     try:
         env_maker(ppo)().close()
+    except ConfigError as error:
+        raise ConfigError(f"env = {config.env!r}: {error}") from error
     except gymnasium.error.Error as error:
         raise ConfigError(
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "

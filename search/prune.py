@@ -14,7 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.callback import masks_of
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker, env_name
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.prune_checkpoint import (
     env_steps_of,
@@ -44,7 +45,6 @@ from search.files import write_text
 from search.folder import CONFIG, FINISHED, new_folder, provenance, update_manifest
 from search.latency import note_latencies
 from search.levels import PruneSettings
-from search.opening import env_name
 from search.report import write_report
 from search.seeds import draw
 from search.writer import only_writer

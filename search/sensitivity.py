@@ -11,7 +11,8 @@ import pandas as pd
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint import readable
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.policy import load_policy, policy_of
 from rllib_ext.prune_checkpoint import in_one_process, load_for_pruning
 from rllib_ext.pruning.config import PruningConfig

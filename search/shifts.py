@@ -13,7 +13,8 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint import readable
-from rllib_ext.evaluate import Episodes, Evaluator, Policy, RandomPolicy, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Episodes, Evaluator, Policy, RandomPolicy
 from rllib_ext.observation_std import observation_std
 from rllib_ext.policy import load_policy
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError

@@ -12,7 +12,7 @@ from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from rllib_ext.copied_observations import CopiedObservations
-from rllib_ext.evaluate import EnvMaker
+from rllib_ext.env_maker import EnvMaker
 from rllib_ext.native.dynamics import Array, seeded, starts
 from rllib_ext.native.registry import NAMES, Native, native_of
 from rllib_ext.pruning.errors import ConfigError

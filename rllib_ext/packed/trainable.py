@@ -17,6 +17,7 @@ import torch
 from ray.tune import Trainable
 
 from rllib_ext.algorithm import MemberSettings
+from rllib_ext.env_maker import env_name
 from rllib_ext.initial import Initial
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
@@ -156,7 +157,7 @@ class PackTrainable(Trainable):
         return measured_size(self._settings.measured, pack.policy(place).module, masks)
 
     def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
-        metadata = metadata_of(snapshot, str(self._settings.ppo_config.env))
+        metadata = metadata_of(snapshot, env_name(self._settings.ppo_config))
         pack.save_policy(place, self._folder / snapshot["checkpoint"], metadata)
         pack.state(place).save(self._folder / snapshot["state"])
 

@@ -13,7 +13,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext import policy as policy_module
 from rllib_ext.algorithm import MemberSettings, MemberTrainable, Segment, save_state
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.learner import PruningPPOTorchLearner
 from rllib_ext.pruning.masks import load_masks
 from rllib_ext.segment import DENSE

@@ -13,7 +13,8 @@ from rllib_ext import load_policy
 from rllib_ext.acting import ConnectorPolicy
 from rllib_ext.compose import build_algorithm
 from rllib_ext.draws import Draws
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.policy import policy_of, save_policy
 
 

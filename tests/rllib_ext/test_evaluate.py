@@ -11,6 +11,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.tune.registry import register_env
 
 from rllib_ext.acting import ConnectorPolicy
+from rllib_ext.env_maker import env_maker
 from rllib_ext.evaluate import (
     ConstantPolicy,
     Episodes,
@@ -18,7 +19,6 @@ from rllib_ext.evaluate import (
     RandomPolicy,
     best_constant_episodes,
     constant_actions,
-    env_maker,
     random_policy_episodes,
 )
 from rllib_ext.pruning.errors import ConfigError

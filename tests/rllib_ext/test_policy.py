@@ -22,7 +22,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from rllib_ext import PruningConfig, load_policy, with_pruning
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.callback import masks_of
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.policy import (
     METADATA,
     PARTS,

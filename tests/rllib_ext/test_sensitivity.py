@@ -8,7 +8,8 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.policy import policy_of
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.sensitivity import measure_sensitivity

@@ -7,7 +7,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box, Dict, Discrete
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.evaluate import ConstantPolicy, Evaluator, RandomPolicy, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import ConstantPolicy, Evaluator, RandomPolicy
 from rllib_ext.observation_std import observation_std
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shift import Shift

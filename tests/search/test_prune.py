@@ -11,7 +11,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import load_policy
 from rllib_ext.checkpoint import read_ppo_config
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search import load

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from rllib_ext.compose import build_algorithm
-from rllib_ext.evaluate import Evaluator, RandomPolicy, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator, RandomPolicy
 from rllib_ext.observation_std import observation_std
 from rllib_ext.policy import load_policy, save_policy
 from rllib_ext.pruning.errors import ConfigError, ResultsError, RunError

@@ -11,7 +11,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
 
-from rllib_ext.evaluate import env_maker
+from rllib_ext.env_maker import env_maker
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked

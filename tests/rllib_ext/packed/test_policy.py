@@ -13,7 +13,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.minatar import MinAtar
 from rllib_ext.pruning.masks import load_masks
 

@@ -10,7 +10,8 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.algorithm import MemberSettings
-from rllib_ext.evaluate import Evaluator, env_maker
+from rllib_ext.env_maker import env_maker
+from rllib_ext.evaluate import Evaluator
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import STATE
 from rllib_ext.packed.trainable import PackTrainable
