@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import gymnasium
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
@@ -65,5 +66,17 @@ def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
         # A module is anybody's code.
         raise ConfigError(
             f"ppo.rl_module: RLlib cannot build the network: {type(error).__name__}: {error}"
+            f"{_mend(env.observation_space)}"
         ) from error
     return module, pipeline
+
+
+def _mend(space: gymnasium.Space[Any]) -> str:
+    """A hint for observations that RLlib's own networks don't take."""
+    if isinstance(space, gymnasium.spaces.Box):
+        return ""
+    return (
+        f" RLlib's own networks take a Box, and the observation is {space}. The connector "
+        "ray.rllib.connectors.env_to_module:FlattenObservations makes it flat, and what is discrete "
+        "one-hot: give it as env_runners.env_to_module_connector."
+    )

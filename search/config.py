@@ -48,6 +48,9 @@ class PPOSettings(Settings):
         rl_module: Of `PPOConfig.rl_module`.
         learners: Of `PPOConfig.learners`.
         environment: Of `PPOConfig.environment`, beside `env` and `env_config`.
+        callbacks: Of `PPOConfig.callbacks`.
+
+    Where RLlib takes a class or a callable, "package.module:Name" names it.
     """
 
     training: dict[str, Any] = Field(default_factory=dict)
@@ -55,6 +58,7 @@ class PPOSettings(Settings):
     rl_module: dict[str, Any] = Field(default_factory=dict)
     learners: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
+    callbacks: dict[str, Any] = Field(default_factory=dict)
 
 
 class PopulationSettings(Settings):

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.initial import Initial, read_initial, refuse_other_network
 from search.config import ExperimentConfig
 from search.folder import INITIAL
-from search.ppo import import_from_here
+from search.own_code import import_from_here
 
 
 def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:

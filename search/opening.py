@@ -21,7 +21,8 @@ from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.began_with import refuse_edited
 from search.cluster import connect
 from search.folder import CONFIG
-from search.ppo import environment, import_from_here, quieten_rllib
+from search.own_code import import_from_here
+from search.ppo import environment, quieten_rllib
 
 Say = Callable[[str], None]
 RUNS_CODE = (

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import logging
 import math
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -24,6 +21,7 @@ from rllib_ext.prunable import refuse_unprunable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shifted import shifted_maker
 from search.config import ExperimentConfig, PPOSettings
+from search.own_code import import_from_here, imported, with_own_code
 from search.ppo_values import misspelt, refuse_meaningless
 
 
@@ -44,9 +42,10 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
         num_gpus_per_learner=config.resources.gpus_per_member,
     )
     for method in PPOSettings.model_fields:
-        arguments = dict(getattr(config.ppo, method))
-        for name, value in arguments.items():
+        given = getattr(config.ppo, method)
+        for name, value in given.items():
             refuse_ignored_argument(method, name, value)
+        arguments = with_own_code(method, given)
         try:
             getattr(ppo, method)(**arguments)
         except (TypeError, ValueError, AttributeError) as error:
@@ -110,32 +109,17 @@ def slots_that_fit(needed: PlacementGroupFactory, cluster: Mapping[str, float]) 
 
 
 def environment(name: str) -> Any:
-    """A Gymnasium id as it is; "package.module:Class" imported, from the working directory too.
+    """A Gymnasium id as it is; "package.module:Name" imported, from the working directory too.
 
     Raises:
         ConfigError: It cannot be imported.
     """
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    attribute = name.partition(":")[2]
+    if not attribute:
         return name
     import_from_here()
     # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
-    if re.search(r"-v\d+$", attribute):
-        return name
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"env = {name!r}: cannot be imported ({error}). Expected 'package.module:Class', with the "
-            "package installed or in the working directory, or a Gymnasium id."
-        ) from error
-
-
-def import_from_here() -> None:
-    """Lets modules of the working directory be imported, as `python` does but no console script."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    return name if re.search(r"-v\d+$", attribute) else imported(name, "env")
 
 
 def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
