@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
@@ -58,9 +58,9 @@ def env_maker(config: AlgorithmConfig) -> EnvMaker:
     env, env_config = _given(config), dict(config.env_config)
     if isinstance(env, str):
         if not _global_registry.contains(ENV_CREATOR, env):
-            return functools.partial(_make, env, env_config)
+            return functools.partial(_make, env, **env_config)
         return _with_mapping(_global_registry.get(ENV_CREATOR, env), env_config)
-    if _signature(env, env_config).takes_mapping:
+    if _takes_mapping(config):
         return _with_mapping(env, env_config)
     return functools.partial(env, **env_config)
 
@@ -73,20 +73,43 @@ def for_rllib(config: AlgorithmConfig) -> Any:
     """
     if config.env is None or isinstance(config.env, str):
         return config.env
+    env, takes_mapping = _given(config), _takes_mapping(config)
+    if _is_adapted(config.env) or (takes_mapping and isinstance(env, type)):
+        return config.env
+    return _adapted(env, f"{env.__module__}:{env.__qualname__}", takes_mapping)
+
+
+def for_any_process(config: AlgorithmConfig) -> Any:
+    """As `for_rllib`, and without what was registered in this process only: names and ids with it.
+
+    Raises:
+        ConfigError: As `env_maker`.
+    """
     env: Any = _given(config)
-    takes_mapping = _signature(env, dict(config.env_config)).takes_mapping
-    if takes_mapping and isinstance(env, type):
+    if not isinstance(env, str):
+        return for_rllib(config)
+    if _global_registry.contains(ENV_CREATOR, env):
+        return _adapted(_global_registry.get(ENV_CREATOR, env), env, takes_mapping=True)
+    spec = gymnasium.registry.get(env)
+    entry = spec.entry_point if spec is not None else "gymnasium."
+    if isinstance(entry, str) and entry.startswith("gymnasium."):
         return env
-    # Named as the original, by which policies on disk tell their environment.
-    names = {"__module__": env.__module__, "__qualname__": env.__qualname__}
-    kept = {"original": staticmethod(env), "takes_mapping": takes_mapping}
-    return type(env.__name__, (_Adapted,), {**names, **kept})
+    return _adapted(functools.partial(_make, spec), env, takes_mapping=False)
 
 
 def env_name(config: AlgorithmConfig) -> str:
     """The environment's name, as a configuration gives it: an id or "package.module:Name"."""
     env: Any = config.env
+    if _is_adapted(env):
+        return str(env.name)
     return env if isinstance(env, str) else f"{env.__module__}:{env.__qualname__}"
+
+
+def _adapted(creator: Any, name: str, takes_mapping: bool) -> type[_Adapted]:
+    # Named as the original, which messages and logs show.
+    names = {"__module__": __name__, "__qualname__": name.rpartition(":")[2]}
+    kept = {"original": staticmethod(creator), "name": name, "takes_mapping": takes_mapping}
+    return type(names["__qualname__"], (_Adapted,), {**names, **kept})
 
 
 def keywords_of(config: AlgorithmConfig) -> list[str]:
@@ -97,8 +120,9 @@ def keywords_of(config: AlgorithmConfig) -> list[str]:
     """
     env = _given(config)
     if not isinstance(env, str):
-        found = _signature(env, dict(config.env_config))
-        return [] if found.takes_mapping else list(found.keywords)
+        if _takes_mapping(config):
+            return []
+        return list(_signature(env, dict(config.env_config)).keywords)
     if _global_registry.contains(ENV_CREATOR, env):
         return []
     return [*MAKE, *_signature(_entry_point(config), None).keywords]
@@ -108,6 +132,7 @@ class _Adapted(gymnasium.Env[Any, Any]):
     """A class, as RLlib wants one, that builds another's environments from RLlib's one mapping."""
 
     original: Callable[..., gymnasium.Env[Any, Any]]
+    name: str
     takes_mapping: bool
 
     def __new__(cls, context: Mapping[str, Any] | None = None) -> Any:
@@ -137,7 +162,7 @@ def _given(config: AlgorithmConfig) -> Any:
     env: Any = config.env
     if not env:
         raise ConfigError("the PPO config has no environment. Add .environment('CartPole-v1').")
-    if isinstance(env, type) and issubclass(env, _Adapted):
+    if _is_adapted(env):
         return env.original
     if not isinstance(env, str) and not callable(env):
         raise ConfigError(
@@ -147,16 +172,28 @@ def _given(config: AlgorithmConfig) -> Any:
     return env
 
 
+def _is_adapted(env: Any) -> bool:
+    return isinstance(env, type) and issubclass(env, _Adapted)
+
+
+def _takes_mapping(config: AlgorithmConfig) -> bool:
+    """Whether a class or function takes one mapping; refuses what it doesn't take."""
+    env: Any = config.env
+    if _is_adapted(env) and env.takes_mapping:
+        return True
+    return _signature(_given(config), dict(config.env_config)).takes_mapping
+
+
 def _with_mapping(creator: Callable[..., Any], env_config: Mapping[str, Any]) -> EnvMaker:
     # A context of its own for each: an environment may write into it.
     return lambda: creator(EnvContext(dict(env_config), worker_index=0))
 
 
-def _make(env: str, env_config: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+def _make(env: str | EnvSpec, /, **env_config: Any) -> gymnasium.Env[Any, Any]:
     try:
         return gymnasium.make(env, **{"disable_env_checker": True, **env_config})
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+        if not isinstance(env, str) or "unexpected keyword argument" not in str(error):
             raise
         try:
             entry = gymnasium.spec(env.partition(":")[2] or env).entry_point

@@ -15,8 +15,8 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.contradictions import refuse_contradictions
 from rllib_ext.critic import critic_names
-from rllib_ext.probing import probe_of
 from rllib_ext.env_maker import env_maker
+from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.graph import trace

@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.from_python import run
     from search.results import Results, load
 
-_HOME = {"Results": "search.results", "load": "search.results"}
+_HOME = {"Results": "search.results", "load": "search.results", "run": "search.from_python"}
 
-__all__ = ["Results", "load"]
+__all__ = ["Results", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

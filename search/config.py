@@ -181,6 +181,7 @@ class ExperimentConfig(Settings):
             at its birth; not given: fresh ones.
         trackers: W&B and MLflow.
         seed: Everything that is drawn derives from it.
+        from_python: Set by `search.run`: members are those of its PPOConfig, kept in the results folder.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -198,6 +199,7 @@ class ExperimentConfig(Settings):
     init_checkpoint: str | None = None
     trackers: TrackerSettings = TrackerSettings()
     seed: int = Field(default=0, ge=0)
+    from_python: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> ExperimentConfig:

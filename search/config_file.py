@@ -102,17 +102,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     Raises:
         ConfigError: The file is missing, or something in it, or in an override, is wrong.
     """
-    if not path.is_file():
-        near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = f" There: {', '.join(str(p) for p in near)}." if near else ""
-        raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Expected text in UTF-8.") from error
-    values = parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
+    values = read_values(path)
     in_file = copy.deepcopy(values)
     for override in overrides:
         _override(values, override)
@@ -126,6 +116,26 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
             "the command line:": [line for line in wrong if line not in wrong_in_file],
         }
         raise ConfigError(_listed(places)) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file.
+
+    Raises:
+        ConfigError: The file is missing, or holds no mapping.
+    """
+    if not path.is_file():
+        near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f" There: {', '.join(str(p) for p in near)}." if near else ""
+        raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Expected text in UTF-8.") from error
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
+    return values
 
 
 def load_config_of(folder: Path) -> ExperimentConfig:

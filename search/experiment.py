@@ -31,6 +31,7 @@ from search.folder import (
     read_manifest,
     update_manifest,
 )
+from search.given_ppo import keep_ppo, ppo_of
 from search.initial import initial_of
 from search.latency import note_latencies
 from search.ppo import build_ppo, refuse_unprunable_members
@@ -51,6 +52,7 @@ def run_search(
     command: Sequence[str],
     display: Display,
     address: str | None = None,
+    ppo: PPOConfig | None = None,
 ) -> Path:
     """Runs a search to its report.
 
@@ -60,6 +62,7 @@ def run_search(
         command: What was typed, for the manifest.
         display: Shows progress.
         address: Of a Ray cluster; None: one of its own on this machine.
+        ppo: What members share, of `search.given_ppo.made_ready`; None: what the experiment says.
 
     Returns:
         The report page.
@@ -68,7 +71,8 @@ def run_search(
         PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
         KeyboardInterrupt: The run was interrupted; so it does.
     """
-    ppo = build_ppo(config)
+    given = ppo
+    ppo = build_ppo(config) if given is None else given
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
     initial = initial_of(config, ppo)
@@ -77,6 +81,8 @@ def run_search(
             initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
         update_manifest(folder, **_described(config, command), status="running")
+        if given is not None:
+            keep_ppo(given, folder)
         return _run(config, ppo, folder, display, address)
 
 
@@ -112,7 +118,7 @@ def resume_search(
     """
     before = load_config_of(folder)
     config = extended(before, overrides)
-    ppo = build_ppo(config)
+    ppo = ppo_of(config, folder)
     refuse_unprunable_members(config, ppo)
     with only_writer(folder):
         tidy(Archive(folder))

@@ -21,6 +21,7 @@ from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.began_with import refuse_edited
 from search.cluster import connect
 from search.folder import CONFIG
+from search.given_ppo import PPO_CONFIG, kept_ppo
 from search.own_code import import_from_here
 from search.ppo import environment, quieten_rllib
 
@@ -121,6 +122,8 @@ def _described(path: Path, metadata: Path, results: Path, env: str | None, say: 
     say(RUNS_CODE.format(path=path))
     quieten_rllib()
     import_from_here()
+    if (results / PPO_CONFIG).is_file():
+        return _with_env(kept_ppo(results), path, env)
     known = _described_env(path, metadata, results / CONFIG)
     ppo = PPOConfig().environment(
         environment(known["env"]) if known["env"] and env is None else None,

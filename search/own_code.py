@@ -19,8 +19,8 @@ from ray.rllib.core.models.catalog import Catalog
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env.env_runner import EnvRunner
 
+from rllib_ext.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
-from search.config import nearest
 
 # The key that names a connector's class beside its arguments.
 CLASS = "class"
@@ -56,19 +56,22 @@ def with_own_code(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _value(method, name, value) for name, value in arguments.items()}
 
 
-def imported(name: Any, what: str) -> Any:
+def imported(name: Any, what: str, expected: str) -> Any:
     """What "package.module:Name" names, from the working directory too.
 
     Args:
         name: The name.
         what: Begins the messages.
+        expected: What belongs there, for the messages.
 
     Raises:
         ConfigError: It is no such name, or cannot be imported.
     """
     module, colon, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module and colon and attribute):
-        raise ConfigError(f"{what} = {name!r}; expected 'package.module:Name'.")
+        raise ConfigError(
+            f"{what} = {name!r}; expected {expected}, named as 'package.module:Name'."
+        )
     import_from_here()
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
@@ -76,7 +79,8 @@ def imported(name: Any, what: str) -> Any:
         # A module is anybody's code.
         raise ConfigError(
             f"{what} = {name!r}: cannot be imported ({type(error).__name__}: {error}). Expected "
-            "'package.module:Name', with the package installed or in the working directory."
+            f"{expected}, as 'package.module:Name', with the package installed or in the working "
+            "directory."
         ) from error
 
 
@@ -120,7 +124,8 @@ def _value(method: str, name: str, value: Any) -> Any:
     if key in _CONNECTORS:
         return _connectors(value, what)
     if key in _SPACES:
-        return _of_kind(imported(value, what), what, value, gymnasium.Space, "a gymnasium space")
+        expected = "a gymnasium space"
+        return _of_kind(imported(value, what, expected), what, value, gymnasium.Space, expected)
     if key == ("rl_module", "rl_module_spec"):
         return _spec(value, what)
     if method == "callbacks":
@@ -139,10 +144,12 @@ def _is_list(value: Any) -> bool:
 
 
 def _class(name: Any, what: str, base: type[Any]) -> Any:
-    found = imported(name, what)
+    expected = f"{'an' if base.__name__[0] in 'AEIOR' else 'a'} {base.__name__} class"
+    found = imported(name, what, expected)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(
-            f"{what} = {name!r} is {_kind(found)}; expected a class of {_path(base)}."
+            f"{what} = {name!r} is {_kind(found)}; expected {expected}, derived from "
+            f"{base.__module__}:{base.__qualname__}."
         )
     return found
 
@@ -153,10 +160,10 @@ def _of_kind(found: Any, what: str, name: Any, kind: type[Any], expected: str) -
     return found
 
 
-def _callable(name: Any, what: str) -> Any:
-    found = imported(name, what)
+def _callable(name: Any, what: str, expected: str = "a function") -> Any:
+    found = imported(name, what, expected)
     if not callable(found):
-        raise ConfigError(f"{what} = {name!r} is {_kind(found)}; expected a function.")
+        raise ConfigError(f"{what} = {name!r} is {_kind(found)}; expected {expected}.")
     return found
 
 
@@ -178,7 +185,7 @@ def _is_connector(made: Any) -> bool:
 def _connector(item: Any, what: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     arguments = dict(item) if isinstance(item, Mapping) else {}
     name = arguments.pop(CLASS, None) if isinstance(item, Mapping) else item
-    found = _callable(name, what)
+    found = _callable(name, what, "a function that returns connectors, or a ConnectorV2 class")
     if isinstance(found, type):
         _class(name, what, ConnectorV2)
     if _is_connector(found):
@@ -222,12 +229,12 @@ def _spec(value: Any, what: str) -> Any:
             if key not in names:
                 raise ConfigError(f"{what}: unknown key {key!r}; expected {', '.join(names)}.")
         return RLModuleSpec(**known)
-    found = imported(value, what)
+    expected = "an RLModuleSpec, or an RLModule or Catalog class"
+    found = imported(value, what, expected)
     if isinstance(found, type) and issubclass(found, Catalog):
         return RLModuleSpec(catalog_class=found)
     if isinstance(found, type) and issubclass(found, RLModule):
         return RLModuleSpec(module_class=found)
-    expected = f"a class of {_path(RLModule)} or {_path(Catalog)}, or an RLModuleSpec"
     return _of_kind(found, what, value, RLModuleSpec, expected)
 
 
@@ -237,7 +244,3 @@ def _kind(found: Any) -> str:
         if isinstance(found, type)
         else f"a {type(found).__name__}"
     )
-
-
-def _path(kind: type[Any]) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"

@@ -31,6 +31,11 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     Raises:
         ConfigError: RLlib or Gymnasium refuses something in it.
     """
+    if config.from_python:
+        raise ConfigError(
+            "from_python = true: the members of that search are those of a PPOConfig that its results "
+            "folder keeps. Use `prunefront resume`, or search.run with a PPOConfig."
+        )
     quieten_rllib()
     ppo = PPOConfig()
     ppo.environment(environment(config.env), env_config=dict(config.env_config))
@@ -53,11 +58,24 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
             raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
     if (ppo.num_learners or 0) > 1 and "num_gpus_per_learner" not in config.ppo.learners:
         ppo.learners(num_gpus_per_learner=config.resources.gpus_per_member / ppo.num_learners)
+    refuse_wrong_ppo(ppo, config)
+    return ppo
+
+
+def refuse_wrong_ppo(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Lets Gymnasium and RLlib see what members share, and both ends of what is searched.
+
+    Args:
+        ppo: What members share.
+        config: The experiment.
+
+    Raises:
+        ConfigError: One of them refuses something.
+    """
     refuse_meaningless(ppo)
     _check(ppo, config)
     _check_shifts(ppo, config)
     _check_searched(ppo, config)
-    return ppo
 
 
 def refuse_unprunable_members(config: ExperimentConfig, ppo: PPOConfig) -> None:
@@ -119,7 +137,11 @@ def environment(name: str) -> Any:
         return name
     import_from_here()
     # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
-    return name if re.search(r"-v\d+$", attribute) else imported(name, "env")
+    return (
+        name
+        if re.search(r"-v\d+$", attribute)
+        else imported(name, "env", "an environment's class or function, or a Gymnasium id")
+    )
 
 
 def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:

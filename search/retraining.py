@@ -16,8 +16,8 @@ from search.config_file import load_config_of
 from search.engine import engine_of
 from search.evaluation import evaluate_policies
 from search.folder import RETRAIN, provenance, read_manifest, update_manifest
+from search.given_ppo import ppo_of
 from search.lineage import plans_of
-from search.ppo import build_ppo
 from search.progress import Display
 from search.report import write_report
 from search.results import load
@@ -60,7 +60,7 @@ def run_retrain(
     chosen = chosen_points(results.confirmed, points)
     manifest = read_manifest(folder)
     config = config.model_copy(update={"engine": manifest.get("engine", config.engine)})
-    ppo = build_ppo(config)
+    ppo = ppo_of(config, folder)
     with only_writer(folder):
         place = folder / RETRAIN
         place.mkdir(exist_ok=True)

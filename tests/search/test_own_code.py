@@ -170,10 +170,10 @@ def test_one_hot_connectors_make_a_discrete_observation_trainable(mine):
     [
         (
             {"learners": {"learner_class": "mine_own:Net"}},
-            r"ppo.learners.learner_class = 'mine_own:Net' is the class Net; expected a class of ray",
+            r"ppo.learners.learner_class = 'mine_own:Net' is the class Net; expected a Learner class",
         ),
-        ({"learners": {"learner_class": "Learner"}}, r"= 'Learner'; expected 'package.module:Name'"),
-        ({"callbacks": {"callbacks_class": "mine_own:NUMBER"}}, "is a int; expected a class"),
+        ({"learners": {"learner_class": "Learner"}}, r"= 'Learner'; expected a Learner class, named as"),
+        ({"callbacks": {"callbacks_class": "mine_own:NUMBER"}}, "expected an RLlibCallback class"),
         ({"callbacks": {"on_train_result": "mine_own:NUMBER"}}, "is a int; expected a function"),
         ({"callbacks": {"on_train": "mine_own:flat"}}, "RLlib refuses it.*on_train"),
         (
@@ -186,14 +186,14 @@ def test_one_hot_connectors_make_a_discrete_observation_trainable(mine):
         ),
         (
             {"env_runners": {"env_to_module_connector": "mine_own:Net"}},
-            "is the class Net; expected a class of .*:ConnectorV2",
+            "is the class Net; expected a ConnectorV2 class",
         ),
         (
             {"env_runners": {"env_to_module_connector": {"class": "mine_own:FlattenObservations",
                                                          "frames": 1}}},
             "'mine_own:FlattenObservations' has no argument 'frames'. Known: .*multi_agent",
         ),
-        ({"rl_module": {"rl_module_spec": "mine_own:NUMBER"}}, "is a int; expected a class of"),
+        ({"rl_module": {"rl_module_spec": "mine_own:NUMBER"}}, "a int; expected an RLModuleSpec, or"),
         (
             {"rl_module": {"rl_module_spec": {"modul_class": "mine_own:Net"}}},
             "rl_module_spec: unknown key 'modul_class'; expected module_class",
