@@ -17,7 +17,7 @@ from search.archive import Archive
 from search.began_with import BEGAN_WITH
 from search.cluster import connect, refuse_unseen
 from search.config import ExperimentConfig
-from search.config_file import extended, load_config_of
+from search.config_file import extended, load_config, load_config_of
 from search.coordinator import Coordinator
 from search.disk import tidy
 from search.engine import Engine, engine_of, told_cap
@@ -27,8 +27,10 @@ from search.folder import (
     CONFIG,
     FINISHED,
     INITIAL,
+    PAGE,
     provenance,
     read_manifest,
+    refuse_taken,
     update_manifest,
 )
 from search.given_ppo import keep_ppo, ppo_of
@@ -37,10 +39,11 @@ from search.latency import note_latencies
 from search.ppo import build_ppo, refuse_unprunable_members
 from search.progress import Display
 from search.report import write_report
+from search.standing import Standing, has_finished, how_to_extend, standing_of
 from search.strategies import STRATEGIES, open_study
 from search.trackers import refuse_missing
 from search.training import slots_of, train
-from search.writer import only_writer
+from search.writer import only_writer, only_writer_of_new
 
 logger = logging.getLogger(__name__)
 
@@ -53,30 +56,45 @@ def run_search(
     display: Display,
     address: str | None = None,
     ppo: PPOConfig | None = None,
+    or_resume: bool = False,
 ) -> Path:
     """Runs a search to its report.
 
     Args:
         config: The experiment.
-        folder: The results folder; empty.
+        folder: The results folder; made when missing, and as it was where the search is refused.
         command: What was typed, for the manifest.
         display: Shows progress.
         address: Of a Ray cluster; None: one of its own on this machine.
         ppo: What members share, of `search.given_ppo.made_ready`; None: what the experiment says.
+        or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
+            Otherwise the folder must be empty.
 
     Returns:
         The report page.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
-        KeyboardInterrupt: The run was interrupted; so it does.
+        KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
+    standing = _standing(config, folder, or_resume=or_resume)
+    if standing == "finished":
+        return _finished(config, folder, display)
     given = ppo
-    ppo = build_ppo(config) if given is None else given
+    if ppo is None:
+        ppo = ppo_of(config, folder) if standing == "begun" else build_ppo(config)
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
-    initial = initial_of(config, ppo)
-    with only_writer(folder):
+    initial = initial_of(config, ppo) if standing == "new" else None
+    with only_writer_of_new(folder):
+        # Another process may have come first, and ended since.
+        now = _standing(config, folder, or_resume=or_resume)
+        if now == "finished":
+            return _said_to_be_finished(config, folder, display)
+        if now == "begun":
+            return _go_on(config, ppo, folder, command, display, address)
+        if standing != "new":
+            initial = initial_of(config, ppo)
         if initial is not None:
             initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
@@ -99,7 +117,7 @@ def resume_search(
     What is done is not done again. Segments that had begun and not ended are trained again from their
     start. A larger budget is spent on training the last segment of the horizon again from the best
     policies before it, with new hyperparameters, or, by strategies that copy nothing, on new lineages;
-    the horizon stays what it was.
+    the horizon stays what it was. Of a search that has finished all that is done is to say so.
 
     Args:
         folder: The results folder.
@@ -112,28 +130,63 @@ def resume_search(
         The report page.
 
     Raises:
-        PrunefrontError: As `run_search`; or the folder is no search's, is being written to, or may not
-            be changed as asked.
+        PrunefrontError: As `run_search`; or the folder is no search's, is being written to, has lost
+            something, or may not be changed as asked.
         KeyboardInterrupt: As `run_search`.
     """
-    before = load_config_of(folder)
-    config = extended(before, overrides)
+    config = extended(load_config_of(folder), overrides)
+    if has_finished(config, folder):
+        return _finished(config, folder, display)
     ppo = ppo_of(config, folder)
     refuse_unprunable_members(config, ppo)
     with only_writer(folder):
-        tidy(Archive(folder))
-        if config != before:
-            write_text(folder / CONFIG, config.to_yaml())
-        earlier = read_manifest(folder)
-        now = _described(config, command)
-        resumed = {key: now[key] for key in ("command", "started", "versions", "git_revision")}
-        update_manifest(
-            folder,
-            **{**now, **{key: earlier[key] for key in resumed if key in earlier}},
-            resumed=[*earlier.get("resumed", []), resumed],
-            status="running",
-        )
-        return _run(config, ppo, folder, display, address)
+        return _go_on(config, ppo, folder, command, display, address)
+
+
+def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Standing:
+    if not or_resume:
+        refuse_taken(folder)
+    return standing_of(config, folder)
+
+
+def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+    """Says so; needs the folder to itself only where the report is still to be written."""
+    if (folder / PAGE).is_file():
+        return _said_to_be_finished(config, folder, display)
+    with only_writer(folder):
+        return _said_to_be_finished(config, folder, display)
+
+
+def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+    display.phase(how_to_extend(config, folder))
+    # A search may have been killed while it wrote its report.
+    page = folder / PAGE
+    return page if page.is_file() else _report(folder, display)
+
+
+def _go_on(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    folder: Path,
+    command: Sequence[str],
+    display: Display,
+    address: str | None,
+) -> Path:
+    """Takes up a search whose folder this process may write to."""
+    tidy(Archive(folder))
+    # Before the manifest: a larger budget that it doesn't know is taken, a smaller one refused.
+    if config != load_config(folder / CONFIG):
+        write_text(folder / CONFIG, config.to_yaml())
+    earlier = read_manifest(folder)
+    now = _described(config, command)
+    resumed = {key: now[key] for key in ("command", "started", "versions", "git_revision")}
+    update_manifest(
+        folder,
+        **{**now, **{key: earlier[key] for key in resumed if key in earlier}},
+        resumed=[*earlier.get("resumed", []), resumed],
+        status="running",
+    )
+    return _run(config, ppo, folder, display, address)
 
 
 def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, Any]:
@@ -173,6 +226,10 @@ def _run(
         with contextlib.suppress(OSError):
             update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
         ray.shutdown()
+    return _report(folder, display)
+
+
+def _report(folder: Path, display: Display) -> Path:
     display.phase("measuring latencies, one policy at a time")
     note_latencies(folder)
     display.phase("writing the report")

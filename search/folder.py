@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fnmatch
 import json
 import platform
 import subprocess
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ext.pruning.errors import ResultsError
-from search.files import write_text
+from search.files import ASIDE, write_text
 
 CONFIG = "config.yaml"
 INITIAL = "initial.pkl"
 MANIFEST = "manifest.json"
+PAGE = "report.html"
+# What Python handed over whole.
+PPO_CONFIG = "ppo_config.pkl"
 # What the recipe check writes: an archive of its own.
 RETRAIN = "retrain"
 # What the manifest's status is of a run that came to its end.
@@ -26,52 +30,61 @@ LOCK = ".lock"
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
 
-def free_folder(name: str, output: Path | None) -> Path:
-    """Where a new results folder will be; makes nothing yet.
+def place_of(name: str, output: Path | None) -> Path:
+    """Where a results folder lies, or will; makes nothing.
 
     Args:
         name: The experiment's.
         output: Where to; None: `results/<name>-<date>-<time>`.
-
-    Raises:
-        ResultsError: The folder is there already and not empty.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = output or Path("results") / f"{name}-{stamp}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ResultsError(
-            f"{folder} is not empty, and a search never writes over another one's results. Name "
-            "another folder with --output, or remove this one."
-        )
-    return folder
+    return (output or Path("results") / f"{name}-{stamp}").resolve()
 
 
-def new_folder(name: str, output: Path | None) -> Path:
-    """Makes the results folder of a new search.
-
-    Args:
-        name: The experiment's.
-        output: Where to; None: `results/<name>-<date>-<time>`.
+def refuse_taken(folder: Path) -> None:
+    """Looks whether a new run may write here.
 
     Raises:
-        ResultsError: The folder is there already and not empty, or cannot be made.
+        ResultsError: It is a file, or something lies in it that a run which never began would not leave.
     """
-    folder = free_folder(name, output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResultsError(f"{folder} cannot be made: {error}") from error
-    return folder.resolve()
+    if not is_free(folder):
+        raise ResultsError(
+            f"{folder} is not empty, and a search never writes over another one's results. Go on with "
+            f"what is there by `prunefront resume {folder}`, name another folder with --output, or "
+            "remove this one."
+        )
 
 
-def remove_unbegun(folder: Path) -> None:
-    """Removes a new folder whose run ended before it wrote what it is; others stay as they are."""
-    if any((folder / name).exists() for name in (CONFIG, MANIFEST, "snapshots.jsonl")):
+def is_free(folder: Path) -> bool:
+    """Whether a folder is missing, or holds nothing but what a run leaves that was killed at once."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(_is_leftover(path.name) for path in folder.iterdir())
+
+
+def remove_unbegun(folder: Path, *, refused: bool, made: bool) -> None:
+    """Removes what a run wrote that recorded nothing; where it did record something, nothing goes.
+
+    Args:
+        folder: Its results folder, whose lock it holds.
+        refused: Whether what was asked for is wrong: then its own description goes too, so that the
+            corrected run finds the folder as this one did. Otherwise a described run can be resumed.
+        made: Whether the run made the folder.
+    """
+    own = {CONFIG, MANIFEST, PPO_CONFIG} if refused else set()
+    names = [path.name for path in folder.iterdir()]
+    if not all(name in own or _is_leftover(name) for name in names):
         return
     with contextlib.suppress(OSError):
-        for name in (INITIAL, LOCK):
+        # The lock last: nobody else begins before all is gone.
+        for name in sorted(names, key=lambda name: name == LOCK):
             (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+        if made:
+            folder.rmdir()
+
+
+def _is_leftover(name: str) -> bool:
+    return name in (LOCK, INITIAL) or fnmatch.fnmatch(name, ASIDE)
 
 
 def update_manifest(folder: Path, **values: Any) -> None:

@@ -19,7 +19,7 @@ from search.config import ExperimentConfig
 from search.config_file import parse_config, read_values
 from search.display import SearchDisplay
 from search.experiment import run_search
-from search.folder import new_folder, remove_unbegun
+from search.folder import place_of
 from search.given_ppo import for_keeping, made_ready
 from search.results import Results, load
 
@@ -66,19 +66,16 @@ def run(
             "Ray runs in this process already, and a search connects to a cluster in its own way. Call "
             "ray.shutdown() first; a cluster of yours is named by address=."
         )
-    folder = new_folder(config.name, Path(output) if output is not None else None)
-    try:
-        with SearchDisplay(Console(quiet=True) if quiet else None) as display:
-            run_search(
-                config,
-                folder,
-                command=["python", *sys.argv],
-                display=display,
-                address=address,
-                ppo=ppo,
-            )
-    finally:
-        remove_unbegun(folder)
+    folder = place_of(config.name, Path(output) if output is not None else None)
+    with SearchDisplay(Console(quiet=True) if quiet else None) as display:
+        run_search(
+            config,
+            folder,
+            command=["python", *sys.argv],
+            display=display,
+            address=address,
+            ppo=ppo,
+        )
     return load(folder)
 
 

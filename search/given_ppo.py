@@ -19,11 +19,10 @@ from rllib_ext.checkpoint import readable
 from rllib_ext.env_maker import for_any_process
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.config import ExperimentConfig
-from search.folder import read_manifest, update_manifest
+from search.folder import PPO_CONFIG, read_manifest, update_manifest
 from search.own_code import import_from_here
 from search.ppo import build_ppo, quieten_rllib, refuse_wrong_ppo
 
-PPO_CONFIG = "ppo_config.pkl"
 _DIGEST = "ppo_config_sha256"
 
 

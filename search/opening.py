@@ -20,8 +20,8 @@ from rllib_ext.policy import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.began_with import refuse_edited
 from search.cluster import connect
-from search.folder import CONFIG
-from search.given_ppo import PPO_CONFIG, kept_ppo
+from search.folder import CONFIG, PPO_CONFIG
+from search.given_ppo import kept_ppo
 from search.own_code import import_from_here
 from search.ppo import environment, quieten_rllib
 

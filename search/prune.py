@@ -42,12 +42,12 @@ from search.evaluation import (
     random_baseline,
 )
 from search.files import write_text
-from search.folder import CONFIG, FINISHED, new_folder, provenance, update_manifest
+from search.folder import CONFIG, FINISHED, place_of, provenance, refuse_taken, update_manifest
 from search.latency import note_latencies
 from search.levels import PruneSettings
 from search.report import write_report
 from search.seeds import draw
-from search.writer import only_writer
+from search.writer import only_writer_of_new
 
 # Episodes of the score that stands beside the figures as a search's would; the figures have their own.
 SCORE_EPISODES = 10
@@ -86,12 +86,13 @@ def run_prune(
     phase(f"loading {settings.checkpoint}")
     dense = load_for_pruning(settings.checkpoint, ppo, settings.nothing)
     try:
-        run = _Run(settings, ppo, new_folder(settings.name, output), phase)
-        with only_writer(run.folder):
-            run.whole(dense, command)
+        folder = place_of(settings.name, output)
+        with only_writer_of_new(folder):
+            refuse_taken(folder)
+            _Run(settings, ppo, folder, phase).whole(dense, command)
     finally:
         dense.stop()
-    return run.folder
+    return folder
 
 
 class _Run:

@@ -80,9 +80,10 @@ def output_for(output: str | None, name: str, nodes: Sequence[Node], address: st
 
 
 def entrypoint(output: str) -> str:
-    """The command that a job runs."""
+    """The command that a job runs; run again, as by who retries jobs, it goes on."""
     return (
-        f"python -m search search {CONFIG_IN_PACKAGE} --address auto --output {_in_shell(output)}"
+        f"python -m search search {CONFIG_IN_PACKAGE} --address auto --resume-or-start "
+        f"--output {_in_shell(output)}"
     )
 
 
@@ -111,8 +112,13 @@ def submit_search(
     return Job(job, server.address, output), package
 
 
-def what_now(job: Job) -> str:
-    """How a person follows or stops a job, and brings its results home."""
+def what_now(job: Job, asked: Sequence[str]) -> str:
+    """How a person follows, stops or repeats a job, and brings its results home.
+
+    Args:
+        job: It.
+        asked: The configuration and the overrides, as they were typed.
+    """
     host = urlsplit(job.address).hostname
     head = "HEAD" if host in _LOCALHOST else host
     name = Path(job.output).name
@@ -122,6 +128,8 @@ def what_now(job: Job) -> str:
             f"results: {job.output} on the cluster",
             f"follow: ray job logs --address {job.address} --follow {job.id}",
             f"stop: ray job stop --address {job.address} {job.id}",
+            f"go on, should it end too early: prunefront submit {shlex.join(asked)} --address "
+            f"{job.address} --output {_in_shell(job.output)}",
             f"bring back: rsync -a {head}:{_in_shell(job.output)}/ results/{shlex.quote(name)}/",
         )
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from rllib_ext.pruning.errors import ResultsError
-from search.folder import LOCK
+from rllib_ext.pruning.errors import CheckpointError, ConfigError, ResultsError
+from search.folder import LOCK, remove_unbegun
 from search.ledger import Ledger, refuse_loss
 
 
@@ -21,7 +23,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         ResultsError: Another process writes to the folder, or records of it were lost.
     """
-    with _held(folder):
+    with _locked(folder):
         refuse_loss(folder)
         try:
             yield
@@ -32,13 +34,52 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    with (folder / LOCK).open("w") as lock:
+def only_writer_of_new(folder: Path) -> Iterator[None]:
+    """As `only_writer`, of a folder that is made when missing, for a run that may be refused.
+
+    What is in the folder is to be looked at within: another run may have come first. A run that ends
+    before it has recorded anything leaves the folder as it found it where it was refused, and where it
+    had not described itself.
+
+    Raises:
+        ResultsError: As `only_writer`; or the folder can't be made.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be made: {error}") from error
+    with only_writer(folder):
+        try:
+            yield
+        except (CheckpointError, ConfigError, ResultsError):
+            remove_unbegun(folder, refused=True, made=made)
+            raise
+        except BaseException:
+            remove_unbegun(folder, refused=False, made=made)
+            raise
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The folder's lock file, locked until it is closed."""
+    path = folder / LOCK
+    while True:
+        try:
+            lock = path.open("w")
+        except FileNotFoundError as error:
+            raise ResultsError(
+                f"{folder} was removed by another process while this one began. Try again."
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            lock.close()
             raise ResultsError(
                 f"{folder} is being written by another process. Wait for it to end, or name another "
                 "folder."
             ) from error
-        yield
+        # A refused run removes its lock, and others may have made one of the same name since.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()

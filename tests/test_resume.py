@@ -155,6 +155,39 @@ def test_what_is_no_results_folder_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_finished_search_says_so_and_how_to_extend_it(resumed, tmp_path):
+    folder, *_ = resumed
+    before = manifest_of(folder)
+    for words in (
+        ("resume", folder),
+        ("search", SMOKE, *SMALL, "--output", folder, "--resume-or-start"),
+    ):
+        run = prunefront(*words, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        assert f"prunefront resume {folder} budget.env_steps=32000" in run.stderr
+        assert "training" not in run.stderr
+        assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"
+    other = prunefront(
+        "search", SMOKE, *SMALL, "seed=7", "--output", folder, "--resume-or-start", cwd=tmp_path
+    )
+    assert_refused(other, "holds another search: seed = 7, and it was 0")
+    assert_refused(prunefront("search", SMOKE, "--output", folder, cwd=tmp_path), "is not empty")
+    assert manifest_of(folder) == before
+
+
+def test_a_seed_edited_after_the_search_began_is_refused(resumed, tmp_path):
+    folder, *_ = resumed
+    path = folder / "config.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("\nseed: 0", "\nseed: 3"))
+    try:
+        for verb in ("resume", "retrain"):
+            told = "config.yaml was changed since the run began: seed = 3, and it was 0"
+            assert_refused(prunefront(verb, folder, cwd=tmp_path), told)
+    finally:
+        path.write_text(text)
+
+
 def test_a_finished_search_is_extended(resumed, tmp_path):
     folder, *_ = resumed
     before = rows(folder, "snapshots.jsonl")

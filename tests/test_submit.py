@@ -84,6 +84,13 @@ def test_a_search_runs_as_a_job_with_what_lies_in_the_working_directory(head, pl
     # The driver's own output, each line once.
     assert run.stdout.count(f"report: {place}/out/report.html") == 1
     assert re.search(r"\[00:\d\d\] training 2 members", run.stdout)
+    # Whoever retries jobs may start it once more.
+    again = head.run(
+        "submit", "corridor.yaml", "budget.env_steps=5e3", "--address", head.jobs,
+        "--output", "out", "--follow", cwd=place,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "this search has finished" in again.stdout
 
 
 def test_the_exit_status_is_the_drivers(head, place):

@@ -41,11 +41,11 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
     --sparsity 0 then shows what the same training does to the network as it is. The criteria gradient,
     movement and activation are gathered in training (--gather) that is thrown away afterwards.
     """
-    from search.folder import free_folder
+    from search.folder import place_of, refuse_taken
     from search.levels import levels_table, settings_from
 
     settings = settings_from(checkpoint, **how)
-    free_folder(settings.name, output)
+    refuse_taken(place_of(settings.name, output))
     from search.display import SearchDisplay
     from search.opening import local_ray, open_checkpoint
     from search.prune import run_prune

@@ -16,35 +16,48 @@ from search.cli.shared import load_experiment, saying_what_is_safe, summarise
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", type=click.Path(path_type=Path), help="Results folder; new or empty.")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
+@click.option(
+    "--resume-or-start",
+    is_flag=True,
+    help="Go on where the same search has begun in --output; what a job that may be retried needs.",
+)
 @click.option("--dry-run", is_flag=True, help="Only check the configuration, as `check` does.")
 def search(
     config: Path,
     overrides: tuple[str, ...],
     output: Path | None,
     address: str | None,
+    resume_or_start: bool,
     dry_run: bool,
 ) -> None:
-    """Run the search that CONFIG describes, to its report."""
+    """Run the search that CONFIG describes, to its report.
+
+    With --resume-or-start an empty or missing --output is begun in, the same search that lies there goes
+    on, one that has finished says so, and another one is refused.
+    """
+    if resume_or_start and output is None:
+        raise click.UsageError("--resume-or-start needs --output: the folder to look in.")
     experiment = load_experiment(config, overrides)
     if dry_run:
         _check(experiment)
         return
+    from search.folder import place_of, refuse_taken
+
+    folder = place_of(experiment.name, output)
+    if not resume_or_start:
+        refuse_taken(folder)
     from search.display import SearchDisplay
     from search.experiment import run_search
-    from search.folder import new_folder, remove_unbegun
 
-    folder = new_folder(experiment.name, output)
-    try:
-        with saying_what_is_safe(folder), SearchDisplay() as display:
-            page = run_search(
-                experiment,
-                folder,
-                command=["prunefront", *sys.argv[1:]],
-                display=display,
-                address=address,
-            )
-    finally:
-        remove_unbegun(folder)
+    with saying_what_is_safe(folder, address), SearchDisplay() as display:
+        page = run_search(
+            experiment,
+            folder,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+            or_resume=resume_or_start,
+        )
     summarise(folder, page)
 
 
@@ -67,7 +80,7 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
     from search.experiment import resume_search
 
     folder = folder.resolve()
-    with saying_what_is_safe(folder), SearchDisplay() as display:
+    with saying_what_is_safe(folder, address), SearchDisplay() as display:
         page = resume_search(
             folder,
             overrides,

@@ -40,12 +40,17 @@ def summarise(folder: Path, page: Path) -> None:
 
 
 @contextlib.contextmanager
-def saying_what_is_safe(folder: Path) -> Iterator[None]:
-    """Where a run is cut short, says what is on disk and how to go on."""
+def saying_what_is_safe(folder: Path, address: str | None = None) -> Iterator[None]:
+    """Where a run is cut short, says what is on disk and how to go on.
+
+    Args:
+        folder: The results folder.
+        address: Of the Ray cluster that it ran on, as it was given.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {_what_is_safe(folder)}", err=True)
+        click.echo(f"interrupted: {_what_is_safe(folder, address)}", err=True)
         raise
     except (RunError, OSError) as error:
         text = str(error)
@@ -54,17 +59,18 @@ def saying_what_is_safe(folder: Path) -> Iterator[None]:
                 f"no space is left on the disk of {folder}, or of Ray's temporary files ({error}). Free "
                 "some, then go on."
             )
-        raise RunError(f"{text}\n{_what_is_safe(folder)}") from error
+        raise RunError(f"{text}\n{_what_is_safe(folder, address)}") from error
 
 
-def _what_is_safe(folder: Path) -> str:
+def _what_is_safe(folder: Path, address: str | None) -> str:
     from search.folder import CONFIG
     from search.lines import read_lines
 
     if not (folder / CONFIG).is_file():
         return "nothing had begun, and nothing was written"
     count = sum(1 for _ in read_lines(folder / "snapshots.jsonl"))
-    go_on = f"prunefront resume {folder}   goes on"
+    cluster = f" --address {address}" if address else ""
+    go_on = f"prunefront resume {folder}{cluster}   goes on"
     if not count:
         return f"no snapshot was made; {folder} holds no results\n{go_on}"
     return (

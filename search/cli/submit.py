@@ -37,7 +37,7 @@ def submit(
     folder = output_for(output, experiment.name, nodes, server.address)
     job, package = submit_search(server, experiment, folder, Path.cwd())
     click.echo(f"sent: {package.files} files, {package.bytes / 2**20:.1f} MiB")
-    click.echo(what_now(job))
+    click.echo(what_now(job, [str(config), *overrides]))
     if follow:
         sys.stdout.flush()
         try:

@@ -18,8 +18,9 @@ import search
 from rllib_ext.env_maker import env_maker, env_name
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.config_file import load_config_of, parse_config
+from search.folder import PPO_CONFIG
 from search.from_python import _values, experiment_of
-from search.given_ppo import PPO_CONFIG, for_keeping, keep_ppo, kept_ppo, made_ready, ppo_of
+from search.given_ppo import for_keeping, keep_ppo, kept_ppo, made_ready, ppo_of
 from search.opening import open_policy, open_results
 from search.ppo import build_ppo
 

@@ -47,9 +47,17 @@ def test_addresses_of_object_stores_are_refused_with_the_mend():
 def test_paths_reach_the_driver_whole():
     assert entrypoint("/a b/c").endswith("--output '/a b/c'")
     assert entrypoint("~/a b").endswith("--output ~/'a b'")
-    told = what_now(Job("raysubmit_1", URL, "~/a b"))
+    told = what_now(Job("raysubmit_1", URL, "~/a b"), ["my config.yaml", "seed=3"])
     assert "rsync -a head:~/'a b'/ results/'a b'/" in told
-    assert "HEAD:/x/" in what_now(Job("raysubmit_1", "http://localhost:8265", "/x"))
+    assert "HEAD:/x/" in what_now(Job("raysubmit_1", "http://localhost:8265", "/x"), ["x.yaml"])
+
+
+def test_a_job_that_is_started_again_goes_on_and_its_hints_name_the_address():
+    assert "--address auto --resume-or-start --output" in entrypoint("/x")
+    told = what_now(Job("raysubmit_1", URL, "~/a b"), ["my config.yaml", "seed=3"])
+    again = f"prunefront submit 'my config.yaml' seed=3 --address {URL} --output ~/'a b'"
+    assert f"go on, should it end too early: {again}" in told
+    assert all(f"--address {URL}" in line for line in told.splitlines()[2:5])
 
 
 @pytest.mark.parametrize(
