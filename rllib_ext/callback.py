@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
 )
+
+from rllib_ext.pruning.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ class PruningCallback(RLlibCallback):
         from rllib_ext.evaluate import random_policy_episodes
         from rllib_ext.learner import PRUNING_KEY
 
+        refuse_lost_pruning(algorithm.config)
         pruning = algorithm.config.learner_config_dict[PRUNING_KEY]
         if pruning["schedule"] != "plateau" or pruning["random_return"] is not None:
             return
@@ -58,6 +64,40 @@ class PruningCallback(RLlibCallback):
     ) -> None:
         """Takes the first Learner's report."""
         result["pruning"] = foreach_learner(algorithm, _report)[0]
+
+
+def refuse_lost_pruning(config: AlgorithmConfig) -> None:
+    """Looks whether a configuration that `with_pruning` made still has what it added.
+
+    Raises:
+        ConfigError: A later `callbacks(…)` or `learners(…)` has replaced it.
+    """
+    from rllib_ext.learner import PruningLearnerMixin
+
+    lost = []
+    if not issubclass(config.learner_class, PruningLearnerMixin):
+        call = f"learners(learner_class={config.learner_class.__name__})"
+        lost.append((call, "nothing would be pruned"))
+    if not any(map(_is_ours, force_list(config.callbacks_class))):
+        lost.append(
+            ("callbacks(…)", "nothing would be reported, and no evaluation reach the pruning")
+        )
+    if lost:
+        calls, consequences = (", and ".join(texts) for texts in zip(*lost, strict=True))
+        raise ConfigError(
+            f"{calls} came after with_pruning and replaced what it had added: {consequences}. Call "
+            "with_pruning last: what is there already goes on beside it."
+        )
+
+
+def check_on_init(*, algorithm: Algorithm, **kwargs: Any) -> None:
+    """A callback function of its own, which a later `callbacks(Class)` leaves in place."""
+    refuse_lost_pruning(algorithm.config)
+
+
+def _is_ours(callback: Any) -> bool:
+    made_by = callback.func if isinstance(callback, functools.partial) else callback
+    return isinstance(made_by, type) and issubclass(made_by, PruningCallback)
 
 
 def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:

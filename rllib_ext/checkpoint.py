@@ -68,11 +68,7 @@ def check_layout(folder: Path) -> None:
             f"{_EXPECTED}"
         )
     missing = [name for name in (CONSTRUCTOR,) if not (folder / name).is_file()]
-    if (folder / "learner_group").is_dir() and _modules(folder) not in ([], [DEFAULT_MODULE_ID]):
-        raise CheckpointError(
-            f"{folder} is a multi-agent checkpoint; expected one policy, named {DEFAULT_MODULE_ID}. "
-            "Train and prune each policy by itself."
-        )
+    _refuse_other_modules(folder)
     missing += [f"{name}.pkl" for name in _STATES if not _has_state(folder, name)]
     if not any((folder / name).is_dir() for name in _CONNECTORS):
         missing.append(_CONNECTORS[0])
@@ -145,6 +141,29 @@ def _has_state(folder: Path, name: str) -> bool:
 def _modules(folder: Path) -> list[str]:
     modules = folder / _LEARNER / "rl_module"
     return sorted(p.name for p in modules.iterdir() if p.is_dir()) if modules.is_dir() else []
+
+
+def _refuse_other_modules(folder: Path) -> None:
+    modules = _modules(folder)
+    others = [name for name in modules if name != DEFAULT_MODULE_ID]
+    if not others:
+        return
+    if len(others) < len(modules):
+        raise CheckpointError(
+            f"{folder} holds more modules than the policy's, {DEFAULT_MODULE_ID}: {', '.join(others)}. "
+            "Expected the policy alone: neither other agents' policies (multi-agent) nor modules that "
+            "only train beside it, such as a model of curiosity, are supported. Train without them."
+        )
+    if len(others) == 1:
+        raise CheckpointError(
+            f"{folder} holds a policy named {others[0]!r}; expected {DEFAULT_MODULE_ID!r}, RLlib's name "
+            "of a single agent's. Train without multi_agent(policies=...); environments of several "
+            "agents are not supported."
+        )
+    raise CheckpointError(
+        f"{folder} is a multi-agent checkpoint, of {', '.join(others)}; expected one policy, named "
+        f"{DEFAULT_MODULE_ID}. Train and prune each policy by itself."
+    )
 
 
 def _refuse_old_stack(folder: Path) -> None:

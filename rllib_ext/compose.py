@@ -7,13 +7,16 @@ from pathlib import Path
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils import force_list
 
-from rllib_ext.callback import PruningCallback
+from rllib_ext.callback import PruningCallback, check_on_init
+from rllib_ext.classes import refuse_other_than_classes
 from rllib_ext.contradictions import refuse_contradictions
 from rllib_ext.env_maker import for_rllib
 from rllib_ext.learner import PRUNING_KEY, with_pruning_mixin
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.drawn import possible
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -22,8 +25,14 @@ def with_pruning(
 ) -> PPOConfig:
     """A copy of a PPO configuration whose policy is pruned while it trains.
 
-    Callbacks and a Learner class that are already there go on running. An environment class that takes
-    keyword arguments gets `env_config` as keywords (see `rllib_ext.env_maker`).
+    Callbacks and a Learner class that are already there go on running; call it last, for later ones
+    would replace its own, which is refused when the algorithm is built. An environment class that
+    takes keyword arguments gets `env_config` as keywords (see `rllib_ext.env_maker`).
+
+    For Ray Tune's own searchers and schedulers the copy is a `param_space`: values of the pruning
+    configuration may be search spaces, such as `PruningConfig(final_sparsity=tune.uniform(0.5, 0.99))`.
+    They lie in `learner_config_dict["pruning"]` of the copy, where Tune draws them trial by trial, and
+    where `hyperparam_mutations` of its schedulers find them.
 
     Args:
         ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
@@ -37,13 +46,24 @@ def with_pruning(
     Raises:
         ConfigError: The two contradict each other; the message says what to change.
     """
-    _refuse(ppo_config, pruning_config, evaluated_outside)
+    _refuse_algorithm(ppo_config)
+    if not isinstance(pruning_config, PruningConfig):
+        raise ConfigError(
+            f"with_pruning was given a {type(pruning_config).__name__} to prune by; expected a "
+            "PruningConfig, such as PruningConfig(final_sparsity=0.9, horizon=100_000). Of plain values "
+            "PruningConfig.from_dict makes one."
+        )
+    for drawn in possible(pruning_config):
+        _refuse(ppo_config, drawn, evaluated_outside)
     config: PPOConfig = ppo_config.copy(copy_frozen=False)
     config.environment(for_rllib(config))
     callbacks = force_list(config.callbacks_class)
     if PruningCallback not in callbacks:
         # First, so that the user's callbacks find the report in the result.
         config.callbacks([PruningCallback, *callbacks])
+    functions = force_list(config.callbacks_on_algorithm_init or [])
+    if check_on_init not in functions:
+        config.callbacks(on_algorithm_init=[*functions, check_on_init])
     config.learners(
         learner_class=with_pruning_mixin(config.learner_class),
         learner_config_dict={**config.learner_config_dict, PRUNING_KEY: pruning_config.to_dict()},
@@ -60,22 +80,34 @@ def build_algorithm(ppo_config: PPOConfig) -> Algorithm:
     return algorithm
 
 
-def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> None:
+def _refuse_algorithm(ppo: PPOConfig) -> None:
     if not isinstance(ppo, PPOConfig):
+        name = ppo.__name__ if isinstance(ppo, type) else f"a {type(ppo).__name__}"
         raise ConfigError(
-            f"with_pruning was given a {type(ppo).__name__}; expected a PPOConfig. Other algorithms "
-            "are not supported."
+            f"with_pruning was given {name}; expected a PPOConfig, such as "
+            "PPOConfig().environment('CartPole-v1'). Other algorithms are not supported."
         )
     if not (ppo.enable_rl_module_and_learner and ppo.enable_env_runner_and_connector_v2):
         raise ConfigError(
             "with_pruning was given a config of RLlib's old API stack; expected the new one. Remove "
             "api_stack(enable_rl_module_and_learner=False, ...) from it."
         )
+    if ppo.is_multi_agent and len(ppo.policies) == 1:
+        raise ConfigError(
+            f"with_pruning was given a config whose policy is named {next(iter(ppo.policies))!r}, which "
+            f"RLlib takes for a multi-agent one; expected {DEFAULT_MODULE_ID!r}, the name of a single "
+            "agent's. Leave multi_agent(policies=...) out; environments of several agents are not "
+            "supported."
+        )
     if ppo.is_multi_agent:
         raise ConfigError(
             "with_pruning was given a multi-agent config; expected one policy. Train and prune each "
             "policy by itself."
         )
+    refuse_other_than_classes(ppo)
+
+
+def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> None:
     if ppo.evaluation_interval and ppo.evaluation_parallel_to_training:
         raise ConfigError(
             "evaluation_parallel_to_training=True evaluates the weights from before the update, so a "

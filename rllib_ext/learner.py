@@ -10,10 +10,12 @@ from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_ext.callback import refuse_lost_pruning
 from rllib_ext.critic import critic_names
 from rllib_ext.learning_rates import LearningRates
 from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.drawn import refuse_undrawn
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
 
@@ -38,8 +40,11 @@ class PruningLearnerMixin:
 
     def build(self) -> None:
         """Builds the Learner, then finds the module's prunable weights."""
-        super().build()  # type: ignore[misc]
         learner: Any = self
+        refuse_lost_pruning(learner.config)
+        pruning = PruningConfig.from_dict(learner.config.learner_config_dict[PRUNING_KEY])
+        refuse_undrawn(pruning)
+        super().build()  # type: ignore[misc]
         module = learner.module[DEFAULT_MODULE_ID].unwrapped()
         self._pruned_now = False
         self._rates = LearningRates(learner)
@@ -47,7 +52,7 @@ class PruningLearnerMixin:
             module,
             # Whichever module they are registered for: one of all modules may hold this one's moments.
             lambda: list(learner._named_optimizers.values()),
-            PruningConfig.from_dict(learner.config.learner_config_dict[PRUNING_KEY]),
+            pruning,
             critic_prefixes=critic_names(module),
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,

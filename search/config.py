@@ -11,6 +11,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.drawn import drawn_fields
 from rllib_ext.shift import Shift
 from search.parameter import Value
 from search.population import sizes
@@ -217,6 +218,11 @@ class ExperimentConfig(Settings):
             raise ValueError(
                 f"population.members = {self.population.members}: {self.search.strategy} ranks members "
                 "against each other and needs 4 or more; use search.strategy=random for fewer"
+            )
+        if drawn := drawn_fields(self.pruning):
+            raise ValueError(
+                f"pruning.{drawn[0]} is a search space of Ray Tune's; name it under search.space: "
+                f"pruning.{drawn[0]}: {{type: float, low: …, high: …}}"
             )
         if self.pruning.horizon is not None:
             raise ValueError("pruning.horizon is set by the search; give budget.horizon instead")

@@ -16,28 +16,17 @@ from rllib_ext.native.registry import native_of
 from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
-from search.engine import Engine, engine_of, told_cap
-from search.initial import initial_of
+from search.engine import told_cap
 from search.machines import Machine, amounts, offered, slots_on, this_machine
-from search.ppo import build_ppo, refuse_unprunable_members
+from search.preparation import prepare
 from search.seeds import draw
 from search.strategies import STRATEGIES
-from search.trackers import refuse_missing
 
 # An engine's share of an env step on one core: forward passes, connectors and updates of a small network
 # (measured with 16 environments, minibatches of 256 and 6 epochs; packs of 8 members and more).
 SECONDS_PER_STEP = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
 # Starting Ray, its workers and RLlib; closing and the report.
 FIXED_SECONDS = 20.0
-
-
-def refuse_wrong(config: ExperimentConfig) -> None:
-    """Looks at all of a configuration that can be looked at before there is a cluster.
-
-    Raises:
-        ConfigError: Something in it is refused.
-    """
-    _looked_at(config)
 
 
 def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
@@ -52,7 +41,8 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     Raises:
         ConfigError: Something in it is refused, or the machines can't hold it.
     """
-    ppo, engine = _looked_at(config)
+    prepared = prepare(config)
+    ppo, engine = prepared.ppo, prepared.engine
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
     taken = engine.resources.required_resources
@@ -97,15 +87,6 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
         + (", without the shifts" if config.evaluation.shifts else ""),
     ]
     return "\n".join(lines)
-
-
-def _looked_at(config: ExperimentConfig) -> tuple[PPOConfig, Engine]:
-    ppo = build_ppo(config)
-    engine = engine_of(config, ppo)
-    refuse_unprunable_members(config, ppo)
-    refuse_missing(config)
-    initial_of(config, ppo)
-    return ppo, engine
 
 
 def _members(config: ExperimentConfig) -> str:

@@ -20,7 +20,7 @@ from search.config import ExperimentConfig
 from search.config_file import extended, load_config, load_config_of
 from search.coordinator import Coordinator
 from search.disk import tidy
-from search.engine import Engine, engine_of, told_cap
+from search.engine import told_cap
 from search.evaluation import evaluate_untrained
 from search.files import write_text
 from search.folder import (
@@ -33,15 +33,13 @@ from search.folder import (
     refuse_taken,
     update_manifest,
 )
-from search.given_ppo import keep_ppo, ppo_of
-from search.initial import initial_of
+from search.given_ppo import keep_ppo
 from search.latency import note_latencies
-from search.ppo import build_ppo, refuse_unprunable_members
+from search.preparation import Prepared, prepare, prepare_again
 from search.progress import Display
 from search.report import write_report
 from search.standing import Standing, has_finished, how_to_extend, standing_of
 from search.strategies import STRATEGIES, open_study
-from search.trackers import refuse_missing
 from search.training import slots_of, train
 from search.writer import only_writer, only_writer_of_new
 
@@ -80,28 +78,25 @@ def run_search(
     standing = _standing(config, folder, or_resume=or_resume)
     if standing == "finished":
         return _finished(config, folder, display)
-    given = ppo
-    if ppo is None:
-        ppo = ppo_of(config, folder) if standing == "begun" else build_ppo(config)
-    refuse_unprunable_members(config, ppo)
-    refuse_missing(config)
-    initial = initial_of(config, ppo) if standing == "new" else None
+    prepared = prepare_again(config, folder) if standing == "begun" else prepare(config, ppo)
+    if address is None:
+        prepared.refuse_too_large()
     with only_writer_of_new(folder):
         # Another process may have come first, and ended since.
         now = _standing(config, folder, or_resume=or_resume)
         if now == "finished":
             return _said_to_be_finished(config, folder, display)
+        if now != standing:
+            prepared = prepare_again(config, folder) if now == "begun" else prepare(config, ppo)
         if now == "begun":
-            return _go_on(config, ppo, folder, command, display, address)
-        if standing != "new":
-            initial = initial_of(config, ppo)
-        if initial is not None:
-            initial.save(folder / INITIAL)
+            return _go_on(config, prepared, folder, command, display, address)
+        if prepared.initial is not None:
+            prepared.initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
         update_manifest(folder, **_described(config, command), status="running")
-        if given is not None:
-            keep_ppo(given, folder)
-        return _run(config, ppo, folder, display, address)
+        if ppo is not None:
+            keep_ppo(ppo, folder)
+        return _run(config, prepared, folder, display, address)
 
 
 def resume_search(
@@ -137,10 +132,11 @@ def resume_search(
     config = extended(load_config_of(folder), overrides)
     if has_finished(config, folder):
         return _finished(config, folder, display)
-    ppo = ppo_of(config, folder)
-    refuse_unprunable_members(config, ppo)
+    prepared = prepare_again(config, folder)
+    if address is None:
+        prepared.refuse_too_large()
     with only_writer(folder):
-        return _go_on(config, ppo, folder, command, display, address)
+        return _go_on(config, prepared, folder, command, display, address)
 
 
 def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Standing:
@@ -166,7 +162,7 @@ def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Displa
 
 def _go_on(
     config: ExperimentConfig,
-    ppo: PPOConfig,
+    prepared: Prepared,
     folder: Path,
     command: Sequence[str],
     display: Display,
@@ -186,7 +182,7 @@ def _go_on(
         resumed=[*earlier.get("resumed", []), resumed],
         status="running",
     )
-    return _run(config, ppo, folder, display, address)
+    return _run(config, prepared, folder, display, address)
 
 
 def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, Any]:
@@ -205,7 +201,7 @@ def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, An
 
 def _run(
     config: ExperimentConfig,
-    ppo: PPOConfig,
+    prepared: Prepared,
     folder: Path,
     display: Display,
     address: str | None,
@@ -217,7 +213,7 @@ def _run(
     try:
         connect(address, display.note)
         refuse_unseen(folder)
-        _search(config, ppo, folder, display)
+        _search(config, prepared, folder, display)
         status = FINISHED
     except KeyboardInterrupt:
         status = "interrupted"
@@ -236,26 +232,8 @@ def _report(folder: Path, display: Display) -> Path:
     return write_report(folder)
 
 
-def engine_as_begun(config: ExperimentConfig, ppo: PPOConfig, folder: Path) -> Engine:
-    """The engine of a search; of one that goes on the one that it began with.
-
-    An engine can't read another one's training states, and what "auto" packs grows from version to
-    version.
-
-    Args:
-        config: The experiment.
-        ppo: What its members share.
-        folder: The results folder.
-
-    Raises:
-        ConfigError: The members can't be packed, but are to be.
-    """
-    known = read_manifest(folder).get("engine", config.engine)
-    return engine_of(config.model_copy(update={"engine": known}), ppo)
-
-
-def _search(config: ExperimentConfig, ppo: PPOConfig, folder: Path, display: Display) -> None:
-    engine = engine_as_begun(config, ppo, folder)
+def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display: Display) -> None:
+    ppo, engine = prepared.ppo, prepared.engine
     slots = slots_of(config, engine)
     cluster = ray.cluster_resources()
     update_manifest(

@@ -13,11 +13,10 @@ from search.archive import Archive
 from search.cluster import connect, refuse_unseen
 from search.config import ExperimentConfig
 from search.config_file import load_config_of
-from search.engine import engine_of
 from search.evaluation import evaluate_policies
 from search.folder import RETRAIN, provenance, read_manifest, update_manifest
-from search.given_ppo import ppo_of
 from search.lineage import plans_of
+from search.preparation import Prepared, prepare_again
 from search.progress import Display
 from search.report import write_report
 from search.results import load
@@ -58,9 +57,9 @@ def run_retrain(
     config = load_config_of(folder)
     results = load(folder)
     chosen = chosen_points(results.confirmed, points)
-    manifest = read_manifest(folder)
-    config = config.model_copy(update={"engine": manifest.get("engine", config.engine)})
-    ppo = ppo_of(config, folder)
+    prepared = prepare_again(config, folder)
+    if address is None:
+        prepared.refuse_too_large()
     with only_writer(folder):
         place = folder / RETRAIN
         place.mkdir(exist_ok=True)
@@ -73,8 +72,8 @@ def run_retrain(
         try:
             connect(address, display.note)
             refuse_unseen(folder)
-            _train(config, ppo, archive, coordinator, display)
-            _evaluate(config, ppo, archive, coordinator, display)
+            _train(config, prepared, archive, coordinator, display)
+            _evaluate(config, prepared.ppo, archive, coordinator, display)
         finally:
             ray.shutdown()
             _note(folder, command, coordinator.spent, time.monotonic() - started)
@@ -84,7 +83,7 @@ def run_retrain(
 
 def _train(
     config: ExperimentConfig,
-    ppo: PPOConfig,
+    prepared: Prepared,
     archive: Archive,
     coordinator: Replays,
     display: Display,
@@ -92,13 +91,13 @@ def _train(
     if coordinator.finished:
         return
     engine_config = _for_replays(config, coordinator.replays)
-    engine = engine_of(config, ppo)
+    engine = prepared.engine
     slots = slots_of(engine_config, engine)
     display.phase(
         f"replaying {len({r.point for r in coordinator.replays})} recipes, "
         f"{len(coordinator.replays)} trainings, {engine.describe(engine_config, slots)}"
     )
-    train(engine_config, ppo, archive.folder, coordinator, engine, slots, display)
+    train(engine_config, prepared.ppo, archive.folder, coordinator, engine, slots, display)
 
 
 def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:

@@ -11,6 +11,7 @@ LIGHT_MODULES = [
     "rllib_ext.hints",
     "rllib_ext.pruning",
     "rllib_ext.pruning.config",
+    "rllib_ext.pruning.drawn",
     "rllib_ext.pruning.errors",
     "rllib_ext.ranges",
     "rllib_ext.segment",

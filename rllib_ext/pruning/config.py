@@ -10,6 +10,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
+from rllib_ext.pruning.drawn import drawn_fields, possible
 from rllib_ext.pruning.errors import ConfigError
 
 Criterion = Literal[
@@ -112,6 +113,9 @@ class PruningConfig:
     regrow_interval: float = 0.01
 
     def __post_init__(self) -> None:
+        if drawn_fields(self):
+            possible(self)
+            return
         _check_kinds(self)
         object.__setattr__(self, "exclude", tuple(self.exclude))
         object.__setattr__(self, "damage", _as_damage(self.damage))

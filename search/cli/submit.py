@@ -24,10 +24,11 @@ def submit(
     The working directory goes along, without results, environments, .git, caches and what git
     ignores. On a cluster of several nodes --output names a folder that all of them see.
     """
-    from search.estimate import describe_plan, refuse_wrong
+    from search.estimate import describe_plan
+    from search.preparation import prepare
 
     experiment = load_experiment(config, overrides)
-    refuse_wrong(experiment)
+    prepare(experiment)
     from search.jobs import JobServer
     from search.submit import output_for, submit_search, what_now
 

@@ -160,16 +160,44 @@ def test_the_old_api_stack_is_refused(tmp_path):
         check_layout(tmp_path / "old")
 
 
-@pytest.mark.parametrize("policies", [{"p0", "p1"}, {"p0"}, {"default_policy", "p0"}])
-def test_several_agents_are_refused(small_ppo, tmp_path, policies):
+@pytest.mark.parametrize(
+    ("policies", "message"),
+    [
+        ({"p0", "p1"}, "multi-agent checkpoint, of p0, p1"),
+        ({"p0"}, "named 'p0'.*environments of several agents are not supported"),
+        ({"default_policy", "p0"}, "more modules .*: p0.*multi-agent"),
+    ],
+)
+def test_several_agents_are_refused(small_ppo, tmp_path, policies, message):
     several = small_ppo(env=MultiAgentCartPole).environment(env_config={"num_agents": 2})
     several.env_runners(num_envs_per_env_runner=1)
     several.multi_agent(policies=policies, policy_mapping_fn=lambda agent, *a, **k: "p0")
     saved(several, tmp_path / "several")
-    with pytest.raises(CheckpointError, match="multi-agent"):
+    with pytest.raises(CheckpointError, match=message):
         check_layout(tmp_path / "several")
 
 
 def test_errors_of_our_own_pass_through_unchanged(tmp_path):
     with pytest.raises(ConfigError, match="mine"), readable(tmp_path):
         raise ConfigError("mine")
+
+
+def test_a_policy_of_another_name_is_told_what_is_the_matter(copied):
+    modules = copied / "learner_group" / "learner" / "rl_module"
+    (modules / "default_policy").rename(modules / "main")
+    with pytest.raises(
+        CheckpointError, match="policy named 'main'; expected 'default_policy'"
+    ) as e:
+        check_layout(copied)
+    assert "multi_agent(policies=...)" in str(e.value)
+    assert "by itself" not in str(e.value)
+
+
+def test_a_model_of_curiosity_beside_the_policy_is_no_second_agent(copied):
+    modules = copied / "learner_group" / "learner" / "rl_module"
+    (modules / "_intrinsic_curiosity_model").mkdir()
+    with pytest.raises(CheckpointError, match=r"more modules .*_intrinsic_curi") as caught:
+        check_layout(copied)
+    assert "multi-agent checkpoint" not in str(caught.value)
+    assert "a model of curiosity" in str(caught.value)
+    assert "Train without them" in str(caught.value)

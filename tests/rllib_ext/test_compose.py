@@ -176,6 +176,97 @@ def test_what_cannot_be_pruned_is_refused_with_the_mend(small_ppo, change, pruni
     assert mend in str(caught.value)
 
 
+def renamed_policy(ppo):
+    return ppo.multi_agent(policies={"main"}, policy_mapping_fn=lambda *args, **kw: "main")
+
+
+def test_a_single_policy_of_another_name_is_told_what_is_the_matter(small_ppo):
+    with pytest.raises(ConfigError, match=r"named 'main'.* expected 'default_policy'") as caught:
+        with_pruning(renamed_policy(small_ppo()), PRUNING)
+    assert "Leave multi_agent(policies=...) out" in str(caught.value)
+    assert "each policy by itself" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{}, {"final_sparsity": 0.5}, None, 0.9, PruningConfig])
+def test_other_than_a_pruning_config_is_refused(small_ppo, given):
+    with pytest.raises(ConfigError, match="to prune by; expected a PruningConfig"):
+        with_pruning(small_ppo(), given)
+
+
+@pytest.mark.parametrize("given", [{}, PPOConfig, "PPO", None])
+def test_other_than_a_ppo_config_is_refused(given):
+    with pytest.raises(ConfigError, match="expected a PPOConfig, such as"):
+        with_pruning(given, PRUNING)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda ppo: ppo.learners(learner_class="mine.Learner"), "learner_class = 'mine.Learner'"),
+        (lambda ppo: ppo.learners(learner_class=3), "learner_class = 3 is a int"),
+        (
+            lambda ppo: ppo.env_runners(env_to_module_connector="MeanStdFilter"),
+            "env_to_module_connector = 'MeanStdFilter' is text",
+        ),
+        (
+            lambda ppo: ppo.rl_module(rl_module_spec=RLModuleSpec(module_class="mine.Module")),
+            "module_class = 'mine.Module' is text",
+        ),
+    ],
+)
+def test_text_where_a_class_belongs_is_refused(small_ppo, change, named):
+    with pytest.raises(ConfigError, match=f"{named}.* expected"):
+        with_pruning(change(small_ppo()), PRUNING)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("change", "lost", "kept"),
+    [
+        (lambda ppo: ppo.callbacks(Tagging), "callbacks", "learners"),
+        (lambda ppo: ppo.callbacks([Tagging, Second]), "callbacks", "learners"),
+        (lambda ppo: ppo.callbacks(Tagging, on_algorithm_init=print), "callbacks", "learners"),
+        (
+            lambda ppo: ppo.learners(learner_class=UsersLearner),
+            r"learners\(learner_class=UsersLearner\)",
+            "callbacks",
+        ),
+        (lambda ppo: ppo.learners(learner_class=None), "learner_class=PPOTorchLearner", "callbacks"),
+        (lambda ppo: ppo.callbacks(Tagging).learners(learner_class=UsersLearner),
+         "learner_class=UsersLearner.*, and callbacks", "algorithm"),
+    ],
+)  # fmt: skip
+def test_what_replaces_pruning_after_it_was_added_is_refused_at_build(
+    small_ppo, change, lost, kept
+):
+    config = change(with_pruning(small_ppo(), PRUNING))
+    with pytest.raises(ConfigError, match=rf"{lost}.* came after with_pruning") as caught:
+        config.build_algo()
+    assert f"{kept}(" not in str(caught.value)
+    assert "Call with_pruning last" in str(caught.value)
+
+
+@pytest.mark.ray
+def test_what_is_added_after_pruning_and_replaces_nothing_goes_on(small_ppo):
+    config = with_pruning(small_ppo(), PRUNING)
+    config.callbacks([*config.callbacks_class, Tagging], on_train_result=tag_by_function)
+    config.learners(learner_config_dict={"mine": 3}).training(lr=1e-4)
+    algorithm = config.build_algo()
+    result = algorithm.train()
+    algorithm.stop()
+    assert result["tags"] == [("plain", HALF)]
+    assert result["function_saw"] == HALF
+
+
+@pytest.mark.ray
+def test_a_function_that_the_user_has_for_the_beginning_still_runs(small_ppo):
+    seen = []
+    ppo = small_ppo().callbacks(on_algorithm_init=lambda algorithm, **kw: seen.append(algorithm))
+    algorithm = with_pruning(with_pruning(ppo, PRUNING), PRUNING).build_algo()
+    algorithm.stop()
+    assert seen == [algorithm]
+
+
 def test_another_algorithm_is_refused():
     with pytest.raises(ConfigError, match=r"SACConfig.*expected a PPOConfig"):
         with_pruning(SACConfig().environment("Pendulum-v1"), PRUNING)

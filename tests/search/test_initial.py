@@ -2,9 +2,10 @@ import pytest
 from pretended_search import coordinated
 
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
-from search.estimate import describe_plan, refuse_wrong
+from search.estimate import describe_plan
 from search.initial import INITIAL, initial_of, kept_initial
 from search.ppo import build_ppo
+from search.preparation import prepare
 
 SMALL = {"rl_module": {"model_config": {"fcnet_hiddens": [16, 16]}}}
 
@@ -18,7 +19,7 @@ def test_a_checkpoint_of_the_same_network_is_taken_and_others_are_refused(ppo_ch
     with pytest.raises(ConfigError, match="holds another network"):
         describe_plan(coordinated(init_checkpoint=str(ppo_checkpoint)))
     with pytest.raises(ConfigError, match="holds another network"):
-        refuse_wrong(coordinated(init_checkpoint=str(ppo_checkpoint)))
+        prepare(coordinated(init_checkpoint=str(ppo_checkpoint)))
 
 
 def test_without_a_checkpoint_members_start_afresh(tmp_path):
@@ -26,7 +27,7 @@ def test_without_a_checkpoint_members_start_afresh(tmp_path):
     assert initial_of(config, build_ppo(config)) is None
     assert kept_initial(tmp_path) == ""
     with pytest.raises(CheckpointError, match="is not there"):
-        refuse_wrong(coordinated(init_checkpoint=str(tmp_path / "none")))
+        prepare(coordinated(init_checkpoint=str(tmp_path / "none")))
 
 
 def test_replays_start_from_what_their_search_started_from(tmp_path):

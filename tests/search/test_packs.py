@@ -19,9 +19,9 @@ from rllib_ext.segment import DENSE, MEMBERS, segments_of
 from search.config import PPOSettings
 from search.engine import engine_of
 from search.estimate import describe_plan
-from search.experiment import engine_as_begun
 from search.folder import update_manifest
 from search.ppo import build_ppo
+from search.preparation import prepare_again
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
 
 
@@ -286,10 +286,9 @@ def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(mor
 
 def test_a_search_goes_on_with_the_engine_that_it_began_with(tmp_path):
     config = coordinated(members=8, engine="auto")
-    ppo = build_ppo(config)
-    assert engine_as_begun(config, ppo, tmp_path).name == "packed"
+    assert prepare_again(config, tmp_path).engine.name == "packed"
     # As when it began under a version that could not pack such members.
     update_manifest(tmp_path, engine="rllib")
-    assert engine_as_begun(config, ppo, tmp_path).name == "rllib"
+    assert prepare_again(config, tmp_path).engine.name == "rllib"
     update_manifest(tmp_path, engine="packed")
-    assert engine_as_begun(config, ppo, tmp_path).name == "packed"
+    assert prepare_again(config, tmp_path).engine.name == "packed"

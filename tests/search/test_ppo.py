@@ -11,8 +11,9 @@ from ray.tune import PlacementGroupFactory
 
 from rllib_ext.pruning.errors import ConfigError
 from search.config_file import load_config
-from search.estimate import describe_plan, refuse_wrong
+from search.estimate import describe_plan
 from search.ppo import build_ppo, member_resources, slots_that_fit
+from search.preparation import prepare
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OWN_ENV = """
@@ -206,7 +207,7 @@ def test_text_where_a_class_belongs_is_named_with_what_belongs_there(method, arg
 SHARED = {"rl_module": {"model_config": {"vf_share_layers": True}}}
 
 
-@pytest.mark.parametrize("look", [describe_plan, refuse_wrong])
+@pytest.mark.parametrize("look", [describe_plan, prepare])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
