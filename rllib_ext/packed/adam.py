@@ -23,7 +23,7 @@ class StackedAdam:
         second: Running means of squared gradients, of the same shape.
         steps: Steps that each member has taken, of shape (members,).
         members: For each member a torch optimizer whose state are views of its rows. It takes no
-            steps; it is for those who read and write moments.
+            steps; it is for those who read and write moments, or ask whether a weight moves.
     """
 
     def __init__(self, network: StackedNetwork) -> None:
@@ -33,13 +33,18 @@ class StackedAdam:
         self.steps = torch.zeros(len(network), device=network.weights.device)
         self.members = [self._view_of(member) for member in range(len(network))]
 
-    def restart_(self, member: int) -> None:
-        """Forgets a member's moments; called when its module was replaced."""
-        self.members[member] = self._view_of(member)
+    def restart_(self, member: int, rate: float) -> None:
+        """Forgets a member's moments; called when its module was replaced.
 
-    def _view_of(self, member: int) -> torch.optim.Adam:
+        Args:
+            member: Whose.
+            rate: Its learning rate.
+        """
+        self.members[member] = self._view_of(member, rate)
+
+    def _view_of(self, member: int, rate: float = 0.0) -> torch.optim.Adam:
         parameters = self._network.modules[member].parameters()
-        optimizer = torch.optim.Adam(parameters, betas=BETAS, eps=EPSILON)
+        optimizer = torch.optim.Adam(parameters, lr=rate, betas=BETAS, eps=EPSILON)
         self._connect_(member, optimizer)
         return optimizer
 

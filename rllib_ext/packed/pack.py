@@ -146,7 +146,7 @@ class Pack:
         if initial is not None:
             initial.put_into(module)
         self.network.adopt(member, module)
-        self.adam.restart_(member)
+        self.adam.restart_(member, own.lr)
         self.pruning.start(member, pruning, seed)
         pruner = self.pruning.pruner(member)
         pruner.begins_trained = initial is not None

@@ -71,6 +71,8 @@ class NextMasks:
         found = self.agreement.on_masks(choose, masks)
         if any(not torch.equal(mask, masks[name]) for name, mask in found.items()):
             left = unscored(config.criterion, masks, statistics)
+            # A critic without a target stays dense, whether it trains or not.
+            left = {name: reason for name, reason in left.items() if not bool(found[name].all())}
             warn_of_unscored(config.criterion, left, self.by_magnitude)
             self.by_magnitude = left
         return found

@@ -206,6 +206,21 @@ def test_a_member_started_anew_forgets_masks_moments_and_listeners(packed_ppo):
     assert max(hooks) == 1
 
 
+@pytest.mark.parametrize(("rate", "resting"), [(0.0, True), (3e-3, False)])
+def test_a_member_at_rate_0_goes_by_magnitude_as_in_rllib(packed_ppo, rate, resting):
+    moving = PruningConfig(
+        horizon=LAST, final_sparsity=0.5, schedule="constant", criterion="movement"
+    )
+    pack = Pack(packed_ppo(), 1)
+    pack.start(0, training={**TRAINING, "lr": rate}, pruning=moving, seed=0)
+    pack.train()
+    report = pack.train()[0]["pruning"]
+    pruner = pack.pruning.pruner(0)
+    assert report["sparsity"] == pytest.approx(0.5, abs=0.01)
+    expected = dict.fromkeys(pruner.weights.policy, "its learning rate is 0") if resting else {}
+    assert report["by_magnitude"] == expected
+
+
 @pytest.mark.parametrize("regrow", ["set", "rigl"])
 def test_a_regrowing_member_s_clone_loses_its_smallest_weights(packed_ppo, regrow):
     regrowing = PruningConfig(
