@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
@@ -25,11 +29,35 @@ def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
             "pruning: horizon is missing, so begin and end have no meaning. Set it to the training "
             "budget in env steps, for example PruningConfig(horizon=100_000)."
         )
+    _refuse_untrainable_module(ppo)
     if pruning.critic_final_sparsity > 0 and _shares_encoder(ppo):
         raise ConfigError(
             f"critic_final_sparsity = {pruning.critic_final_sparsity} asks for a target of the "
             "critic's own, but actor and critic share their encoder (vf_share_layers). Set "
             "vf_share_layers=False in the model config, or critic_final_sparsity=0."
+        )
+
+
+def _refuse_untrainable_module(ppo: PPOConfig) -> None:
+    """Looks at an RLModule class of the user's own, which RLlib asks for what it lacks late."""
+    spec = ppo._rl_module_spec
+    if isinstance(spec, MultiRLModuleSpec):
+        specs = spec.rl_module_specs
+        spec = specs.get(DEFAULT_MODULE_ID) if isinstance(specs, dict) else specs
+    module_class = getattr(spec, "module_class", None)
+    if not isinstance(module_class, type):
+        return
+    if not issubclass(module_class, torch.nn.Module):
+        raise ConfigError(
+            f"the RLModule {module_class.__name__} is not a torch module, so it has no weights that "
+            "could be trained or pruned. Derive it from "
+            "ray.rllib.core.rl_module.torch.TorchRLModule."
+        )
+    if not issubclass(module_class, ValueFunctionAPI):
+        raise ConfigError(
+            f"the RLModule {module_class.__name__} has no value function, and PPO computes its "
+            "advantages from one. Derive it from ray.rllib.core.rl_module.apis.ValueFunctionAPI as "
+            "well, and give it compute_values(batch, embeddings=None)."
         )
 
 
