@@ -9,7 +9,6 @@ changes, as behind a `detach` or an argmax.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor, nn
 
 from rllib_ext.probing import example_batch, prepared, trained_outputs
+from rllib_ext.pruning.copies import copy_of
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.probe import flatten
 from rllib_ext.pruning.runs import copied, evaluating, fixed_draws
@@ -86,7 +86,7 @@ def critic_names(module: nn.Module) -> list[str]:
 
 def _critic_parameters(module: nn.Module, declared: set[str]) -> set[str]:
     """Names of the parameters that only the critic uses."""
-    twin = copy.deepcopy(module)
+    twin = copy_of(module)
     parameters = dict(twin.named_parameters())
     for parameter in parameters.values():
         parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())

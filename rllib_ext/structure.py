@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rllib_ext.critic import critic_names
 from rllib_ext.probing import probe_of
+from rllib_ext.pruning.copies import copy_of
 from rllib_ext.pruning.counts import count
 from rllib_ext.pruning.layers import understood_layers
 from rllib_ext.pruning.scope import lies_in
@@ -101,7 +102,7 @@ def _adapt_initial_state(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
 
 def _without_value_head(module: nn.Module) -> nn.Module:
     """A copy without the top-level parts that inference never uses."""
-    policy = copy.deepcopy(module)
+    policy = copy_of(module)
     for name in critic_names(module):
         if "." not in name and hasattr(policy, name):
             delattr(policy, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rllib_ext.pruning.copies import copy_of
 from rllib_ext.pruning.counts import Counts, count
 from rllib_ext.pruning.coupling import NO_GROUP, Coupling, coupled_units
 from rllib_ext.pruning.dead import fold_constants_, needed_units
@@ -116,10 +116,10 @@ def shrink(
     Raises:
         ShrinkError: No smaller module gives equal outputs; the message says why.
     """
-    masked = copy.deepcopy(module)
+    masked = copy_of(module)
     parameters = dict(masked.named_parameters())
     apply_masks_(parameters, {n: m for n, m in masks.items() if n in parameters})
-    small = copy.deepcopy(masked)
+    small = copy_of(masked)
     try:
         graph, kept = _remove_units_(small, probe, seed)
     except TraceError as error:
