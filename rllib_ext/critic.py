@@ -9,12 +9,14 @@ changes, as behind a `detach` or an argmax.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.models.base import ActorCriticEncoder
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ from rllib_ext.probing import example_batch, prepared, trained_outputs
 from rllib_ext.pruning.copies import copy_of
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.probe import flatten
-from rllib_ext.pruning.runs import copied, evaluating, fixed_draws
+from rllib_ext.pruning.runs import copied, evaluating, fixed_draws, leaves_behind
 from rllib_ext.pruning.scope import lies_in
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,69 @@ def critic_names(module: nn.Module) -> list[str]:
     return list(_whole_parts(module, own))
 
 
+def without_critic(module: nn.Module, critic: Iterable[str]) -> nn.Module:
+    """A copy of an RLModule for inference, without those parts of its critic that it runs without.
+
+    Args:
+        module: An RLModule for torch; left as it is.
+        critic: Names of its critic's parts.
+    """
+    policy = copy_of(module)
+    parts = [part for part in critic if _has(policy, part)]
+    with evaluating(policy), torch.no_grad():
+        batch = example_batch(policy, torch.Generator().manual_seed(0))
+        expected = _all_actions(policy, batch)
+        _take_out(policy, parts, batch, expected)
+    return policy
+
+
+def _take_out(
+    policy: nn.Module, parts: list[str], batch: dict[str, Any], expected: list[Tensor]
+) -> None:
+    """Takes parts out in place: all of them or, where that doesn't work, each that can go alone."""
+    saved = [_cut(policy, part) for part in parts]
+    try:
+        found = _all_actions(policy, batch)
+    except (AttributeError, KeyError, TypeError, NameError):
+        # Something that stays asks for them.
+        found = []
+    if len(found) == len(expected) and all(map(_alike, found, expected)):
+        return
+    for restore in reversed(saved):
+        restore()
+    if len(parts) > 1:
+        for part in parts:
+            _take_out(policy, [part], batch, expected)
+
+
+def _has(module: nn.Module, part: str) -> bool:
+    found: Any = module
+    for name in part.split("."):
+        found = getattr(found, name, None)
+    return found is not None
+
+
+def _cut(policy: nn.Module, part: str) -> Callable[[], None]:
+    """Takes one part out; what is returned puts it back."""
+    path, _, name = part.rpartition(".")
+    owner: Any = policy.get_submodule(path)
+    config: Any = getattr(owner, "config", None)
+    before = dict(owner._modules), dict(owner._parameters)
+    if isinstance(owner, ActorCriticEncoder):
+        # RLlib's encoder for two runs the second unless it was built for inference.
+        setattr(owner, name, None)
+        owner.config = dataclasses.replace(config, inference_only=True)
+    else:
+        delattr(owner, name)
+
+    def restore() -> None:
+        owner._modules, owner._parameters = before
+        if isinstance(owner, ActorCriticEncoder):
+            owner.config = config
+
+    return restore
+
+
 def _critic_parameters(module: nn.Module, declared: set[str]) -> set[str]:
     """Names of the parameters that only the critic uses."""
     twin = copy_of(module)
@@ -94,10 +159,10 @@ def _critic_parameters(module: nn.Module, declared: set[str]) -> set[str]:
         batch = example_batch(twin, torch.Generator().manual_seed(0))
         with torch.enable_grad():
             outputs = list(_calls(twin, batch, train=True))
-        from_values = _reaching(
+        from_values = leaves_behind(
             [o for found in outputs for o in flatten(found[Columns.VF_PREDS]).values()]
         )
-        from_actions = _reaching([o for found in outputs for o in _actions(found).values()])
+        from_actions = leaves_behind([o for found in outputs for o in _actions(found).values()])
         candidates = {
             name: parameter
             for name, parameter in parameters.items()
@@ -126,25 +191,6 @@ def _calls(module: nn.Module, batch: dict[str, Any], *, train: bool) -> Iterator
 def _actions(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
     named = {key: outputs[key] for key in _ACTIONS if key in outputs}
     return flatten(named or {k: v for k, v in outputs.items() if k not in _NO_ACTIONS})
-
-
-def _reaching(outputs: Iterable[Tensor]) -> set[int]:
-    """Ids of the parameters from which training reaches some outputs, whatever their gradients are."""
-    found: set[int] = set()
-    seen: set[Any] = set()
-    open_ = [output.grad_fn for output in outputs]
-    # A parameter that is an output itself has no history.
-    found.update(id(output) for output in outputs if output.is_leaf)
-    while open_:
-        node = open_.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found.add(id(leaf))
-        open_.extend(following for following, _ in node.next_functions)
-    return found
 
 
 @torch.no_grad()

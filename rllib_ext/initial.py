@@ -24,10 +24,10 @@ from rllib_ext.callback import foreach_learner
 from rllib_ext.checkpoint import check_layout, readable
 from rllib_ext.prunable import fresh_network
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.same_network import difference
 
 _MODULE = Path("learner_group") / "learner" / "rl_module" / DEFAULT_MODULE_ID
 _PIPELINES = (Path("env_runner") / "env_to_module_connector", Path("env_to_module_connector"))
-_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_initial(folder: Path) -> Initial:
     """
     check_layout(folder)
     with readable(folder):
-        weights = RLModule.from_checkpoint(folder.resolve() / _MODULE).get_state()
+        weights = _module_of(folder).get_state()
         place = next(folder / p for p in _PIPELINES if (folder / p).is_dir())
         states = EnvToModulePipeline.from_checkpoint(place.resolve()).get_state()
     return Initial(
@@ -83,8 +83,12 @@ def read_initial(folder: Path) -> Initial:
     )
 
 
+def _module_of(folder: Path) -> Any:
+    return RLModule.from_checkpoint(folder.resolve() / _MODULE)
+
+
 def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None:
-    """Looks whether members of a configuration can take over a checkpoint's weights.
+    """Looks whether members of a configuration can take over a checkpoint's weights; runs its code.
 
     Args:
         initial: Of the checkpoint.
@@ -92,15 +96,17 @@ def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None
         folder: The checkpoint, for the message.
 
     Raises:
-        ConfigError: Networks, spaces or filters differ; the message says where.
+        CheckpointError: The checkpoint can't be read.
+        ConfigError: Networks – their parameters, or what they compute with them –, spaces or filters
+            differ; the message says where.
     """
     module, pipeline = fresh_network(ppo)
-    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    theirs = {name: value.shape for name, value in initial.weights.items()}
-    if own != theirs:
+    with readable(folder):
+        trained = _module_of(folder)
+    if found := difference(trained, module):
         raise ConfigError(
-            f"init_checkpoint: {folder} holds another network: {_difference(theirs, own)}. Expected the "
-            "network that env and ppo.rl_module describe. Set ppo.rl_module.model_config and env to "
+            f"init_checkpoint: {folder} holds another network: {found}. Expected the network that env "
+            "and ppo.rl_module describe. Set ppo.rl_module.model_config, or its RLModule, and env to "
             "what the checkpoint was trained with."
         )
     known = {name for name, state in pipeline.get_state().items() if state}
@@ -137,14 +143,3 @@ def show_weights(algorithm: Algorithm) -> None:
 def _take(learner: Any, initial: Initial) -> None:
     initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
     learner.pruner.begins_trained = True
-
-
-def _difference(theirs: dict[str, tuple[int, ...]], own: dict[str, tuple[int, ...]]) -> str:
-    names = [
-        n for n in (*theirs, *(m for m in own if m not in theirs)) if theirs.get(n) != own.get(n)
-    ]
-    told = [
-        f"{name} is {theirs.get(name, 'missing')} there and {own.get(name, 'missing')} here"
-        for name in names[:_SHOWN]
-    ]
-    return "; ".join(told) + ("; …" if len(names) > _SHOWN else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -23,13 +24,19 @@ _LARGEST = 10.0
 
 
 def probe_of(
-    module: nn.Module, *, policy_only: bool = False, batch: int = 2, steps: int = 2
+    module: nn.Module,
+    *,
+    policy_only: bool = False,
+    unread: Iterable[str] = (),
+    batch: int = 2,
+    steps: int = 2,
 ) -> Probe:
     """How to run an RLModule on example inputs drawn from its observation space.
 
     Args:
         module: An RLModule for torch.
         policy_only: Whether the outputs are the action's only; otherwise the value is one too.
+        unread: Names of parts whose outputs reach none of these, such as a critic that runs along.
         batch: Observations, or sequences of them for a stateful module.
         steps: Steps of a sequence.
     """
@@ -49,7 +56,7 @@ def probe_of(
         return {key: value for key, value in outputs.items() if key not in _INTERNAL}
 
     observations = batch * steps if rl_module.is_stateful() else batch
-    return Probe(inputs=inputs, forward=forward, observations=observations)
+    return Probe(inputs=inputs, forward=forward, observations=observations, unread=tuple(unread))
 
 
 def has_values(module: nn.Module) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from rllib_ext.critic import critic_names
+from rllib_ext.critic import critic_names, without_critic
 from rllib_ext.probing import probe_of
-from rllib_ext.pruning.copies import copy_of
 from rllib_ext.pruning.counts import count
 from rllib_ext.pruning.layers import understood_layers
 from rllib_ext.pruning.scope import lies_in
@@ -21,7 +20,9 @@ CHECKED_STEPS = 50
 
 
 def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
-    """The smaller RLModule with equal actions, for deployment: without its value function.
+    """The smaller RLModule with equal actions, for deployment: without its critic.
+
+    A critic that the module can't run without, such as one with a state, stays with as little as can be.
 
     Args:
         module: An RLModule for torch; left as it is.
@@ -30,11 +31,15 @@ def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
     Raises:
         ShrinkError: No smaller module gives equal outputs.
     """
+    return _shrink_policy(module, masks, critic_names(module))
+
+
+def _shrink_policy(module: nn.Module, masks: Mapping[str, Tensor], critic: Sequence[str]) -> Shrunk:
     return shrink(
-        _without_value_head(module),
+        without_critic(module, critic),
         masks,
-        probe_of(module, policy_only=True),
-        check=probe_of(module, policy_only=True, steps=CHECKED_STEPS),
+        probe_of(module, policy_only=True, unread=critic),
+        check=probe_of(module, policy_only=True, unread=critic, steps=CHECKED_STEPS),
         adapt=_adapt_initial_state,
     )
 
@@ -54,8 +59,8 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
     Raises:
         ShrinkError: No smaller module gives equal outputs.
     """
-    shrunk = shrink_policy(module, masks)
     critic = critic_names(module)
+    shrunk = _shrink_policy(module, masks, critic)
     probe = probe_of(module, policy_only=True, batch=1, steps=1)
     after, before = (count(m, probe, without=critic) for m in (shrunk.module, module))
     return {
@@ -98,12 +103,3 @@ def _adapt_initial_state(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
             config = copy.copy(config)
             config.hidden_dim = layer.hidden_size
             child.config = config
-
-
-def _without_value_head(module: nn.Module) -> nn.Module:
-    """A copy without the top-level parts that inference never uses."""
-    policy = copy_of(module)
-    for name in critic_names(module):
-        if "." not in name and hasattr(policy, name):
-            delattr(policy, name)
-    return policy

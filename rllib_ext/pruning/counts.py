@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_ext.pruning.graph import Probe
-from rllib_ext.pruning.runs import evaluating
+from rllib_ext.pruning.runs import evaluating, fixed_draws
 from rllib_ext.pruning.scope import lies_in
 
 _DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -58,6 +58,7 @@ def count(module: nn.Module, probe: Probe, *, without: Iterable[str] = ()) -> Co
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(module))
+        stack.enter_context(fixed_draws())
         stack.enter_context(torch.no_grad())
         for name, child in module.named_modules():
             if isinstance(child, _DENSE + _RECURRENT) and counted(name):

@@ -7,7 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from rllib_ext.pruning.graph import NONE, SEVERAL, Graph
+from rllib_ext.pruning.graph import Graph
+from rllib_ext.pruning.reach import NONE, SEVERAL
 
 # In place of a group's index: the unit or the column belongs to none.
 NO_GROUP = -1
@@ -99,16 +100,27 @@ def _fixed_units(
     for name, sources in graph.state.items():
         for source in sources - {name}:
             fix(source, everything, f"it sets the initial state of {name}")
+    for name, unseen in graph.unseen.items():
+        if bool(unseen.any()):
+            fix(name, unseen, "nothing was seen to read it")
     for sink, by_source in graph.reach.items():
+        mixed = torch.zeros(graph.layers[sink].columns, dtype=torch.bool)
+        for codes in by_source.values():
+            mixed |= codes == SEVERAL
         from_input = torch.zeros(graph.layers[sink].columns, dtype=torch.bool)
         for columns in graph.inputs[sink].values():
             from_input |= columns
         for source, codes in by_source.items():
             if bool((codes == SEVERAL).any()):
                 fix(source, everything, f"its outputs are mixed before they reach {sink}")
-            added = codes[from_input & (codes != NONE)]
-            if len(added) and not bool((codes == SEVERAL).any()):
-                fix(source, added, f"its outputs are added to network inputs before {sink}")
+                continue
+            for columns, what in (
+                (mixed, "mixed outputs of others"),
+                (from_input, "network inputs"),
+            ):
+                added = codes[columns & (codes != NONE)]
+                if len(added):
+                    fix(source, added, f"its outputs are added to {what} before {sink}")
     outputs = frozenset(
         name for sources in graph.output_elements() for name in sources if name in graph.layers
     )

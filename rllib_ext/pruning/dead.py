@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from rllib_ext.pruning.coupling import NO_GROUP, Coupling
 from rllib_ext.pruning.errors import ShrinkError
-from rllib_ext.pruning.graph import NONE, SEVERAL, Graph
+from rllib_ext.pruning.graph import Graph
 from rllib_ext.pruning.layers import Layer, plane_of
-from rllib_ext.pruning.probe import Forward, StandIns, run
+from rllib_ext.pruning.probe import Forward, run
+from rllib_ext.pruning.reach import NONE, SEVERAL
+from rllib_ext.pruning.stand_ins import StandIns
 
 
 @torch.no_grad()

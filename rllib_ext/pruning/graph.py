@@ -3,32 +3,34 @@
 The network runs on example inputs with the outputs of all understood layers replaced by known values.
 When the values of some units change, the inputs that change too are the ones that those units reach,
 whatever lies between: activations, flattening, concatenation, a second encoder, a skip connection.
-Units of a layer are told apart by the bits of their index, so that a layer of 256 units takes 16 runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rllib_ext.pruning.errors import TraceError
 from rllib_ext.pruning.layers import NORMS, Layer, understood_layers
 from rllib_ext.pruning.probe import (
     Changed,
     Run,
+    Values,
     depends_on_values,
     flatten,
     perturbed_input,
     run,
-    stand_ins,
 )
+from rllib_ext.pruning.reach import NONE, Reached, anything_missed, reached_by
 from rllib_ext.pruning.runs import evaluating
+from rllib_ext.pruning.scope import lies_in
+from rllib_ext.pruning.stand_ins import stand_ins
 
-# In place of a unit's index: no unit of the layer reaches the column, or several do.
-NONE, SEVERAL = -1, -2
 # Before the name of a network input, which may be called like a layer.
 INPUT = "input:"
 
@@ -43,11 +45,13 @@ class Probe:
             "input:obs.camera".
         forward: Runs the network on such inputs; returns all outputs that matter, in the same form.
         observations: How many observations the inputs hold.
+        unread: Names of submodules whose outputs are known to reach no output that matters.
     """
 
     inputs: Callable[[nn.Module, torch.Generator], Any]
     forward: Callable[[nn.Module, Any], Any]
     observations: int
+    unread: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class Graph:
         opaque: For each layer that is not understood, its class.
         feeds: For each layer that is not understood, the layers and inputs that reach it directly.
         state: For each recurrent layer, the layers that reach its initial state.
+        unseen: For each layer, the units that were not seen to reach anything although something may
+            read them, as behind a threshold that no value passed: bool of shape (width,).
     """
 
     layers: dict[str, Layer]
@@ -73,6 +79,7 @@ class Graph:
     opaque: dict[str, str]
     feeds: dict[str, frozenset[str]]
     state: dict[str, frozenset[str]]
+    unseen: dict[str, Tensor]
 
     def sources(self, layer: str) -> frozenset[str]:
         """The layers and network inputs that reach a layer directly."""
@@ -123,8 +130,8 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
         The graph.
 
     Raises:
-        TraceError: The computation calls other layers when values change, so that one run doesn't
-            show what another will do.
+        TraceError: The network doesn't run on example inputs, or two runs don't compute the same, so
+            that one doesn't show what another will do.
     """
     layers = understood_layers(module)
     opaque = {
@@ -134,65 +141,71 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
     }
     generator = torch.Generator().manual_seed(seed)
     with evaluating(module), torch.no_grad():
-        inputs = probe.inputs(module, generator)
-        spaces = stand_ins(module, probe.forward, inputs, layers, generator)
+        with _described("on example inputs"):
+            inputs = probe.inputs(module, generator)
+            stood_in = stand_ins(module, probe.forward, inputs, layers, generator)
 
-        def record(chosen: Mapping[str, Tensor], variant: str, at: Any = inputs) -> Run:
-            found = run(module, probe.forward, at, layers, opaque, spaces.values(chosen, variant))
+        def record(values: Values, at: Any = inputs) -> Run:
+            with _described("with other values in place of what its layers return"):
+                return run(module, probe.forward, at, layers, opaque, values)
+
+        def change(chosen: Mapping[str, Tensor], variant: str, at: Any = inputs) -> Changed:
+            found = record(stood_in.values(chosen, variant), at)
             if found.calls != base.calls:
                 raise depends_on_values()
-            return found
+            return base.changed(found)
 
-        base = run(module, probe.forward, inputs, layers, opaque, spaces.values({}, "up"))
+        base = record(stood_in.values({}, "rest"))
+        if {name: len(calls) for name, calls in base.layer_inputs.items()} != stood_in.calls():
+            raise depends_on_values()
+        for sign in (1.0, -1.0):
+            if record(stood_in.of_one_sign(sign)).calls != base.calls:
+                raise depends_on_values()
+        _refuse_unrepeatable(change({}, "rest"))
         called = {name: layers[name] for name in base.layer_inputs}
-        units = {name: _codes(layer, record, base) for name, layer in called.items()}
         by_input = {
-            INPUT + name: base.changed(record({}, "up", perturbed_input(inputs, name, generator)))
+            INPUT + name: change({}, "rest", perturbed_input(inputs, name, generator))
             for name in flatten(inputs)
         }
-    return _graph(called, opaque, units, by_input)
+        units = {name: reached_by(x, change, ("up", "down")) for name, x in called.items()}
+        if anything_missed(units, by_input, probe.unread):
+            units = {n: reached_by(x, change, ("up", "down", "far")) for n, x in called.items()}
+        for name, found in units.items():
+            if bool(found.unseen.any()) and not lies_in(name, probe.unread):
+                marked = stood_in.marked(name)
+                with torch.enable_grad():
+                    found.suspect_(marked.inputs_in(record(marked)))
+    unseen = {n: found.unseen & (not lies_in(n, probe.unread)) for n, found in units.items()}
+    return _graph(called, opaque, units, by_input, unseen)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reached:
-    """What the units of one layer reach: a unit index for each column, elements of other tensors."""
+@contextlib.contextmanager
+def _described(how: str) -> Iterator[None]:
+    """Tells in one sentence what somebody's network raised."""
+    try:
+        yield
+    except TraceError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"the network does not run {how} ({type(error).__name__}: {error})"
+        ) from error
 
-    columns: dict[str, Tensor]
-    elements: dict[str, Tensor]
 
-
-def _codes(layer: Layer, record: Callable[[Mapping[str, Tensor], str], Run], base: Run) -> _Reached:
-    """Runs the network once for each bit of the unit index, set and unset, upwards and downwards."""
-    index = torch.arange(layer.width)
-    ones: dict[str, Tensor] = {}
-    zeros: dict[str, Tensor] = {}
-    elements: dict[str, Tensor] = {}
-    for bit in range(max(1, (layer.width - 1).bit_length())):
-        is_set = (index >> bit & 1).bool()
-        for chosen, codes in ((is_set, ones), (~is_set, zeros)):
-            if not bool(chosen.any()):
-                continue
-            for variant in ("up", "down"):
-                changed = base.changed(record({layer.name: chosen}, variant))
-                for name, flags in changed.elements.items():
-                    elements[name] = elements.get(name, flags) | flags
-                for sink, columns in changed.columns.items():
-                    codes.setdefault(sink, torch.zeros(len(columns), dtype=torch.int64))
-                    codes[sink] |= columns.to(torch.int64) << bit
-    full = (1 << max(1, (layer.width - 1).bit_length())) - 1
-    reached: dict[str, Tensor] = {}
-    for sink in zeros:
-        one, zero = ones.get(sink, torch.zeros_like(zeros[sink])), zeros[sink]
-        unit = torch.where((one ^ zero) == full, one, torch.full_like(one, SEVERAL))
-        reached[sink] = torch.where((one | zero) == 0, torch.full_like(one, NONE), unit)
-    return _Reached(reached, elements)
+def _refuse_unrepeatable(changed: Changed) -> None:
+    if changed.anything:
+        raise TraceError(
+            "two runs of the network on the same inputs differ: it draws from elsewhere than torch's "
+            "global generators, or keeps something from one run for the next"
+        )
 
 
 def _graph(
     layers: dict[str, Layer],
     opaque: dict[str, str],
-    units: Mapping[str, _Reached],
+    units: Mapping[str, Reached],
     by_input: Mapping[str, Changed],
+    unseen: dict[str, Tensor],
 ) -> Graph:
     elements: dict[str, dict[str, Tensor]] = {}
     reached = {name: found.elements for name, found in units.items()}
@@ -226,6 +239,7 @@ def _graph(
         opaque=opaque,
         feeds=sinks("opaque:"),
         state=sinks("state:"),
+        unseen=unseen,
     )
 
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from rllib_ext.pruning.config import Granularity
 from rllib_ext.pruning.coupling import NO_GROUP, coupled_units
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.pruning.graph import INPUT, NONE, Graph
+from rllib_ext.pruning.graph import INPUT, Graph
 from rllib_ext.pruning.groups import Structure
 from rllib_ext.pruning.layers import Layer
+from rllib_ext.pruning.reach import NONE
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from rllib_ext.pruning.errors import TraceError
 from rllib_ext.pruning.layers import Layer
+from rllib_ext.pruning.runs import copied, fixed_draws
 
 Forward = Callable[[nn.Module, Any], Any]
 # What a layer returns at one of its calls, given the structure of what it would have returned.
 Values = Callable[[str, int], Any]
-
-# Ranges of the values of units: what is drawn "up" wins every maximum over what stands at rest, what is
-# drawn "down" every minimum; all are positive, so that they pass a relu.
-_RANGES = {"rest": (0.25, 0.75), "up": (1.0, 2.0), "down": (0.05, 0.2)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +30,11 @@ class Changed:
 
     columns: dict[str, Tensor]
     elements: dict[str, Tensor]
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything differs."""
+        return any(bool(flags.any()) for flags in (*self.columns.values(), *self.elements.values()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,10 @@ class Run:
         return Changed(
             {
                 name: torch.stack(
-                    [(a != b).any(1) for a, b in zip(seen, other.layer_inputs[name], strict=True)]
+                    [
+                        _differs(a, b).any(1)
+                        for a, b in zip(seen, other.layer_inputs[name], strict=True)
+                    ]
                 )
                 .any(0)
                 .cpu()
@@ -69,7 +74,10 @@ class Run:
             },
             {
                 name: torch.cat(
-                    [(a != b).flatten() for a, b in zip(seen, other.others[name], strict=True)]
+                    [
+                        _differs(a, b).flatten()
+                        for a, b in zip(seen, other.others[name], strict=True)
+                    ]
                 ).cpu()
                 for name, seen in self.others.items()
             },
@@ -81,81 +89,9 @@ def depends_on_values() -> TraceError:
     return TraceError("the network's computation calls other layers when values change")
 
 
-class StandIns:
-    """Known values in the form of what each layer returned: at rest, and to change to."""
-
-    def __init__(self, layers: Mapping[str, Layer], drawn: dict[str, list[dict[str, Any]]]) -> None:
-        self._layers = layers
-        self._drawn = drawn
-
-    def _of(self, name: str, call: int) -> dict[str, Any]:
-        calls = self._drawn.get(name, [])
-        if call >= len(calls):
-            raise depends_on_values()
-        return calls[call]
-
-    def values(self, chosen: Mapping[str, Tensor], variant: str) -> Values:
-        """Values at rest, but for the chosen units (bool of shape (width,) by layer)."""
-
-        def value(name: str, call: int) -> Any:
-            drawn = self._of(name, call)
-            if name not in chosen:
-                return _copied(drawn["rest"])
-            layer = self._layers[name]
-            units = chosen[name].view(-1, *[1] * layer.kernel_dims)
-            return _map2(
-                drawn[variant], drawn["rest"], lambda a, b: torch.where(units.to(a.device), a, b)
-            )
-
-        return value
-
-    def constant(self, levels: Mapping[str, Tensor]) -> Values:
-        """Values at rest, but for units that have a level (float of shape (width,), NaN: none)."""
-
-        def value(name: str, call: int) -> Any:
-            rest = self._of(name, call)["rest"]
-            if name not in levels:
-                return _copied(rest)
-            level = levels[name].view(-1, *[1] * self._layers[name].kernel_dims)
-            return _map2(
-                rest,
-                rest,
-                lambda a, _: torch.where(
-                    level.isnan().to(a.device), a, level.to(a.device, a.dtype)
-                ),
-            )
-
-        return value
-
-
-def stand_ins(
-    module: nn.Module,
-    forward: Forward,
-    inputs: Any,
-    layers: Mapping[str, Layer],
-    generator: torch.Generator,
-) -> StandIns:
-    """Runs a network once as it is and draws values in the form of what its layers return."""
-    drawn: dict[str, list[dict[str, Any]]] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if not all(tensor.is_floating_point() for tensor in flatten(output).values()):
-                raise TraceError(
-                    f"{name} returns more than floating-point tensors, such as a PackedSequence"
-                )
-            drawn.setdefault(name, []).append(
-                {variant: _draw(output, span, generator) for variant, span in _RANGES.items()}
-            )
-
-        return hook
-
-    with contextlib.ExitStack() as stack:
-        for name, layer in layers.items():
-            handle = layer.module.register_forward_hook(keep(name))
-            stack.callback(handle.remove)
-        forward(module, inputs)
-    return StandIns(layers, drawn)
+def _differs(one: Tensor, other: Tensor) -> Tensor:
+    # Not a number in both is no difference.
+    return (one != other) & ~((one != one) & (other != other))
 
 
 def run(
@@ -166,7 +102,10 @@ def run(
     opaque: Iterable[str],
     values: Values,
 ) -> Run:
-    """Runs a network with known values in place of what its understood layers return."""
+    """Runs a network with known values in place of what its understood layers return.
+
+    What it draws from torch's global generators is the same in every run.
+    """
     found = Run({}, {})
     with contextlib.ExitStack() as stack:
         for layer in layers.values():
@@ -179,7 +118,8 @@ def run(
                 found.others.setdefault(key, []).extend(tensor.clone() for tensor in seen)
 
             stack.callback(child.register_forward_pre_hook(look, with_kwargs=True).remove)
-        for name, tensor in flatten(forward(module, inputs)).items():
+        stack.enter_context(fixed_draws())
+        for name, tensor in flatten(forward(module, copied(inputs))).items():
             found.others.setdefault(f"output:{name}", []).append(tensor)
     return found
 
@@ -196,7 +136,7 @@ def _replaced(layer: Layer, values: Values, found: Run) -> Iterator[None]:
         found.layer_inputs.setdefault(layer.name, []).append(columns.clone())
         if hx is not None:
             key = f"state:{layer.name}"
-            found.others.setdefault(key, []).extend(flatten(_copied(hx)).values())
+            found.others.setdefault(key, []).extend(flatten(copied(hx)).values())
         calls += 1
         return values(layer.name, calls - 1)
 
@@ -246,23 +186,3 @@ def _perturbed(tensor: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) + 0.5
         return tensor + noise.to(tensor.device)
     return (tensor == 0).to(tensor.dtype)
-
-
-def _draw(tree: Any, span: tuple[float, float], generator: torch.Generator) -> Any:
-    low, high = span
-
-    def draw(like: Tensor, _: Tensor) -> Tensor:
-        uniform = torch.rand(like.shape, generator=generator, dtype=like.dtype)
-        return (low + (high - low) * uniform).to(like.device)
-
-    return _map2(tree, tree, draw)
-
-
-def _copied(tree: Any) -> Any:
-    return _map2(tree, tree, lambda tensor, _: tensor.clone())
-
-
-def _map2(a: Any, b: Any, function: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    if isinstance(a, Tensor):
-        return function(a, b)
-    return tuple(_map2(x, y, function) for x, y in zip(a, b, strict=True))

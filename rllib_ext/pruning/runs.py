@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,3 +45,24 @@ def copied(tree: Any) -> Any:
         values = [copied(value) for value in tree]
         return tuple(values) if isinstance(tree, tuple) else values
     return tree
+
+
+def leaves_behind(tensors: Iterable[Tensor]) -> set[int]:
+    """Ids of the tensors that training reaches from some others, whatever their gradients are."""
+    found: set[int] = set()
+    seen: set[Any] = set()
+    open_: list[Any] = []
+    for tensor in tensors:
+        # A leaf has no history of its own.
+        found.update([id(tensor)] if tensor.is_leaf else [])
+        open_.append(tensor.grad_fn)
+    while open_:
+        node = open_.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found.add(id(leaf))
+        open_.extend(following for following, _ in node.next_functions)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ from rllib_ext.pruning.errors import ShrinkError, TraceError
 from rllib_ext.pruning.graph import Graph, Probe, trace
 from rllib_ext.pruning.layers import Layer
 from rllib_ext.pruning.masks import apply_masks_
-from rllib_ext.pruning.probe import flatten, stand_ins
-from rllib_ext.pruning.runs import evaluating
+from rllib_ext.pruning.probe import flatten
+from rllib_ext.pruning.runs import evaluating, fixed_draws
+from rllib_ext.pruning.stand_ins import stand_ins
 
 # Largest |masked − shrunk| ÷ largest |masked| that still counts as equal, and inputs to show it on.
 TOLERANCE = 1e-5
 TRIALS = 4
+# Larger outputs say "never", as in logits of actions that are not allowed; they set no scale.
+_LARGEST = 1e30
 
 Adapt = Callable[[nn.Module, Mapping[str, Tensor]], None]
 
@@ -198,7 +202,8 @@ def _replace_(module: nn.Module, name: str, layer: nn.Module) -> None:
 def _counted(small: nn.Module, probe: Probe) -> Counts:
     try:
         return count(small, probe)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
+        # A module is anybody's code.
         raise ShrinkError(
             f"the smaller module does not run: {error}. Something beside its layers knows their sizes, "
             "such as a parameter of its own or an initial state: adapt it (argument `adapt`), or keep "
@@ -219,8 +224,7 @@ def _compare(masked: nn.Module, small: nn.Module, probe: Probe, seed: int) -> fl
                     f"output {name!r} has shape {tuple(found.shape)} after shrinking, "
                     f"{tuple(expected.shape)} before. Keep the masked module."
                 )
-            scale = float(expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
-            difference = float((found - expected).abs().max()) / scale
+            difference = _difference(found, expected)
             if not difference <= TOLERANCE:
                 raise ShrinkError(
                     f"output {name!r} differs by {difference:.1e} of its largest value after "
@@ -231,8 +235,21 @@ def _compare(masked: nn.Module, small: nn.Module, probe: Probe, seed: int) -> fl
     return largest
 
 
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference as a share of the largest expected value; whole numbers must be equal."""
+    equal = (found == expected) | ((found != found) & (expected != expected))
+    if bool(equal.all()):
+        return 0.0
+    if not expected.is_floating_point():
+        return math.inf
+    sizes = expected.abs().double()
+    scale = float(torch.where(sizes <= _LARGEST, sizes, 0.0).max())
+    difference = float(torch.where(equal, 0.0, (found - expected).abs().double()).max())
+    return difference / max(scale, torch.finfo(expected.dtype).tiny)
+
+
 def _outputs(module: nn.Module, probe: Probe, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    with evaluating(module):
+    with evaluating(module), fixed_draws():
         outputs: Any = probe.forward(module, probe.inputs(module, generator))
     return flatten(outputs)

@@ -107,6 +107,18 @@ def test_another_network_is_refused_and_told_apart(ppo_checkpoint, small_ppo):
         refuse_other_network(initial, small_ppo(env="Acrobot-v1"), ppo_checkpoint)
 
 
+def test_the_same_shapes_with_another_activation_are_refused(ppo_checkpoint, small_ppo):
+    initial = read_initial(ppo_checkpoint)
+    relu = {**small_ppo().model_config, "fcnet_activation": "relu"}
+    with pytest.raises(
+        ConfigError, match=r"other actions and values: fcnet_activation is tanh there and relu here"
+    ):
+        refuse_other_network(initial, small_ppo().rl_module(model_config=relu), ppo_checkpoint)
+    # What doesn't show in what is computed is no other network.
+    longer = {**small_ppo().model_config, "max_seq_len": 7}
+    refuse_other_network(initial, small_ppo().rl_module(model_config=longer), ppo_checkpoint)
+
+
 def test_filters_that_only_one_side_has_are_refused(ppo_checkpoint, small_ppo):
     initial = read_initial(ppo_checkpoint)
     filtered = Initial(initial.weights, {"MeanStdFilter": {None: {}}})

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.pruning.graph import NONE, SEVERAL, Probe, trace
+from rllib_ext.pruning.graph import Probe, trace
+from rllib_ext.pruning.reach import NONE, SEVERAL
 
 
 def test_a_column_is_reached_by_the_unit_before_it_through_an_activation(probe_for, networks):
