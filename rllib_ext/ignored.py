@@ -14,7 +14,10 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.pruning.errors import ConfigError
 
-_CONNECTORS = "ray.rllib.connectors.env_to_module"
+_ADDED = (
+    "ppo.env_runners.env_to_module_connector={{class: 'ray.rllib.connectors.env_to_module:{0}'}}, or in "
+    "Python a function that returns one"
+)
 _LEFT_OUT = "nothing replaces it: leave it out"
 _VECTORIZE = (
     "environments step in processes of their own with env_runners(gym_env_vectorize_mode='async')"
@@ -38,12 +41,11 @@ IGNORED: dict[tuple[str, str], str] = {
         "ray/rllib/examples/rl_modules/action_masking_rl_module.py shows it"
     ),
     ("env_runners", "observation_filter"): (
-        f"the connector {_CONNECTORS}.MeanStdFilter normalises observations: give "
-        "env_runners(env_to_module_connector=…) a function that returns one"
+        f"a connector normalises observations: {_ADDED.format('MeanStdFilter')}"
     ),
     ("env_runners", "preprocessor_pref"): (
-        f"connectors prepare observations, such as {_CONNECTORS}.FlattenObservations, which also "
-        "encodes discrete ones: give env_runners(env_to_module_connector=…) a function that returns one"
+        "connectors prepare observations, such as one that flattens them and encodes discrete ones: "
+        f"{_ADDED.format('FlattenObservations')}"
     ),
     ("env_runners", "use_worker_filter_stats"): "use env_runners(merge_env_runner_states=…)",
     ("env_runners", "update_worker_filter_stats"): "use env_runners(broadcast_env_runner_states=…)",

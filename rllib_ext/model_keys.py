@@ -19,8 +19,9 @@ from rllib_ext.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
 
 _PREVIOUS = (
-    "the connector ray.rllib.connectors.env_to_module.PrevActionsPrevRewards adds them to observations: "
-    "give env_runners(env_to_module_connector=…) a function that returns one"
+    "a connector adds them to observations: ppo.env_runners.env_to_module_connector={class: "
+    "'ray.rllib.connectors.env_to_module:PrevActionsPrevRewards'}, or in Python a function that "
+    "returns one"
 )
 _OWN_MODULE = "an RLModule or a catalog of your own can: leave it out here"
 # Fields that PPO's network and its connectors don't read, and what does it instead.

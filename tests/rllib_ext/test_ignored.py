@@ -135,10 +135,10 @@ def test_what_is_ignored_is_refused_with_what_does_it_instead(method, name):
 
 
 def test_the_connector_that_a_refusal_names_is_there():
-    with pytest.raises(ConfigError, match=r"env_to_module\.MeanStdFilter") as caught:
+    with pytest.raises(ConfigError, match=r"env_to_module:MeanStdFilter") as caught:
         refuse_ignored(PPOConfig().env_runners(observation_filter="MeanStdFilter"))
-    for name in re.findall(r"ray\.rllib\.[\w.]+\.[A-Z]\w+", " ".join(IGNORED.values())):
-        module, _, attribute = name.rpartition(".")
+    for name in re.findall(r"ray\.rllib\.[\w.]+[.:][A-Z]\w+", " ".join(IGNORED.values())):
+        module, _, attribute = name.replace(":", ".").rpartition(".")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
     assert "env_to_module_connector" in str(caught.value)
 
