@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils import force_list
@@ -27,7 +28,8 @@ def with_pruning(
 
     Callbacks and a Learner class that are already there go on running; call it last, for later ones
     would replace its own, which is refused when the algorithm is built. An environment class that
-    takes keyword arguments gets `env_config` as keywords (see `rllib_ext.env_maker`).
+    takes keyword arguments gets `env_config` as keywords (see `rllib_ext.env_maker`). Under the schedule
+    "plateau", which judges by them, evaluations don't explore.
 
     For Ray Tune's own searchers and schedulers the copy is a `param_space`: values of the pruning
     configuration may be search spaces, such as `PruningConfig(final_sparsity=tune.uniform(0.5, 0.99))`.
@@ -68,6 +70,10 @@ def with_pruning(
         learner_class=with_pruning_mixin(config.learner_class),
         learner_config_dict={**config.learner_config_dict, PRUNING_KEY: pruning_config.to_dict()},
     )
+    by_own_evaluations = pruning_config.schedule == "plateau" and not evaluated_outside
+    if by_own_evaluations and not isinstance(config.evaluation_config, AlgorithmConfig):
+        # RLlib's draw actions unless told otherwise, which measures another policy than is kept.
+        config.evaluation(evaluation_config={"explore": False})
     return config
 
 
@@ -119,4 +125,18 @@ def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> 
             "schedule='plateau' raises sparsity while the evaluated return holds, but the config has "
             "no evaluation. Add .evaluation(evaluation_interval=1, ...)."
         )
+    if pruning.schedule == "plateau" and not evaluated_outside and _explores(ppo):
+        raise ConfigError(
+            "schedule='plateau' judges the policy by evaluations, but evaluation_config has "
+            "explore=True: actions are drawn, and a lucky draw would count as a return that holds. "
+            "Remove it, or set .evaluation(evaluation_config={'explore': False})."
+        )
     refuse_contradictions(ppo, pruning)
+
+
+def _explores(ppo: PPOConfig) -> bool:
+    """Whether the user has asked for evaluations with drawn actions."""
+    given = ppo.evaluation_config
+    if isinstance(given, AlgorithmConfig):
+        return bool(given.explore)
+    return bool((given or {}).get("explore", False))

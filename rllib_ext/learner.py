@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.drawn import refuse_undrawn
 from rllib_ext.pruning.graph import trace
 from rllib_ext.pruning.pruner import Pruner
+from rllib_ext.pruning.side import Coefficients
 
 # Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
 PRUNING_KEY = "pruning"
@@ -57,6 +59,7 @@ class PruningLearnerMixin:
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
             graph=lambda: trace(module, probe_of(module)),
+            coefficients=self._kl_coefficients(),
         )
         self.pruner.gatherer.listens = False
 
@@ -93,7 +96,7 @@ class PruningLearnerMixin:
         self.pruner.enforce_()
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Masks what RLlib's hook for edits of weights made, and rewinds where a round asks for it."""
+        """Masks what RLlib's hook for edits of weights made; rolls back, or rewinds, where it is due."""
         super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
         self.pruner.enforce_()
         self.pruner.after_update()
@@ -115,19 +118,15 @@ class PruningLearnerMixin:
         )
         if learner._check_component(PRUNING_KEY, components, not_components):
             state[PRUNING_KEY] = self.pruner.state_dict()
-            state[KL_COEFF_KEY] = {
-                module_id: float(value)
-                for module_id, value in learner.curr_kl_coeffs_per_module.items()
-            }
+            state[KL_COEFF_KEY] = self._kl_coefficients().read()
             state[LEARNING_RATES_KEY] = self._rates.state_dict()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores; hyperparameters stay those of this Learner's own configuration."""
         super().set_state(state)  # type: ignore[misc]
-        learner: Any = self
-        for module_id, value in state.get(KL_COEFF_KEY, {}).items():
-            learner.curr_kl_coeffs_per_module[module_id].fill_(value)
+        if KL_COEFF_KEY in state:
+            self._kl_coefficients().write(state[KL_COEFF_KEY])
         if PRUNING_KEY in state:
             self.pruner.load_state_dict(state[PRUNING_KEY])
         else:
@@ -136,6 +135,22 @@ class PruningLearnerMixin:
         if COMPONENT_OPTIMIZER in state:
             self._rates.load_state_dict(state.get(LEARNING_RATES_KEY))
             self.use_configured_schedules()
+
+    def _kl_coefficients(self) -> Coefficients:
+        learner: Any = self
+
+        def read() -> dict[str, float]:
+            return {name: float(v) for name, v in learner.curr_kl_coeffs_per_module.items()}
+
+        def write(values: Mapping[str, float]) -> None:
+            current = learner.curr_kl_coeffs_per_module
+            for name in current.keys() - values.keys():
+                # Nobody had asked for it then: it is made anew, as configured.
+                del current[name]
+            for name, value in values.items():
+                current[name].fill_(value)
+
+        return Coefficients(read, write)
 
     def use_configured_schedules(self) -> None:
         """Sets learning rates and entropy bonus to what the configuration gives at the lineage's clock.

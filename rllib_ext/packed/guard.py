@@ -19,6 +19,7 @@ from rllib_ext.probing import probe_of
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.graph import Graph, trace
 from rllib_ext.pruning.pruner import Pruner
+from rllib_ext.pruning.side import Coefficients
 
 
 class PackedPruning:
@@ -45,8 +46,20 @@ class PackedPruning:
         self._kept = torch.ones_like(network.weights)
         self._pruned = [False] * len(network)
 
-    def start(self, member: int, config: PruningConfig, seed: int) -> None:
+    def start(
+        self,
+        member: int,
+        config: PruningConfig,
+        seed: int,
+        coefficients: Coefficients | None = None,
+    ) -> None:
         """Gives a member, whose module is fresh, a schedule.
+
+        Args:
+            member: Which.
+            config: When, how far and what to prune.
+            seed: For criteria that draw.
+            coefficients: What else goes back with the member's weights.
 
         Raises:
             ConfigError: Its network has nothing that could be removed.
@@ -61,6 +74,7 @@ class PackedPruning:
             seed=seed,
             graph=lambda: self._graph,
             room=functools.partial(self._statistics.room, member),
+            coefficients=coefficients,
         )
         self._kept[member] = 1.0
         self._pruned[member] = False
@@ -72,14 +86,14 @@ class PackedPruning:
         return pruner
 
     def before_update(self, member: int, env_steps: int) -> bool:
-        """Decides, and prunes or rolls back, for the update that is about to start.
+        """Decides for the update that is about to start, and prunes for it.
 
         Args:
             member: Whose.
             env_steps: Training env steps of its lineage, those of this update's batch included.
 
         Returns:
-            Whether weights were changed.
+            As `Pruner.before_update`.
 
         Raises:
             ScoreError: The weights cannot be ranked.
@@ -90,9 +104,9 @@ class PackedPruning:
         return changed
 
     def after_update(self, member: int) -> None:
-        """Rewinds where a round of iterative pruning asks for it."""
-        self.pruner(member).after_update()
-        self._adam.reconnect_(member)
+        """Rolls back or rewinds where the schedule asks for it."""
+        if self.pruner(member).after_update():
+            self.refresh(member)
 
     def refresh(self, member: int) -> None:
         """Reads a member's masks anew."""

@@ -35,6 +35,7 @@ from rllib_ext.packed.update import update
 from rllib_ext.policy import PolicyParts
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
+from rllib_ext.pruning.side import Coefficients
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -147,7 +148,7 @@ class Pack:
             initial.put_into(module)
         self.network.adopt(member, module)
         self.adam.restart_(member, own.lr)
-        self.pruning.start(member, pruning, seed)
+        self.pruning.start(member, pruning, seed, self._coefficients(member))
         pruner = self.pruning.pruner(member)
         pruner.begins_trained = initial is not None
         if pruning.schedule == "plateau" and pruner.random_return is None:
@@ -261,6 +262,12 @@ class Pack:
         found = self.members[member]
         assert found is not None, "the member is started first"
         return found
+
+    def _coefficients(self, place: int) -> Coefficients:
+        def write(values: Mapping[str, float]) -> None:
+            self._member(place).kl_coeff = values["kl_coeff"]
+
+        return Coefficients(lambda: {"kl_coeff": self._member(place).kl_coeff}, write)
 
     def _prune(self, i: int, member: Member) -> bool:
         try:

@@ -1,7 +1,8 @@
-"""A state of training to come back to: parameters, masks and the optimizers' moments."""
+"""A state of training to come back to: parameters, masks, moments, statistics, coefficients."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from rllib_ext.pruning.masks import Masks, masks_from_numpy, masks_to_numpy
 from rllib_ext.pruning.optimizer import copy_moments, restore_moments_
+from rllib_ext.pruning.side import SideState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +24,21 @@ class Accepted:
         parameters: Copies of all parameters of the network, on CPU.
         masks: The masks in force.
         moments: What `copy_moments` copied.
+        side: What `SideState.take` copied.
     """
 
     parameters: dict[str, Tensor]
     masks: Masks
     moments: list[dict[str, dict[str, Any]]]
+    side: dict[str, Any]
 
     @classmethod
     def take(
-        cls, module: nn.Module, masks: Mapping[str, Tensor], optimizers: Sequence[Optimizer]
+        cls,
+        module: nn.Module,
+        masks: Mapping[str, Tensor],
+        optimizers: Sequence[Optimizer],
+        side: SideState,
     ) -> Accepted:
         """Copies the state as it is now."""
         parameters = dict(module.named_parameters())
@@ -38,11 +46,14 @@ class Accepted:
             parameters={name: p.detach().cpu().clone() for name, p in parameters.items()},
             masks={name: mask.clone() for name, mask in masks.items()},
             moments=copy_moments(optimizers, parameters),
+            side=side.take(),
         )
 
     @torch.no_grad()
-    def put_back_(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> Masks:
-        """Puts parameters and moments back, bit by bit, in place.
+    def put_back_(
+        self, module: nn.Module, optimizers: Sequence[Optimizer], side: SideState
+    ) -> Masks:
+        """Puts everything but the masks back, bit by bit, in place.
 
         Returns:
             The masks of that time.
@@ -51,6 +62,7 @@ class Accepted:
         for name, saved in self.parameters.items():
             parameters[name].copy_(saved)
         restore_moments_(optimizers, parameters, self.moments)
+        side.put_back_(self.side)
         return {name: mask.clone() for name, mask in self.masks.items()}
 
     def to_state(self) -> dict[str, Any]:
@@ -59,6 +71,7 @@ class Accepted:
             "parameters": {name: p.numpy() for name, p in self.parameters.items()},
             "masks": masks_to_numpy(self.masks),
             "moments": self.moments,
+            "side": self.side,
         }
 
     @classmethod
@@ -78,6 +91,7 @@ class Accepted:
                 }
                 for by_name in state["moments"]
             ],
+            side=copy.deepcopy(state["side"]),
         )
 
 

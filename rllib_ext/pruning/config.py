@@ -67,7 +67,10 @@ class PruningConfig:
         step: Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1].
         min_step: The step below which "plateau" ends, in (0, `step`].
         patience: Evaluations for which "plateau" waits for the return to recover, ≥ 0.
-        tolerance: Return that "plateau" may lose, as a share of (reference − random return), in [0, 1].
+        tolerance: Return that "plateau" may lose in all, as a share of (reference − random return), in
+            [0, 1]. The reference is the best mean of several evaluations; it never sinks. A level is
+            accepted after 3 to 5 evaluations that leave hardly a doubt, so their noise should be
+            smaller than what may be lost: average more episodes where it isn't.
         random_return: Mean return of a policy that acts at random; "plateau" needs it. None: it is
             measured when training starts.
         round_share: Share of the remaining weights that a round of "iterative" removes, in (0, 1).

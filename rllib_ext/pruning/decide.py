@@ -62,7 +62,7 @@ class Standing:
         """The inverse of `to_dict`."""
         plateau = values["plateau"]
         if plateau is not None:
-            plateau = Plateau(**{**plateau, "reference": tuple(plateau["reference"])})
+            plateau = Plateau(**{**plateau, "seen": tuple(plateau["seen"])})
         return cls(**{**values, "plateau": plateau})
 
 
@@ -174,7 +174,7 @@ def decide(
     standing = dataclasses.replace(standing, plateau=plateau)
     decision = Decision(
         extent=_level_extent(config, standing),
-        prune=action == "raise",
+        prune=action in ("raise", "retry"),
         accept=action == "raise",
         roll_back=action == "roll_back",
         event=(

@@ -3,17 +3,30 @@
 The loop of the article that this project began from – prune, retrain, evaluate, adjust until
 satisfied – made safe: the level rises by a step while the return holds; where it doesn't recover in
 time, the last accepted state comes back and the step is halved.
+
+What holds is measured against the best level so far, so that losses don't add up over levels. A level
+is accepted once its mean return lies above the bar for sure: its lower bound, by Student's t over the
+last evaluations, so that neither a lucky one nor the best of many tries decides. The price is sharpness:
+where the noise of an evaluation is as large as what may be lost, half of the levels that cost nothing
+are refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
-# Evaluations at the accepted level whose mean is the reference.
-REFERENCE_WINDOW = 5
+# Evaluations at the level in force that count: the last ones.
+WINDOW = 5
+# How often a level is accepted, at most, whose true return lies exactly at the bar – less often below
+# it – where evaluations scatter as at the levels before. A simulated share: see
+# tests/rllib_ext/pruning/test_patience_odds.py.
+FALSE_ACCEPTANCES = 0.05
 
-Action = Literal["hold", "raise", "roll_back"]
+# "raise": the policy as it is now becomes the accepted state before the level rises. "retry": the
+# level rises, but the accepted state stays. "roll_back": the accepted state comes back.
+Action = Literal["hold", "raise", "retry", "roll_back"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +37,12 @@ class Plateau:
         step: What the next raise adds to the level, > 0.
         level: The level in force, in [0, 1].
         accepted: The last level at which the return held, ≤ `level`.
-        reference: The last returns at the accepted level, oldest first.
+        reference: The highest return that an accepted level has, of which a mean of several
+            evaluations gives account; it never sinks. None: before `WINDOW` evaluations.
+        deviation: Standard deviation of an evaluation: at first that at the start, then more and more
+            that of the levels on trial.
+        seen: The last returns at the level in force, oldest first.
+        begun: Whether a state was accepted, to come back to.
         waited: Evaluations since the last raise that were below the bar.
         ended: Whether the step fell below the smallest one, so that pruning is over.
     """
@@ -32,7 +50,10 @@ class Plateau:
     step: float
     level: float = 0.0
     accepted: float = 0.0
-    reference: tuple[float, ...] = ()
+    reference: float | None = None
+    deviation: float = 0.0
+    seen: tuple[float, ...] = ()
+    begun: bool = False
     waited: int = 0
     ended: bool = False
 
@@ -49,12 +70,11 @@ class Plateau:
             random_return: Mean return of a policy that acts at random.
 
         Returns:
-            The bar, in units of return; NaN before the first evaluation.
+            The bar, in units of return; NaN without a reference.
         """
-        if not self.reference:
-            return float("nan")
-        mean = sum(self.reference) / len(self.reference)
-        return mean - tolerance * max(0.0, mean - random_return)
+        if self.reference is None:
+            return math.nan
+        return self.reference - tolerance * max(0.0, self.reference - random_return)
 
 
 def advance(
@@ -79,28 +99,109 @@ def advance(
         may_raise: Whether the level may still rise; one on trial is judged all the same.
 
     Returns:
-        The action and the new standing. "raise": the policy as it is now becomes the accepted state,
-        to come back to, before the level rises. "roll_back": the accepted state comes back.
+        The action and the new standing.
     """
+    plateau = dataclasses.replace(plateau, seen=(*plateau.seen, evaluated_return)[-WINDOW:])
+    if not plateau.begun:
+        plateau = _measured(plateau)
+        holds = evaluated_return >= plateau.bar(tolerance, random_return)
+        return _raised(plateau, "raise", may_raise) if holds else ("hold", plateau)
     if plateau.settled:
-        reference = (*plateau.reference, evaluated_return)[-REFERENCE_WINDOW:]
-        return _raise(dataclasses.replace(plateau, reference=reference), may_raise)
-    if evaluated_return >= plateau.bar(tolerance, random_return):
-        accepted = dataclasses.replace(
-            plateau, accepted=plateau.level, reference=(evaluated_return,), waited=0
-        )
-        return _raise(accepted, may_raise)
-    if plateau.waited < patience:
-        return "hold", dataclasses.replace(plateau, waited=plateau.waited + 1)
-    step = plateau.step / 2
-    back = dataclasses.replace(
-        plateau, level=plateau.accepted, waited=0, step=step, ended=step < min_step
+        # What came back was accepted once; nothing new is known that should take its place.
+        return _raised(plateau, "retry", may_raise)
+    if evaluated_return < plateau.bar(tolerance, random_return):
+        if plateau.waited < patience:
+            return "hold", dataclasses.replace(plateau, waited=plateau.waited + 1)
+        return "roll_back", _rolled_back(plateau, min_step)
+    sure = sure_return(plateau.seen, plateau.deviation, patience)
+    plateau = _scattered(plateau)
+    if sure < plateau.bar(tolerance, random_return):
+        return "hold", plateau
+    assert plateau.reference is not None, "a level is on trial after the first reference"
+    # What is sure, and not the mean: the best of many means would be one of luck.
+    accepted = dataclasses.replace(
+        plateau,
+        accepted=plateau.level,
+        reference=max(plateau.reference, sure),
+        waited=0,
     )
-    return "roll_back", back
+    return _raised(accepted, "raise", may_raise)
 
 
-def _raise(plateau: Plateau, may_raise: bool) -> tuple[Action, Plateau]:
+def sure_return(returns: tuple[float, ...], deviation: float, patience: int) -> float:
+    """A bound below which the true mean of returns hardly lies.
+
+    The higher one of Student's bounds from the last 3 and the last 5 returns: those from before a
+    policy has recovered must not weigh for long.
+
+    Args:
+        returns: Of evaluations, oldest first.
+        deviation: Standard deviation that is taken at least: three returns can agree by chance.
+        patience: As `advance`. Every evaluation that is waited for is one more try, so that each may
+            be wrong less often.
+
+    Returns:
+        The bound; −∞ for fewer than 3 returns.
+    """
+    chance = FALSE_ACCEPTANCES / (patience + 1)
+    bounds = [
+        _mean(last) - quantile(chance) * max(deviation, _deviation(last)) / math.sqrt(size)
+        for size, quantile in ((3, _student_2), (5, _student_4))
+        if len(last := returns[-size:]) == size
+    ]
+    return max(bounds, default=-math.inf)
+
+
+def _measured(plateau: Plateau) -> Plateau:
+    if len(plateau.seen) < WINDOW:
+        return plateau
+    mean = _mean(plateau.seen)
+    before = plateau.reference
+    return dataclasses.replace(
+        plateau,
+        reference=mean if before is None else max(before, mean),
+        deviation=_deviation(plateau.seen),
+    )
+
+
+def _scattered(plateau: Plateau) -> Plateau:
+    if len(plateau.seen) < WINDOW:
+        return plateau
+    # A running mean: a wild evaluation is forgotten, and a few that agree by chance don't weigh much.
+    variance = 0.75 * plateau.deviation**2 + 0.25 * _deviation(plateau.seen) ** 2
+    return dataclasses.replace(plateau, deviation=math.sqrt(variance))
+
+
+def _raised(plateau: Plateau, action: Action, may_raise: bool) -> tuple[Action, Plateau]:
     if not may_raise or plateau.ended or plateau.accepted >= 1.0:
         return "hold", plateau
     level = min(1.0, plateau.accepted + plateau.step)
-    return "raise", dataclasses.replace(plateau, level=level)
+    return action, dataclasses.replace(plateau, level=level, seen=(), begun=True)
+
+
+def _rolled_back(plateau: Plateau, min_step: float) -> Plateau:
+    step = plateau.step / 2
+    return dataclasses.replace(
+        plateau, level=plateau.accepted, seen=(), waited=0, step=step, ended=step < min_step
+    )
+
+
+def _mean(returns: tuple[float, ...]) -> float:
+    return math.fsum(returns) / len(returns)
+
+
+def _deviation(returns: tuple[float, ...]) -> float:
+    mean = _mean(returns)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in returns) / (len(returns) - 1))
+
+
+def _student_2(chance: float) -> float:
+    """What Student's t with 2 degrees of freedom exceeds with a chance (closed form)."""
+    both = 4.0 * chance * (1.0 - chance)
+    return (1.0 - 2.0 * chance) * math.sqrt(2.0 / both)
+
+
+def _student_4(chance: float) -> float:
+    """The same with 4 degrees of freedom (Shaw 2006, J. Computational Finance 9(4), eq. 38)."""
+    root = math.sqrt(4.0 * chance * (1.0 - chance))
+    return 2.0 * math.sqrt(math.cos(math.acos(root) / 3.0) / root - 1.0)

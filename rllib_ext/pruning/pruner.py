@@ -44,6 +44,7 @@ from rllib_ext.pruning.scope import (
     refuse_nothing_to_prune,
     warn_of_unknown_layers,
 )
+from rllib_ext.pruning.side import Coefficients, SideState
 from rllib_ext.pruning.statistics import Gatherer, Room
 
 EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
@@ -61,6 +62,7 @@ class Pruner:
         synchronise: As for `Agreement`, where several processes train this network together.
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
         room: As for `Gatherer`.
+        coefficients: What else adapts while the network trains, and goes back with its weights.
 
     Attributes:
         begins_trained: Whether the first weights were trained elsewhere; set by who put them in.
@@ -80,6 +82,7 @@ class Pruner:
         synchronise: Synchronise | None = None,
         graph: Callable[[], Graph] | None = None,
         room: Room | None = None,
+        coefficients: Coefficients | None = None,
     ) -> None:
         self.module = module
         self.config = config
@@ -98,7 +101,9 @@ class Pruner:
         self._accepted: Accepted | None = None
         self._optimizers = optimizers
         self.gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window, room)
-        self._rewinding = Rewinding(config.rewind_to)
+        self._side = SideState(self.gatherer, coefficients)
+        self._rewinding = Rewinding(config.rewind_to, self._side)
+        self._rolls_back = False
         self.structure: Structure | None = None
         if config.granularity == "weight":
             warn_of_unknown_layers(module)
@@ -129,13 +134,14 @@ class Pruner:
         self._evaluated_return = evaluated_return
 
     def before_update(self, env_steps: int) -> bool:
-        """Decides, and prunes or rolls back, for the update that is about to start.
+        """Decides for the update that is about to start, and prunes for it.
 
         Args:
             env_steps: Training env steps of the lineage, those of this update's batch included.
 
         Returns:
-            Whether weights were changed.
+            Whether this update's divergence says nothing of the step size: weights were pruned, or all
+            that it does goes back in `after_update`.
         """
         self.env_steps = env_steps
         trained = self.begins_trained or self.standing.anchor is not None
@@ -151,9 +157,8 @@ class Pruner:
         self._evaluated_return = None
         self._rewinding.keep(self.module, self.progress)
         if decision.accept:
-            self._accepted = Accepted.take(self.module, self.masks, self._optimizers())
-        if decision.roll_back:
-            self._roll_back()
+            self._accepted = Accepted.take(self.module, self.masks, self._optimizers(), self._side)
+        self._rolls_back = decision.roll_back
         prunes = ready and decision.prune and not decision.roll_back
         pruned = prunes and self._prune(config, decision.extent)
         regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
@@ -174,16 +179,25 @@ class Pruner:
         """
         self.gatherer.observe_gradients(gradients, scale)
 
-    def after_update(self) -> None:
-        """Rewinds the surviving weights after a round; called when an update is over.
+    def after_update(self) -> bool:
+        """Rolls back, or rewinds the surviving weights after a round; called when an update is over.
 
-        Not at its start: the batch at hand was sampled by the weights from before, and the rewound ones
-        are far from those.
+        Not at its start: the batch at hand was sampled by the weights from before. Those that come back
+        are far from them, and one update on such a batch wrecks a policy. What the update has done to
+        weights, moments, statistics and coefficients is undone.
+
+        Returns:
+            Whether weights, and perhaps masks, were changed.
         """
+        if self._rolls_back:
+            self._roll_back()
+            return True
         if self._rewinding.due:
             self._rewinding.rewind_(self.module, self._optimizers())
             self._enforcer.apply_()
             self._count("rewound")
+            return True
+        return False
 
     def mask_gradients_(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
         """Zeroes gradients of pruned weights in place, before they are clipped."""
@@ -251,6 +265,7 @@ class Pruner:
         self.begins_trained = bool(state.get("begins_trained", False))
         self.gatherer.load_state_dict(state["statistics"])
         self._rewinding.load_state_dict(state["rewind_to"])
+        self._rolls_back = False
         if PruningConfig.from_dict(state["config"]) == self.config:
             self.standing = Standing.from_dict(state["standing"])
             self.events = {**dict.fromkeys(EVENTS, 0), **state["events"]}
@@ -313,5 +328,6 @@ class Pruner:
 
     def _roll_back(self) -> None:
         assert self._accepted is not None, "the plateau rule accepts a state before it raises"
-        self.masks = self._accepted.put_back_(self.module, self._optimizers())
+        self._rolls_back = False
+        self.masks = self._accepted.put_back_(self.module, self._optimizers(), self._side)
         self._enforcer.take(self.masks)

@@ -3,14 +3,17 @@
 import copy
 from typing import ClassVar
 
+import gymnasium as gym
 import pytest
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.columns import Columns
 
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.callback import RANDOM_EPISODES, hand_over_evaluation, masks_of
 from rllib_ext.evaluate import random_policy_episodes
 from rllib_ext.learner import PruningPPOTorchLearner
+from rllib_ext.pruning.patience import WINDOW
 
 pytestmark = pytest.mark.ray
 
@@ -19,7 +22,7 @@ HORIZON = 100 * 256
 
 
 def full_state(learner):
-    """All that a roll-back must bring back: parameters, masks, optimizer state."""
+    """All that a roll-back must bring back."""
     module = learner.module["default_policy"]
     (optimizer,) = (o for _, o in learner.get_optimizers_for_module("default_policy"))
     parameters = dict(module.named_parameters())
@@ -27,6 +30,12 @@ def full_state(learner):
         "parameters": {n: p.detach().clone() for n, p in parameters.items()},
         "masks": {n: m.clone() for n, m in learner.pruner.masks.items()},
         "moments": {n: copy.deepcopy(dict(optimizer.state[p])) for n, p in parameters.items()},
+        "statistics": {
+            f"{name} {weight}": value
+            for name, by_weight in learner.pruner.gatherer.state_dict().items()
+            for weight, (_, value) in by_weight.items()
+        },
+        "kl_coeff": {n: float(v) for n, v in learner.curr_kl_coeffs_per_module.items()},
     }
 
 
@@ -40,13 +49,16 @@ def assert_same_bits(one, other):
         assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
 
 
-class UpdateStartLearner(PruningPPOTorchLearner):
-    """Keeps the state that each update starts from, after the decision was applied."""
+class WatchedLearner(PruningPPOTorchLearner):
+    """Keeps the state that each update finds, and the last minibatch that it learns from."""
 
     def before_gradient_based_update(self, *, timesteps):
         self.at_update_end = full_state(self)
         super().before_gradient_based_update(timesteps=timesteps)
-        self.at_update_start = full_state(self)
+
+    def compute_losses(self, *, fwd_out, batch):
+        self.last_batch = batch["default_policy"]
+        return super().compute_losses(fwd_out=fwd_out, batch=batch)
 
 
 def learner_of(algorithm):
@@ -69,22 +81,40 @@ def plateau(**changes):
     return PruningConfig(**{**values, **changes})
 
 
-def build(small_ppo, pruning, learner_class=UpdateStartLearner):
+def build(small_ppo, pruning, learner_class=WatchedLearner):
     ppo = small_ppo().learners(learner_class=learner_class)
     return with_pruning(ppo, pruning, evaluated_outside=True)
+
+
+def restored_policy(config, state):
+    """The policy whose parameters a state holds."""
+    module = config.get_rl_module_spec(env=gym.make("CartPole-v1")).build()
+    assert not module.load_state_dict(state["parameters"], strict=False).unexpected_keys
+    return module
+
+
+@torch.no_grad()
+def ratio_to(module, batch):
+    """Probability that a policy gives to a batch's actions ÷ that with which they were drawn."""
+    inputs = module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+    logs = torch.log_softmax(inputs, -1).gather(-1, batch[Columns.ACTIONS].view(-1, 1)).squeeze(-1)
+    return torch.exp(logs - batch[Columns.ACTION_LOGP])[batch[Columns.LOSS_MASK]]
 
 
 @pytest.mark.parametrize("restored", [False, True], ids=["same process", "restored on the way"])
 def test_a_roll_back_brings_back_weights_masks_and_moments_bit_by_bit(
     small_ppo, tmp_path, restored
 ):
-    config = build(small_ppo, plateau())
+    config = build(small_ppo, plateau(criterion="movement"))
     algorithm = config.build_algo()
     algorithm.train()
-    hand_over_evaluation(algorithm, 100.0)
-    assert algorithm.train()["pruning"]["zeros"] == round(0.2 * WEIGHTS)
-    hand_over_evaluation(algorithm, 95.0)  # within 10 % of 100 − 20: holds, so 20 % is accepted
-    assert algorithm.train()["pruning"]["zeros"] == round(0.4 * WEIGHTS)
+    zeros = []
+    # 95 is within 10 % of 100 − 20: it holds, so 20 % is accepted.
+    for evaluated in [100.0] * WINDOW + [95.0] * 3:
+        hand_over_evaluation(algorithm, evaluated)
+        zeros.append(algorithm.train()["pruning"]["zeros"])
+    first, second = round(0.2 * WEIGHTS), round(0.4 * WEIGHTS)
+    assert zeros == [0] * (WINDOW - 1) + [first] * 3 + [second]
     accepted = learner_of(algorithm).at_update_end
     hand_over_evaluation(algorithm, 40.0)
     report = algorithm.train()["pruning"]
@@ -98,16 +128,20 @@ def test_a_roll_back_brings_back_weights_masks_and_moments_bit_by_bit(
     report = algorithm.train()["pruning"]
     assert report["event"] == "rolled_back"
     counted = {event: count for event, count in report["events"].items() if count}
-    assert counted == {"pruned": 2, "held": 1, "rolled_back": 1}
+    assert counted == {"pruned": 2, "held": 3, "rolled_back": 1}
     assert report["zeros"] == round(0.2 * WEIGHTS)
     assert report["plateau_step"] == pytest.approx(0.1 / 0.8)
     learner = learner_of(algorithm)
-    assert_same_bits(learner.at_update_start, accepted)
-    # Training went on from there, within the masks that came back.
-    assert not torch.equal(
-        full_state(learner)["parameters"]["pi.net.mlp.0.bias"],
-        accepted["parameters"]["pi.net.mlp.0.bias"],
+    assert_same_bits(full_state(learner), accepted)
+    restored_runner = dict(algorithm.env_runner.module.named_parameters())
+    assert_same_bits(
+        {name: p.detach() for name, p in restored_runner.items()},
+        {name: accepted["parameters"][name] for name in restored_runner},
     )
+    # Training goes on from there, with a batch of the policy that came back.
+    assert algorithm.train()["pruning"]["zeros"] == round(0.2 * WEIGHTS)
+    probability_ratio = ratio_to(restored_policy(config, accepted), learner.last_batch)
+    torch.testing.assert_close(probability_ratio, torch.ones_like(probability_ratio))
     hand_over_evaluation(algorithm, 95.0)
     assert algorithm.train()["pruning"]["zeros"] == round(0.3 * WEIGHTS)
     algorithm.stop()
@@ -130,7 +164,7 @@ def test_a_tolerance_that_nothing_meets_ends_at_the_starting_sparsity(
     if starting:
         algorithm.restore_from_path(tmp_path / "state")
     events = []
-    for _ in range(12):
+    for _ in range(12 + WINDOW):
         report = algorithm.train()["pruning"]
         events.append(report["event"])
         at_start = report["zeros"] == round(starting * WEIGHTS)

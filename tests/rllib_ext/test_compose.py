@@ -135,6 +135,16 @@ def parallel_evaluation(ppo):
     return ppo.evaluation(evaluation_interval=1, evaluation_parallel_to_training=True)
 
 
+def exploring_evaluation(ppo):
+    return ppo.evaluation(evaluation_interval=1, evaluation_config={"explore": True})
+
+
+def whole_evaluation_config(ppo):
+    evaluated = ppo.evaluation(evaluation_interval=1)
+    evaluated.evaluation_config = evaluated.copy()
+    return evaluated
+
+
 def shared_encoder(ppo):
     return ppo.rl_module(model_config={"vf_share_layers": True})
 
@@ -162,6 +172,8 @@ CRITIC = PRUNING.replace(critic_final_sparsity=0.5)
         (two_policies, PRUNING, "multi-agent", "each policy by itself"),
         (parallel_evaluation, PRUNING, "evaluation_parallel_to_training=True", "Set it to False"),
         (unchanged, PLATEAU, "no evaluation", "evaluation_interval=1"),
+        (exploring_evaluation, PLATEAU, "explore=True", "{'explore': False}"),
+        (whole_evaluation_config, PLATEAU, "explore=True", "{'explore': False}"),
         (shared_encoder, CRITIC, "share their encoder", "vf_share_layers=False"),
         (shared_by_dataclass, CRITIC, "share their encoder", "vf_share_layers=False"),
         (shared_by_spec, CRITIC, "share their encoder", "vf_share_layers=False"),
@@ -285,6 +297,19 @@ def test_another_algorithm_is_refused():
 def test_what_only_resembles_a_contradiction_is_accepted(small_ppo, change, pruning, outside):
     config = with_pruning(change(small_ppo()), pruning, evaluated_outside=outside)
     assert PruningCallback in config.callbacks_class
+
+
+@pytest.mark.ray
+def test_plateau_judges_by_evaluations_that_do_not_draw_actions(small_ppo):
+    ppo = small_ppo().evaluation(
+        evaluation_interval=1, evaluation_duration=2, evaluation_config={"gamma": 0.5}
+    )
+    algorithm = with_pruning(ppo, PLATEAU).build_algo()
+    evaluating = algorithm.eval_env_runner_group.local_env_runner.config
+    explored = algorithm.config.explore
+    algorithm.stop()
+    assert (evaluating.explore, evaluating.gamma, explored) == (False, 0.5, True)
+    assert with_pruning(ppo, PRUNING).evaluation_config == {"gamma": 0.5}
 
 
 @pytest.mark.ray

@@ -95,9 +95,9 @@ class Shadowed(PackedPruning):
         self.shadows = {}
         self.changed = []
 
-    def start(self, member, config, seed):
+    def start(self, member, config, seed, coefficients=None):
         self.shadows[member] = Shadow(self._network.modules[member], config, seed)
-        super().start(member, config, seed)
+        super().start(member, config, seed, coefficients)
 
     def before_update(self, member, env_steps):
         expected = self.shadows[member].pruner.before_update(env_steps)
@@ -151,7 +151,7 @@ def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, mo
     pack = shadowed(packed_ppo(), SCHEDULES, monkeypatch)
     names = list(SCHEDULES)
     # The return holds for a while, falls until the rule rolls back, and recovers.
-    returns = [100.0] * 2 + [10.0] * 6 + [100.0] * (ITERATIONS - 8)
+    returns = [100.0] * 9 + [10.0] * 6 + [100.0] * (ITERATIONS - 15)
     plateau = names.index("plateau")
     for evaluated in returns:
         pack.observe(plateau, evaluated)
