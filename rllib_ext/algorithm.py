@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import Trainable
 
+from rllib_ext.aside import written_aside
 from rllib_ext.callback import foreach_learner, hand_over_evaluation, masks_of
 from rllib_ext.compose import build_algorithm, with_pruning
 from rllib_ext.env_maker import env_maker, env_name
@@ -176,12 +176,8 @@ class MemberTrainable(Trainable):
 
 def save_state(algorithm: Algorithm, folder: Path) -> None:
     """Writes an algorithm's full training state: aside, then renamed."""
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    algorithm.save_to_path(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    with written_aside(folder) as aside:
+        algorithm.save_to_path(aside)
 
 
 def _clock_of(algorithm: Algorithm) -> int:

@@ -20,6 +20,7 @@ from ray.rllib.core import (
 )
 from ray.rllib.core.rl_module.rl_module import RLModule
 
+from rllib_ext.aside import write_aside
 from rllib_ext.callback import foreach_learner
 from rllib_ext.checkpoint import check_layout, readable
 from rllib_ext.prunable import fresh_network
@@ -48,9 +49,8 @@ class Initial:
 
     def save(self, path: Path) -> None:
         """Writes it into a file, aside, then renamed."""
-        aside = path.with_name(path.name + ".part")
-        aside.write_bytes(pickle.dumps(dataclasses.asdict(self)))
-        aside.replace(path)
+        content = pickle.dumps(dataclasses.asdict(self))
+        write_aside(path, lambda aside: aside.write_bytes(content))
 
     @classmethod
     def load(cls, path: Path) -> Initial:

@@ -13,13 +13,11 @@ RLlib's checkpoints are pickles: loading a policy runs code from it.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import io
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorica
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext.acting import ConnectorPolicy, DirectPolicy
+from rllib_ext.aside import write_aside, written_aside
 from rllib_ext.critic import critic_names
 from rllib_ext.pruning.errors import CheckpointError, ShrinkError
 from rllib_ext.pruning.masks import load_masks, save_masks
@@ -96,17 +95,6 @@ class PolicyParts:
         self.module.save_to_path(folder / "rl_module")
         save_pipeline(self.env_to_module, folder / "env_to_module")
         save_pipeline(self.module_to_env, folder / "module_to_env")
-
-
-@contextlib.contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside one, which it replaces in the end, unless something failed."""
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
 
 
 def describe(
@@ -190,9 +178,8 @@ def note_size(folder: Path) -> None:
 def add_metadata(folder: Path, values: Mapping[str, Any]) -> None:
     """Adds plain values to what a saved policy says of itself; keys that are there are replaced."""
     description = {**json.loads((folder / METADATA).read_text()), **values}
-    aside = folder / f"{METADATA}.part"
-    aside.write_text(json.dumps(description, indent=1))
-    aside.replace(folder / METADATA)
+    text = json.dumps(description, indent=1)
+    write_aside(folder / METADATA, lambda aside: aside.write_text(text))
 
 
 def compressed_size(module: torch.nn.Module) -> int:

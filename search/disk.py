@@ -20,11 +20,10 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rllib_ext.aside import ASIDE, OLD, PART, restore
 from search.archive import Archive, Snapshot
-from search.files import ASIDE
 from search.front import candidates
 
-PART = ".part"
 FOLDERS = ("policies", "states")
 TRASH = "removed"
 POLICIES_PER_CANDIDATE = 20
@@ -158,10 +157,15 @@ def tidy(archive: Archive) -> None:
         Path(b.checkpoint).name for b in archive.baselines().values() if b.checkpoint
     }
     for kind in FOLDERS:
+        for path in archive.folder.glob(f"{kind}/*{OLD}"):
+            restore(path.with_suffix(""))
         for path in archive.folder.glob(f"{kind}/*"):
             if path.suffix == PART:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name not in named[kind]:
                 remove(path)
-    for path in archive.folder.glob(ASIDE):
-        path.unlink(missing_ok=True)
+    for path in [*archive.folder.glob(ASIDE), *archive.folder.glob(f"policies/*/{ASIDE}")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ from search.folder import (
     update_manifest,
 )
 from search.given_ppo import keep_ppo
+from search.initial import kept_initial
 from search.latency import note_latencies
 from search.preparation import Prepared, prepare, prepare_again
 from search.progress import Display
@@ -258,7 +259,8 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
                 f"training {config.population.members} members, {engine.describe(config, slots)}"
                 + (f" ({capped})" if capped else "")
             )
-            train(config, ppo, folder, coordinator, engine, slots, display)
+            initial = kept_initial(config, folder)
+            train(config, ppo, folder, coordinator, engine, slots, display, initial=initial)
     finally:
         # On a full disk, what ended the search is what counts.
         with contextlib.suppress(OSError):

@@ -7,13 +7,14 @@ import datetime
 import fnmatch
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rllib_ext.pruning.errors import ResultsError
+from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.files import ASIDE, write_text
 
 CONFIG = "config.yaml"
@@ -27,6 +28,8 @@ RETRAIN = "retrain"
 # What the manifest's status is of a run that came to its end.
 FINISHED = "finished"
 LOCK = ".lock"
+# With two letters and more, or C:/ would be one.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
 
@@ -36,9 +39,36 @@ def place_of(name: str, output: Path | None) -> Path:
     Args:
         name: The experiment's.
         output: Where to; None: `results/<name>-<date>-<time>`.
+
+    Raises:
+        ConfigError: It is an address.
     """
+    if output is not None:
+        refuse_address(str(output), "--output")
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return (output or Path("results") / f"{name}-{stamp}").resolve()
+
+
+def refuse_address(text: str, what: str) -> None:
+    """Looks whether a folder is named by a path: "s3://bucket" would be one called "s3:" here.
+
+    Args:
+        text: As it was given, or as `Path` has it, with one slash.
+        what: Begins the message.
+
+    Raises:
+        ConfigError: It is an address.
+    """
+    found = _ADDRESS.match(text)
+    if found is None:
+        return
+    scheme, rest = found.groups()
+    mend = (
+        f"Expected a path: /{rest}."
+        if scheme.lower() == "file"
+        else "Expected a path that every node sees, such as a network file system or a mounted bucket."
+    )
+    raise ConfigError(f"{what} {text} is an address, and results are files in a folder. {mend}")
 
 
 def refuse_taken(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ray import cloudpickle
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_ext.aside import write_aside
 from rllib_ext.checkpoint import readable
 from rllib_ext.env_maker import for_any_process
 from rllib_ext.pruning.errors import ConfigError, ResultsError
@@ -72,9 +73,7 @@ def made_ready(
 def keep_ppo(ppo: PPOConfig, folder: Path) -> None:
     """Writes it into a results folder; its manifest takes the digest."""
     content = _pickled(ppo)
-    aside = folder / f"{PPO_CONFIG}.part"
-    aside.write_bytes(content)
-    aside.replace(folder / PPO_CONFIG)
+    write_aside(folder / PPO_CONFIG, lambda aside: aside.write_bytes(content))
     update_manifest(folder, **{_DIGEST: hashlib.sha256(content).hexdigest()})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.initial import Initial, read_initial, refuse_other_network
+from rllib_ext.pruning.errors import CheckpointError
 from search.config import ExperimentConfig
 from search.folder import INITIAL
 from search.own_code import import_from_here
@@ -28,7 +29,22 @@ def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
     return initial
 
 
-def kept_initial(folder: Path) -> str:
-    """Where a results folder, or the one that it lies in, keeps what members start from; "": nowhere."""
-    found = [place / INITIAL for place in (folder, folder.parent) if (place / INITIAL).is_file()]
-    return str(found[0]) if found else ""
+def kept_initial(config: ExperimentConfig, results: Path) -> str:
+    """Where a search keeps what its members start from; "": nowhere, they start afresh.
+
+    Args:
+        config: The experiment. What lies in a folder counts only where it asks for it.
+        results: The results folder, of a recipe check too.
+
+    Raises:
+        CheckpointError: It is missing, and members would start from something else.
+    """
+    if config.init_checkpoint is None:
+        return ""
+    path = results / INITIAL
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing, from which the members of this search start (init_checkpoint). Bring "
+            "it back, such as from a backup, or begin a new search."
+        )
+    return str(path)

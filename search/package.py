@@ -25,7 +25,7 @@ _SKIPPED = {
 }  # fmt: skip
 # Only at the top: deeper they may be somebody's package.
 _SKIPPED_AT_TOP = {"results", "wandb", "mlruns"}
-_SKIPPED_SUFFIXES = (".pyc", ".egg-info", ".part")
+_SKIPPED_SUFFIXES = (".pyc", ".egg-info", ".part", ".old")
 # The oldest time that a zip file can hold: equal files give an equal package, which Ray then keeps.
 _TIME = (1980, 1, 1, 0, 0, 0)
 

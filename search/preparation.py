@@ -12,7 +12,7 @@ from search.config import ExperimentConfig
 from search.engine import Engine, engine_of
 from search.folder import read_manifest
 from search.given_ppo import ppo_of
-from search.initial import initial_of
+from search.initial import initial_of, kept_initial
 from search.machines import slots_on, this_machine
 from search.ppo import build_ppo, refuse_unprunable_members
 from search.trackers import refuse_missing
@@ -71,8 +71,9 @@ def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
     Raises:
         ConfigError: Something in it is refused.
         ResultsError: The folder's manifest, or what it keeps of the configuration, is damaged.
-        CheckpointError: What the folder keeps can't be read here.
+        CheckpointError: What the folder keeps is missing, or can't be read here.
     """
+    kept_initial(config, folder)
     ppo = ppo_of(config, folder)
     known = read_manifest(folder).get("engine", config.engine)
     return _prepare(config.model_copy(update={"engine": known}), ppo)

@@ -15,7 +15,7 @@ from rllib_ext.pruning.errors import ResultsError
 from search import tables
 from search.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.confirm import UNCONFIRMED, Front, confirm
-from search.folder import CONFIG, FINISHED, MANIFEST
+from search.folder import CONFIG, FINISHED, MANIFEST, refuse_address
 from search.generalisation import generalisation_of
 from search.losses import doubts, losses_of
 
@@ -266,9 +266,11 @@ def load(folder: str | Path) -> Results:
         folder: Such as "results/cartpole".
 
     Raises:
+        ConfigError: It is an address.
         ResultsError: It doesn't exist, is no results folder, holds no snapshot yet, or a file of it
             can't be read.
     """
+    refuse_address(str(folder), "the results folder")
     path = Path(folder)
     if not path.is_dir():
         raise ResultsError(

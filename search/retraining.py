@@ -15,6 +15,7 @@ from search.config import ExperimentConfig
 from search.config_file import load_config_of
 from search.evaluation import evaluate_policies
 from search.folder import RETRAIN, provenance, read_manifest, update_manifest
+from search.initial import kept_initial
 from search.lineage import plans_of
 from search.preparation import Prepared, prepare_again
 from search.progress import Display
@@ -97,7 +98,10 @@ def _train(
         f"replaying {len({r.point for r in coordinator.replays})} recipes, "
         f"{len(coordinator.replays)} trainings, {engine.describe(engine_config, slots)}"
     )
-    train(engine_config, prepared.ppo, archive.folder, coordinator, engine, slots, display)
+    # Of the search, in whose folder the recipe check lies.
+    initial = kept_initial(config, archive.folder.parent)
+    ppo = prepared.ppo
+    train(engine_config, ppo, archive.folder, coordinator, engine, slots, display, initial=initial)
 
 
 def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:

@@ -15,6 +15,7 @@ import ray
 
 from rllib_ext.pruning.errors import ConfigError
 from search.config import ExperimentConfig
+from search.folder import refuse_address
 from search.jobs import JobServer, Node
 from search.package import Package, write_package
 
@@ -51,16 +52,10 @@ def output_for(output: str | None, name: str, nodes: Sequence[Node], address: st
         An absolute path, or one under the home folder ("~/…") of the user who runs Ray there.
 
     Raises:
-        ConfigError: Not every node would see it.
+        ConfigError: Not every node would see it, or it is an address.
     """
-    if output and "://" in output:
-        scheme, _, path = output.partition("://")
-        if scheme != "file" or not path.startswith("/"):
-            raise ConfigError(
-                f"--output {output}: results are written to a file system. Expected a path that every "
-                "node sees, such as a network file system or a mounted bucket, or file:///that/path."
-            )
-        return path
+    if output:
+        refuse_address(output, "--output")
     if output and output.startswith(("/", "~/")):
         return output
     if len(nodes) > 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_ext.algorithm import MemberSettings, MemberTrainable
+from rllib_ext.aside import take_place
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.trainable import PackTrainable
 from rllib_ext.pruning.errors import ConfigError, RunError
@@ -79,7 +79,7 @@ def train_baselines(
             folder=str(archive.folder),
             ppo_config=job.ppo,
             evaluation_interval=config.evaluation.interval,
-            initial="" if fresh else kept_initial(archive.folder),
+            initial="" if fresh else kept_initial(config, archive.folder),
         )
         resources = resources_of(config, job)
         group = resources.to_placement_group()
@@ -190,8 +190,7 @@ def _take(archive: Archive, job: Job, task: Any, wall_time: float, *, packs: boo
             _note_failure(archive, plan, result.get("failure") or "weights are not finite")
             continue
         checkpoint = f"policies/{plan.name}"
-        shutil.rmtree(archive.folder / checkpoint, ignore_errors=True)
-        (archive.folder / snapshot["checkpoint"]).rename(archive.folder / checkpoint)
+        take_place(archive.folder / snapshot["checkpoint"], archive.folder / checkpoint)
         remove(archive.folder / Path(snapshot["state"]))
         archive.add_baseline(
             Baseline(

@@ -16,7 +16,6 @@ from rllib_ext.pruning.errors import RunError
 from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
-from search.initial import kept_initial
 from search.lean_trials import LeanTrials
 from search.machines import slots_on
 from search.memory_kills import survived
@@ -36,6 +35,8 @@ def train(
     engine: Engine,
     slots: int,
     display: Display,
+    *,
+    initial: str = "",
 ) -> None:
     """Trains segments with Ray Tune until the coordinator has none left.
 
@@ -47,6 +48,7 @@ def train(
         engine: Trains.
         slots: How many of what Tune runs at once.
         display: Shows progress.
+        initial: File of what members start from; "" for fresh weights.
 
     Raises:
         RunError: Nothing can be trained any more.
@@ -55,7 +57,7 @@ def train(
         folder=str(folder),
         ppo_config=ppo,
         evaluation_interval=config.evaluation.interval,
-        initial=kept_initial(folder),
+        initial=initial,
         measured=config.search.measured,
         deadline=time.time() + coordinator.progress.seconds_left,
     )

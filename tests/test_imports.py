@@ -8,6 +8,7 @@ import pytest
 # The modules that CONTRIBUTING.md ("The house") keeps free of Ray and torch. Add what is made.
 LIGHT_MODULES = [
     "rllib_ext",
+    "rllib_ext.aside",
     "rllib_ext.hints",
     "rllib_ext.pruning",
     "rllib_ext.pruning.config",

@@ -242,7 +242,12 @@ def _shifts(results: Results, config: ExperimentConfig) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    half = [str(p) for kind in ("policies", "states") for p in (folder / kind).glob("*.part")]
+    half = [
+        str(p)
+        for kind in ("policies", "states")
+        for p in (folder / kind).glob("*")
+        if p.suffix in (".part", ".old")
+    ]
     if half:
         yield f"half-written: {half}"
     if (folder / TRASH).exists():

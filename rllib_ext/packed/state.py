@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllib_ext.aside import write_aside
 from rllib_ext.checkpoint import UNREADABLE
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.network import StackedNetwork
@@ -94,13 +95,13 @@ class MemberState:
     def save(self, folder: Path) -> None:
         """Writes the state into a folder, aside, then renamed; replaced when it exists."""
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / (STATE + ".part")
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for stacked in STACKED:
             # Arrays are pickled several times faster than tensors.
             values[stacked] = {name: value.numpy() for name, value in values[stacked].items()}
-        aside.write_bytes(pickle.dumps(values, protocol=pickle.HIGHEST_PROTOCOL))
-        aside.rename(folder / STATE)
+        content = pickle.dumps(values, protocol=pickle.HIGHEST_PROTOCOL)
+        # One a member and segment: whatever a crash of the machine takes is trained again.
+        write_aside(folder / STATE, lambda aside: aside.write_bytes(content), sync=False)
 
     @classmethod
     def load(cls, folder: Path) -> MemberState:

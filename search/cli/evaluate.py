@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from rllib_ext.pruning.errors import ConfigError
-from search.cli.shared import warn
+from search.cli.shared import Folder, warn
 
 
 @click.command()
-@click.argument("path", metavar="DIR|POLICY", type=click.Path(path_type=Path))
+@click.argument("path", metavar="DIR|POLICY", type=Folder())
 @click.option("--episodes", default=100, show_default=True, help="Fresh episodes of a policy.")
 @click.option(
     "--seed", type=int, help="Of the episodes.  [default: the search's for a DIR, 0 for a POLICY]"

@@ -10,13 +10,13 @@ import click
 
 from rllib_ext.pruning.config import Criterion
 from rllib_ext.pruning.errors import ConfigError
-from search.cli.shared import warn
+from search.cli.shared import Folder, warn
 
 CRITERIA = "One of " + ", ".join(get_args(Criterion)) + "."
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=Folder())
 @click.option("--sparsity", type=float, multiple=True, help="Share of weights to zero; repeatable.")
 @click.option("--threshold", type=float, multiple=True, help="Prune what scores less; repeatable.")
 @click.option("--threshold-unit", default="absolute", show_default=True, help="absolute or std.")
@@ -33,7 +33,7 @@ CRITERIA = "One of " + ", ".join(get_args(Criterion)) + "."
 @click.option("--episodes", default=100, show_default=True, help="Fresh episodes a figure.")
 @click.option("--seed", default=0, show_default=True, help="Of episodes and training.")
 @click.option("--env", help="Id or package.module:Class, where the checkpoint's isn't enough.")
-@click.option("--output", type=click.Path(path_type=Path), help="Results folder; new or empty.")
+@click.option("--output", type=Folder(), help="Results folder; new or empty.")
 def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) -> None:
     """Prune the RLlib PPO algorithm CHECKPOINT at several levels: no search.
 
@@ -65,7 +65,7 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
 
 
 @click.command()
-@click.argument("path", metavar="CHECKPOINT|POLICY", type=click.Path(path_type=Path))
+@click.argument("path", metavar="CHECKPOINT|POLICY", type=Folder())
 @click.option(
     "--sparsity",
     type=float,
@@ -77,7 +77,7 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
 @click.option("--episodes", default=10, show_default=True, help="Episodes a measurement.")
 @click.option("--seed", default=0, show_default=True, help="Of the episodes.")
 @click.option("--env", help="Id or package.module:Class, where the policy's isn't enough.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A CSV file.")
+@click.option("--output", type=Folder(dir_okay=False), help="A CSV file.")
 def sensitivity(path: Path, output: Path | None, env: str | None, **how: Any) -> None:
     """Show what each layer's sparsity costs in return and in KL divergence of the actions.
 

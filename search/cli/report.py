@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from search.cli.shared import summarise
+from search.cli.shared import Folder, summarise
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=Folder())
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Where a comparison goes. Default: the first folder.",
 )
 def report(folders: tuple[Path, ...], output: Path | None) -> None:

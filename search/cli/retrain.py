@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from rllib_ext.pruning.errors import ConfigError, RunError
+from search.cli.shared import Folder
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Folder())
 @click.option(
     "--points",
     default="knee,keeps_95,keeps_99",

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from search.cli.shared import load_experiment, saying_what_is_safe, summarise
+from search.cli.shared import Folder, load_experiment, saying_what_is_safe, summarise
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", type=click.Path(path_type=Path), help="Results folder; new or empty.")
+@click.option("--output", type=Folder(), help="Results folder; new or empty.")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
 @click.option(
     "--resume-or-start",
@@ -62,7 +62,7 @@ def search(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Folder())
 @click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N] [budget.seconds=S]")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
 def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:

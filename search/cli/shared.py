@@ -5,12 +5,31 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rllib_ext.pruning.errors import RunError
 from search.config import ExperimentConfig
 from search.failure import is_disk_full
+from search.folder import refuse_address
+
+
+class Folder(click.Path):
+    """A folder on this machine, as a command's argument or option."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(path_type=Path, **how)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As any path, but for addresses, which a path would make folders of.
+
+        Raises:
+            ConfigError: It is an address.
+        """
+        named = param.opts[0] if isinstance(param, click.Option) else "the folder"
+        refuse_address(str(value), named)
+        return super().convert(value, param, ctx)
 
 
 def load_experiment(config: Path, overrides: Iterable[str]) -> ExperimentConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from search.cli.shared import load_experiment
+from search.folder import refuse_address
 
 
 @click.command()
@@ -27,6 +28,8 @@ def submit(
     from search.estimate import describe_plan
     from search.preparation import prepare
 
+    if output:
+        refuse_address(output, "--output")
     experiment = load_experiment(config, overrides)
     prepare(experiment)
     from search.jobs import JobServer

@@ -221,3 +221,19 @@ def test_the_state_of_what_is_not_usable_goes_when_its_removal_was_killed(tmp_pa
     assert {p.name for p in (tmp_path / "states").iterdir()} == {
         name for name in states - unusable if not name.startswith("dense")
     }
+
+
+def test_what_a_kill_left_of_a_replacement_is_put_right(search):
+    """Killed between two renames, a policy's name was free: the old one is given it back."""
+    before = policies(search)
+    kept = search.folder / "policies" / min(before)
+    (kept / "masks.npz").write_text("old")
+    (kept / ".metadata.part77.json").write_text("half")
+    kept.rename(kept.with_name(f"{kept.name}.old"))
+    for name in (f"{kept.name}.part", "m99-s000-i0001.old"):
+        (kept.parent / name).mkdir()
+    (search.folder / ".earlier.part").mkdir()
+    tidy(search.archive)
+    assert policies(search) == before
+    assert [path.name for path in kept.iterdir()] == ["masks.npz"]
+    assert not (search.folder / ".earlier.part").exists()

@@ -1,11 +1,15 @@
+from types import SimpleNamespace
+
 import pytest
 from pretended_search import coordinated
 
+import search.retraining
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
+from search.archive import Archive
 from search.estimate import describe_plan
 from search.initial import INITIAL, initial_of, kept_initial
 from search.ppo import build_ppo
-from search.preparation import prepare
+from search.preparation import prepare, prepare_again
 
 SMALL = {"rl_module": {"model_config": {"fcnet_hiddens": [16, 16]}}}
 
@@ -25,13 +29,41 @@ def test_a_checkpoint_of_the_same_network_is_taken_and_others_are_refused(ppo_ch
 def test_without_a_checkpoint_members_start_afresh(tmp_path):
     config = coordinated()
     assert initial_of(config, build_ppo(config)) is None
-    assert kept_initial(tmp_path) == ""
+    assert kept_initial(config, tmp_path) == ""
     with pytest.raises(CheckpointError, match="is not there"):
         prepare(coordinated(init_checkpoint=str(tmp_path / "none")))
 
 
-def test_replays_start_from_what_their_search_started_from(tmp_path):
+def test_members_start_from_what_their_own_search_keeps(tmp_path):
     (tmp_path / INITIAL).touch()
-    replays = tmp_path / "retrain"
-    replays.mkdir()
-    assert kept_initial(tmp_path) == kept_initial(replays) == str(tmp_path / INITIAL)
+    config = coordinated(init_checkpoint="somewhere")
+    assert kept_initial(config, tmp_path) == str(tmp_path / INITIAL)
+    # A search that asks for none starts afresh, whatever lies in its folder or the one around it.
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert kept_initial(coordinated(), inner) == kept_initial(coordinated(), tmp_path) == ""
+    with pytest.raises(CheckpointError, match=r"initial\.pkl is missing.*Bring it back"):
+        kept_initial(config, inner)
+
+
+@pytest.mark.parametrize("asked", [None, "somewhere"])
+def test_replays_start_from_what_their_search_started_from(tmp_path, monkeypatch, asked):
+    (tmp_path / INITIAL).touch()
+    (tmp_path / "retrain").mkdir()
+    config, told = coordinated(init_checkpoint=asked), []
+
+    def train(*arguments, initial):
+        told.append(initial)
+
+    monkeypatch.setattr(search.retraining, "train", train)
+    monkeypatch.setattr(search.retraining, "slots_of", lambda *_: 1)
+    coordinator = SimpleNamespace(finished=False, replays=[])
+    display = SimpleNamespace(phase=lambda title: None)
+    if asked:
+        (tmp_path / INITIAL).rename(tmp_path / "elsewhere")
+        with pytest.raises(CheckpointError, match=r"initial\.pkl is missing"):
+            prepare_again(config, tmp_path)
+        (tmp_path / "elsewhere").rename(tmp_path / INITIAL)
+    prepared = prepare_again(config, tmp_path)
+    search.retraining._train(config, prepared, Archive(tmp_path / "retrain"), coordinator, display)
+    assert told == [str(tmp_path / INITIAL) if asked else ""]

@@ -17,7 +17,6 @@ def test_a_cluster_of_several_nodes_needs_a_path_that_all_see():
         with pytest.raises(ConfigError, match="2 nodes, and a folder of one of them is not seen"):
             output_for(given, "x", nodes, URL)
     assert output_for("/shared/out", "x", nodes, URL) == "/shared/out"
-    assert output_for("file:///shared/out", "x", nodes, URL) == "/shared/out"
     assert output_for("~/out", "x", nodes, URL) == "~/out"
 
 
@@ -39,9 +38,11 @@ def test_this_machine_by_itself_takes_what_is_relative_to_here(tmp_path, monkeyp
     assert output_for(None, "x", here, local).startswith(f"{tmp_path}/results/x-")
 
 
-def test_addresses_of_object_stores_are_refused_with_the_mend():
+def test_addresses_are_refused_with_the_mend():
     with pytest.raises(ConfigError, match="mounted bucket"):
         output_for("s3://bucket/out", "x", [FAR], URL)
+    with pytest.raises(ConfigError, match=r"Expected a path: /shared/out\."):
+        output_for("file:///shared/out", "x", [FAR], URL)
 
 
 def test_paths_reach_the_driver_whole():
