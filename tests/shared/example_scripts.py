@@ -29,14 +29,14 @@ class Example:
         build: Makes the configuration; given a folder for what it reads from disk.
         critic: The sparsity that its critic is pruned to beside the policy; 0 where both share layers.
         repeats: Whether a seed repeats an episode; some of the environments draw from global generators.
-        units_refused: Part of the message with which "neuron" is refused; "" where it is not.
+        checkpoint: Whether its checkpoint can be pruned; one that holds more than a policy is refused.
     """
 
     name: str
     build: Callable[[Path], PPOConfig]
     critic: float = 0.3
     repeats: bool = True
-    units_refused: str = ""
+    checkpoint: bool = True
 
     def __str__(self) -> str:
         return self.name

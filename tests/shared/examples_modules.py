@@ -131,7 +131,7 @@ MODULES = [
     Example("ModelV2ToRLModule", model_of_the_old_stack),
 ]
 LEARNERS = [
-    Example("PPOTorchLearnerWithCuriosity", intrinsic_curiosity),
+    Example("PPOTorchLearnerWithCuriosity", intrinsic_curiosity, checkpoint=False),
     Example("ppo_with_custom_loss_fn", loss_of_its_own, critic=0.0),
     Example("separate_vf_lr_and_optimizer", optimizer_for_the_critic),
     Example("ppo_with_torch_lr_schedulers", torch_schedulers, critic=0.0),
