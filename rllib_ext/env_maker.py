@@ -16,6 +16,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from rllib_ext.mujoco import is_mujoco, quieten_mujoco
 from rllib_ext.pruning.errors import ConfigError
 
 EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
@@ -58,6 +59,8 @@ def env_maker(config: AlgorithmConfig) -> EnvMaker:
     env, env_config = _given(config), dict(config.env_config)
     if isinstance(env, str):
         if not _global_registry.contains(ENV_CREATOR, env):
+            # RLlib may build the first one of this process.
+            quieten_mujoco(env)
             return functools.partial(_make, env, **env_config)
         return _with_mapping(_global_registry.get(ENV_CREATOR, env), env_config)
     if _takes_mapping(config):
@@ -72,6 +75,8 @@ def for_rllib(config: AlgorithmConfig) -> Any:
         ConfigError: As `env_maker`.
     """
     if config.env is None or isinstance(config.env, str):
+        if config.num_env_runners and is_mujoco(str(config.env)):
+            return _adapted(functools.partial(_make, config.env), str(config.env), False)
         return config.env
     env, takes_mapping = _given(config), _takes_mapping(config)
     if _is_adapted(config.env) or (takes_mapping and isinstance(env, type)):
@@ -190,6 +195,8 @@ def _with_mapping(creator: Callable[..., Any], env_config: Mapping[str, Any]) ->
 
 
 def _make(env: str | EnvSpec, /, **env_config: Any) -> gymnasium.Env[Any, Any]:
+    if isinstance(env, str):
+        quieten_mujoco(env)
     try:
         return gymnasium.make(env, **{"disable_env_checker": True, **env_config})
     except TypeError as error:
