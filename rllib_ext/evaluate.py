@@ -21,6 +21,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_ext.copied_observations import CopiedObservations
 from rllib_ext.env_maker import EnvMaker, env_maker
+from rllib_ext.legal import nearest_legal, sampled
 from rllib_ext.native.episodes import play
 from rllib_ext.native.registry import Native, native_version
 
@@ -188,7 +189,7 @@ def _warn_of_cut(seed: int, steps: int) -> None:
 
 
 class RandomPolicy:
-    """Draws actions uniformly from the action space, each episode from its own seed.
+    """Draws actions uniformly, of those that are legal, each episode from its own seed.
 
     Args:
         action_space: The environment's.
@@ -206,7 +207,10 @@ class RandomPolicy:
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
         """As `Policy.act`."""
-        return [self._spaces[i].sample() for i in episodes]
+        return [
+            sampled(self._spaces[i], observation)
+            for i, observation in zip(episodes, observations, strict=True)
+        ]
 
 
 def _seeded(space: gymnasium.Space[Any], seed: int) -> gymnasium.Space[Any]:
@@ -217,14 +221,16 @@ def _seeded(space: gymnasium.Space[Any], seed: int) -> gymnasium.Space[Any]:
 
 
 class ConstantPolicy:
-    """Takes the same action at every step.
+    """Takes the same action at every step, or the legal one nearest to it.
 
     Args:
         action: The action.
+        action_space: The environment's; None: all actions are legal.
     """
 
-    def __init__(self, action: Any) -> None:
+    def __init__(self, action: Any, action_space: gymnasium.Space[Any] | None = None) -> None:
         self.action = action
+        self._space = action_space
 
     def begin(self, seeds: Sequence[int]) -> None:
         """As `Policy.begin`."""
@@ -233,7 +239,7 @@ class ConstantPolicy:
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
         """As `Policy.act`."""
-        return [self.action] * len(episodes)
+        return [nearest_legal(self.action, self._space, seen) for seen in observations]
 
 
 def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
@@ -314,10 +320,11 @@ def best_constant_episodes(
     choose = tuple(choose)
     try:
         best_action, best_mean = None, -math.inf
-        for action in constant_actions(evaluator.action_space):
-            mean = evaluator.run(ConstantPolicy(action), choose).mean
+        space = evaluator.action_space
+        for action in constant_actions(space):
+            mean = evaluator.run(ConstantPolicy(action, space), choose).mean
             if best_action is None or mean > best_mean:
                 best_action, best_mean = action, mean
-        return best_action, evaluator.run(ConstantPolicy(best_action), seeds)
+        return best_action, evaluator.run(ConstantPolicy(best_action, space), seeds)
     finally:
         evaluator.close()

@@ -14,6 +14,7 @@ import tree
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_ext.env_maker import EnvMaker, env_maker, keywords_of
+from rllib_ext.legal import sampled
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.shift import Shift
 
@@ -142,6 +143,7 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._amount = amount
         self._space = copy.deepcopy(env.action_space)
+        self._seen: Any = None
         self._rng = np.random.default_rng(0)
         if isinstance(self._space, gymnasium.spaces.Box):
             low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
@@ -160,8 +162,8 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
         if seed is not None:
             self._rng = np.random.default_rng([seed, ACTIONS])
             self._space.seed(int(self._rng.integers(2**31)))
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, info
+        self._seen, info = self.env.reset(seed=seed, options=options)
+        return self._seen, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As `gymnasium.Env.step`."""
@@ -171,9 +173,9 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
             noisy = noisy + self._std * self._rng.standard_normal(space.shape)
             action = np.clip(noisy, space.low, space.high).astype(space.dtype)
         elif self._rng.random() < self._amount:
-            action = space.sample()
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated, info
+            action = sampled(space, self._seen)
+        self._seen, reward, terminated, truncated, info = self.env.step(action)
+        return self._seen, reward, terminated, truncated, info
 
 
 def leaf_spaces(space: gymnasium.Space[Any]) -> list[gymnasium.Space[Any]]:

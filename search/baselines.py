@@ -80,12 +80,14 @@ def least_return(
         floor: Stands for the random policy's return where that is not known.
 
     Returns:
-        −∞ without such a limit, before the dense baseline is known, and where that is no better than a
-        random policy.
+        −∞ without such a limit, before the dense baseline is known, where that is no better than a
+        random policy, and where there is none.
     """
     share = config.search.min_retained
     if share is None or "dense" not in baselines:
         return -math.inf
     random = baselines["random"].search_return if "random" in baselines else floor
     dense = baselines["dense"].search_return
+    if not math.isfinite(random):
+        return -math.inf
     return random + share * (dense - random) if dense > random else -math.inf

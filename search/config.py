@@ -124,11 +124,14 @@ class BaselineSettings(Settings):
         small_dense: How many are dense, with about as many weights as a point.
         train_then_prune: How many are trained dense, pruned at once to a point's sparsity at half of
             the horizon, and trained on.
+        untrained: Whether a random policy and constant actions are measured; false for an environment
+            that refuses illegal actions without showing the legal ones. `retained` is unknown then.
     """
 
     random_masks: int = Field(default=1, ge=0, le=100)
     small_dense: int = Field(default=1, ge=0, le=100)
     train_then_prune: int = Field(default=1, ge=0, le=100)
+    untrained: bool = True
 
 
 class ResourceSettings(Settings):

@@ -17,6 +17,7 @@ from rllib_ext.pruning.errors import ConfigError
 from search.baseline_plan import KINDS, TITLES
 from search.config import ExperimentConfig
 from search.engine import told_cap
+from search.evaluation import LEGAL
 from search.machines import Machine, amounts, offered, slots_on, this_machine
 from search.preparation import prepare
 from search.seeds import draw
@@ -27,6 +28,8 @@ from search.strategies import STRATEGIES
 SECONDS_PER_STEP = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
 # Starting Ray, its workers and RLlib; closing and the report.
 FIXED_SECONDS = 20.0
+# Of an episode that can't be tried, in an environment without a time limit.
+UNKNOWN_STEPS = 200
 
 
 def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
@@ -51,7 +54,7 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     again = (config.evaluation.candidates + 1) * held_out
     during = evaluations(config, ppo) * config.evaluation.episodes
     trained = sum(getattr(config.baselines, kind) for kind in KINDS)
-    steps = _steps_of_an_episode(ppo, config.seed)
+    steps = _steps_of_an_episode(ppo, config)
     # Packs step this environment all at once, which the measured share of a step includes.
     at_once = engine.name == "packed" and native_of(env_maker(ppo)) is not None
     each = SECONDS_PER_STEP[engine.name] + (0.0 if at_once else steps.seconds)
@@ -163,12 +166,18 @@ class _Steps:
     seconds: float
 
 
-def _steps_of_an_episode(ppo: PPOConfig, seed: int) -> _Steps:
+def _steps_of_an_episode(ppo: PPOConfig, config: ExperimentConfig) -> _Steps:
     make = env_maker(ppo)
+    env = make()
+    limit = getattr(env.spec, "max_episode_steps", None)
+    env.close()
+    if not config.baselines.untrained:
+        # Nobody knows which actions could be taken to try it.
+        return _Steps(least=limit or UNKNOWN_STEPS, most=limit or UNKNOWN_STEPS, seconds=0.0)
     # Wrapped, it has no native version: RLlib's processes step single environments.
     evaluator = Evaluator(lambda: gymnasium.Wrapper(make()), max_episode_steps=1_000)
     try:
-        seeds = draw(seed, "baseline", 4, 1)
+        seeds = draw(config.seed, "baseline", 4, 1)
         started = time.process_time()
         episodes = evaluator.run(RandomPolicy(evaluator.action_space), seeds)
         seconds = (time.process_time() - started) / max(1, sum(episodes.lengths))
@@ -176,12 +185,9 @@ def _steps_of_an_episode(ppo: PPOConfig, seed: int) -> _Steps:
         # An environment is anybody's code.
         raise ConfigError(
             f"env: an episode at random fails: {type(error).__name__}: {error}. Expected an environment "
-            "that can be reset and stepped to its end."
+            f"that can be reset and stepped to its end. {LEGAL}"
         ) from error
     finally:
         evaluator.close()
     least = sum(episodes.lengths) / len(episodes.lengths)
-    env = make()
-    limit = getattr(env.spec, "max_episode_steps", None)
-    env.close()
     return _Steps(least=least, most=max(least, float(limit or 0)), seconds=seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ from search.seeds import draw
 
 logger = logging.getLogger(__name__)
 
+# How to mend an environment that raises at an illegal action.
+LEGAL = (
+    "Where it refuses illegal actions, show the legal ones as 'action_mask' in a dict observation, or "
+    "leave the random policy and constant actions out: baselines.untrained=false."
+)
 PURPOSES: tuple[Purpose, ...] = ("selection", "report")
 Done = Callable[[int, int], None]
 # How often an evaluation is tried again before the search ends.
@@ -42,11 +48,13 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
 
     Returns:
         Mean return that a policy must exceed to be feasible: the better of the two, on the selection
-        seeds.
+        seeds; −∞ where they are not to be measured.
 
     Raises:
         RunError: The environment fails.
     """
+    if not config.baselines.untrained:
+        return -math.inf
     seeds = held_out_seeds(config)
     choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
     known = archive.baselines()
@@ -56,7 +64,11 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     if "constant" not in known:
         tasks["constant"] = retried(constant_baseline).remote(ppo, choosing, seeds)
     for name, task in tasks.items():
-        add_untrained(archive, name, *result_of(task, f"the baseline {name!r}"))
+        try:
+            found = result_of(task, f"the baseline {name!r}")
+        except RunError as error:
+            raise RunError(f"{error} {LEGAL}") from error
+        add_untrained(archive, name, *found)
     return max(archive.baselines()[name].search_return for name in ("random", "constant"))
 
 

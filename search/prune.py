@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -173,11 +174,12 @@ class _Run:
         """Measures the checkpoint as it is, and what needs no training; returns what must be beaten."""
         self._phase("measuring a random policy, constant actions and the checkpoint as it is")
         choosing = draw(self._settings.seed, "baseline", self._settings.episodes)
-        add_untrained(self._archive, "random", *random_baseline(self._ppo, self._seeds))
-        add_untrained(
-            self._archive, "constant", *constant_baseline(self._ppo, choosing, self._seeds)
-        )
-        floor = max(b.search_return for b in self._archive.baselines().values())
+        try:
+            self._measure_untrained(choosing)
+        except RunError as error:
+            self._phase(str(error))
+        known = self._archive.baselines().values()
+        floor = max((b.search_return for b in known), default=-math.inf)
         scored = self._score(dense)
         counts = self._save(dense, DENSE, scored["return_mean"])
         self._archive.add_baseline(
@@ -195,6 +197,20 @@ class _Run:
         )
         self._spent["baselines"] = env_steps_of(dense)
         return floor
+
+    def _measure_untrained(self, choosing: Sequence[int]) -> None:
+        """A random policy and constant actions; an environment may refuse what they do."""
+        try:
+            add_untrained(self._archive, "random", *random_baseline(self._ppo, self._seeds))
+            constant = constant_baseline(self._ppo, choosing, self._seeds)
+        except Exception as error:
+            # With whatever it likes.
+            raise RunError(
+                f"no policy acts at random, or constantly, in {env_name(self._ppo)}: "
+                f"{type(error).__name__}: {error}. What refuses illegal actions can show the legal "
+                "ones as 'action_mask' in a dict observation. Going on without; retained is unknown"
+            ) from error
+        add_untrained(self._archive, "constant", *constant)
 
     def _level(
         self, algorithm: Algorithm, name: str, index: int, pruning: PruningConfig, floor: float

@@ -13,7 +13,7 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint import readable
-from rllib_ext.env_maker import env_maker
+from rllib_ext.env_maker import env_maker, env_name
 from rllib_ext.evaluate import Episodes, Evaluator, Policy, RandomPolicy
 from rllib_ext.observation_std import observation_std
 from rllib_ext.policy import load_policy
@@ -169,19 +169,16 @@ def score_policy(
     evaluations = {}
     for name, path in played.items():
         try:
-            (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
-        except PrunefrontError:
-            raise
-        except Exception as error:
-            # An environment may raise whatever it likes.
-            raise RunError(
-                f"{name} cannot be evaluated in {ppo.env}: {type(error).__name__}: {error}"
-            ) from error
-        evaluations[name] = _evaluation(name, episodes)
+            evaluations[name] = _evaluation(name, _played(name, ppo, path, shift, seeds, scale))
+        except RunError:
+            # Without one that acts at random, where illegal actions are refused, nothing is retained.
+            if name != "random":
+                raise
     rng = np.random.default_rng(seed)
     means = resampled_means(list(evaluations.values()), rng).T
     measured = scale_of(
-        evaluations["random"].returns, evaluations["dense"].returns if dense else []
+        evaluations["random"].returns if "random" in evaluations else [],
+        evaluations["dense"].returns if dense else [],
     )
     figures = episode_figures(
         "policy", evaluations, dict(zip(evaluations, means, strict=True)), measured
@@ -191,6 +188,21 @@ def score_policy(
         "on the same episodes"
     )
     return PolicyScore(figures, against)
+
+
+def _played(
+    name: str, ppo: PPOConfig, path: Path | None, shift: Shift, seeds: Sequence[int], scale: Any
+) -> Episodes:
+    try:
+        (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
+    except PrunefrontError:
+        raise
+    except Exception as error:
+        # An environment may raise whatever it likes.
+        raise RunError(
+            f"{name} cannot be evaluated in {env_name(ppo)}: {type(error).__name__}: {error}"
+        ) from error
+    return episodes
 
 
 def _dense_beside(folder: Path) -> Path | None:
@@ -218,7 +230,9 @@ def _policies(results: Results) -> tuple[Path, dict[str, Path | None]]:
             "those of the front and of the dense baseline, under policies/."
         )
     found = {name: results.folder / path for name, path in named.items()}
-    return found["dense"], {**found, "random": None}
+    # An environment that refuses illegal actions has none that acts at random.
+    at_random = {"random": None} if "random" in results.baseline_records else {}
+    return found["dense"], {**found, **at_random}
 
 
 def _seed(results: Results) -> int:
