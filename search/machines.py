@@ -9,7 +9,7 @@ from ray._private.utils import get_num_cpus
 from ray.tune import PlacementGroupFactory
 
 from rllib_ext.pruning.errors import ConfigError
-from search.ppo import slots_that_fit
+from search.placement import placed_at_once
 
 Machine = Mapping[str, float]
 _SHOWN = ("CPU", "GPU")
@@ -30,21 +30,20 @@ def slots_on(machines: Sequence[Machine], needed: PlacementGroupFactory, unit: s
         unit: What one of them is called.
 
     Raises:
-        ConfigError: Not even one fits: all machines together offer too little, or no machine holds one
-            of its processes.
+        ConfigError: Not even one fits: all machines together offer too little, or its processes don't
+            fit on single ones.
     """
-    total: dict[str, float] = {}
-    for machine in machines:
-        for name, amount in machine.items():
-            total[name] = total.get(name, 0.0) + amount
-    processes = [{k: v for k, v in bundle.items() if v > 0} for bundle in needed.bundles]
-    unplaced = [process for process in processes if not any(_holds(m, process) for m in machines)]
-    fit = slots_that_fit(needed, total)
-    if fit and not unplaced:
-        return fit
-    asked = f"a {unit} takes {amounts(needed.required_resources)}"
+    fit = placed_at_once(machines, needed.bundles, needed.strategy)
     if fit:
-        asked = f"a process of a {unit} takes {amounts(unplaced[0])}"
+        return fit
+    total = {name: sum(m.get(name, 0.0) for m in machines) for m in machines for name in m}
+    asked = f"a {unit} takes {amounts(needed.required_resources)}"
+    if all(total.get(n, 0.0) >= a - 1e-9 for n, a in needed.required_resources.items()):
+        unplaced = [process for process in needed.bundles if not placed_at_once(machines, [process])]
+        if unplaced:
+            asked = f"a process of a {unit} takes {amounts(unplaced[0])}"
+        else:
+            asked += f" in processes of {' and '.join(map(amounts, needed.bundles))}"
     missing = [n for n in needed.required_resources if n not in total and n != "CPU"]
     mend = (
         "Lower resources.cpus_per_member or resources.gpus_per_member, the number of EnvRunners "
@@ -70,7 +69,3 @@ def offered(machines: Sequence[Machine]) -> str:
     gpus = f"{total['GPU']:g}" if total["GPU"] else "no"
     text = f"{total['CPU']:g} CPU and {gpus} GPU"
     return f"{len(machines)} machines with {text}" if len(machines) > 1 else text
-
-
-def _holds(machine: Machine, process: Mapping[str, float]) -> bool:
-    return all(machine.get(name, 0.0) >= amount - 1e-9 for name, amount in process.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -106,24 +105,6 @@ def quieten_rllib() -> None:
 def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
     """What a member in training takes from the cluster."""
     return PPO.default_resource_request(ppo)
-
-
-def slots_that_fit(needed: PlacementGroupFactory, cluster: Mapping[str, float]) -> int:
-    """How many members can train at once.
-
-    Args:
-        needed: By one member.
-        cluster: Totals of the cluster, by resource.
-
-    Returns:
-        A count; 0 where not even one fits.
-    """
-    fits = [
-        math.floor(cluster.get(name, 0.0) / amount + 1e-9)
-        for name, amount in needed.required_resources.items()
-        if amount > 0
-    ]
-    return min(fits, default=0)
 
 
 def environment(name: str) -> Any:

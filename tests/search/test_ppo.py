@@ -7,12 +7,11 @@ import gymnasium
 import pytest
 from gymnasium.envs import registration
 from pretended_search import coordinated
-from ray.tune import PlacementGroupFactory
 
 from rllib_ext.pruning.errors import ConfigError
 from search.config_file import load_config
 from search.estimate import describe_plan
-from search.ppo import build_ppo, member_resources, slots_that_fit
+from search.ppo import build_ppo, member_resources
 from search.preparation import prepare
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -71,21 +70,6 @@ def test_a_members_cpus_are_what_was_asked_for():
     assert member_resources(shared).required_resources == {"CPU": 1.0, "GPU": 0.25}
     with_runners = built(ppo={"env_runners": {"num_env_runners": 2}})
     assert member_resources(with_runners).required_resources == {"CPU": 3.0}
-
-
-@pytest.mark.parametrize(
-    ("needed", "cluster", "fit"),
-    [
-        ([{"CPU": 1}], {"CPU": 2}, 2),
-        ([{"CPU": 0.1}], {"CPU": 0.3}, 3),
-        ([{"CPU": 2}, {"CPU": 1}], {"CPU": 8}, 2),
-        ([{"CPU": 1, "GPU": 0.5}], {"CPU": 8, "GPU": 1}, 2),
-        ([{"CPU": 1, "GPU": 1}], {"CPU": 8}, 0),
-        ([{"CPU": 4}], {"CPU": 2}, 0),
-    ],
-)
-def test_as_many_members_fit_as_the_scarcest_resource_allows(needed, cluster, fit):
-    assert slots_that_fit(PlacementGroupFactory(needed), cluster) == fit
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
