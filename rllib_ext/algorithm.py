@@ -28,6 +28,7 @@ from rllib_ext.evaluate import Evaluator
 from rllib_ext.initial import Initial, start_from
 from rllib_ext.policy import policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.seen import prove_seen, this_node
 from rllib_ext.segment import DENSE, Segment
 from rllib_ext.size import measured_size
 from rllib_ext.snapshot import metadata_of, snapshot_of
@@ -46,6 +47,7 @@ class MemberSettings:
         measured: What is measured on the shrunk policy at every evaluation (`rllib_ext.size`).
         deadline: Seconds since the epoch, by the clock of whoever trains, after which a member's
             segment ends with the iteration that it is in.
+        token: Proves that a process sees the results folder (`rllib_ext.seen`); "" without a proof.
     """
 
     folder: str
@@ -54,6 +56,15 @@ class MemberSettings:
     initial: str = ""
     measured: tuple[str, ...] = ()
     deadline: float = math.inf
+    token: str = ""
+
+    def prove_seen(self) -> None:
+        """Looks whether this process sees the results folder.
+
+        Raises:
+            UnseenFolderError: It doesn't.
+        """
+        prove_seen(Path(self.folder), self.token)
 
     def is_over(self, segment: Segment, env_steps: int) -> bool:
         """Whether a segment ends here: it has come to its end, or time is up.
@@ -84,7 +95,7 @@ class MemberTrainable(Trainable):
     """Trains one segment at a time; `reset_config` starts the next one in the same process.
 
     Each `step` is one training iteration. When the policy was evaluated, it is on disk before the
-    result, and the result carries the snapshot as JSON under "snapshot".
+    result, and the result carries the snapshot as JSON under "snapshot", and the node under "node".
     """
 
     _clock: int
@@ -92,12 +103,14 @@ class MemberTrainable(Trainable):
     def setup(self, config: dict[str, Any], settings: MemberSettings) -> None:
         """Builds the segment that the trial's config describes."""
         torch.set_num_threads(1)
+        settings.prove_seen()
         self._settings = settings
         self._evaluator = Evaluator(env_maker(settings.ppo_config))
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Replaces the segment: seconds faster than a new process."""
+        self._settings.prove_seen()
         self._algorithm.stop()
         self._start(new_config)
         return True
@@ -115,6 +128,7 @@ class MemberTrainable(Trainable):
             "env_steps": self._clock,
             "env_steps_this_iter": self._clock - before,
             "segment_done": segment_done,
+            "node": this_node(),
             "pruning": pruning,
             "env_runners": _numbers(trained.get("env_runners", {})),
             "learners": _numbers(trained.get("learners", {}).get("default_policy", {})),

@@ -44,7 +44,7 @@ def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, displa
     dense = archive.baselines()["dense"]
     policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
     display.phase(f"evaluating {len(policies)} policies on fresh seeds")
-    evaluate_policies(config, ppo, archive, policies, display.evaluating)
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, note=display.note)
     evaluated = {evaluation.snapshot_id for evaluation in archive.evaluations()}
     remove_policies(archive.folder, snapshots, evaluated)
 
@@ -56,10 +56,10 @@ def _train_baselines(
     planned = plan_baselines(config, load(archive.folder).confirmed.table, archive.baselines())
     if planned:
         display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps each")
-        train_baselines(config, ppo, archive, planned, display.training_baselines)
+        train_baselines(config, ppo, archive, planned, display.training_baselines, display.note)
     trained = {name: b for name, b in archive.baselines().items() if b.kind}
     policies = [(name, b.checkpoint) for name, b in trained.items()]
-    evaluate_policies(config, ppo, archive, policies, display.evaluating)
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, note=display.note)
     spent = read_manifest(archive.folder)["env_steps"]
     spent["baselines"] += sum(b.env_steps for b in trained.values())
     update_manifest(archive.folder, env_steps=spent)
@@ -72,4 +72,4 @@ def _shift(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: 
         return
     display.phase(f"evaluating the front under {len(shifts)} shifts")
     seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
-    evaluate_shifts(results, ppo, shifts, seeds, display.evaluating)
+    evaluate_shifts(results, ppo, shifts, seeds, display.evaluating, note=display.note)

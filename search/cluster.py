@@ -10,16 +10,15 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import ray
 from ray._private import ray_constants, services
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rllib_ext.pruning.errors import ConfigError
+from search.machines import amounts, offered
 from search.package import write_package
 from search.waiting import Say, each_minute
 
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 # How Ray tells a driver that it is a job, and in what environment its workers run.
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-_SEE_SECONDS = 120.0
 # How long a head may take to take a connection, and to say its first word.
 _ANSWER_SECONDS = 15.0
 # How every HTTP/2 connection begins, which gRPC speaks: the preface, and settings that change nothing.
@@ -82,39 +80,22 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
             raise _no_cluster(address, first_line(error)) from error
 
 
-def refuse_unseen(folder: Path) -> None:
-    """Looks whether every node of the cluster sees the results folder.
+def waits_for(what: str, needed: Mapping[str, float], avoided: Sequence[str] = ()) -> str:
+    """What is waited for where nothing runs, for a person.
 
-    Raises:
-        ConfigError: One doesn't, so that what its members write would be lost.
+    Args:
+        what: What can't begin: "member", "pack" or "task".
+        needed: By one of them, by resource.
+        avoided: Addresses of nodes where it may not run.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2:
-        return
-    mark = folder / f".seen-{uuid4().hex}"
-    mark.touch()
-    try:
-        tasks = {
-            ray.remote(os.path.exists)
-            .options(
-                num_cpus=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            )
-            .remote(str(mark)): node["NodeManagerAddress"]
-            for node in nodes
-        }
-        answered, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=_SEE_SECONDS)
-        blind = sorted(
-            node for task, node in tasks.items() if task not in answered or not ray.get(task)
-        )
-    finally:
-        mark.unlink()
-    if blind:
-        raise ConfigError(
-            f"{folder} is not seen by {len(blind)} of {len(nodes)} nodes ({', '.join(blind)}), and "
-            "members write their policies where they train. Expected a folder that every node sees at "
-            "this path, such as a network file system: name it with --output."
-        )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    free = ray.available_resources()
+    left = " and ".join(f"{free.get(name, 0.0):g} {name}" for name in needed if needed[name])
+    text = (
+        f"waiting for room for a {what}, which takes {amounts(needed)}: the cluster has "
+        f"{offered(nodes)}, of which {left} are free"
+    )
+    return f"{text}; {', '.join(avoided)} can't be used" if avoided else text
 
 
 def first_line(error: BaseException) -> str:

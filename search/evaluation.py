@@ -6,20 +6,18 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.env_maker import env_maker
 from rllib_ext.evaluate import Episodes, Evaluator, best_constant_episodes, random_policy_episodes
 from rllib_ext.policy import load_policy, note_size
-from rllib_ext.pruning.errors import RunError
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
-from search.failure import reason_of
 from search.seeds import draw
+from search.tasks import Task, run_tasks, whole
+from search.waiting import Say
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +28,6 @@ LEGAL = (
 )
 PURPOSES: tuple[Purpose, ...] = ("selection", "report")
 Done = Callable[[int, int], None]
-# How often an evaluation is tried again before the search ends.
-RETRIES = 2
 
 
 def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
@@ -43,8 +39,16 @@ def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
     return {purpose: draw(config.seed, purpose, counts[purpose]) for purpose in PURPOSES}
 
 
-def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archive) -> float:
+def evaluate_untrained(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, note: Say = logger.warning
+) -> float:
     """Measures a random policy and the best constant action, unless the archive knows them.
+
+    Args:
+        config: The experiment.
+        ppo: Names the environment.
+        archive: Takes the episodes.
+        note: As for `run_tasks`.
 
     Returns:
         Mean return that a policy must exceed to be feasible: the better of the two, on the selection
@@ -58,14 +62,15 @@ def evaluate_untrained(config: ExperimentConfig, ppo: PPOConfig, archive: Archiv
     seeds = held_out_seeds(config)
     choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
     known = archive.baselines()
-    tasks = {}
-    if "random" not in known:
-        tasks["random"] = retried(random_baseline).remote(ppo, seeds)
-    if "constant" not in known:
-        tasks["constant"] = retried(constant_baseline).remote(ppo, choosing, seeds)
-    for name, task in tasks.items():
+    tasks = {
+        "random": Task("the baseline 'random'", random_baseline, (ppo, seeds)),
+        "constant": Task("the baseline 'constant'", constant_baseline, (ppo, choosing, seeds)),
+    }
+    tasks = {name: task for name, task in tasks.items() if name not in known}
+    played = dict(run_tasks(tasks, archive.folder, note))
+    for name in tasks:
         try:
-            found = result_of(task, f"the baseline {name!r}")
+            found = whole(played[name])
         except RunError as error:
             raise RunError(f"{error} {LEGAL}") from error
         add_untrained(archive, name, *found)
@@ -79,6 +84,7 @@ def evaluate_policies(
     policies: Iterable[tuple[str, str]],
     on_progress: Done,
     purposes: Sequence[Purpose] = PURPOSES,
+    note: Say = logger.warning,
 ) -> None:
     """Evaluates saved policies on held-out seeds, unless the archive has them.
 
@@ -89,51 +95,24 @@ def evaluate_policies(
         policies: Pairs of a name and a policy's folder, relative to the results folder.
         on_progress: Called with policies done and policies in all.
         purposes: On which seeds.
+        note: As for `run_tasks`.
 
     Raises:
         RunError: A policy, or its environment, fails.
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
-    evaluate = retried(policy_episodes)
-    tasks: dict[Any, str] = {}
+    tasks: dict[str, Task] = {}
     for name, checkpoint in policies:
         missing: dict[Purpose, tuple[int, ...]] = {
             p: seeds[p] for p in purposes if (name, p) not in known
         }
         if missing:
-            tasks[evaluate.remote(ppo, archive.folder / checkpoint, missing)] = name
-    total = len(tasks)
-    while tasks:
-        ready, _ = ray.wait(list(tasks))
-        for task in ready:
-            name = tasks.pop(task)
-            add_evaluations(archive, name, result_of(task, f"the policy {name!r}"))
-        on_progress(total - len(tasks), total)
-
-
-def retried(function: Callable[..., Any]) -> Any:
-    """A Ray task that begins anew where its process dies, or the environment raises."""
-    return ray.remote(max_retries=RETRIES, retry_exceptions=True)(function)
-
-
-def result_of(task: Any, what: str) -> Any:
-    """What a task gives; what went wrong in it, in one message.
-
-    Args:
-        task: Ray's reference to it.
-        what: Begins the message.
-
-    Raises:
-        RunError: It failed.
-    """
-    try:
-        return ray.get(task)
-    except ray.exceptions.RayError as error:
-        raise RunError(
-            f"{what} cannot be evaluated: {reason_of(str(error))}. Episodes run in fresh processes; "
-            "check that the environment steps there to the end of an episode."
-        ) from error
+            arguments = ppo, archive.folder / checkpoint, missing
+            tasks[name] = Task(f"the policy {name!r}", policy_episodes, arguments)
+    for done, (name, found) in enumerate(run_tasks(tasks, archive.folder, note), start=1):
+        add_evaluations(archive, name, whole(found))
+        on_progress(done, len(tasks))
 
 
 def add_untrained(

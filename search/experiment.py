@@ -15,7 +15,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from search.after_training import after_training
 from search.archive import Archive
 from search.began_with import BEGAN_WITH
-from search.cluster import connect, refuse_unseen
+from search.cluster import connect
 from search.config import ExperimentConfig
 from search.config_file import extended, load_config, load_config_of
 from search.coordinator import Coordinator
@@ -39,6 +39,7 @@ from search.latency import note_latencies
 from search.preparation import Prepared, prepare, prepare_again
 from search.progress import Display
 from search.report import write_report
+from search.shared_folder import refuse_unseen
 from search.standing import Standing, has_finished, how_to_extend, standing_of
 from search.strategies import STRATEGIES, open_study
 from search.training import slots_of, train
@@ -249,7 +250,7 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
     )
     archive = Archive(folder)
     display.phase("measuring a random policy and constant actions")
-    floor = evaluate_untrained(config, ppo, archive)
+    floor = evaluate_untrained(config, ppo, archive, display.note)
     study = open_study(config, folder)
     coordinator = Coordinator(config, archive, study, floor)
     try:

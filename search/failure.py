@@ -6,10 +6,18 @@ import errno
 import os
 import re
 
+from rllib_ext.pruning.errors import NOT_SEEN
+
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _MEMORY = ("running low on memory", "OutOfMemoryError", "OOM killer killed")
 _PROCESS = "its process "
-_DEAD = "The actor is dead because"
+_DEAD = ("The actor is dead because", "The worker died unexpectedly")
+_NODE = re.compile(
+    r"because its node has died|the actor's node was |NodeDiedError|LocalRayletDiedError|"
+    r"node it was running on|ObjectLostError|The actor is temporarily unavailable"
+)
+_LOST_NODE = f"{_PROCESS}was lost with its node: "
+_MEMORY_RAN_LOW = f"{_PROCESS}was killed because memory ran low (OutOfMemoryError)"
 _RAISED = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: \S")
 
 
@@ -23,6 +31,19 @@ def is_death(reason: str) -> bool:
     return reason.startswith(_PROCESS)
 
 
+def is_loss(reason: str) -> bool:
+    """Whether a reason, as `reason_of` gives it, is that a cluster took a process away.
+
+    Its node went, or memory ran low there: nothing that the process did needs to be wrong.
+    """
+    return reason.startswith((_LOST_NODE, _MEMORY_RAN_LOW))
+
+
+def is_unseen(reason: str) -> bool:
+    """Whether a reason, as `reason_of` gives it, is that a node doesn't see the results folder."""
+    return NOT_SEEN in reason
+
+
 def reason_of(text: str) -> str:
     """The one line of an error that tells what happened.
 
@@ -34,8 +55,11 @@ def reason_of(text: str) -> str:
     if not lines:
         return "no reason given"
     if any(word in text for word in _MEMORY):
-        return f"{_PROCESS}was killed because memory ran low (OutOfMemoryError)"
+        return _MEMORY_RAN_LOW
     dead = next((line for line in lines if line.startswith(_DEAD)), None)
+    lost = next((line for line in lines if _NODE.search(line)), None)
+    if lost is not None:
+        return f"{_LOST_NODE}{lost}"
     if dead is not None:
         detail = dead.partition("Worker exit detail: ")[2] or dead
         return f"{_PROCESS}died: {detail.partition(' Some common causes')[0]}"

@@ -39,7 +39,9 @@ def slots_on(machines: Sequence[Machine], needed: PlacementGroupFactory, unit: s
     total = {name: sum(m.get(name, 0.0) for m in machines) for m in machines for name in m}
     asked = f"a {unit} takes {amounts(needed.required_resources)}"
     if all(total.get(n, 0.0) >= a - 1e-9 for n, a in needed.required_resources.items()):
-        unplaced = [process for process in needed.bundles if not placed_at_once(machines, [process])]
+        unplaced = [
+            process for process in needed.bundles if not placed_at_once(machines, [process])
+        ]
         if unplaced:
             asked = f"a process of a {unit} takes {amounts(unplaced[0])}"
         else:

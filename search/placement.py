@@ -1,7 +1,7 @@
 """How many of what takes resources run at once on machines: no process is shared out over two of them.
 
-As Ray places it: the processes of one member, or pack, lie together where one machine holds them all, and
-are spread otherwise; a share of a GPU is a share of one GPU, and several GPUs are whole ones.
+As Ray places it: the processes of one member, or pack, lie together where one machine holds them all,
+and are spread otherwise; a share of a GPU is a share of one GPU, and several GPUs are whole ones.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.archive import Archive
-from search.cluster import connect, refuse_unseen
+from search.cluster import connect
 from search.config import ExperimentConfig
 from search.config_file import load_config_of
 from search.evaluation import evaluate_policies
@@ -22,6 +22,7 @@ from search.progress import Display
 from search.report import write_report
 from search.results import load
 from search.retrain import Replay, Replays, chosen_points, plan_replays
+from search.shared_folder import refuse_unseen
 from search.training import slots_of, train
 from search.writer import only_writer
 
@@ -125,7 +126,7 @@ def _evaluate(
     """On the seeds of the front's own figures: no replay has seen them, and the two are paired."""
     policies = [(s.snapshot_id, s.checkpoint) for s in coordinator.done.values()]
     display.phase(f"evaluating {len(policies)} retrained policies on fresh seeds")
-    evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",))
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",), display.note)
 
 
 def _note(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +21,10 @@ from ray.tune.search import Searcher
 
 from rllib_ext.pruning.errors import PrunefrontError, RunError
 from rllib_ext.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
-from search.failure import is_death, is_disk_full, reason_of
+from search.failure import is_death, is_disk_full, is_unseen, reason_of
 from search.progress import Progress
-
-# How often a trial that never began is handed out again.
-RETURNS = 2
+from search.retries import Retries
+from search.shared_folder import SharedFolder, unseen
 
 
 class Decides(Protocol):
@@ -73,6 +71,7 @@ class SegmentScheduler(Searcher):
         slots: How many trials run at once.
         on_progress: Called after every result.
         pack: Segments of a trial, at most; None: a trial is one segment, not a pack.
+        shared: The results folder, where it is to be proven that nodes see it.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class SegmentScheduler(Searcher):
         slots: int,
         on_progress: Callable[[], None],
         pack: int | None = None,
+        shared: SharedFolder | None = None,
     ) -> None:
         super().__init__()
         self._coordinator = coordinator
@@ -91,7 +91,11 @@ class SegmentScheduler(Searcher):
         self._running: dict[str, dict[int, Segment]] = {}
         self._begun: set[str] = set()
         self._returned: list[list[Segment]] = []
-        self._returns: Counter[tuple[int, int]] = Counter()
+        self._shared = shared
+        self._retries = Retries()
+        # By trial, env steps as last heard, and whether one that failed is tried again.
+        self._reached: dict[str, int] = {}
+        self._again: dict[str, bool] = {}
         self.error: PrunefrontError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -127,22 +131,49 @@ class SegmentScheduler(Searcher):
     def note_retry(self, trial_id: str, reason: str) -> None:
         """A trial failed and is started again."""
         self._begun.discard(trial_id)
+        self._again.pop(trial_id, None)
         for segment in self._running[trial_id].values():
             self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
+
+    def unseen(self, trial_id: str, result: Mapping[str, Any]) -> str:
+        """Why what a result speaks of can't be used; "" where the driver sees what was written."""
+        if self._shared is None:
+            return ""
+        written = [s[kind] for s in _snapshots(result) for kind in ("checkpoint", "state")]
+        return "" if self._shared.holds(written) else unseen(self._shared.folder, result["node"])
+
+    def tries_again(self, trial_id: str, reason: str) -> bool:
+        """Whether a trial that failed is tried again; a node that is to blame is avoided from now on."""
+        if is_unseen(reason) and self._shared is not None:
+            shared = self._shared
+            self._attempt(lambda: shared.avoid(reason))
+        first, *_ = self._running[trial_id].values()
+        again = self._retries.again(
+            (first.member, first.segment),
+            reason,
+            self._reached.pop(trial_id, 0),
+            begun=trial_id in self._begun,
+        )
+        self._again[trial_id] = again
+        return again
 
     def give_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for good, for Tune.
 
-        Tune hands trials also to idle processes that have died meanwhile, and gives up on what it counts
-        as two failures, though nothing was tried.
+        Tune hands trials also to idle processes that have died meanwhile, and gives up on what fails
+        before it begins, though nothing was tried.
         """
-        segments = list(self._running[trial_id].values())
-        first = segments[0].member, segments[0].segment
-        if trial_id in self._begun or not is_death(reason) or self._returns[first] >= RETURNS:
+        begun = trial_id in self._begun
+        again = self._again.pop(trial_id, None)
+        if again is None:
+            again = not begun and is_death(reason) and self.tries_again(trial_id, reason)
+            self._again.pop(trial_id, None)
+        if begun or not again:
             self._end(trial_id, reason)
             return
-        del self._running[trial_id]
-        self._returns[first] += 1
+        segments = list(self._running.pop(trial_id).values())
+        for segment in segments:
+            self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
         self._returned.append(segments)
 
     def _attempt(self, action: Callable[[], object], reason: str = "") -> bool:
@@ -180,6 +211,7 @@ class SegmentScheduler(Searcher):
                 return
 
     def _tell(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._reached[trial_id] = int(result.get("env_steps", 0))
         if self._pack is None:
             (segment,) = self._running[trial_id].values()
             snapshot = result.get("snapshot")
@@ -202,6 +234,7 @@ class SegmentScheduler(Searcher):
 
     def _end(self, trial_id: str, reason: str) -> None:
         self._begun.discard(trial_id)
+        self._reached.pop(trial_id, None)
         for segment in self._running.pop(trial_id).values():
             self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
 
@@ -245,6 +278,13 @@ class ErrorNotes(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _snapshots(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a trial's result says to be on disk: of a pack's members, or of the one that it trains."""
+    if MEMBERS in result:
+        return [m["snapshot"] for m in json.loads(result[MEMBERS]) if m.get("snapshot")]
+    return [json.loads(result["snapshot"])] if result.get("snapshot") else []
 
 
 def _reason(trial: Trial) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -23,7 +23,7 @@ from rllib_ext.shifted import shifted_maker
 from search.archive import Archive, Evaluation
 from search.bootstrap import resampled_means
 from search.confirm import episode_figures
-from search.evaluation import Done, result_of, retried
+from search.evaluation import Done
 from search.generalisation import (
     ShiftedEpisodes,
     add_shifted,
@@ -34,6 +34,10 @@ from search.generalisation import (
 from search.results import Results
 from search.scale import scale_of
 from search.seeds import draw
+from search.tasks import Task, run_tasks, whole
+from search.waiting import Say
+
+logger = logging.getLogger(__name__)
 
 # Undisturbed episodes over which an observation's standard deviation is measured.
 MEASURED_EPISODES = 20
@@ -46,6 +50,7 @@ def evaluate_shifts(
     seeds: Sequence[int],
     on_progress: Done,
     env: str | None = None,
+    note: Say = logger.warning,
 ) -> None:
     """Plays the front's points, the dense baseline and a random policy under shifts, as Ray tasks.
 
@@ -59,6 +64,7 @@ def evaluate_shifts(
         seeds: One episode each.
         on_progress: Called with policies done and policies in all.
         env: Names the environment where it isn't the search's; part of what the episodes are known by.
+        note: As for `run_tasks`.
 
     Raises:
         ConfigError: The environment has nothing of a name that is set.
@@ -72,21 +78,18 @@ def evaluate_shifts(
     for shift in shifts:
         shifted_maker(ppo, shift, scale)
     known = known_episodes(read_shifted(results.folder), seeds)
-    play = retried(shifted_episodes)
-    tasks: dict[Any, tuple[str, list[Shift]]] = {}
+    tasks: dict[str, Task] = {}
+    wanted: dict[str, list[Shift]] = {}
     for name, folder in policies.items():
         missing = [s for s in shifts if (labelled(s, env), name) not in known]
         if missing:
-            tasks[play.remote(ppo, folder, missing, seeds, scale)] = name, missing
-    total = len(tasks)
-    while tasks:
-        ready, _ = ray.wait(list(tasks))
-        for task in ready:
-            name, missing = tasks.pop(task)
-            found = result_of(task, f"the policy {name!r} under shift")
-            for shift, episodes in zip(missing, found, strict=True):
-                add_shifted(results.folder, _record(shift, name, episodes, env))
-        on_progress(total - len(tasks), total)
+            arguments = ppo, folder, missing, seeds, scale
+            tasks[name] = Task(f"the policy {name!r} under shift", shifted_episodes, arguments)
+            wanted[name] = missing
+    for done, (name, found) in enumerate(run_tasks(tasks, results.folder, note), start=1):
+        for shift, episodes in zip(wanted[name], whole(found), strict=True):
+            add_shifted(results.folder, _record(shift, name, episodes, env))
+        on_progress(done, len(tasks))
 
 
 def shifted_episodes(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import PlacementGroupFactory
-from ray.util.placement_group import remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_ext.algorithm import MemberSettings, MemberTrainable
 from rllib_ext.aside import take_place
@@ -27,9 +25,13 @@ from search.baseline_plan import Planned
 from search.config import ExperimentConfig
 from search.disk import remove
 from search.engine import PackedEngine, engine_of
-from search.evaluation import Done, result_of, retried
+from search.evaluation import Done
 from search.initial import kept_initial
 from search.ppo import member_resources
+from search.tasks import Task, run_tasks
+from search.waiting import Say
+
+logger = logging.getLogger(__name__)
 
 # Members of a pack of baselines, unless the configuration says how many.
 PACK = 8
@@ -56,6 +58,7 @@ def train_baselines(
     archive: Archive,
     planned: Sequence[Planned],
     on_progress: Done,
+    note: Say = logger.warning,
 ) -> None:
     """Trains baselines for one member's horizon each, and records those that are whole.
 
@@ -68,11 +71,13 @@ def train_baselines(
         archive: Takes the baselines.
         planned: What to train.
         on_progress: Called with baselines done and baselines in all.
+        note: As for `run_tasks`.
     """
-    running: dict[Any, tuple[Job, Any]] = {}
-    done, started = 0, time.monotonic()
+    started = time.monotonic()
     packs = engine_of(config, ppo).name == "packed"
-    for job in _jobs(config, ppo, archive, planned):
+    jobs = dict(enumerate(_jobs(config, ppo, archive, planned)))
+    tasks: dict[int, Task] = {}
+    for number, job in jobs.items():
         # Another network cannot start from the checkpoint that members start from.
         fresh = any(p.kind == "small_dense" for p in job.planned)
         settings = MemberSettings(
@@ -81,29 +86,22 @@ def train_baselines(
             evaluation_interval=config.evaluation.interval,
             initial="" if fresh else kept_initial(config, archive.folder),
         )
-        resources = resources_of(config, job)
-        group = resources.to_placement_group()
-        task = retried(train_to_end).options(
-            num_cpus=resources.bundles[0].get("CPU", 0),
-            num_gpus=resources.bundles[0].get("GPU", 0),
-            scheduling_strategy=PlacementGroupSchedulingStrategy(
-                placement_group=group, placement_group_capture_child_tasks=True
-            ),
+        tasks[number] = Task(
+            "the training of a baseline",
+            train_to_end,
+            (settings, [p.segment for p in job.planned], job.packed),
+            resources_of(config, job),
+            _written,
         )
-        segments = [p.segment for p in job.planned]
-        running[task.remote(settings, segments, packed=job.packed)] = job, group
-    while running:
-        ready, _ = ray.wait(list(running))
-        for task in ready:
-            job, group = running.pop(task)
-            _take(archive, job, task, time.monotonic() - started, packs=packs)
-            remove_placement_group(group)
-            done += len(job.planned)
-            on_progress(done, done + sum(len(j.planned) for j, _ in running.values()))
+    done, total = 0, sum(len(job.planned) for job in jobs.values())
+    for number, found in run_tasks(tasks, archive.folder, note):
+        _take(archive, jobs[number], found, time.monotonic() - started, packs=packs)
+        done += len(jobs[number].planned)
+        on_progress(done, total)
 
 
 def train_to_end(
-    settings: MemberSettings, segments: Sequence[Segment], *, packed: bool
+    settings: MemberSettings, segments: Sequence[Segment], packed: bool
 ) -> list[dict[str, Any]]:
     """Trains segments to their end in this process.
 
@@ -175,12 +173,10 @@ def resources_of(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
     return PackedEngine(cpus, gpus).resources
 
 
-def _take(archive: Archive, job: Job, task: Any, wall_time: float, *, packs: bool) -> None:
-    try:
-        results = result_of(task, "the training of a baseline")
-    except RunError as error:
+def _take(archive: Archive, job: Job, results: Any, wall_time: float, *, packs: bool) -> None:
+    if isinstance(results, RunError):
         for plan in job.planned:
-            _note_failure(archive, plan, str(error))
+            _note_failure(archive, plan, str(results))
         return
     # Where members are RLlib's to train, a pack isn't quite the same.
     remark = "; trained in a pack" if job.packed and not packs else ""
@@ -207,6 +203,12 @@ def _take(archive: Archive, job: Job, task: Any, wall_time: float, *, packs: boo
                 level=plan.level,
             )
         )
+
+
+def _written(results: Sequence[dict[str, Any]]) -> list[str]:
+    """What trained baselines say to be on disk."""
+    snapshots = [result["snapshot"] for result in results if result.get("snapshot")]
+    return [snapshot[kind] for snapshot in snapshots for kind in ("checkpoint", "state")]
 
 
 def _note_failure(archive: Archive, plan: Planned, error: str) -> None:

@@ -13,6 +13,7 @@ from ray.tune.error import TuneError
 
 from rllib_ext.algorithm import MemberSettings
 from rllib_ext.pruning.errors import RunError
+from search.cluster import waits_for
 from search.config import ExperimentConfig
 from search.engine import Engine
 from search.failure import reason_of
@@ -21,10 +22,9 @@ from search.machines import slots_on
 from search.memory_kills import survived
 from search.progress import Display
 from search.scheduler import Decides, ErrorNotes, SegmentScheduler, UntilOver, trial_name
+from search.shared_folder import SharedFolder
 from search.trackers import trackers
-
-# How often a segment is tried again before its member is replaced.
-RETRIES = 2
+from search.tune_controller import Supervisor, supervised
 
 
 def train(
@@ -53,56 +53,76 @@ def train(
     Raises:
         RunError: Nothing can be trained any more.
     """
-    settings = MemberSettings(
-        folder=str(folder),
-        ppo_config=ppo,
-        evaluation_interval=config.evaluation.interval,
-        initial=initial,
-        measured=config.search.measured,
-        deadline=time.time() + coordinator.progress.seconds_left,
-    )
-    scheduler = SegmentScheduler(
-        coordinator,
-        slots,
-        lambda: display.searching(coordinator.progress),
-        pack=engine.pack_size(config, slots),
-    )
+    with SharedFolder(folder, display.note) as shared:
+        scheduler = SegmentScheduler(
+            coordinator,
+            slots,
+            lambda: display.searching(coordinator.progress),
+            pack=engine.pack_size(config, slots),
+            shared=shared,
+        )
+        settings = MemberSettings(
+            folder=str(folder),
+            ppo_config=ppo,
+            evaluation_interval=config.evaluation.interval,
+            initial=initial,
+            measured=config.search.measured,
+            deadline=time.time() + coordinator.progress.seconds_left,
+            token=shared.token,
+        )
+        supervisor = Supervisor(
+            scheduler,
+            shared,
+            display.note,
+            lambda: waits_for(engine.unit, engine.resources.required_resources, shared.avoided),
+        )
+        name = _unused(folder, "tune")
+        tuner = _tuner(config, folder / name, engine, slots, scheduler, settings)
+        try:
+            with survived(), supervised(supervisor):
+                tuner.fit()
+        except (OSError, TuneError) as error:
+            # Tune's own files are on the same disk; it passes on the text of a traceback.
+            raise scheduler.error or RunError(reason_of(str(error))) from error
+    if scheduler.error is not None:
+        raise scheduler.error
+    if not coordinator.finished:
+        raise RunError(f"Ray Tune ended before all was trained; see {folder / name}.")
+
+
+def _tuner(
+    config: ExperimentConfig,
+    folder: Path,
+    engine: Engine,
+    slots: int,
+    scheduler: SegmentScheduler,
+    settings: MemberSettings,
+) -> tune.Tuner:
     trainable = tune.with_resources(
         tune.with_parameters(engine.trainable, settings=settings), engine.resources
     )
-    name = _unused(folder, "tune")
-    tuner = tune.Tuner(
+    return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=scheduler,
             num_samples=-1,
-            # Also how many actors start at once. One after the other, an actor that is still starting
-            # loses its trial to the first that is idle: short segments would all go to one process.
+            # Also how many actors start at once.
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
-            name=name,
-            storage_path=str(folder),
+            name=folder.name,
+            storage_path=str(folder.parent),
             stop=UntilOver(scheduler),
             verbose=0,
             callbacks=[ErrorNotes(scheduler), *trackers(config), LeanTrials()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            # Whether something is tried again, `search.retries` knows.
+            failure_config=tune.FailureConfig(max_failures=-1),
         ),
     )
-    try:
-        with survived():
-            tuner.fit()
-    except (OSError, TuneError) as error:
-        # Tune's own files are on the same disk; it passes on the text of a traceback.
-        raise scheduler.error or RunError(reason_of(str(error))) from error
-    if scheduler.error is not None:
-        raise scheduler.error
-    if not coordinator.finished:
-        raise RunError(f"Ray Tune ended before all was trained; see {folder / name}.")
 
 
 def _unused(folder: Path, name: str) -> str:

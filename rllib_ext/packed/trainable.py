@@ -23,6 +23,7 @@ from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import CheckpointError
+from rllib_ext.seen import this_node
 from rllib_ext.segment import MEMBERS, Segment, iteration_of, segments_of
 from rllib_ext.size import measured_size
 from rllib_ext.snapshot import metadata_of, snapshot_of
@@ -35,13 +36,14 @@ class PackTrainable(Trainable):
     the members' results as JSON under "members": of each "member", "segment", "iteration", "env_steps",
     "env_steps_this_iter", "segment_done", "failure" ("" while it is whole), "pruning", "env_runners",
     "learners" and, when the policy was evaluated, "evaluation_env_steps" and "snapshot". A policy is on
-    disk before the result that speaks of it. A member whose training state can't be used fails in the
-    first `step`, by itself; its "pruning", "env_runners" and "learners" are empty.
+    disk before the result that speaks of it; "node" says where. A member whose training state can't be
+    used fails in the first `step`, by itself; its "pruning", "env_runners" and "learners" are empty.
     """
 
     def setup(self, config: dict[str, Any], settings: MemberSettings) -> None:
         """Starts the segments that the trial's config lists."""
         torch.set_num_threads(1)
+        settings.prove_seen()
         self._settings = settings
         self._folder = Path(settings.folder)
         self._initial = Initial.load(Path(settings.initial)) if settings.initial else None
@@ -52,6 +54,7 @@ class PackTrainable(Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Replaces the segments: seconds faster than a new process."""
+        self._settings.prove_seen()
         self._start(new_config)
         return True
 
@@ -86,7 +89,11 @@ class PackTrainable(Trainable):
             if result["segment_done"]:
                 pack.stop(place)
                 self._left.discard(place)
-        return {**_summary(results.values()), "segment_done": not self._left}
+        return {
+            **_summary(results.values()),
+            "segment_done": not self._left,
+            "node": this_node(),
+        }
 
     def cleanup(self) -> None:
         """Closes the environments."""

@@ -8,6 +8,7 @@
     ├── ShrinkError       a module has no smaller one with equal outputs
     ├── ResultsError      a results folder cannot be used
     └── RunError          a run failed; what is on disk is safe
+        └── UnseenFolderError   a node doesn't see the results folder
 
 Every message says what was given, what was expected and how to mend it.
 """
@@ -54,3 +55,11 @@ class ResultsError(PrunefrontError):
 
 class RunError(PrunefrontError):
     """A run failed; its message says what is safe on disk."""
+
+
+# What messages of it say: of an error in another process, often only the text is left.
+NOT_SEEN = "is not seen by"
+
+
+class UnseenFolderError(RunError):
+    """A node doesn't see the results folder; the message names the node."""

@@ -126,7 +126,7 @@ def _evaluate_front(
     with only_writer(path), local_ray(address), SearchDisplay() as display:
         display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
-        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere)
+        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
         page = write_report(path)
     click.echo(generalisation_text(load(path), label))
     click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")

@@ -29,7 +29,11 @@ def test_as_many_fit_as_each_machine_holds_by_itself(machines, needed, slots):
         ([SMALL], [{"CPU": 1, "GPU": 0.25}], "takes 1 CPU, 0.25 GPU.* at 0"),
         ([LARGE], [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}], r"2 GPU.* and 1 GPU\."),
         # Enough in all, but no machine holds a process.
-        ([{"CPU": 4.0}, SMALL], [{"CPU": 3}, {"CPU": 3}], "takes 6 CPU in processes of 3 CPU and 3"),
+        (
+            [{"CPU": 4.0}, SMALL],
+            [{"CPU": 3}, {"CPU": 3}],
+            "takes 6 CPU in processes of 3 CPU and 3",
+        ),
         ([SMALL, SMALL], [{"CPU": 3}], "a process of a pack takes 3 CPU, .* 2 machines with 4 CPU"),
     ],
 )

@@ -9,6 +9,7 @@ from pretended_tune import Trial, Tune
 from ray.tune.search import Searcher
 
 from rllib_ext.segment import DENSE
+from search.retries import MOST_LOSSES
 from search.scheduler import ErrorNotes, SegmentScheduler
 
 
@@ -93,12 +94,12 @@ def test_a_trial_handed_to_a_process_that_had_died_is_handed_out_again(tmp_path)
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None)
     notes = ErrorNotes(scheduler)
     scheduler.suggest("dense")
-    config = scheduler.suggest("a")
-    for trial_id, returned in (("a", True), ("b", True), ("c", False)):
-        scheduler.on_trial_complete(trial_id, error=True)
-        notes.on_trial_error(0, [], Trial(trial_id, config, KILLED))
-        following = scheduler.suggest(chr(ord(trial_id) + 1))
-        assert (following == config) is returned
+    config = scheduler.suggest("0")
+    for number in range(MOST_LOSSES + 1):
+        scheduler.on_trial_complete(f"{number}", error=True)
+        notes.on_trial_error(0, [], Trial(f"{number}", config, KILLED))
+        following = scheduler.suggest(f"{number + 1}")
+        assert (following == config) is (number < MOST_LOSSES)
     assert len(search.coordinator.failures) == 1
 
 
