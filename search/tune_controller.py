@@ -81,7 +81,10 @@ class _Controller(TuneController):
             self._last_running = now
         elif now - self._last_running >= SAY_SECONDS:
             self._last_running = now
-            self._supervisor.note(self._supervisor.waits_for())
+            starting = any(self._is_starting(trial) for trial in self._pending_trials)
+            self._supervisor.note(
+                "waiting for a process to start" if starting else self._supervisor.waits_for()
+            )
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         # Tune gives every trial to whoever is idle, and ends the process that was starting for it: the

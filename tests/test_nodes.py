@@ -59,7 +59,8 @@ def test_a_node_that_does_not_see_the_folder_is_named_and_avoided(tmp_path):
     folder.mkdir()
     with ray_nodes() as nodes:
         nodes.add("127.0.0.3", 1)
-        with searching(nodes, folder, *SHORT) as search:
+        more = ("budget.env_steps=300_000", "population.segments=8")
+        with searching(nodes, folder, *SHORT, *more) as search:
             until(search, folder, lambda: len(lines(folder, "snapshots.jsonl")) >= 2)
             nodes.add("127.0.0.4", 1, without=folder)
             nodes.kill("127.0.0.3")
