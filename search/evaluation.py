@@ -13,6 +13,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.env_maker import env_maker
 from rllib_ext.evaluate import Episodes, Evaluator, best_constant_episodes, random_policy_episodes
 from rllib_ext.policy import load_policy, note_size
+from rllib_ext.pruning.errors import RunError
 from search.archive import Archive, Baseline, Evaluation, Purpose
 from search.config import ExperimentConfig
 from search.seeds import draw
