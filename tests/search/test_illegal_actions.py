@@ -24,6 +24,9 @@ class Refusing(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(0.0, 1.0, (5,), np.float32)
     action_space = gymnasium.spaces.Discrete(3)
 
+    def __init__(self, config=None):
+        """Plain RLlib passes one mapping."""
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.left = 10
