@@ -56,17 +56,22 @@ def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
         (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES), (env.observation_space, env.action_space)
     )
     env.close()
+    seen = env.observation_space
     try:
         pipeline = ppo.build_env_to_module_connector(spaces=spaces)
+        seen = pipeline.observation_space
         spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[INPUT_ENV_SPACES][1])
         # RLlib draws first weights from torch's global generator.
         with torch.random.fork_rng(devices=[]):
             module = ppo.get_rl_module_spec(spaces=spaces, inference_only=False).build()
+        # PPO's loss asks for them, and RLlib has one for some action spaces only.
+        module.get_train_action_dist_cls()
+        module.get_exploration_action_dist_cls()
     except Exception as error:
         # A module is anybody's code.
         raise ConfigError(
             f"ppo.rl_module: RLlib cannot build the network: {type(error).__name__}: {error}"
-            f"{_mend(env.observation_space)}"
+            f"{_mend(seen)}"
         ) from error
     return module, pipeline
 

@@ -37,8 +37,9 @@ def run(
 ) -> Results:
     """Searches the reward–sparsity front of a PPO configuration, to the report.
 
-    Environment, RLModule, connectors, Learner, callbacks and resources are those of the configuration.
-    It is kept in the results folder, so that `prunefront resume`, `retrain` and `evaluate` go on from
+    Environment, RLModule, connectors, Learner, callbacks and resources are those of the configuration,
+    its EnvRunners too: PPOConfig's own two make a member three processes, `num_env_runners=0` one. It is
+    kept in the results folder, so that `prunefront resume`, `retrain` and `evaluate` go on from
     there.
 
     Args:

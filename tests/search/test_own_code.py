@@ -22,10 +22,23 @@ from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPP
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
+from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 class Net(DefaultPPOTorchRLModule):
     pass
+
+class Bare(TorchRLModule, ValueFunctionAPI):
+    def setup(self):
+        self.head, self.value = torch.nn.Linear(4, 6), torch.nn.Linear(4, 1)
+
+    def compute_values(self, batch, embeddings=None):
+        return self.value(batch["obs"]).squeeze(-1)
+
+class TwoActions(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(3)] * 2)
 
 class MyCatalog(PPOCatalog):
     pass
@@ -163,6 +176,14 @@ def test_one_hot_connectors_make_a_discrete_observation_trainable(mine):
     plain = coordinated(env="FrozenLake-v1")
     with pytest.raises(ConfigError, match=r"Discrete\(16\).*connectors.env_to_module:FlattenObs"):
         fresh_network(build_ppo(plain))
+
+
+def test_a_network_without_a_distribution_for_its_actions_is_refused_before_anything_trains(mine):
+    ppo = built(rl_module={"rl_module_spec": "mine_own:Bare"})
+    with pytest.raises(
+        ConfigError, match=r"ppo.rl_module.*Default action distribution.*action_dist"
+    ):
+        fresh_network(ppo.environment(mine.TwoActions))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import (
+    TorchCategorical,
+    TorchMultiDistribution,
+)
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
@@ -72,6 +76,9 @@ class Net(TorchRLModule, ValueFunctionAPI):
 
     def setup(self):
         width = self.model_config["width"]
+        self.action_dist_cls = TorchMultiDistribution.get_partial_dist_cls(
+            child_distribution_cls_struct=(TorchCategorical, TorchCategorical), input_lens=(3, 3)
+        )
         outputs = sum(int(space.n) for space in self.action_space.spaces)
         self.body = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Tanh())
         self.head = torch.nn.Linear(width, outputs)
@@ -117,7 +124,10 @@ class Longer(Two):
 ppo = (
     PPOConfig()
     .environment(Longer, env_config={"bonus": 2.0})
-    .env_runners(env_to_module_connector=lambda env, spaces, device: FlattenObservations())
+    .env_runners(
+        num_env_runners=0,
+        env_to_module_connector=lambda env, spaces, device: FlattenObservations(),
+    )
     .training(train_batch_size_per_learner=128, minibatch_size=64, num_epochs=1)
     .rl_module(rl_module_spec=RLModuleSpec(module_class=Net, model_config={"width": 7}))
     .callbacks(Notes)
@@ -151,7 +161,7 @@ def searched(tmp_path, **changes):
             "ray.rllib.examples.envs.classes.cartpole_with_dict_observation_space:"
             "CartPoleWithDictObservationSpace",
             {},
-            4,
+            7,
         ),
     ],
     ids=["FrozenLake", "Taxi", "dict observation"],
@@ -161,7 +171,7 @@ def test_discrete_and_nested_observations_are_searched_through_a_connector(
 ):
     ppo = {**TRAINING, "env_runners": FLAT}
     _, snapshots = searched(tmp_path, env=env, env_config=env_config, ppo=ppo)
-    outputs = {16: 4, 500: 6, 4: 2}[inputs]
+    outputs = {16: 4, 500: 6, 7: 2}[inputs]
     assert {s["total_params"] for s in snapshots} == {8 * inputs + 8 * outputs}
     assert max(s["sparsity"] for s in snapshots) > 0.4
 
