@@ -81,7 +81,7 @@ def example_batch(
     like = next(module.parameters(), torch.zeros(()))
     stateful = bool(rl_module.is_stateful())
     shape = (batch, steps) if stateful else (batch,)
-    found = {Columns.OBS: _observations(rl_module.observation_space, shape, seed, like)}
+    found = {Columns.OBS: _drawn(rl_module.observation_space, shape, seed, like)}
     if stateful:
         found[Columns.STATE_IN] = tree.map_structure(
             lambda s: torch.as_tensor(s, device=like.device).expand(batch, *s.shape).clone(),
@@ -92,12 +92,16 @@ def example_batch(
 
 @torch.no_grad()
 def prepared(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch as a module gets it in training, in place: `compute_values` has seen it before.
+    """A batch as a module gets it in training, in place: with actions, and `compute_values` has seen it.
 
     RLlib's learner connector asks for the values first, with the batch that `_forward_train` is given
     then, and modules put into it what they need there (RLlib's own action masking does).
     """
     rl_module: Any = module
+    observed: Tensor = tree.flatten(batch[Columns.OBS])[0]
+    shape = tuple(observed.shape[: 2 if rl_module.is_stateful() else 1])
+    like = next(module.parameters(), torch.zeros(()))
+    batch[Columns.ACTIONS] = _drawn(rl_module.action_space, shape, 0, like)
     rl_module.compute_values(batch)
     return batch
 
@@ -112,8 +116,8 @@ def trained_outputs(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
     return outputs
 
 
-def _observations(space: gym.Space, shape: tuple[int, ...], seed: int, like: Tensor) -> Any:
-    """Observations of a space, stacked to the given shape; real numbers in the weights' format."""
+def _drawn(space: gym.Space, shape: tuple[int, ...], seed: int, like: Tensor) -> Any:
+    """Members of a space, stacked to the given shape; real numbers in the weights' format."""
     space = copy.deepcopy(space)
     space.seed(seed)
     rng = np.random.default_rng(seed)
