@@ -59,7 +59,7 @@ def test_a_node_that_does_not_see_the_folder_is_named_and_avoided(tmp_path):
     folder.mkdir()
     with ray_nodes() as nodes:
         nodes.add("127.0.0.3", 1)
-        more = ("budget.env_steps=300_000", "population.segments=8")
+        more = ("budget.env_steps=200_000", "population.segments=8")
         with searching(nodes, folder, *SHORT, *more) as search:
             until(search, folder, lambda: len(lines(folder, "snapshots.jsonl")) >= 2)
             nodes.add("127.0.0.4", 1, without=folder)
@@ -68,7 +68,7 @@ def test_a_node_that_does_not_see_the_folder_is_named_and_avoided(tmp_path):
             # Nowhere to train; the only node that fits has gone.
             until(search, folder, lambda: "waiting for room for a pack" in messages(folder))
             nodes.add("127.0.0.5", 1)
-            assert search.wait(420) == 0, messages(folder)
+            assert search.wait(900) == 0, messages(folder)
     told = messages(folder)
     assert "127.0.0.4 can't be used" in told
     assert "better than random" not in told
@@ -87,7 +87,7 @@ def test_slots_are_counted_by_node_and_all_nodes_do_their_share(tmp_path):
         nodes.add("127.0.0.4", 3)
         more = ("resources.cpus_per_member=2", "budget.env_steps=64_000", "population.segments=12")
         with searching(nodes, folder, *SHORT, *more) as search:
-            assert search.wait(420) == 0, messages(folder)
+            assert search.wait(900) == 0, messages(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["hardware"]["cpus"] == 6
     assert manifest["slots"] == 2
@@ -125,7 +125,7 @@ def test_the_dense_baseline_outlives_all_the_processes_that_are_taken_from_it(tm
                 killed.add(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
-        assert search.wait(420) == 0, messages(folder)
+        assert search.wait(900) == 0, messages(folder)
     finally:
         search.kill()
         search.wait()
