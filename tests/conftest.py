@@ -2,12 +2,17 @@
 
 import logging
 import os
+import signal
 
 # Before torch and Ray are imported: both read the environment then.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A job in the background of a shell has SIGINT ignored, and all processes below it inherit that: the
+# commands whose interruption is tested would never hear of it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
