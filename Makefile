@@ -4,14 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CONFIG ?= configs/cartpole.yaml
 NAME   = masks
-WORKERS ?= 3
+WORKERS ?= 2
 STAMP  := $(VENV)/.installed
+PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help search test lint format bench clean
+.PHONY: help search test test-ray test-e2e test-all lint format bench clean
 
 help:            ## list the targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /make \1\t/' | expand -t 16
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prunefront needs Python >= 3.11; name one with make PYTHON=python3.11")'
@@ -22,8 +23,16 @@ $(STAMP): pyproject.toml constraints.txt
 search: $(STAMP) ## run a search to its report (CONFIG=configs/cartpole.yaml)
 	$(BIN)/prunefront search $(CONFIG) $(ARGS)
 
-test: $(STAMP)   ## run the tests (WORKERS=3 at once)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+test: $(STAMP)   ## everything without Ray and a few real runs (WORKERS=2 at once)
+	$(PYTEST) --dist worksteal -m "everyday or not (ray or e2e)" $(ARGS)
+
+test-ray: $(STAMP) ## what needs a cluster, one warm one a worker
+	$(PYTEST) --dist loadfile -m "ray and not (e2e or everyday)" $(ARGS)
+
+test-e2e: $(STAMP) ## the command line from end to end
+	$(PYTEST) --dist loadfile -m "e2e and not everyday" $(ARGS)
+
+test-all: test test-ray test-e2e ## every test
 
 lint: $(STAMP)   ## ruff, format and types
 	$(BIN)/ruff check .

@@ -72,6 +72,7 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
+@pytest.mark.everyday
 def test_a_killed_search_is_resumed_to_its_report(resumed):
     folder, run, _ = resumed
     assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"
