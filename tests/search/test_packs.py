@@ -9,7 +9,6 @@ import re
 import pytest
 from pretended_search import Search, coordinated
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.search import Searcher
 
 from rllib_ext.algorithm import MemberTrainable
@@ -20,6 +19,7 @@ from search.config import PPOSettings
 from search.engine import engine_of
 from search.estimate import describe_plan
 from search.folder import update_manifest
+from search.parameter import IntParameter
 from search.ppo import build_ppo
 from search.preparation import prepare_again
 from search.scheduler import ErrorNotes, SegmentScheduler, trial_name
@@ -231,15 +231,18 @@ def test_the_engine_is_what_is_asked_for_or_what_can_be_packed():
     found, config = engine(engine="rllib", resources={"gpus_per_member": 0.5})
     assert found.resources.required_resources["GPU"] == 0.5
     shared = dict(coordinated().search.space)
-    shared["training.minibatch_size"] = shared.pop("training.lr")
+    shared.pop("training.lr")
+    shared["training.minibatch_size"] = IntParameter(type="int", low=32, high=64)
     with pytest.raises(ConfigError, match=r"training.minibatch_size differs from member to member"):
         engine(engine="packed", space=shared)
     assert engine(engine="auto", space=shared)[0].name == "rllib"
     widened = dict(coordinated().search.space)
     widened["training.gamma"] = type(widened["training.lr"])(type="float", low=0.9, high=1.5)
-    with pytest.raises(ConfigError, match=r"training.gamma = 1.5: expected a number from 0 to 1"):
-        engine(engine="packed", space=widened)
-    assert engine(engine="auto", space=widened)[0].name == "rllib"
+    for asked in ("packed", "auto", "rllib"):
+        with pytest.raises(
+            ConfigError, match=r"training.gamma = 1.5. expected a number from 0 to 1"
+        ):
+            engine(engine=asked, space=widened)
 
 
 class OwnModule(DefaultPPOTorchRLModule):
@@ -260,11 +263,8 @@ def test_observations_that_no_engine_has_a_network_for_are_refused_by_check(engi
             {"ppo": {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}},
             "TorchStatefulActorCriticEncoder",
         ),
-        ({"ppo": {"rl_module": {"rl_module_spec": RLModuleSpec(OwnModule)}}}, "a OwnModule"),
+        ({"ppo": {"rl_module": {"rl_module_spec": f"{__name__}:OwnModule"}}}, "a OwnModule"),
         ({"ppo": {"training": {"lr": [[0, 1e-3], [1000, 0.0]]}}}, "lr = "),
-        ({"ppo": {"training": {"lambda_": None}}}, "training.lambda_ = None"),
-        ({"ppo": {"training": {"kl_coeff": None}}}, "training.kl_coeff = None"),
-        ({"ppo": {"training": {"num_epochs": 0}}}, "training.num_epochs = 0"),
         ({"ppo": {"env_runners": {"explore": False}}}, "explore = False"),
     ],
 )
@@ -282,6 +282,24 @@ def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(mor
         describe_plan(packed)
     assert engine_of(auto, build_ppo(auto)).name == "rllib"
     assert re.search(rf"not packed  .*{said}", describe_plan(auto))
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"lambda_": None}, "training.lambda_ = None; expected a number from 0 to 1"),
+        ({"kl_coeff": None}, "training.kl_coeff = None; expected a number of 0 or more"),
+        ({"num_epochs": 0}, "training.num_epochs = 0; expected an integer of 1 or more"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["packed", "auto", "rllib"])
+def test_what_means_nothing_is_refused_whatever_trains(engine, training, said):
+    config = coordinated(engine=engine)
+    space = {k: v for k, v in config.search.space.items() if not k.startswith("training.")}
+    search = config.search.model_copy(update={"space": space})
+    changed = {"search": search, "ppo": PPOSettings(training=training)}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        describe_plan(config.model_copy(update=changed))
 
 
 def test_a_search_goes_on_with_the_engine_that_it_began_with(tmp_path):
