@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.archive import CANDIDATES, Archive
+from search.baseline_plan import KINDS
 from search.config import ExperimentConfig
 from search.evaluation import PURPOSES
 from search.folder import read_manifest
@@ -41,7 +42,7 @@ def position(archive: Archive, config: ExperimentConfig) -> float:
         return RE_EVALUATION + done / len(policies)
     trained = [b.name for b in archive.baselines().values() if b.kind]
     over = len(set(trained) | {str(e["member"]) for e in failed_baselines(events)})
-    wanted = sum(config.baselines.model_dump().values())
+    wanted = sum(getattr(config.baselines, kind) for kind in KINDS)
     # A front of few points has room for fewer baselines.
     if not (over >= wanted or (archive.folder / SHIFTED).exists()):
         return BASELINES + over / wanted

@@ -70,11 +70,12 @@ class Watching(ConstantPolicy):
 class OneBuffer(SeedLong):
     """Shows its steps in the same arrays at every step, alone or nested."""
 
-    def __init__(self, nest=lambda array: array, shape=(1,)):
+    def __init__(self, nest=lambda array, *_: array, shape=(1,)):
         super().__init__()
-        self.observation_space = Box(-1000.0, 1000.0, shape, np.float32)
+        box = Box(-1000.0, 1000.0, shape, np.float32)
+        self.observation_space = nest(box, Discrete(10), Dict, Tuple)
         self.array = np.zeros(shape, np.float32)
-        self.shown = nest(self.array)
+        self.shown = nest(self.array, 7, dict, tuple)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -110,9 +111,9 @@ def test_the_policy_is_only_asked_for_unfinished_episodes_with_the_latest_observ
 
 
 NESTS = {
-    "array": lambda array: array,
-    "dict": lambda array: {"a": array, "b": (array, 7)},
-    "tuple": lambda array: (array, {"c": array}),
+    "array": lambda array, number, mapping, row: array,
+    "dict": lambda array, number, mapping, row: mapping({"a": array, "b": row((array, number))}),
+    "tuple": lambda array, number, mapping, row: row((array, mapping({"c": array}))),
 }
 
 
@@ -126,7 +127,7 @@ def test_a_policy_can_keep_what_it_sees_of_an_environment_with_one_buffer(nest):
             return super().act(episodes, observations, rewards)
 
     Evaluator(lambda: OneBuffer(nest)).run(Keeping(1), (4,))
-    expected = [nest(np.array([n], np.float32)) for n in range(4)]
+    expected = [nest(np.array([n], np.float32), 7, dict, tuple) for n in range(4)]
     tree.assert_same_structure(kept, expected)
     assert tree.flatten(kept) == tree.flatten(expected)
 

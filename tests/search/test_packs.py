@@ -290,6 +290,7 @@ def test_what_cannot_be_packed_is_refused_by_check_and_left_to_rllib_by_auto(mor
         ({"lambda_": None}, "training.lambda_ = None; expected a number from 0 to 1"),
         ({"kl_coeff": None}, "training.kl_coeff = None; expected a number of 0 or more"),
         ({"num_epochs": 0}, "training.num_epochs = 0; expected an integer of 1 or more"),
+        ({"minibatch_size": 0}, "training.minibatch_size = 0; expected an integer of 1 or more"),
     ],
 )
 @pytest.mark.parametrize("engine", ["packed", "auto", "rllib"])

@@ -224,7 +224,8 @@ def test_a_plateau_goes_on_in_another_pack_that_measures_another_random_return(
     pack, other = Pack(packed_ppo(), 2), Pack(packed_ppo(), 1)
     for i in range(2):
         start(pack, i, plateau, seed=i)
-    for _ in range(6):
+    # Five evaluations before the first raise, three before each that follows.
+    for _ in range(14):
         pack.train()
         pack.observe(0, 100.0)
     start(other, 0, plateau, seed=9, state=pack.state(0))

@@ -82,11 +82,10 @@ def test_what_would_be_left_out_is_refused_by_its_name_with_the_way_out(packed_p
         blueprint_of(ppo)
 
 
-@pytest.mark.parametrize("size", [None, 0])
-def test_whole_batches_are_left_to_rllib_by_auto(size):
+def test_whole_batches_are_left_to_rllib_by_auto():
     config = coordinated(engine="auto")
     assert engine_of(config, build_ppo(config)).name == "packed"
-    whole = config.model_copy(update={"ppo": PPOSettings(training={"minibatch_size": size})})
+    whole = config.model_copy(update={"ppo": PPOSettings(training={"minibatch_size": None})})
     engine = engine_of(whole, build_ppo(whole))
     assert engine.name == "rllib"
     assert "Give one, or use the rllib engine" in engine.unpackable

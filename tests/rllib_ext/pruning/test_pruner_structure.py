@@ -14,6 +14,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import CRITERIA
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.graph import Probe, trace
+from rllib_ext.pruning.patience import WINDOW
 from rllib_ext.pruning.pruner import Pruner
 from rllib_ext.pruning.shrink import shrink
 
@@ -189,8 +190,10 @@ def test_a_threshold_in_deviations_of_the_layer_stops_at_the_target_too():
 
 def test_rolling_back_brings_units_back_bit_by_bit():
     training = Training(config(schedule="plateau", begin=0.0, step=0.5))
-    training.update(50)
-    training.pruner.observe(100.0)
+    # As many evaluations as the reference takes.
+    for _ in range(WINDOW):
+        training.update(50)
+        training.pruner.observe(100.0)
     before = {n: p.detach().clone() for n, p in training.module.named_parameters()}
     training.update(50, steps=0)
     removed = training.pruner.structure.removed(training.pruner.masks)
