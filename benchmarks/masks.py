@@ -136,9 +136,9 @@ def time_hooks(algorithm: Algorithm, iterations: int) -> Hooks:
     def timed(name: str) -> Callable[..., Any]:
         hook = getattr(pruner, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             began = time.perf_counter()
-            found = hook(*arguments)
+            found = hook(*arguments, **named)
             spent[name] += time.perf_counter() - began
             calls[name] += 1
             return found

@@ -4,7 +4,10 @@ import pytest
 import torch
 from examples_checked import EVERYTHING, check, pruning, zeros_of
 from pruning_oracle import learner_module
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.examples.learners.classes.intrinsic_curiosity_learners import ICM_MODULE_ID
+from ray.rllib.examples.learners.ppo_with_torch_lr_schedulers import LRChecker
+from ray.rllib.utils import force_list
 
 from rllib_ext.checkpoint import read_ppo_config
 from rllib_ext.prune_checkpoint import in_one_process, load_for_pruning, prune_now, report_of
@@ -20,6 +23,9 @@ def test_an_examples_checkpoint_is_pruned(example, granularity, unpruned, tmp_pa
     # Some configurations name an environment that the process has to know.
     example.build(tmp_path)
     ppo = in_one_process(read_ppo_config(found.checkpoint), seed=3)
+    if LRChecker in force_list(ppo.callbacks_class):
+        # RLlib's checkpoints hold no torch schedulers: after any restore its own callback objects.
+        ppo.callbacks(RLlibCallback)
     algorithm = load_for_pruning(found.checkpoint, ppo, pruning(example, granularity))
     try:
         prune_now(algorithm)

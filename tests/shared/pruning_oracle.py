@@ -13,6 +13,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import Tensor
 
+from rllib_ext.pruning.copies import copy_of
+
 SAMPLED_STEPS = 24
 
 
@@ -148,7 +150,7 @@ def check_units(module: torch.nn.Module, paths: Paths) -> int:
     columns would change no output.
     """
     before = outputs(module, paths.batch)
-    filled = {"rows": copy.deepcopy(module), "columns": copy.deepcopy(module)}
+    filled = {"rows": copy_of(module), "columns": copy_of(module)}
     generator = torch.Generator().manual_seed(0)
     gone = 0
     parameters = dict(module.named_parameters())
