@@ -56,7 +56,12 @@ def test_all_hold_the_same_weights_and_every_hook_is_timed(small_ppo):
             assert list(hooks) == list(HOOKS)
             calls = {hook: count for hook, (_, count) in hooks.items()}
             assert calls["before_update"] == calls["after_update"] == 1
-            assert calls["observe_gradients"] == calls["mask_gradients_"] == calls["enforce_"] > 1
+            minibatches = calls["observe_gradients"]
+            assert minibatches > 1
+            # Before they are clipped, and again once users' classes have had them.
+            assert calls["mask_gradients_"] == 2 * minibatches
+            # After every step, after the hook for edits, and when the update is over.
+            assert calls["enforce_"] == minibatches + 2
             assert all(spent > 0 for spent, _ in hooks.values())
             assert not set(HOOKS) & set(vars(pruner))
     finally:
