@@ -22,7 +22,10 @@ def settings(granularity: str) -> dict:
         "budget": {"env_steps": MEMBERS * SEGMENTS * 2 * BATCH},
         "population": {"members": MEMBERS, "segments": SEGMENTS},
         "pruning": {"granularity": granularity, "schedule": "linear", "begin": 0.1, "end": 0.6},
-        "search": {"space": {"pruning.final_sparsity": {"type": "float", "low": 0.3, "high": 0.7}}},
+        "search": {
+            "strategy": "random",
+            "space": {"pruning.final_sparsity": {"type": "float", "low": 0.3, "high": 0.7}},
+        },
         "evaluation": {
             "interval": 1,
             "episodes": 2,
