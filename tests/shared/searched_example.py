@@ -34,7 +34,13 @@ def settings(granularity: str) -> dict:
             "report_episodes": 3,
             "shifts": [],
         },
-        "baselines": {"random_masks": 0, "small_dense": 0, "train_then_prune": 0},
+        # So little training is no better than a random policy, and what is infeasible isn't kept.
+        "baselines": {
+            "untrained": False,
+            "random_masks": 0,
+            "small_dense": 0,
+            "train_then_prune": 0,
+        },
     }
 
 
