@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-ray test-e2e test-nodes test-all lint format bench clean
+.PHONY: help search test test-ray test-e2e test-slow test-all lint format bench clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /make \1\t/' | expand -t 16
@@ -30,12 +30,12 @@ test-ray: $(STAMP) ## what needs a cluster, one warm one a worker
 	$(PYTEST) --dist loadfile -m "ray and not (e2e or everyday)" $(ARGS)
 
 test-e2e: $(STAMP) ## the command line from end to end
-	$(PYTEST) --dist loadfile -m "e2e and not (nodes or everyday)" $(ARGS)
+	$(PYTEST) --dist loadfile -m "e2e and not (slow or everyday)" $(ARGS)
 
-test-nodes: $(STAMP) ## clusters of several nodes that come, go and see other folders; 20 minutes
-	$(BIN)/python -m pytest -m nodes $(ARGS)
+test-slow: $(STAMP) ## minutes each: clusters of several nodes, whole searches of examples; 30 minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-all: test test-ray test-e2e test-nodes ## every test
+test-all: test test-ray test-e2e test-slow ## every test
 
 lint: $(STAMP)   ## ruff, format and types
 	$(BIN)/ruff check .

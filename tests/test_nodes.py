@@ -12,7 +12,7 @@ import pytest
 from command_line import NOTHING_MORE, SMOKE, environment, rows, wait_until
 from ray_nodes import ray_nodes
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SHORT = ("engine=packed", "resources.members_per_pack=1", *NOTHING_MORE)
 

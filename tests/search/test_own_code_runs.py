@@ -8,7 +8,7 @@ import pytest
 import yaml
 from command_line import assert_refused, environment, prunefront, rows
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SETTINGS = {
     "population": {"members": 2, "segments": 2},
