@@ -7,7 +7,7 @@ import sys
 import pytest
 from command_line import ROOT, environment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_a_packed_search_survives_kills_and_raising_environments(tmp_path):
