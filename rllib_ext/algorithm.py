@@ -70,7 +70,7 @@ class MemberSettings:
         """Whether a segment ends here: it has come to its end, or time is up.
 
         Args:
-            segment: It.
+            segment: The segment in training.
             env_steps: The lineage's clock.
         """
         late = segment.member != DENSE and time.time() >= self.deadline
@@ -83,7 +83,7 @@ class MemberSettings:
         iteration, episodes take longer than the training.
 
         Args:
-            segment: It.
+            segment: The segment in training.
             iteration: Training iterations of the lineage.
             over: As of `is_over`.
         """

@@ -107,7 +107,7 @@ def describe(
 
     Args:
         folder: The policy's.
-        module: Its.
+        module: The policy's RLModule.
         masks: By parameter name.
         metadata: Plain values, "plain" among them.
     """

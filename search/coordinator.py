@@ -189,7 +189,7 @@ class Coordinator:
         """Takes note that a segment is over.
 
         Args:
-            segment: It.
+            segment: The segment that ended.
             error: Why it failed; "" where it was trained to its end.
 
         Raises:

@@ -26,7 +26,7 @@ class Running:
     """A segment that is being trained.
 
     Attributes:
-        segment: It.
+        segment: The segment in training.
         hyperparameters: By path.
         source: Where it started; None: a birth.
         env_steps: The lineage's clock, as last heard.

@@ -270,7 +270,7 @@ class Replays:
         """Takes note that a stage is over.
 
         Args:
-            segment: It.
+            segment: The segment that ended.
             error: Why it failed; "" where it was trained to its end.
 
         Raises:

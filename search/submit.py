@@ -111,7 +111,7 @@ def what_now(job: Job, asked: Sequence[str]) -> str:
     """How a person follows, stops or repeats a job, and brings its results home.
 
     Args:
-        job: It.
+        job: The job.
         asked: The configuration and the overrides, as they were typed.
     """
     host = urlsplit(job.address).hostname

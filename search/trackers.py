@@ -134,7 +134,7 @@ class Run:
 
     Args:
         trial: That it is trained in.
-        segment: It.
+        segment: The segment.
     """
 
     def __init__(self, trial: Trial, segment: Segment) -> None:

@@ -46,7 +46,7 @@ class Environments(Protocol):
         """Starts new episodes of one member.
 
         Args:
-            member: It.
+            member: Index of the member.
             seed: Fixes these and all later episodes of its environments.
 
         Returns:
@@ -114,7 +114,7 @@ class NativeEnvironments:
     """The same episodes as `SingleEnvironments`, of an environment that has a native version.
 
     Args:
-        native: It.
+        native: The native version of the environment.
         members: How many members.
         per_member: Environments of each, ≥ 1.
     """

@@ -92,8 +92,8 @@ class PackedEvaluator:
 
     Args:
         blueprint: What the members share.
-        network: They.
-        filters: Theirs.
+        network: The stacked networks of all members.
+        filters: The members' observation filters.
     """
 
     def __init__(self, blueprint: Blueprint, network: StackedNetwork, filters: Filters) -> None:

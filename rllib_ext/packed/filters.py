@@ -38,7 +38,7 @@ class Filters:
         """Takes one member's observations, in order, and normalises each.
 
         Args:
-            member: It.
+            member: Index of the member.
             observations: Of shape (observations, *shape).
 
         Returns:

@@ -101,7 +101,7 @@ class Activation:
     """A layer that acts on each element by itself.
 
     Attributes:
-        function: It.
+        function: The activation function.
     """
 
     function: nn.Module
@@ -118,7 +118,7 @@ class Reshape:
     """Gives each observation of a batch a shape.
 
     Attributes:
-        shape: It.
+        shape: The shape that the layer gives its inputs.
     """
 
     shape: tuple[int, ...]

@@ -107,7 +107,7 @@ def losses(
         inputs: The current policy's, of shape (rows, batch, inputs).
         values: The current value estimates, of shape (rows, batch).
         batch: What the members train on.
-        coefficients: Theirs.
+        coefficients: The members' loss coefficients.
     """
     share = batch.counted / batch.counted.sum(1, keepdim=True)
     current = distribution(inputs)

@@ -26,8 +26,8 @@ class Policies:
 
     Args:
         blueprint: What members share.
-        network: They.
-        filters: Theirs.
+        network: The stacked networks of all members.
+        filters: The members' observation filters.
     """
 
     def __init__(self, blueprint: Blueprint, network: StackedNetwork, filters: Filters) -> None:

@@ -76,7 +76,7 @@ class Collector:
     Args:
         network: The members.
         distribution: Of their actions.
-        environments: Theirs.
+        environments: The members' environments.
         action_space: Of one environment.
         steps: Of each environment in a rollout, ≥ 1.
         filters: Normalise the observations.
@@ -209,7 +209,7 @@ def batch_of(
     Args:
         network: The members, as they will be updated.
         distribution: Of their actions.
-        rollout: It.
+        rollout: What the members did, step by step.
         discount: γ, of shape (members,).
         decay: λ, of shape (members,).
 

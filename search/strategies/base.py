@@ -197,7 +197,7 @@ def objective_values(
     """A snapshot's objectives.
 
     Args:
-        snapshot: It.
+        snapshot: Whose objectives.
         names: As in `SearchSettings.objectives`.
         signs: −1 by the name of what is to be turned round.
     """

@@ -20,7 +20,7 @@ from rllib_ext.pruning.shrink import shrink
 
 
 class Net(nn.Module):
-    """Subclasses say what lies between two encoders of one observation and the head."""
+    """Subclasses have a `between`: what lies between two encoders of one observation and the head."""
 
     columns = 8
 
@@ -28,9 +28,6 @@ class Net(nn.Module):
         super().__init__()
         self.stem, self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 8), nn.Linear(6, 8)
         self.head = nn.Linear(self.columns, 2)
-
-    def between(self, a, b):
-        raise NotImplementedError
 
     def forward(self, x):
         z = self.stem(x).tanh()
