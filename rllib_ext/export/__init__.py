@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rllib_ext.export.load import load
-    from rllib_ext.export.write import export_policy
+    from rllib_ext.export.loading import load
+    from rllib_ext.export.exporting import export_policy
 
-_HOME = {"export_policy": "rllib_ext.export.write", "load": "rllib_ext.export.load"}
+_HOME = {"export_policy": "rllib_ext.export.exporting", "load": "rllib_ext.export.loading"}
 
 __all__ = ["export_policy", "load"]
 

@@ -137,7 +137,7 @@ def write_c(
     stack = sum(count * (4 if type_ != "double" else 8) for type_, _, count in pieces)
     return Source(
         header=_header(name, about, given, state, out),
-        source=_source(name, numbers, written.tables, reset, body, bool(state))
+        source=_source(name, [*written.tables, *written.functions], reset, body, bool(state))
         + _self_test(name, numbers, program, given, out, vectors),
         stack=stack,
         kinds=tuple(written.kinds),
@@ -212,7 +212,7 @@ def _header(
 
 
 def _source(
-    name: str, numbers: Numbers, tables: Sequence[str], reset: str, body: str, stateful: bool
+    name: str, tables: Sequence[str], reset: str, body: str, stateful: bool
 ) -> str:
     limits = "#include <float.h>\n" if "_MAX" in body + "".join(tables) else ""
     return (

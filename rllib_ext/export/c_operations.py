@@ -45,6 +45,21 @@ from rllib_ext.export.program import (
 from rllib_ext.export.quantise import quantised
 
 
+# Within 4e-7 of tanh, in a form that compilers can do several at once: the rational approximation that
+# Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long.
+FAST_TANH = """static inline float fast_tanh(float x) {
+    x = x < -7.90531110763549805f ? -7.90531110763549805f : x > 7.90531110763549805f ? 7.90531110763549805f : x;
+    const float s = x * x;
+    const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s - 8.60467152213735e-11f) * s
+        + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s + 6.37261928875436e-04f) * s
+        + 4.89352455891786e-03f) * x;
+    const float q = ((1.19825839466702e-06f * s + 1.18534705686654e-04f) * s + 2.26843463243900e-03f) * s
+        + 4.89352518554385e-03f;
+    return p / q;
+}
+"""
+
+
 @dataclasses.dataclass
 class Written:
     """What has been written of a file.
@@ -53,11 +68,25 @@ class Written:
         numbers: How it computes.
         tables: Constants, at the file's level.
         kinds: Which form each matrix took.
+        functions: That the code calls, beside those of math.h.
     """
 
     numbers: Numbers
     tables: list[str] = dataclasses.field(default_factory=list)
     kinds: list[str] = dataclasses.field(default_factory=list)
+    functions: set[str] = dataclasses.field(default_factory=set)
+
+    def tanh(self, value: str) -> str:
+        """The hyperbolic tangent of a value."""
+        if self.numbers.real == "double":
+            return f"tanh({value})"
+        self.functions.add(FAST_TANH)
+        return f"fast_tanh({value})"
+
+    def sigmoid(self, value: str) -> str:
+        """1 / (1 + exp(−value))."""
+        half = self.numbers.literal(0.5)
+        return f"({half} + {half} * {self.tanh(f'{half} * ({value})')})"
 
     def multiply(self, name: str, matrix: Any, bias: Any, source: str, target: str) -> str:
         """Statements for target = bias + matrix × source."""
@@ -169,8 +198,6 @@ def _lstm(out: Written, p: Place, o: Lstm) -> str:
     units = len(o.bias) // 4
     zeros = np.zeros_like(o.bias)
     a, b = p.spare, f"({p.spare} + {4 * units})"
-    f = out.numbers.suffix
-    one = out.numbers.literal(1.0)
 
     def gate(i: int) -> str:
         return f"{a}[i + {i * units}] + {b}[i + {i * units}]"
@@ -179,9 +206,9 @@ def _lstm(out: Written, p: Place, o: Lstm) -> str:
         out.multiply(f"{p.name}x", o.weight, o.bias, p.sources[0], a)
         + out.multiply(f"{p.name}h", o.recurrent, zeros, p.sources[1], b)
         + f"    for (int i = 0; i < {units}; i++) {{\n"
-        f"        const {out.numbers.real} cell = {p.sources[2]}[i] / ({one} + exp{f}(-({gate(1)})))\n"
-        f"            + tanh{f}({gate(2)}) / ({one} + exp{f}(-({gate(0)})));\n"
-        f"        {p.target}[i] = tanh{f}(cell) / ({one} + exp{f}(-({gate(3)})));\n"
+        f"        const {out.numbers.real} cell = {p.sources[2]}[i] * {out.sigmoid(gate(1))}\n"
+        f"            + {out.tanh(gate(2))} * {out.sigmoid(gate(0))};\n"
+        f"        {p.target}[i] = {out.tanh('cell')} * {out.sigmoid(gate(3))};\n"
         f"        {p.target}[i + {units}] = cell;\n"
         f"    }}\n"
     )
@@ -190,16 +217,15 @@ def _lstm(out: Written, p: Place, o: Lstm) -> str:
 def _gru(out: Written, p: Place, o: Gru) -> str:
     units = len(o.bias) // 3
     a, b = p.spare, f"({p.spare} + {3 * units})"
-    f, one = out.numbers.suffix, out.numbers.literal(1.0)
-    real = out.numbers.real
+    one, real = out.numbers.literal(1.0), out.numbers.real
+    new = out.tanh(f"{a}[i + {2 * units}] + reset * {b}[i + {2 * units}]")
     return (
         out.multiply(f"{p.name}x", o.weight, o.bias, p.sources[0], a)
         + out.multiply(f"{p.name}h", o.recurrent, o.recurrent_bias, p.sources[1], b)
         + f"    for (int i = 0; i < {units}; i++) {{\n"
-        f"        const {real} reset = {one} / ({one} + exp{f}(-({a}[i] + {b}[i])));\n"
-        f"        const {real} keep = {one} / ({one} + exp{f}(-({a}[i + {units}] + {b}[i + {units}])));\n"
-        f"        {p.target}[i] = ({one} - keep) * tanh{f}({a}[i + {2 * units}] + reset * "
-        f"{b}[i + {2 * units}]) + keep * {p.sources[1]}[i];\n"
+        f"        const {real} reset = {out.sigmoid(f'{a}[i] + {b}[i]')};\n"
+        f"        const {real} keep = {out.sigmoid(f'{a}[i + {units}] + {b}[i + {units}]')};\n"
+        f"        {p.target}[i] = ({one} - keep) * {new} + keep * {p.sources[1]}[i];\n"
         f"    }}\n"
     )
 
@@ -232,7 +258,7 @@ def _unary(out: Written, p: Place, o: Unary) -> str:
     f, one, zero, a = n.suffix, n.literal(1.0), n.literal(0.0), n.literal(o.alpha)
     half, root = n.literal(0.5), n.literal(np.sqrt(0.5))
     text = {
-        "tanh": f"tanh{f}($x)",
+        "tanh": out.tanh("$x") if o.kind == "tanh" else "",
         "exp": f"exp{f}($x)",
         "log": f"($x > {zero} ? log{f}($x) : -{'FLT_MAX' if f else 'DBL_MAX'})",
         "neg": "-$x",
@@ -240,8 +266,8 @@ def _unary(out: Written, p: Place, o: Unary) -> str:
         "sqrt": f"sqrt{f}($x)",
         "square": "$x * $x",
         "relu": f"$x > {zero} ? $x : {zero}",
-        "sigmoid": f"{one} / ({one} + exp{f}(-$x))",
-        "silu": f"$x / ({one} + exp{f}(-$x))",
+        "sigmoid": out.sigmoid("$x") if o.kind == "sigmoid" else "",
+        "silu": f"$x * {out.sigmoid('$x')}" if o.kind == "silu" else "",
         "softplus": f"($x > {zero} ? $x : {zero}) + log1p{f}(exp{f}(-fabs{f}($x)))",
         "gelu": f"{half} * $x * ({one} + erf{f}($x * {root}))",
         "elu": f"$x > {zero} ? $x : {a} * expm1{f}($x)",

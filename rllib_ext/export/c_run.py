@@ -79,7 +79,9 @@ class CompiledPolicy:
     """
 
     def __init__(self, program: Program, numbers: Numbers, source: Path, name: str) -> None:
-        self.structs = _structs(program, numbers)
+        self.structs = structs_of(program, numbers)
+        self._shapes = {r.name: program.nodes[r.node].shape for r in program.results}
+        self._shapes |= {c.name: c.initial.shape for c in program.carried}
         with tempfile.TemporaryDirectory(prefix="prunefront-") as folder:
             target = Path(folder) / f"{name}.so"
             compiled([source], target, *FAST, "-shared", "-fPIC")
@@ -108,14 +110,14 @@ class CompiledPolicy:
             for struct, fields in ((result, out), (kept, state)):
                 for f in fields:
                     found[f.name][row] = _view(struct, f)
-        return found
+        return {name: v.reshape(size, *self._shapes[name]) for name, v in found.items()}
 
 
 def _view(struct: ctypes.Structure, field: Field) -> Array:
     return np.frombuffer(getattr(struct, field.name), field.dtype)
 
 
-def _structs(program: Program, numbers: Numbers) -> Structs:
+def structs_of(program: Program, numbers: Numbers) -> Structs:
     fields = fields_of(program, numbers)
     kinds = []
     for part in fields:

@@ -72,6 +72,14 @@ def weights_of(program: Program) -> dict[str, Array]:
     }
 
 
+def nodes_of(program: Program) -> list[dict[str, Any]]:
+    """A program's nodes as the loader in numpy computes them."""
+    return [
+        {**values, **arrays_of(node.operation)}
+        for values, node in zip(described(program)["nodes"], program.nodes, strict=True)
+    ]
+
+
 def write_program(path: Path, program: Program) -> None:
     """Writes a program as the loader beside it reads it: .npz, nothing pickled."""
     with path.open("wb") as file:

@@ -230,14 +230,7 @@ class Actor:
 
     def outputs(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
         """All that a decision gives, by name, a row an episode."""
-        feeds: dict[str, Array] = {}
-        for given in self._policy.description["given"]:
-            rows = [
-                self._drawn(i, given) if given["noise"] else _part(o, given["path"])
-                for i, o in zip(episodes, observations, strict=True)
-            ]
-            shape = (len(rows), *given["shape"])
-            feeds[given["name"]] = np.array(rows).astype(given["dtype"]).reshape(shape)
+        feeds = self.feeds(episodes, observations)
         names = [c["name"] for c in self._policy.description["carried"]]
         for name in names:
             feeds[name] = np.concatenate([self._states[i][name] for i in episodes])
@@ -248,6 +241,18 @@ class Actor:
                 self._states[i][name] = after[row : row + 1]
         shapes = {r["name"]: r["shape"] for r in self._policy.description["results"]}
         return {n: v.reshape(len(episodes), *shapes[n]) for n, v in found.items()}
+
+    def feeds(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
+        """What comes in at a decision, by name, a row an episode; noise is drawn."""
+        feeds: dict[str, Array] = {}
+        for given in self._policy.description["given"]:
+            rows = [
+                self._drawn(i, given) if given["noise"] else _part(o, given["path"])
+                for i, o in zip(episodes, observations, strict=True)
+            ]
+            shape = (len(rows), *given["shape"])
+            feeds[given["name"]] = np.array(rows).astype(given["dtype"]).reshape(shape)
+        return feeds
 
     def _drawn(self, episode: int, given: Mapping[str, Any]) -> Any:
         generator = self._noise[episode]
