@@ -11,10 +11,10 @@ import numpy as np
 from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from rllib_ext.copied_observations import CopiedObservations
-from rllib_ext.env_maker import EnvMaker
-from rllib_ext.native.dynamics import Array, seeded, starts
-from rllib_ext.native.registry import NAMES, Native, native_of
+from rllib_ext.envs.copied_observations import CopiedObservations
+from rllib_ext.envs.env_maker import EnvMaker
+from rllib_ext.envs.native.dynamics import Array, seeded, starts
+from rllib_ext.envs.native.registry import NAMES, Native, native_of
 from rllib_ext.pruning.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of members: the episodes of `rllib_ext.evaluate`, of several policies at once."""
+"""Evaluation of members: episodes as `rllib_ext.evaluation` plays them, of several policies at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from rllib_ext.evaluate import Actions, Episodes, Evaluator, Observations
+from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observations
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
@@ -18,7 +18,8 @@ from rllib_ext.packed.network import StackedNetwork
 class StackedPolicy:
     """The deterministic policies of all members; each episode is played by one of them.
 
-    Gives the actions that each member's own policy would give, as a `rllib_ext.evaluate.Policy`.
+    Gives the actions that each member's own policy would give, as a
+    `rllib_ext.evaluation.evaluator.Policy`.
 
     Args:
         blueprint: Says what becomes of an action on its way to the environment.
@@ -44,13 +45,13 @@ class StackedPolicy:
             self._parameters = network.parts(network.weights[rows])
 
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluate.Policy.begin`."""
+        """As `rllib_ext.evaluation.evaluator.Policy.begin`."""
         self._lay_out(range(len(seeds)))
 
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> Actions:
-        """As `rllib_ext.evaluate.Policy.act`."""
+        """As `rllib_ext.evaluation.evaluator.Policy.act`."""
         if len(episodes) != len(self._places[0]):
             self._lay_out(episodes)
         seen = self._filters.normalised(self._players, np.asarray(observations))
