@@ -95,7 +95,7 @@ def experiment_of(ppo: PPOConfig, settings: Mapping[str, Any]) -> ExperimentConf
     """The experiment, as its results folder describes it: the environment by name.
 
     Args:
-        ppo: Of `search.given_ppo.for_keeping`.
+        ppo: Of `search.training.given_ppo.for_keeping`.
         settings: As of `run`.
 
     Raises:

@@ -67,7 +67,7 @@ def run_search(
         command: What was typed, for the manifest.
         display: Shows progress.
         address: Of a Ray cluster; None: one of its own on this machine.
-        ppo: What members share, of `search.given_ppo.made_ready`; None: what the experiment says.
+        ppo: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
         or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
             Otherwise the folder must be empty.
 

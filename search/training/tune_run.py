@@ -125,7 +125,7 @@ def _tuner(
             verbose=0,
             callbacks=[ErrorNotes(scheduler), *trackers(config), LeanTrials()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            # Whether something is tried again, `search.retries` knows.
+            # Whether something is tried again, `search.cluster.retries` knows.
             failure_config=tune.FailureConfig(max_failures=-1),
         ),
     )

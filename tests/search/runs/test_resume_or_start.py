@@ -172,7 +172,7 @@ from pathlib import Path
 import search.runs.search
 from pretended_search import coordinated
 from rllib_ext.pruning.errors import ResultsError
-from search.archive import Archive
+from search.store.archive import Archive
 
 class Told:
     def phase(self, title):
