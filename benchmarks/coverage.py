@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from search.archive import Baseline, Evaluation, Purpose, Snapshot
-from search.confirm import confirm
-from search.front import candidates, nondominated
+from search.front.confirmed_front import confirm
+from search.front.pareto import candidates, nondominated
+from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
 Floats = NDArray[np.float64]
 RANDOM, DENSE, CAP, TOTAL = 22.0, 470.0, 500.0, 4480

@@ -30,7 +30,7 @@ from typing import Any
 from benchmarks.shared.audit import account, lost_baselines, mistakes
 from benchmarks.shared.drill import ROOT, Drill
 from benchmarks.shared.phases import PHASES
-from search.archive import Archive
+from search.store.archive import Archive
 
 
 def main() -> None:

@@ -31,9 +31,9 @@ import pandas as pd
 
 from benchmarks.shared.arguments import one_of
 from search import Results, load
-from search.config_file import load_config
-from search.folder import CONFIG, provenance, read_manifest
-from search.report.data import running_hypervolume
+from search.config.loading import load_config
+from search.front.hypervolume_curve import running_hypervolume
+from search.store.folder import CONFIG, provenance, read_manifest
 
 ROOT = Path(__file__).parents[1]
 ENGINES = ("rllib", "packed")

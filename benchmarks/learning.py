@@ -40,10 +40,10 @@ from benchmarks.shared.learning_table import (
     row,
 )
 from rllib_ext import PruningConfig
-from rllib_ext.env_maker import env_maker
-from rllib_ext.evaluate import Evaluator, random_policy_episodes
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.evaluation.evaluator import Evaluator, random_policy_episodes
 from rllib_ext.packed.pack import Pack
-from rllib_ext.policy import policy_of
+from rllib_ext.policy.store import policy_of
 
 EVALUATION_SEED = 10**6
 # Seeds that are trained together: what an interruption loses.

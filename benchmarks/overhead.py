@@ -38,15 +38,15 @@ from ray.tune.schedulers import FIFOScheduler
 
 from benchmarks.shared.driver_time import Meter, TimedScheduler, count_waiting, resident
 from benchmarks.shared.idle import EPISODES, ITERATION, RANDOM, Idle
-from rllib_ext.segment import Segment
-from search.archive import Archive
-from search.cluster import connect
-from search.config import ExperimentConfig
-from search.config_file import parse_config
-from search.coordinator import Coordinator
-from search.lean_trials import LeanTrials
-from search.scheduler import ErrorNotes, trial_name
-from search.strategies import open_study
+from rllib_ext.member.segment import Segment
+from search.cluster.connection import connect
+from search.config.experiment import ExperimentConfig
+from search.config.loading import parse_config
+from search.population.coordinator import Coordinator
+from search.population.strategies import open_study
+from search.store.archive import Archive
+from search.training.lean_trials import LeanTrials
+from search.training.segment_scheduler import ErrorNotes, trial_name
 
 FIFO, FIFO_SEGMENTS, OURS = "Tune, FIFO", "Tune, FIFO, a trial a segment", "ours"
 MOST_TIMES_FIFO, MOST_MIB_BEYOND_FIFO = 2.0, 10.0

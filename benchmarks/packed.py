@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.shared.intervals import median_ratio
 from benchmarks.shared.one_by_one import ONE_BY_ONE
 from benchmarks.shared.turns import Contender
-from rllib_ext.native.registry import native_of
+from rllib_ext.envs.native.registry import native_of
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venv" / "stable-baselines3"

@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from search.archive import Baseline, Evaluation, Snapshot
-from search.front import candidates
+from search.front.pareto import candidates
+from search.front.results import read_results
 from search.report import write_report
 from search.report.provisional import search_front
-from search.results import load
+from search.store.archive import Baseline, Evaluation, Snapshot
 
 MEMBERS, EPISODES, FRESH, CANDIDATES = 100, 10, 100, 30
 RANDOM, CAP = 22.0, 500.0
@@ -75,7 +75,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 def _kept(folder: Path) -> str:
     """How much of what matters is in the page."""
-    results = load(folder)
+    results = read_results(folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
     wanted = {s.snapshot_id for s in search_front(results)}
     wanted |= set(results.confirmed.candidates["snapshot_id"])

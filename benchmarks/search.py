@@ -33,14 +33,12 @@ import pandas as pd
 import torch
 
 from benchmarks.shared.front_tables import print_tables
-from rllib_ext.algorithm import MemberSettings
+from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.packed.trainable import PackTrainable
-from search.archive import Archive
-from search.config import RANKING, ExperimentConfig
-from search.config_file import parse_config
-from search.confirm import confirm
-from search.coordinator import Coordinator
-from search.evaluation import (
+from search.config.experiment import RANKING, ExperimentConfig
+from search.config.loading import parse_config
+from search.config.seeds import draw
+from search.evaluation.held_out import (
     add_evaluations,
     add_untrained,
     constant_baseline,
@@ -48,11 +46,13 @@ from search.evaluation import (
     policy_episodes,
     random_baseline,
 )
-from search.front import candidates
-from search.ppo import build_ppo
-from search.scheduler import SegmentScheduler
-from search.seeds import draw
-from search.strategies import STRATEGIES, open_study
+from search.front.confirmed_front import confirm
+from search.front.pareto import candidates
+from search.population.coordinator import Coordinator
+from search.population.strategies import STRATEGIES, open_study
+from search.store.archive import Archive
+from search.training.ppo_config import build_ppo
+from search.training.segment_scheduler import SegmentScheduler
 
 MEMBERS, SEGMENTS = 8, 8
 # Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make

@@ -26,11 +26,11 @@ from ray.rllib.examples.envs.classes.stateless_cartpole import StatelessCartPole
 from benchmarks.shared.arguments import one_of
 from benchmarks.shared.cluster import start_ray
 from rllib_ext import PruningConfig, with_pruning
-from rllib_ext.callback import masks_of
-from rllib_ext.env_maker import env_maker
-from rllib_ext.evaluate import Evaluator, random_policy_episodes
-from rllib_ext.minatar import MinAtar
-from rllib_ext.policy import policy_of
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.envs.minatar import MinAtar
+from rllib_ext.evaluation.evaluator import Evaluator, random_policy_episodes
+from rllib_ext.policy.store import policy_of
+from rllib_ext.rl.callback import masks_of
 
 FIRST_EVALUATION_SEED = 10**6
 

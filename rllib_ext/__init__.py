@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rllib_ext.callback import PruningCallback
-    from rllib_ext.compose import with_pruning
-    from rllib_ext.policy import load_policy
+    from rllib_ext.policy.store import load_policy
     from rllib_ext.pruning.config import PruningConfig
+    from rllib_ext.rl.callback import PruningCallback
+    from rllib_ext.rl.with_pruning import with_pruning
 
 _HOME = {
-    "PruningCallback": "rllib_ext.callback",
+    "PruningCallback": "rllib_ext.rl.callback",
     "PruningConfig": "rllib_ext.pruning.config",
-    "load_policy": "rllib_ext.policy",
-    "with_pruning": "rllib_ext.compose",
+    "load_policy": "rllib_ext.policy.store",
+    "with_pruning": "rllib_ext.rl.with_pruning",
 }
 
 __all__ = ["PruningCallback", "PruningConfig", "load_policy", "with_pruning"]

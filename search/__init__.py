@@ -4,10 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.from_python import run
-    from search.results import Results, load
+    from search.front.results import Results
+    from search.report.notebook import load
+    from search.runs.from_python import run
 
-_HOME = {"Results": "search.results", "load": "search.results", "run": "search.from_python"}
+_HOME = {
+    "Results": "search.front.results",
+    "load": "search.report.notebook",
+    "run": "search.runs.from_python",
+}
 
 __all__ = ["Results", "load", "run"]
 

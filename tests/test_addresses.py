@@ -7,7 +7,7 @@ from command_line import SMOKE
 import search
 from rllib_ext.pruning.errors import ConfigError
 from search.cli.main import cli
-from search.folder import place_of, refuse_address
+from search.store.folder import place_of, refuse_address
 
 S3, FILE = "s3://bucket/out", "file:///data/out"
 

@@ -11,18 +11,19 @@ from typing import Any
 
 from benchmarks.faulty_environment import read_meters
 from benchmarks.shared.phases import failed_baselines
-from search.archive import CANDIDATES, Archive
-from search.baseline_plan import plan_baselines
-from search.config import ExperimentConfig
-from search.config_file import load_config_of
-from search.disk import POLICIES_PER_CANDIDATE, TRASH
-from search.evaluation import held_out_seeds
-from search.front import candidates
-from search.generalisation import known_episodes, read_shifted
-from search.recovery import AGAIN, replay
-from search.results import Results, load
-from search.seeds import draw
-from search.shifts import MEASURED_EPISODES
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import draw
+from search.evaluation.held_out import held_out_seeds
+from search.evaluation.under_shift import MEASURED_EPISODES
+from search.front.generalisation import known_episodes, read_shifted
+from search.front.pareto import candidates
+from search.front.results import Results, read_results
+from search.population.baseline_plan import plan_baselines
+from search.population.recovery import AGAIN, replay
+from search.population.thinning import POLICIES_PER_CANDIDATE
+from search.store.archive import CANDIDATES, Archive
+from search.store.continued import load_config_of
+from search.store.deletion import TRASH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,7 @@ def mistakes(folder: Path, first_end: int) -> list[str]:
         folder: The results folder.
         first_end: Snapshots that there were when its training ended for the first time.
     """
-    results, config = load(folder), load_config_of(folder)
+    results, config = read_results(folder), load_config_of(folder)
     return [
         *_rows(folder),
         *_segments(results, config),

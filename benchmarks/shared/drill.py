@@ -28,10 +28,10 @@ from benchmarks.shared.phases import (
     TRAINING,
     position,
 )
-from search.archive import CANDIDATES, Archive
-from search.config import ExperimentConfig
-from search.config_file import load_config_of
-from search.folder import read_manifest
+from search.config.experiment import ExperimentConfig
+from search.store.archive import CANDIDATES, Archive
+from search.store.continued import load_config_of
+from search.store.folder import read_manifest
 
 ROOT = Path(__file__).parents[2]
 # Seconds in which a search that was begun or resumed has come into training, on a free machine.

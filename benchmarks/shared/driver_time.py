@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.tune import Callback
 
-from search.scheduler import SegmentScheduler
+from search.training.segment_scheduler import SegmentScheduler
 
 # Seconds.
 WAITED = [0.0]

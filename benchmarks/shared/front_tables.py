@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.shared.intervals import paired_comparisons
-from search.front import hypervolume, log_density
-from search.scale import Scale, scale_of
+from search.front.pareto import hypervolume, log_density
+from search.front.retained import Scale, scale_of
 
 SCORES = {"over_decades": "retained × decades of density", "over_sparsity": "retained × sparsity"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ray.tune import Trainable
 
-from rllib_ext.segment import Segment, snapshot_name
+from rllib_ext.member.segment import Segment, snapshot_name
 
 ITERATION, WEIGHTS, RANDOM = 1_000, 10_000, 20.0
 EPISODES = 10

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.shared.intervals import mean_difference
-from search.scale import scale_of
+from search.front.retained import scale_of
 
 LARGEST_SHARE = 0.10
 ENGINES = ("rllib", "packed")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.archive import CANDIDATES, Archive
-from search.baseline_plan import KINDS
-from search.config import ExperimentConfig
-from search.evaluation import PURPOSES
-from search.folder import read_manifest
-from search.generalisation import FILE as SHIFTED
+from search.config.baseline_kinds import KINDS
+from search.config.experiment import ExperimentConfig
+from search.evaluation.held_out import PURPOSES
+from search.front.generalisation import FILE as SHIFTED
+from search.store.archive import CANDIDATES, Archive
+from search.store.folder import read_manifest
 
 PHASES = ("training", "re-evaluation", "baselines", "shifts", "finished")
 TRAINING, RE_EVALUATION, BASELINES, SHIFTS, FINISHED = range(len(PHASES))

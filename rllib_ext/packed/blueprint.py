@@ -15,7 +15,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
-from rllib_ext.env_maker import EnvMaker, env_maker
+from rllib_ext.envs.env_maker import EnvMaker, env_maker
 from rllib_ext.packed.architecture import architecture_of, refuse_spaces
 from rllib_ext.packed.environments import vectorize_mode_of
 from rllib_ext.packed.filters import filter_among

@@ -10,11 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from typing_extensions import override
 
-from rllib_ext.copied_observations import CopiedObservations
-from rllib_ext.env_maker import EnvMaker
-from rllib_ext.native.dynamics import Array, seeded, starts
-from rllib_ext.native.registry import NAMES, Native, native_of
+from rllib_ext.envs.copied_observations import CopiedObservations
+from rllib_ext.envs.env_maker import EnvMaker
+from rllib_ext.envs.native.dynamics import Array, seeded, starts
+from rllib_ext.envs.native.registry import NAMES, Native, native_of
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -63,7 +64,7 @@ class Environments(Protocol):
         ...
 
 
-class SingleEnvironments:
+class SingleEnvironments(Environments):
     """Environments of their own, each with a seed of its own.
 
     Args:
@@ -87,8 +88,8 @@ class SingleEnvironments:
         # A vector of which only some are reset must have been reset before.
         self._vector.reset(seed=0)
 
+    @override
     def reset(self, member: int, seed: int) -> Array:
-        """As `Environments.reset`."""
         rows = _rows(member, self.per_member)
         mask = np.zeros(self._vector.num_envs, dtype=np.bool_)
         mask[rows] = True
@@ -98,19 +99,19 @@ class SingleEnvironments:
         fresh: Array = observations[rows]
         return fresh
 
+    @override
     def step(self, actions: Array) -> Step:
-        """As `Environments.step`."""
         observations, rewards, terminated, truncated, infos = self._vector.step(actions)
         over = np.flatnonzero(terminated | truncated)
         last = {int(i): np.asarray(infos["final_obs"][i]) for i in over}
         return Step(observations, rewards, terminated, truncated, last)
 
+    @override
     def close(self) -> None:
-        """As `Environments.close`."""
         self._vector.close()
 
 
-class NativeEnvironments:
+class NativeEnvironments(Environments):
     """The same episodes as `SingleEnvironments`, of an environment that has a native version.
 
     Args:
@@ -127,14 +128,14 @@ class NativeEnvironments:
         self._states, _ = starts(self._dynamics, self._generators)
         self._ages = np.zeros(len(self._generators), dtype=np.int64)
 
+    @override
     def reset(self, member: int, seed: int) -> Array:
-        """As `Environments.reset`."""
         rows = _rows(member, self.per_member)
         self._generators[rows] = [seeded(s) for s in _seeds(seed, self.per_member)]
         return self._start(np.arange(rows.start, rows.stop))
 
+    @override
     def step(self, actions: Array) -> Step:
-        """As `Environments.step`."""
         self._states, rewards, terminated = self._dynamics.step(self._states, actions)
         self._ages += 1
         observations = self._dynamics.observe(self._states)

@@ -1,4 +1,4 @@
-"""Evaluation of members: the episodes of `rllib_ext.evaluate`, of several policies at once."""
+"""Evaluation of members: episodes as `rllib_ext.evaluation` plays them, of several policies at once."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from typing_extensions import override
 
-from rllib_ext.evaluate import Actions, Episodes, Evaluator, Observations
+from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observations, Policy
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.network import StackedNetwork
 
 
-class StackedPolicy:
+class StackedPolicy(Policy):
     """The deterministic policies of all members; each episode is played by one of them.
 
-    Gives the actions that each member's own policy would give, as a `rllib_ext.evaluate.Policy`.
+    Gives the actions that each member's own policy would give, as a
+    `rllib_ext.evaluation.evaluator.Policy`.
 
     Args:
         blueprint: Says what becomes of an action on its way to the environment.
@@ -43,14 +45,14 @@ class StackedPolicy:
             rows = torch.from_numpy(self._rows).to(network.weights.device)
             self._parameters = network.parts(network.weights[rows])
 
+    @override
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluate.Policy.begin`."""
         self._lay_out(range(len(seeds)))
 
+    @override
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> Actions:
-        """As `rllib_ext.evaluate.Policy.act`."""
         if len(episodes) != len(self._places[0]):
             self._lay_out(episodes)
         seen = self._filters.normalised(self._players, np.asarray(observations))

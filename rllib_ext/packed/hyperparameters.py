@@ -11,9 +11,9 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from torch import Tensor
 
-from rllib_ext import ranges
 from rllib_ext.packed.loss import Coefficients
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.settings import ranges
 
 # Settings of `PPOConfig.training` that each member has for itself.
 OWN = (

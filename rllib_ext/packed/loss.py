@@ -183,7 +183,7 @@ def standardised(advantages: Tensor, of_stand_ins: Tensor) -> Tensor:
 
     Args:
         advantages: Of shape (batch,), the whole batch of an update.
-        of_stand_ins: As of `rllib_ext.packed.order.advantages_of_stand_ins`.
+        of_stand_ins: As of `rllib_ext.packed.minibatch_order.advantages_of_stand_ins`.
     """
     everything = torch.cat([advantages, of_stand_ins])
     deviation = everything.std(correction=0).clamp(min=SMALLEST_DEVIATION)

@@ -13,29 +13,29 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.callback import RANDOM_EPISODES
-from rllib_ext.contradictions import refuse_contradictions
-from rllib_ext.evaluate import Episodes, random_policy_episodes
-from rllib_ext.initial import Initial
+from rllib_ext.checkpoint.warm_start import Initial
+from rllib_ext.evaluation.evaluator import Episodes, random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.environments import build_environments
 from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
-from rllib_ext.packed.guard import PackedPruning
 from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Losses
+from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import StackedNetwork
-from rllib_ext.packed.order import MinibatchOrder
 from rllib_ext.packed.policies import Policies
+from rllib_ext.packed.pruning import PackedPruning
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
 from rllib_ext.packed.update import update
-from rllib_ext.policy import PolicyParts
+from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
-from rllib_ext.pruning.side import Coefficients
+from rllib_ext.pruning.training.side import Coefficients
+from rllib_ext.rl.callback import RANDOM_EPISODES
+from rllib_ext.rl.settings.contradictions import refuse_contradictions
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -233,7 +233,7 @@ class Pack:
         return self._policies.of(member)
 
     def save_policy(self, member: int, folder: Path, metadata: Mapping[str, Any]) -> None:
-        """Writes a member's policy as it is now, as `rllib_ext.policy.PolicyParts.save` does.
+        """Writes a member's policy as it is now, as `rllib_ext.policy.store.PolicyParts.save` does.
 
         Args:
             member: Whose.

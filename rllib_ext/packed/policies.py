@@ -12,11 +12,11 @@ from typing import Any
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from rllib_ext.aside import written_aside
+from rllib_ext.base.aside import written_aside
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.network import StackedNetwork
-from rllib_ext.policy import PolicyParts, describe, is_plain, save_pipeline
+from rllib_ext.policy.store import PolicyParts, describe, is_plain, save_pipeline
 
 _WEIGHTS = Path("rl_module") / f"{RLModule.STATE_FILE_NAME}.pkl"
 

@@ -15,8 +15,8 @@ from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.environments import Environments, for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
+from rllib_ext.packed.minibatch_order import advantages_of_stand_ins, in_time
 from rllib_ext.packed.network import StackedNetwork
-from rllib_ext.packed.order import advantages_of_stand_ins, in_time
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -66,7 +66,7 @@ class Rollout:
 
     @functools.cached_property
     def orders(self) -> list[Tensor]:
-        """Of each member, as of `rllib_ext.packed.order.in_time`."""
+        """Of each member, as of `rllib_ext.packed.minibatch_order.in_time`."""
         return in_time(self.terminated | self.truncated)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rllib_ext.aside import write_aside
-from rllib_ext.checkpoint import UNREADABLE
+from rllib_ext.base.aside import write_aside
+from rllib_ext.checkpoint.reading import UNREADABLE
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.pruning.errors import CheckpointError

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.pruning.criteria import Kind
-from rllib_ext.pruning.statistics import FROM_GRADIENT, SUMMED, Gatherer
+from rllib_ext.pruning.training.statistics import FROM_GRADIENT, SUMMED, Gatherer
 
 
 class StackedStatistics:

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from ray.tune import Trainable
 
-from rllib_ext.algorithm import MemberSettings
-from rllib_ext.env_maker import env_name
-from rllib_ext.initial import Initial
+from rllib_ext.checkpoint.warm_start import Initial
+from rllib_ext.envs.env_maker import env_name
+from rllib_ext.member.seen import this_node
+from rllib_ext.member.segment import MEMBERS, Segment, iteration_of, segments_of
+from rllib_ext.member.snapshot import metadata_of, snapshot_of
+from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
+from rllib_ext.policy.size import measured_size
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import CheckpointError
-from rllib_ext.seen import this_node
-from rllib_ext.segment import MEMBERS, Segment, iteration_of, segments_of
-from rllib_ext.size import measured_size
-from rllib_ext.snapshot import metadata_of, snapshot_of
 
 
 class PackTrainable(Trainable):

@@ -14,8 +14,8 @@ from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.hyperparameters import Stacked
 from rllib_ext.packed.loss import Losses, Minibatch, losses
+from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import Rows, StackedNetwork, rows_of
-from rllib_ext.packed.order import MinibatchOrder
 
 # What RLlib takes for a norm that has overflown.
 LARGEST_NORM = 10e8

@@ -55,7 +55,7 @@ class PruningConfig:
             (1 is the paper's), ≥ 1.
         damage: For "sensitivity": for each layer of the policy path (and of the critic, where it has a
             target) points (sparsity of the layer, damage), such as
-            `rllib_ext.sensitivity.measure_sensitivity` measures; a mapping or pairs.
+            `rllib_ext.policy.sensitivity.measure_sensitivity` measures; a mapping or pairs.
         granularity: What is removed at a time: a weight; a "neuron" (hidden unit, convolution channel
             or recurrent unit) with all that reads it; a "layer" with a path around it; a "branch", such
             as one encoder of a dict observation. The coarser ones never exceed the sparsity.

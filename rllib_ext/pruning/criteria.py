@@ -33,9 +33,9 @@ class Statistics:
         activation: Mean |activation| of the unit that each weight reads, over recent observations;
             broadcasts to the weights' shapes.
         damage: For each layer, points (sparsity of that layer, damage ≥ 0) by rising sparsity, as
-            `rllib_ext.pruning.sensitivity` makes them of measurements.
-        at_rest: Weights that don't train, each with the reason, as `rllib_ext.pruning.ranking.at_rest`
-            finds them.
+            `rllib_ext.pruning.sensitivity_table` makes them of measurements.
+        at_rest: Weights that don't train, each with the reason, as
+            `rllib_ext.pruning.training.ranking.at_rest` finds them.
     """
 
     seed: int = 0

@@ -56,8 +56,8 @@ def evaluate(
     baseline and a random policy; shift.csv and the report take the table, and what was tried before
     stays in it. Noise and actions are drawn from each episode's seed.
     """
-    from rllib_ext.shift import Shift
-    from search.results import MARKS
+    from rllib_ext.envs.shift import Shift
+    from search.front.results import MARKS
 
     if episodes < 2 or (seed is not None and seed < 0):
         raise ConfigError(
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
-    from search.config_file import parse_yaml
+    from search.config.loading import parse_yaml
 
     for text in texts:
         name, equals, value = text.partition("=")
@@ -82,17 +82,17 @@ def _settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
 
 def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
     """Under a shift the episodes of the front's own figures, so that only the shift differs."""
-    from rllib_ext.shift import UNSHIFTED
-    from search.seeds import draw
+    from rllib_ext.envs.shift import UNSHIFTED
+    from search.config.seeds import draw
 
     return draw(seed, "fresh" if shift.label == UNSHIFTED else "report", episodes)
 
 
 def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
     from rllib_ext.pruning.errors import CheckpointError
-    from search.generalisation_text import score_text
-    from search.opening import is_policy, open_policy
-    from search.shifts import score_policy
+    from search.evaluation.under_shift import score_policy
+    from search.report.generalisation_text import score_text
+    from search.runs.inputs import is_policy, open_policy
 
     if not is_policy(path):
         raise CheckpointError(
@@ -107,16 +107,16 @@ def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str 
 def _evaluate_front(
     path: Path, shift: Any, episodes: int, seed: int | None, env: str | None, address: str | None
 ) -> None:
-    from search.display import SearchDisplay
-    from search.generalisation import labelled
-    from search.generalisation_text import generalisation_text
-    from search.opening import local_ray, open_results
+    from search.evaluation.under_shift import evaluate_shifts
+    from search.front.generalisation import labelled
+    from search.front.results import read_results
     from search.report import write_report
-    from search.results import load
-    from search.shifts import evaluate_shifts
-    from search.writer import only_writer
+    from search.report.generalisation_text import generalisation_text
+    from search.runs.display import SearchDisplay
+    from search.runs.inputs import local_ray, open_results
+    from search.store.writer import only_writer
 
-    results = load(path)
+    results = read_results(path)
     recorded = results.manifest.get("seed")
     if seed is None:
         seed = recorded if isinstance(recorded, int) and recorded >= 0 else 0
@@ -128,5 +128,5 @@ def _evaluate_front(
         seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
         page = write_report(path)
-    click.echo(generalisation_text(load(path), label))
+    click.echo(generalisation_text(read_results(path), label))
     click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")

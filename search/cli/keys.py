@@ -7,7 +7,7 @@ import textwrap
 
 import click
 
-from search.keys import Key, find
+from search.config.reference import Key, find
 
 # Longer lines don't read well, however wide the terminal is.
 WIDEST = 100

@@ -28,7 +28,7 @@ from search.cli.report import report
 from search.cli.retrain import retrain
 from search.cli.search import check, resume, search
 from search.cli.submit import submit
-from search.failure import is_disk_full
+from search.cluster.failure import is_disk_full
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 

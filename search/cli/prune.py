@@ -41,15 +41,15 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
     --sparsity 0 then shows what the same training does to the network as it is. The criteria gradient,
     movement and activation are gathered in training (--gather) that is thrown away afterwards.
     """
-    from search.folder import place_of, refuse_taken
-    from search.levels import levels_table, settings_from
+    from search.runs.prune_settings import levels_table, settings_from
+    from search.store.folder import place_of, refuse_taken
 
     settings = settings_from(checkpoint, **how)
     refuse_taken(place_of(settings.name, output))
-    from search.display import SearchDisplay
-    from search.opening import local_ray, open_checkpoint
-    from search.prune import run_prune
-    from search.results import load
+    from search.front.results import read_results
+    from search.runs.display import SearchDisplay
+    from search.runs.inputs import local_ray, open_checkpoint
+    from search.runs.prune import run_prune
 
     ppo = open_checkpoint(checkpoint, env, warn)
     with local_ray(), SearchDisplay() as display:
@@ -60,7 +60,7 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
             command=["prunefront", *sys.argv[1:]],
             phase=display.phase,
         )
-    click.echo(levels_table(load(folder)))
+    click.echo(levels_table(read_results(folder)))
     click.echo(f"results: {folder}\nreport: {folder / 'report.html'}")
 
 
@@ -83,8 +83,8 @@ def sensitivity(path: Path, output: Path | None, env: str | None, **how: Any) ->
 
     Of an RLlib PPO algorithm CHECKPOINT, or of a saved POLICY of a results folder.
     """
-    from search.sensitivity import sensitivity_frame, sensitivity_of, sensitivity_text
-    from search.tables import write_csv
+    from search.runs.sensitivity import sensitivity_frame, sensitivity_of, sensitivity_text
+    from search.store.tables import write_csv
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: {output.parent} is not a folder. Make it, or name another.")

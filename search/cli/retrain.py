@@ -32,10 +32,10 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
     wanted = [name.strip() for name in points.split(",") if name.strip()]
-    from search.display import SearchDisplay
+    from search.front.results import read_results
     from search.report.terminal import recipe_check
-    from search.results import load
-    from search.retraining import run_retrain
+    from search.runs.display import SearchDisplay
+    from search.runs.retrain import run_retrain
 
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
@@ -54,5 +54,5 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
         raise
     except (RunError, OSError) as error:
         raise RunError(f"{error}\n{go_on}") from error
-    click.echo(recipe_check(load(folder)))
+    click.echo(recipe_check(read_results(folder)))
     click.echo(f"report: {page}")

@@ -41,13 +41,13 @@ def search(
     if dry_run:
         _check(experiment)
         return
-    from search.folder import place_of, refuse_taken
+    from search.store.folder import place_of, refuse_taken
 
     folder = place_of(experiment.name, output)
     if not resume_or_start:
         refuse_taken(folder)
-    from search.display import SearchDisplay
-    from search.experiment import run_search
+    from search.runs.display import SearchDisplay
+    from search.runs.search import run_search
 
     with saying_what_is_safe(folder, address), SearchDisplay() as display:
         page = run_search(
@@ -73,11 +73,11 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
     budget.seconds extends it, finished or not; the horizon and all else stay what they were.
     Runs code from the folder's checkpoints: resume only what you trust.
     """
-    from search.config_file import extended, load_config_of
+    from search.store.continued import extended, load_config_of
 
     extended(load_config_of(folder), overrides)
-    from search.display import SearchDisplay
-    from search.experiment import resume_search
+    from search.runs.display import SearchDisplay
+    from search.runs.search import resume_search
 
     folder = folder.resolve()
     with saying_what_is_safe(folder, address), SearchDisplay() as display:
@@ -100,6 +100,6 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _check(experiment: Any) -> None:
-    from search.estimate import describe_plan
+    from search.runs.check import describe_plan
 
     click.echo(describe_plan(experiment))

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from rllib_ext.pruning.errors import RunError
-from search.config import ExperimentConfig
-from search.failure import is_disk_full
-from search.folder import refuse_address
+from search.cluster.failure import is_disk_full
+from search.config.experiment import ExperimentConfig
+from search.store.folder import refuse_address
 
 
 class Folder(click.Path):
@@ -34,11 +34,11 @@ class Folder(click.Path):
 
 def load_experiment(config: Path, overrides: Iterable[str]) -> ExperimentConfig:
     """Reads an experiment; warns where running it, or checking it, runs code from a checkpoint."""
-    from search.config_file import load_config
+    from search.config.loading import load_config
 
     experiment = load_config(config, overrides)
     if experiment.init_checkpoint is not None:
-        from search.opening import RUNS_CODE
+        from search.runs.inputs import RUNS_CODE
 
         warn(RUNS_CODE.format(path=experiment.init_checkpoint))
     return experiment
@@ -51,10 +51,10 @@ def warn(text: str) -> None:
 
 def summarise(folder: Path, page: Path) -> None:
     """Shows a search's outcome and where its report is."""
+    from search.front.results import read_results
     from search.report.terminal import summary
-    from search.results import load
 
-    click.echo(summary(load(folder)))
+    click.echo(summary(read_results(folder)))
     click.echo(f"report: {page}")
 
 
@@ -82,8 +82,8 @@ def saying_what_is_safe(folder: Path, address: str | None = None) -> Iterator[No
 
 
 def _what_is_safe(folder: Path, address: str | None) -> str:
-    from search.folder import CONFIG
-    from search.lines import read_lines
+    from search.store.folder import CONFIG
+    from search.store.lines import read_lines
 
     if not (folder / CONFIG).is_file():
         return "nothing had begun, and nothing was written"

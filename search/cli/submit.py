@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from search.cli.shared import load_experiment
-from search.folder import refuse_address
+from search.store.folder import refuse_address
 
 
 @click.command()
@@ -25,15 +25,15 @@ def submit(
     The working directory goes along, without results, environments, .git, caches and what git
     ignores. On a cluster of several nodes --output names a folder that all of them see.
     """
-    from search.estimate import describe_plan
-    from search.preparation import prepare
+    from search.runs.check import describe_plan
+    from search.runs.preparation import prepare
 
     if output:
         refuse_address(output, "--output")
     experiment = load_experiment(config, overrides)
     prepare(experiment)
-    from search.jobs import JobServer
-    from search.submit import output_for, submit_search, what_now
+    from search.cluster.job_server import JobServer
+    from search.cluster.submit import output_for, submit_search, what_now
 
     server = JobServer(address)
     nodes = server.nodes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.report.comparison import Comparison
+from search.front.comparison import Comparison
 from search.report.comparison_page import ATTAINED, group_rows, reference, search_rows, sentences
 from search.report.markdown import plain, table
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.bootstrap import FEWEST
-from search.report.comparison import AREAS, Comparison
-from search.report.comparison_chart import areas_chart, fronts_chart
+from search.front.comparison import AREAS, Comparison
+from search.front.format import duration, number, span
+from search.front.intervals import FEWEST
+from search.report.charts.comparison import areas_chart, fronts_chart
+from search.report.charts.theme import Drawing
 from search.report.facts import Row
 from search.report.page import render
-from search.report.theme import Drawing
-from search.report.words import duration, number, span
 
 ATTAINED = (
     "The thick line is what repeats attain with at most so many weights, their median: in each search "

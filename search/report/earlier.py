@@ -6,9 +6,9 @@ import itertools
 import shutil
 from pathlib import Path
 
-from search import tables
-from search.losses import EARLIER
-from search.results import Results
+from search.front.results import Results
+from search.store import tables
+from search.store.losses import EARLIER
 
 REPORT = (
     *(f"{stem}{kind}" for stem in ("snapshots", "front") for kind in (".csv", ".parquet")),

@@ -5,17 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.recipes import RECIPE
-from search.report.words import (
-    marks,
-    number,
-    percent,
-    recipe,
-    share,
-    size,
-    span,
-)
-from search.results import Results
+from search.front.format import marks, number, percent, recipe, share, size, span
+from search.front.recipe_check import RECIPE
+from search.front.results import Results
 
 # What only the shrunk policy's own measurement gives; a column appears once one is measured.
 MEASURED = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rllib_ext.shift import UNSHIFTED
-from search.report.words import marks, number, share, span
-from search.results import Results
+from rllib_ext.envs.shift import UNSHIFTED
+from search.front.format import marks, number, share, span
+from search.front.results import Results
 
 Row = dict[str, str]
 NOTE = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search.front.results import Results
 from search.report import facts, record
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION, is_provisional
-from search.report.words import RECIPE_CHECK, verdict
-from search.results import Results
+from search.report.verdict import RECIPE_CHECK, verdict
 
 
 def markdown(results: Results) -> str:

@@ -10,20 +10,20 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from search.front.results import Results
 from search.report import facts, record
-from search.report.data import cloud_points
-from search.report.front_chart import front_chart
+from search.report.charts.data import cloud_points
+from search.report.charts.front import front_chart
+from search.report.charts.history import hypervolume_chart, lineage_chart, training_chart
+from search.report.charts.importance import importance_chart
+from search.report.charts.layers import layer_cells, layers_chart
+from search.report.charts.parallel import parallel_chart
+from search.report.charts.recipes import recipes_chart
+from search.report.charts.theme import COLORS, Drawing, with_variables
 from search.report.generalisation import NOTE, generalisation_rows
-from search.report.history_charts import hypervolume_chart, lineage_chart, training_chart
-from search.report.importance_chart import importance_chart
-from search.report.layers_chart import layer_cells, layers_chart
-from search.report.parallel_chart import parallel_chart
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
-from search.report.recipes_chart import recipes_chart
-from search.report.theme import COLORS, Drawing, with_variables
-from search.report.words import RECIPE_CHECK, verdict
-from search.results import Results
+from search.report.verdict import RECIPE_CHECK, verdict
 
 
 def page(results: Results) -> str:

@@ -8,11 +8,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from search.archive import Snapshot
-from search.front import nondominated
-from search.report.theme import inline
-from search.report.words import number, recipe
-from search.results import Results
+from search.front.format import number, recipe
+from search.front.pareto import nondominated
+from search.front.results import Results
+from search.report.charts.theme import inline
+from search.store.archive import Snapshot
 
 SERIES = "search front, not re-evaluated: optimistic"
 CAPTION = (

@@ -6,8 +6,8 @@ import shlex
 from collections import Counter
 from typing import Any
 
-from search.report.words import duration, number
-from search.results import Results
+from search.front.format import duration, number
+from search.front.results import Results
 
 
 def failures(results: Results) -> list[dict[str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from search.front.format import marks, number, percent, share, span
+from search.front.results import Results
 from search.report import facts
-from search.report.words import marks, number, percent, share, span, verdict
-from search.results import Results
+from search.report.verdict import verdict
 
 # More rows than that say less, not more.
 MOST_ROWS = 12

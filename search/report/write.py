@@ -8,17 +8,17 @@ from pathlib import Path
 import vl_convert
 
 from rllib_ext.pruning.errors import ResultsError
-from search import tables
-from search.files import write_aside, write_text
-from search.report.comparison import compare
-from search.report.comparison_chart import fronts_chart
+from search.front.comparison import compare
+from search.front.results import read_results
+from search.report.charts.comparison import fronts_chart
+from search.report.charts.front import front_chart
 from search.report.comparison_markdown import comparison_markdown
 from search.report.comparison_page import comparison_page, comparison_text
 from search.report.earlier import keep_earlier
-from search.report.front_chart import front_chart
 from search.report.markdown import markdown
 from search.report.page import page, still
-from search.results import load
+from search.store import tables
+from search.store.files import write_aside, write_text
 
 # Twice the screen's pixels, so that the picture is sharp in a README.
 PNG_SCALE = 2.0
@@ -39,10 +39,10 @@ def write_report(folder: Path) -> Path:
     Raises:
         ResultsError: The folder can't be reported; the message says how to mend it.
     """
-    results = load(folder)
+    results = read_results(folder)
     if keep_earlier(results) is not None:
         # The new one says where.
-        results = load(folder)
+        results = read_results(folder)
     picture = still(front_chart(results, "weights", 760, 420))
     html, text = page(results), markdown(results)
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
@@ -68,7 +68,7 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
     Raises:
         ResultsError: A folder can't be reported, or the searches can't be compared.
     """
-    comparison = compare([load(folder) for folder in folders])
+    comparison = compare([read_results(folder) for folder in folders])
     html = comparison_page(comparison)
     picture = still(fronts_chart(comparison, 760, 420))
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)

@@ -6,13 +6,13 @@ import shutil
 import pytest
 from pretended_search import Search
 
-from search.archive import CANDIDATES, Archive, Baseline, Evaluation
-from search.baseline_plan import plan_baselines
-from search.disk import remove_policies
-from search.evaluation import held_out_seeds
-from search.front import candidates
-from search.generalisation import ShiftedEpisodes, add_shifted
-from search.results import load
+from search.evaluation.held_out import held_out_seeds
+from search.front.generalisation import ShiftedEpisodes, add_shifted
+from search.front.pareto import candidates
+from search.population.baseline_plan import plan_baselines
+from search.report.notebook import load
+from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation
+from search.store.deletion import remove_policies
 
 SETTINGS = {
     "ppo": {"training": {"train_batch_size_per_learner": 1000}},
@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 class Finished:
-    """The search, phase by phase as `search.after_training` goes through them."""
+    """The search, phase by phase as `search.runs.after_training` goes through them."""
 
     def __init__(self, folder):
         search = Search(folder, **SETTINGS)

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from benchmarks.shared.audit import evaluation_seeds, lost_baselines, mistakes, repeated_steps
-from rllib_ext.segment import DENSE
-from search.archive import CANDIDATES
-from search.seeds import draw
-from search.shifts import MEASURED_EPISODES
+from rllib_ext.member.segment import DENSE
+from search.config.seeds import draw
+from search.evaluation.under_shift import MEASURED_EPISODES
+from search.store.archive import CANDIDATES
 
 
 def _mistakes(search):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import front_time
-from search.config_file import load_config
-from search.folder import provenance
+from search.config.loading import load_config
+from search.store.folder import provenance
 
 
 def _folder(tmp_path, **changes):

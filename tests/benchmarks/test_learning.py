@@ -13,7 +13,7 @@ from benchmarks.shared.learning_table import (
     read_rows,
     row,
 )
-from rllib_ext.evaluate import Episodes
+from rllib_ext.evaluation.evaluator import Episodes
 
 PLAN = Plan(
     env="CartPole-v1",

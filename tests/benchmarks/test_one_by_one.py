@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from benchmarks.shared.one_by_one import without_native
-from rllib_ext.native.registry import native_of
+from rllib_ext.envs.native.registry import native_of
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1"])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pretended_search import Search
 
-from search.archive import Baseline, Evaluation, Snapshot
-from search.front import candidates
+from search.front.pareto import candidates
+from search.store.archive import Baseline, Evaluation, Snapshot
 
 LAYERS = {"pi.encoder.0": 256, "pi.encoder.1": 4096, "pi.head": 128}
 TOTAL = sum(LAYERS.values())

@@ -112,7 +112,7 @@ def smoke_search(engine, tmp_path_factory):
 
 def _forks():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["search.cli", "search.experiment", "search.prune"])
+    context.set_forkserver_preload(["search.cli", "search.runs.search", "search.runs.prune"])
     return context
 
 

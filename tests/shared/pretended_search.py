@@ -9,11 +9,11 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from rllib_ext.segment import DENSE, Segment, snapshot_name
-from search.archive import Archive
-from search.config_file import parse_config
-from search.coordinator import Coordinator
-from search.strategies import open_study
+from rllib_ext.member.segment import DENSE, Segment, snapshot_name
+from search.config.loading import parse_config
+from search.population.coordinator import Coordinator
+from search.population.strategies import open_study
+from search.store.archive import Archive
 
 RANDOM, CAP = 22.0, 500.0
 

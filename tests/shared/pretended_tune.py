@@ -4,8 +4,8 @@ import json
 
 from ray.tune.search import Searcher
 
-from rllib_ext.segment import Segment
-from search.scheduler import ErrorNotes, SegmentScheduler, UntilOver, trial_name
+from rllib_ext.member.segment import Segment
+from search.training.segment_scheduler import ErrorNotes, SegmentScheduler, UntilOver, trial_name
 
 
 class Trial:

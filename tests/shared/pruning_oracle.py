@@ -13,7 +13,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import Tensor
 
-from rllib_ext.pruning.copies import copy_of
+from rllib_ext.pruning.structure.copies import copy_of
 
 SAMPLED_STEPS = 24
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from packs import IMAGES, ContinuousImages, Images
 
-from rllib_ext.env_maker import env_maker
+from rllib_ext.envs.env_maker import env_maker
 
 MODELS = {
     "discrete": ("CartPole-v1", {"fcnet_activation": "tanh"}),

@@ -6,7 +6,7 @@ import torch
 
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.network import StackedNetwork, build_module, rows_of
-from rllib_ext.pruning.optimizer import copy_moments, restore_moments_
+from rllib_ext.pruning.training.optimizer import copy_moments, restore_moments_
 
 RATES = (1e-4, 1e-2, 3e-3)
 

@@ -14,12 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rllib_ext import PruningConfig
-from rllib_ext.algorithm import MemberSettings
+from rllib_ext.member.segment import MEMBERS, Segment, config_of
+from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.packed import trainable as tune
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.pack import Pack
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.segment import MEMBERS, Segment, config_of
 
 aten = torch.ops.aten
 # Ways between devices; CUDA takes positions from the CPU too.

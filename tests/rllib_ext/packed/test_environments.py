@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
-from rllib_ext.native.registry import native_of
+from rllib_ext.envs.native.registry import native_of
 from rllib_ext.packed.environments import (
     NativeEnvironments,
     SingleEnvironments,

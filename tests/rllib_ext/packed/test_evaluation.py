@@ -6,7 +6,7 @@ import pytest
 from packs import IMAGES, Images, started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
-from rllib_ext.evaluate import Evaluator
+from rllib_ext.evaluation.evaluator import Evaluator
 
 
 def filtered(env, spaces, device):

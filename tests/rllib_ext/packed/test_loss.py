@@ -11,13 +11,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
 
-from rllib_ext.env_maker import env_maker
+from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
+from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import StackedNetwork, build_module
-from rllib_ext.packed.order import MinibatchOrder
 from rllib_ext.packed.update import update
 
 MODULE = "default_policy"

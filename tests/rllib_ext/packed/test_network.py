@@ -10,7 +10,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical, TorchDiagGaussian
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_ext.env_maker import env_maker
+from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.pruning.errors import ConfigError
 

@@ -7,7 +7,7 @@ import torch
 from packs import IMAGES, Images, started
 
 from rllib_ext import PruningConfig
-from rllib_ext.evaluate import Episodes
+from rllib_ext.evaluation.evaluator import Episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
 from rllib_ext.pruning.errors import CheckpointError, ConfigError, RunError

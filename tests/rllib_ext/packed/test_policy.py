@@ -12,10 +12,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
-from rllib_ext.acting import ConnectorPolicy, DirectPolicy
-from rllib_ext.env_maker import env_maker
-from rllib_ext.evaluate import Evaluator
-from rllib_ext.minatar import MinAtar
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.envs.minatar import MinAtar
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.masks import load_masks
 
 PRUNING = PruningConfig(horizon=10 * 64, final_sparsity=0.5, begin=0.0, end=0.5)

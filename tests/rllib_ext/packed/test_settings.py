@@ -13,9 +13,9 @@ from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.hyperparameters import OWN
 from rllib_ext.packed.settings import ELSEWHERE, READ, refuse_unpackable
 from rllib_ext.pruning.errors import ConfigError
-from search.config import PPOSettings
-from search.engine import engine_of
-from search.ppo import build_ppo
+from search.config.experiment import PPOSettings
+from search.training.engine import engine_of
+from search.training.ppo_config import build_ppo
 
 
 class OwnPPO(PPO):

@@ -9,7 +9,7 @@ import torch
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.scope import prunable_weights
-from rllib_ext.pruning.statistics import Gatherer
+from rllib_ext.pruning.training.statistics import Gatherer
 
 KINDS = (["taylor"], ["movement", "gradient"], [], ["gradient"])
 WINDOW = 3

@@ -9,15 +9,9 @@ import pytest
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
-from rllib_ext.algorithm import MemberSettings
-from rllib_ext.env_maker import env_maker
-from rllib_ext.evaluate import Evaluator
-from rllib_ext.packed.pack import Pack
-from rllib_ext.packed.state import STATE
-from rllib_ext.packed.trainable import PackTrainable
-from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.pruning.masks import load_masks
-from rllib_ext.segment import (
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.member.segment import (
     DENSE,
     MEMBERS,
     Segment,
@@ -26,8 +20,14 @@ from rllib_ext.segment import (
     segments_of,
     snapshot_name,
 )
-from rllib_ext.size import measured_size
-from search.archive import Snapshot
+from rllib_ext.member.trainable import MemberSettings
+from rllib_ext.packed.pack import Pack
+from rllib_ext.packed.state import STATE
+from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.policy.size import measured_size
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.masks import load_masks
+from search.store.archive import Snapshot
 
 ITERATION = 64
 PRUNING = PruningConfig(horizon=20 * ITERATION, final_sparsity=0.8, begin=0.0, end=0.8)

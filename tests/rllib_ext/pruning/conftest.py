@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.pruning.graph import Probe
+from rllib_ext.pruning.structure.graph import Probe
 
 
 def _drawn(shape: Any, batch: int, generator: torch.Generator) -> Any:

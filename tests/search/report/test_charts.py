@@ -4,10 +4,11 @@ import pytest
 import vl_convert
 
 import search
-from search.report.data import lineage_points, thinned, training_points
-from search.report.segments import pruning_of
-from search.report.theme import COLORS, with_variables
-from search.report.words import marks, number, schedule_text
+from search.front.format import marks, number, schedule_text
+from search.front.segment_gains import pruning_of
+from search.front.thinned import thinned
+from search.report.charts.data import lineage_points, training_points
+from search.report.charts.theme import COLORS, with_variables
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import search
 from rllib_ext.pruning.errors import ResultsError
 from search.report import write_report
 from search.report.earlier import REPORT
+from search.report.notebook import load
 from search.report.terminal import summary
 from search.report.write import write_comparison
-from search.results import load
-from search.writer import only_writer
+from search.store.writer import only_writer
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 import search
 from search.report import facts
-from search.report.words import verdict
+from search.report.verdict import verdict
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import search
 from rllib_ext.pruning.errors import ResultsError
 from search.report import write_report
-from search.report.data import cloud_points
+from search.report.charts.data import cloud_points
 from search.report.provisional import search_front
 
 FILES = (

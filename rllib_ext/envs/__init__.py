@@ -1,0 +1,4 @@
+"""Environments: how they are built, native versions, and how an evaluation may differ from training.
+
+May import `base` and `pruning.errors`.
+"""

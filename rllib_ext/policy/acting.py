@@ -1,0 +1,159 @@
+"""Policies in use: an RLModule that acts in several episodes at once.
+
+Deterministic, or drawn from the policy's distribution, each episode from its own seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.spaces.space_utils import unbatch
+from typing_extensions import override
+
+from rllib_ext.evaluation.evaluator import Observations, Policy
+from rllib_ext.policy.draws import Draws
+
+
+class ConnectorPolicy(Policy):
+    """Acts through an RLModule and its own connector pipelines.
+
+    Observations take the very way they took in training: frame stacking, filters, recurrent state.
+
+    Args:
+        module: The RLModule.
+        env_to_module: Pipeline from episodes to the module's batch.
+        module_to_env: Pipeline from the module's outputs to actions.
+        stochastic: Whether actions are drawn from the policy's distribution, each episode's from its
+            own seed; otherwise the mode is taken.
+    """
+
+    def __init__(
+        self,
+        module: RLModule,
+        env_to_module: EnvToModulePipeline,
+        module_to_env: ModuleToEnvPipeline,
+        *,
+        stochastic: bool = False,
+    ) -> None:
+        self.module = module
+        self._draws = Draws(module) if stochastic else None
+        self._env_to_module = env_to_module
+        self._module_to_env = module_to_env
+        kinds = (gymnasium.spaces.Tuple, gymnasium.spaces.Dict)
+        self._is_nested = isinstance(module.action_space, kinds)
+        self._episodes: list[SingleAgentEpisode] = []
+        self._latest: list[dict[str, Any]] = []
+
+    @override
+    def begin(self, seeds: Sequence[int]) -> None:
+        # Frame stacking fills up with zeros of the space's shape.
+        self._episodes = [
+            SingleAgentEpisode(
+                observation_space=self._env_to_module.input_observation_space,
+                action_space=self._env_to_module.input_action_space,
+            )
+            for _ in seeds
+        ]
+        self._latest = [{} for _ in seeds]
+        if self._draws is not None:
+            self._draws.begin(seeds)
+
+    @override
+    def act(
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
+    ) -> list[Any]:
+        for i, observation, reward in zip(episodes, observations, rewards, strict=True):
+            episode, latest = self._episodes[i], self._latest[i]
+            if latest:
+                action = latest.pop(Columns.ACTIONS)
+                episode.add_env_step(observation, action, reward, extra_model_outputs=latest)
+            else:
+                episode.add_env_reset(observation)
+        active = [self._episodes[i] for i in episodes]
+        shared: dict[str, Any] = {}
+        explore = self._draws is not None
+        common = {"rl_module": self.module, "explore": explore, "shared_data": shared}
+        with torch.no_grad():
+            batch = self._env_to_module(episodes=active, batch={}, metrics=None, **common)
+            outputs = self._outputs(batch, episodes)
+            outputs = self._module_to_env(episodes=active, batch=outputs, metrics=None, **common)
+        actions = outputs.pop(Columns.ACTIONS)
+        for_env = _by_episode(outputs.pop(Columns.ACTIONS_FOR_ENV, actions))
+        for row, (i, action) in enumerate(zip(episodes, _by_episode(actions), strict=True)):
+            self._latest[i] = {key: values[row] for key, values in outputs.items()}
+            self._latest[i][Columns.ACTIONS] = action
+        return for_env
+
+    def _outputs(self, batch: dict[str, Any], episodes: Sequence[int]) -> dict[str, Any]:
+        """The module's outputs, with actions wherever RLlib's connector would not do to add them.
+
+        That connector passes over actions that are there, such as those that a module gives itself.
+        """
+        if self._draws is None:
+            outputs: dict[str, Any] = self.module.forward_inference(batch)
+            if self._is_nested and Columns.ACTIONS not in outputs:
+                # RLlib also asks for the mode's log-probability, which fails where a part is a Box.
+                distribution = self.module.get_inference_action_dist_cls()
+                mode = distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS])
+                outputs[Columns.ACTIONS] = mode.to_deterministic().sample()
+            return outputs
+        outputs = self._draws.outputs(batch)
+        if Columns.ACTIONS not in outputs:
+            logits = outputs[Columns.ACTION_DIST_INPUTS]
+            outputs[Columns.ACTIONS] = self._draws.actions(logits, episodes)
+        return outputs
+
+
+def _by_episode(actions: Any) -> list[Any]:
+    """The actions of each episode, of a batch that is nested as one action is."""
+    apart: list[Any] = list(actions) if isinstance(actions, np.ndarray) else unbatch(actions)
+    return apart
+
+
+class DirectPolicy(Policy):
+    """Acts straight through an RLModule: for discrete actions, plain observations and no memory.
+
+    Gives the actions of `ConnectorPolicy` some fifteen times faster.
+
+    Args:
+        module: The RLModule; not recurrent.
+        stochastic: As for `ConnectorPolicy`.
+    """
+
+    def __init__(self, module: RLModule, *, stochastic: bool = False) -> None:
+        self.module = module
+        self._draws = Draws(module) if stochastic else None
+        self._distribution = module.get_inference_action_dist_cls()
+
+    @override
+    def begin(self, seeds: Sequence[int]) -> None:
+        if self._draws is not None:
+            self._draws.begin(seeds)
+
+    @override
+    def act(
+        self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
+    ) -> Sequence[Any]:
+        stacked = torch.from_numpy(np.asarray(observations, dtype=np.float32))
+        batch = {Columns.OBS: stacked}
+        if self._draws is not None:
+            with torch.no_grad():
+                outputs = self._draws.outputs(batch)
+        else:
+            with torch.no_grad():
+                outputs = self.module.forward_inference(batch)
+        if Columns.ACTIONS in outputs:
+            return list(outputs[Columns.ACTIONS].numpy())
+        logits = outputs[Columns.ACTION_DIST_INPUTS]
+        if self._draws is not None:
+            return list(self._draws.actions(logits, episodes).numpy())
+        return list(self._distribution.from_logits(logits).to_deterministic().sample().numpy())

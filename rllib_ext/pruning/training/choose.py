@@ -1,0 +1,224 @@
+"""Which weights go, and which come back: configuration, weights and statistics to masks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+from torch import Tensor
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.criteria import READS, Kind, Statistics
+from rllib_ext.pruning.masks import Masks, count_for, prune
+from rllib_ext.pruning.schedule.decide import Extent
+from rllib_ext.pruning.scope import PrunableWeights
+from rllib_ext.pruning.structure.groups import Structure
+from rllib_ext.pruning.structure.structured import prune_groups
+from rllib_ext.pruning.training.ranking import comparable
+from rllib_ext.pruning.training.regrow import exchange, gradient_growth, random_growth
+
+
+def kinds_for(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered in training for a configuration."""
+    return [*read_by_criterion(config), *read_by_regrowth(config)]
+
+
+def read_by_criterion(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered before a configuration's criterion can rank weights."""
+    return [READS[config.criterion]] if config.criterion in READS else []
+
+
+def read_by_regrowth(config: PruningConfig) -> list[Kind]:
+    """What has to be gathered before a configuration's regrowth can choose."""
+    return ["gradient"] if config.regrow == "rigl" else []
+
+
+def statistics_for(
+    config: PruningConfig,
+    seed: int,
+    values: Callable[[Kind], dict[str, Tensor]],
+    at_rest: Mapping[str, str] | None = None,
+) -> Statistics:
+    """What the configuration's criterion reads.
+
+    Args:
+        config: Criterion and measured damage.
+        seed: Of the criterion "random".
+        values: Gives what was gathered of a kind.
+        at_rest: Weights that don't train, each with the reason.
+    """
+    gathered = {kind: values(kind) for kind in read_by_criterion(config)}
+    damage = dict(config.damage)
+    return Statistics(seed=seed, damage=damage, at_rest=at_rest or {}, **gathered)
+
+
+def config_for_next_masks(
+    config: PruningConfig, masks: Mapping[str, Tensor], *, trained: bool
+) -> PruningConfig:
+    """The configuration with the criterion that the next masks are chosen by.
+
+    It is the configured one, but for the first masks of a fresh network that regrows, which are drawn.
+    Where somebody trained the network before – a clone's donor, or a checkpoint that it begins from –
+    what goes is chosen, even if nothing went before.
+
+    Args:
+        config: As configured.
+        masks: The masks so far.
+        trained: Whether the network was trained before this schedule began.
+    """
+    if config.regrow is None or trained:
+        return config
+    dense = all(bool(mask.all()) for mask in masks.values())
+    return config.replace(criterion="random") if dense else config
+
+
+def masks_for(
+    config: PruningConfig,
+    structure: Structure | None,
+    weights: PrunableWeights,
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    extent: Extent,
+) -> Masks:
+    """Masks that prune the policy path and the critic as far as is asked.
+
+    A threshold speaks of the policy path; the critic follows its own target only.
+
+    Args:
+        config: Criterion, granularity, scope and unit of the threshold.
+        structure: The groups of a granularity coarser than "weight"; None: single weights go.
+        weights: All prunable weights.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        extent: How far to prune.
+
+    Returns:
+        New masks, subsets of `masks`, of all weights.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    if structure is not None:
+        return groups_pruned_to(config, structure, weights, masks, statistics, extent)
+    pruned: Masks = {}
+    for among, sparsity, threshold in (
+        (weights.policy, extent.sparsity, extent.threshold),
+        (weights.critic, extent.critic_sparsity, None),
+    ):
+        pruned |= pruned_to(
+            config, among, masks, statistics, sparsity=sparsity, threshold=threshold
+        )
+    return pruned
+
+
+def pruned_to(
+    config: PruningConfig,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    *,
+    sparsity: float | None,
+    threshold: float | None,
+) -> Masks:
+    """Masks that prune weights which compete with each other as far as is asked.
+
+    Args:
+        config: Criterion, scope and unit of the threshold.
+        weights: The weights that compete.
+        masks: Their masks so far.
+        statistics: What the criterion reads.
+        sparsity: Share of the weights that is to be pruned; None: the threshold alone says.
+        threshold: Prune where score < threshold; None, or 0: no threshold, or nothing below it.
+
+    Returns:
+        New masks, subsets of `masks`.
+
+    Raises:
+        ScoreError: The weights cannot be ranked.
+    """
+    count = None if sparsity is None else count_for(sparsity, weights)
+    nothing = count == 0 or threshold == 0.0 or (count is None and threshold is None)
+    if not weights or nothing:
+        return {name: masks[name].clone() for name in weights}
+    kept = {name: masks[name] for name in weights}
+    scores = comparable(
+        config.criterion,
+        weights,
+        kept,
+        statistics,
+        pools=[kept],
+        deviations=threshold is not None and config.threshold_unit == "std",
+    )
+    return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
+
+
+def groups_pruned_to(
+    config: PruningConfig,
+    structure: Structure,
+    weights: PrunableWeights,
+    masks: Mapping[str, Tensor],
+    statistics: Statistics,
+    extent: Extent,
+) -> Masks:
+    """Masks that prune groups on the policy path, then in the critic: see `masks_for`."""
+    scored: dict[str, Tensor] = {**weights.policy, **weights.critic}
+    if config.criterion == "sensitivity":
+        # Only the policy path need be measured: groups then go by what they hold of it.
+        scored = {n: w for n, w in scored.items() if n in weights.policy or n in statistics.damage}
+    scores = comparable(
+        config.criterion,
+        scored,
+        masks,
+        statistics,
+        pools=[weights.policy, weights.critic],
+        deviations=config.threshold_unit == "std" and extent.threshold is not None,
+    )
+    pruned: Masks = {name: mask.clone() for name, mask in masks.items()}
+    for among, sparsity, threshold in (
+        (weights.policy, extent.sparsity, extent.threshold),
+        (weights.critic, extent.critic_sparsity, None),
+    ):
+        # A threshold of 0 asks for nothing, although scores of movement can lie below it.
+        if sparsity == 0.0 or threshold == 0.0 or (sparsity is None and threshold is None):
+            continue
+        pruned = prune_groups(
+            structure,
+            scores,
+            pruned,
+            scope=config.scope,
+            among=among,
+            sparsity=sparsity,
+            threshold=threshold,
+        )
+    return pruned
+
+
+def exchanged(
+    config: PruningConfig,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    *,
+    share: float,
+    seed: tuple[int, int],
+    at_rest: Collection[str] = (),
+) -> Masks:
+    """Masks of the same counts in which weak weights gave way to others.
+
+    Args:
+        config: "set" or "rigl".
+        weights: Weights by layer.
+        masks: Masks by the same names.
+        gradients: Mean gradients by the same names; "set" doesn't read them.
+        share: Share of the kept weights that is exchanged.
+        seed: What "set" draws from; numbers that are the same after a restore.
+        at_rest: Layers that don't train, and keep what they have: what came in would stay at zero.
+    """
+    trained = {name: weight for name, weight in weights.items() if name not in at_rest}
+    if config.regrow == "rigl":
+        growth = gradient_growth(gradients)
+    else:
+        growth = random_growth(trained, int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    exchanging = {name: masks[name] for name in trained}
+    resting = {name: mask.clone() for name, mask in masks.items() if name not in trained}
+    return {**resting, **exchange(trained, exchanging, growth, share)}

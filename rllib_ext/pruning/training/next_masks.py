@@ -1,0 +1,103 @@
+"""The masks that come next in one network's training, the same on all processes that train it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch.optim import Optimizer
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.masks import Masks
+from rllib_ext.pruning.schedule.decide import Extent
+from rllib_ext.pruning.scope import PrunableWeights
+from rllib_ext.pruning.structure.groups import Structure
+from rllib_ext.pruning.training.agreement import Agreement
+from rllib_ext.pruning.training.choose import exchanged, masks_for, statistics_for
+from rllib_ext.pruning.training.ranking import at_rest, unscored, warn_of_unscored
+from rllib_ext.pruning.training.statistics import Gatherer
+
+
+class NextMasks:
+    """Chooses which weights go and which come back.
+
+    Args:
+        weights: All prunable weights.
+        structure: The groups of a granularity coarser than "weight"; None: single weights.
+        gatherer: Has what was seen of the weights in training.
+        optimizers: Returns the optimizers of the network's parameters.
+        seed: For criteria and regrowth that draw.
+        agreement: Of the processes that train the network together.
+
+    Attributes:
+        by_magnitude: Layers that were last pruned by magnitude since they don't train, with the reason.
+    """
+
+    def __init__(
+        self,
+        weights: PrunableWeights,
+        structure: Structure | None,
+        gatherer: Gatherer,
+        optimizers: Callable[[], Sequence[Optimizer]],
+        seed: int,
+        agreement: Agreement,
+    ) -> None:
+        self.by_magnitude: dict[str, str] = {}
+        self.seed = seed
+        self.agreement = agreement
+        self._weights = weights
+        self._all = {**weights.policy, **weights.critic}
+        self._structure = structure
+        self._gatherer = gatherer
+        self._optimizers = optimizers
+
+    def knows(self, kinds: Iterable[Kind]) -> bool:
+        """Whether something of every one of these kinds has been seen."""
+        return self.agreement.on(self._gatherer.has(kinds))
+
+    def pruned(self, config: PruningConfig, masks: Masks, extent: Extent) -> Masks:
+        """Masks that prune as far as is asked: see `choose.masks_for`.
+
+        Raises:
+            ScoreError: The weights cannot be ranked.
+        """
+        resting = at_rest(self._all, self._optimizers())
+        statistics = statistics_for(config, self.seed, self._gatherer.values, resting)
+
+        def choose() -> Masks:
+            return masks_for(config, self._structure, self._weights, masks, statistics, extent)
+
+        found = self.agreement.on_masks(choose, masks)
+        if any(not torch.equal(mask, masks[name]) for name, mask in found.items()):
+            left = unscored(config.criterion, masks, statistics)
+            # A critic without a target stays dense, whether it trains or not.
+            left = {name: reason for name, reason in left.items() if not bool(found[name].all())}
+            warn_of_unscored(config.criterion, left, self.by_magnitude)
+            self.by_magnitude = left
+        return found
+
+    def exchanged(self, config: PruningConfig, masks: Masks, share: float, moment: int) -> Masks:
+        """Masks in which weak weights gave way to others: see `choose.exchanged`.
+
+        Args:
+            config: "set" or "rigl".
+            masks: Those in force.
+            share: Share of the kept weights that is exchanged.
+            moment: The lineage's clock, from which "set" draws.
+        """
+        gradients = self._gatherer.values("gradient") if config.regrow == "rigl" else {}
+        resting = at_rest(self._all, self._optimizers())
+
+        def choose() -> Masks:
+            return exchanged(
+                config,
+                self._all,
+                masks,
+                gradients,
+                share=share,
+                seed=(self.seed, moment),
+                at_rest=resting,
+            )
+
+        return self.agreement.on_masks(choose, masks)

@@ -1,0 +1,333 @@
+"""A network in training with its masks: applies decisions, keeps masks exact, travels in checkpoints.
+
+Used by whoever owns the optimizer, once for each network. The masks lie beside the module, never in
+it: parameters keep their names, so that weight sync, checkpoints and plain PPO go on working.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.masks import (
+    Masks,
+    full_masks,
+    masks_from_numpy,
+    masks_to_numpy,
+)
+from rllib_ext.pruning.schedule.decide import Event, Extent, Standing, anchored, decide, start
+from rllib_ext.pruning.scope import (
+    prunable_weights,
+    refuse_nothing_to_prune,
+    warn_of_unknown_layers,
+)
+from rllib_ext.pruning.structure.graph import Graph
+from rllib_ext.pruning.structure.grouping import build_structure
+from rllib_ext.pruning.structure.groups import Structure
+from rllib_ext.pruning.training.accepted import Accepted
+from rllib_ext.pruning.training.agreement import Agreement, Synchronise
+from rllib_ext.pruning.training.choose import (
+    config_for_next_masks,
+    kinds_for,
+    read_by_criterion,
+    read_by_regrowth,
+)
+from rllib_ext.pruning.training.enforce import Enforcer
+from rllib_ext.pruning.training.metrics import schedule_metrics, sparsity_metrics, structure_metrics
+from rllib_ext.pruning.training.next_masks import NextMasks
+from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
+from rllib_ext.pruning.training.regrow import sprout_
+from rllib_ext.pruning.training.rewind import Rewinding
+from rllib_ext.pruning.training.side import Coefficients, SideState
+from rllib_ext.pruning.training.statistics import Gatherer, Room
+
+EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
+
+
+class Pruner:
+    """Prunes one network while somebody else trains it.
+
+    Args:
+        module: The network.
+        optimizers: Returns the optimizers of its parameters.
+        config: What to prune, how far, and when; `horizon` is set.
+        critic_prefixes: Names of submodules that only the critic uses.
+        seed: For criteria that draw.
+        synchronise: As for `Agreement`, where several processes train this network together.
+        graph: Finds the network's coupling; called once, for granularities coarser than "weight".
+        room: As for `Gatherer`.
+        coefficients: What else adapts while the network trains, and goes back with its weights.
+
+    Attributes:
+        begins_trained: Whether the first weights were trained elsewhere; set by who put them in.
+
+    Raises:
+        ConfigError: The network has nothing that could be removed in the configured way.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Callable[[], Sequence[Optimizer]],
+        config: PruningConfig,
+        *,
+        critic_prefixes: Iterable[str] = (),
+        seed: int = 0,
+        synchronise: Synchronise | None = None,
+        graph: Callable[[], Graph] | None = None,
+        room: Room | None = None,
+        coefficients: Coefficients | None = None,
+    ) -> None:
+        self.module = module
+        self.config = config
+        self.weights = prunable_weights(module, critic_prefixes, config.exclude)
+        refuse_nothing_to_prune(config, self.weights)
+        self.all_weights = {**self.weights.policy, **self.weights.critic}
+        self.masks: Masks = full_masks(self.all_weights)
+        self.standing: Standing = start(config)
+        self.env_steps = 0
+        self.random_return = config.random_return
+        self.begins_trained = False
+        self.event = ""
+        self.events = dict.fromkeys(EVENTS, 0)
+        self.extent: Extent | None = None
+        self._evaluated_return: float | None = None
+        self._accepted: Accepted | None = None
+        self._optimizers = optimizers
+        self.gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window, room)
+        self._side = SideState(self.gatherer, coefficients)
+        self._rewinding = Rewinding(config.rewind_to, self._side)
+        self._rolls_back = False
+        self.structure: Structure | None = None
+        if config.granularity == "weight":
+            warn_of_unknown_layers(module)
+        else:
+            assert graph is not None, "coarser granularities need the network's coupling"
+            self.structure = build_structure(graph(), config.granularity, self.all_weights)
+        self._enforcer = Enforcer(
+            self.all_weights, self.structure, biases=dict(module.named_parameters())
+        )
+        agreement = Agreement(synchronise, next(iter(self.all_weights.values())).device)
+        self._next = NextMasks(
+            self.weights, self.structure, self.gatherer, optimizers, seed, agreement
+        )
+
+    @property
+    def progress(self) -> float:
+        """Env steps of the lineage ÷ horizon."""
+        assert self.config.horizon is not None
+        return self.env_steps / self.config.horizon
+
+    @property
+    def enforced(self) -> Masks:
+        """The masks of all that is held at zero: weights, and biases of removed units."""
+        return self._enforcer.masks
+
+    def observe(self, evaluated_return: float) -> None:
+        """Takes the mean return of the network as it is now, for the next decision."""
+        self._evaluated_return = evaluated_return
+
+    def before_update(self, env_steps: int) -> bool:
+        """Decides for the update that is about to start, and prunes for it.
+
+        Args:
+            env_steps: Training env steps of the lineage, those of this update's batch included.
+
+        Returns:
+            Whether this update's divergence says nothing of the step size: weights were pruned, or all
+            that it does goes back in `after_update`.
+        """
+        self.env_steps = env_steps
+        trained = self.begins_trained or self.standing.anchor is not None
+        config = config_for_next_masks(self.config, self.masks, trained=trained)
+        ready = self._next.knows(read_by_criterion(config))
+        decision, self.standing = decide(
+            self.config,
+            self.standing,
+            self.progress,
+            self._evaluated_return if ready else None,
+            self.random_return or 0.0,
+        )
+        self._evaluated_return = None
+        self._rewinding.keep(self.module, self.progress)
+        if decision.accept:
+            self._accepted = Accepted.take(self.module, self.masks, self._optimizers(), self._side)
+        self._rolls_back = decision.roll_back
+        prunes = ready and decision.prune and not decision.roll_back
+        pruned = prunes and self._prune(config, decision.extent)
+        regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
+        regrown = regrows and not pruned and self._regrow(decision.regrow)
+        self._rewinding.due = pruned and self.config.rewind_to is not None
+        self.extent = decision.extent
+        self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
+        return pruned or regrown or decision.roll_back
+
+    def observe_gradients(
+        self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]], *, scale: float = 1.0
+    ) -> None:
+        """Takes one minibatch's gradients, before they are masked, for criteria that read them.
+
+        Args:
+            gradients: Parameters with their gradients.
+            scale: By what the loss was multiplied, so that gradients don't vanish in few bits.
+        """
+        self.gatherer.observe_gradients(gradients, scale)
+
+    def after_update(self) -> bool:
+        """Rolls back, or rewinds the surviving weights after a round; called when an update is over.
+
+        Not at its start: the batch at hand was sampled by the weights from before. Those that come back
+        are far from them, and one update on such a batch wrecks a policy. What the update has done to
+        weights, moments, statistics and coefficients is undone.
+
+        Returns:
+            Whether weights, and perhaps masks, were changed.
+        """
+        if self._rolls_back:
+            self._roll_back()
+            return True
+        if self._rewinding.due:
+            self._rewinding.rewind_(self.module, self._optimizers())
+            self._enforcer.apply_()
+            self._count("rewound")
+            return True
+        return False
+
+    def mask_gradients_(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
+        """Zeroes gradients of pruned weights in place, before they are clipped."""
+        self._enforcer.mask_gradients_(gradients)
+
+    def enforce_(self) -> None:
+        """Sets every masked weight to zero again; called after every optimizer step."""
+        self._enforcer.enforce_()
+
+    def hold(self) -> None:
+        """Keeps the masks as they are from now on, whatever becomes of the scores."""
+        # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
+        most = math.nextafter(1.0, 0.0)
+        self.config = self.config.replace(
+            final_sparsity=min(most, self._masked_share(self.weights.policy)),
+            critic_final_sparsity=min(most, self._masked_share(self.weights.critic)),
+            threshold=None,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What stands now, for metrics: sparsities from stored weights, extent in force, events.
+
+        "by_magnitude" has the layers that were last pruned so since they don't train, and why.
+        """
+        return {
+            **sparsity_metrics(self.weights),
+            **structure_metrics(self.structure, self.masks),
+            **schedule_metrics(self.extent, self.standing, self.config.patience),
+            "env_steps": self.env_steps,
+            "progress": self.progress,
+            "event": self.event,
+            "events": dict(self.events),
+            "by_magnitude": dict(self._next.by_magnitude),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that must travel with a checkpoint or a clone, in plain values and arrays."""
+        return {
+            "config": self.config.to_dict(),
+            "masks": masks_to_numpy(self.masks),
+            "standing": self.standing.to_dict(),
+            "env_steps": self.env_steps,
+            "random_return": self.random_return,
+            "begins_trained": self.begins_trained,
+            "events": dict(self.events),
+            "evaluated_return": self._evaluated_return,
+            "accepted": None if self._accepted is None else self._accepted.to_state(),
+            "statistics": self.gatherer.state_dict(),
+            "rewind_to": self._rewinding.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over a checkpoint's masks and clock, and its schedule where that is still the same.
+
+        Where the configuration is another one – a clone with new hyperparameters – the schedule is
+        anchored anew at (now, sparsity now), so that sparsity doesn't jump.
+
+        Raises:
+            CheckpointError: The masks are for other weights.
+        """
+        self.masks = masks_from_numpy(state["masks"], self.all_weights)
+        self.env_steps = int(state["env_steps"])
+        if self.random_return is None:
+            self.random_return = state["random_return"]
+        self.begins_trained = bool(state.get("begins_trained", False))
+        self.gatherer.load_state_dict(state["statistics"])
+        self._rewinding.load_state_dict(state["rewind_to"])
+        self._rolls_back = False
+        if PruningConfig.from_dict(state["config"]) == self.config:
+            self.standing = Standing.from_dict(state["standing"])
+            self.events = {**dict.fromkeys(EVENTS, 0), **state["events"]}
+            self._evaluated_return = state["evaluated_return"]
+            accepted = state["accepted"]
+            self._accepted = (
+                None if accepted is None else Accepted.from_state(accepted, self.all_weights)
+            )
+        else:
+            self.standing = anchored(
+                self.config,
+                self.progress,
+                PruningConfig.from_dict(state["config"]),
+                Standing.from_dict(state["standing"]),
+                self.env_steps,
+                sparsity=self._masked_share(self.weights.policy),
+                critic_sparsity=self._masked_share(self.weights.critic),
+            )
+            self._evaluated_return = None
+            self._accepted = None
+        self._enforcer.take(self.masks)
+        self._enforcer.apply_()
+
+    def _masked_share(self, weights: Mapping[str, Tensor]) -> float:
+        total = sum(w.numel() for w in weights.values())
+        kept = sum(int(self.masks[name].sum()) for name in weights)
+        return 1.0 - kept / total if total else 0.0
+
+    def _prune(self, config: PruningConfig, extent: Extent) -> bool:
+        """Removes weights of the policy path and of the critic; returns whether any went."""
+        masks = self._next.pruned(config, self.masks, extent)
+        if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
+            return False
+        self._set_masks(masks)
+        return True
+
+    def _regrow(self, share: float) -> bool:
+        """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
+        before = self.masks
+        masks = self._next.exchanged(self.config, before, share, self.env_steps)
+        grown = {name: mask & ~before[name] for name, mask in masks.items()}
+        if not any(bool(new.any()) for new in grown.values()):
+            return False
+        self._set_masks(masks)
+        stayed = {name: mask & before[name] for name, mask in masks.items()}
+        sprout_(self.all_weights, grown, stayed)
+        start_moments_(self._optimizers(), self.all_weights, grown, stayed)
+        return True
+
+    def _set_masks(self, masks: Masks) -> None:
+        self.masks = masks
+        self._enforcer.take(self.masks)
+        self._enforcer.apply_()
+        clear_moments_(self._optimizers(), self._enforcer.parameters, self._enforcer.masks)
+
+    def _count(self, event: Event) -> None:
+        self.event = event
+        if event:
+            self.events[event] += 1
+
+    def _roll_back(self) -> None:
+        assert self._accepted is not None, "the plateau rule accepts a state before it raises"
+        self._rolls_back = False
+        self.masks = self._accepted.put_back_(self.module, self._optimizers(), self._side)
+        self._enforcer.take(self.masks)

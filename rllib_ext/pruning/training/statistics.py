@@ -1,0 +1,213 @@
+"""What criteria and regrowth need to know of the training, gathered while it runs.
+
+Only what is asked for is gathered: a network that is pruned by magnitude pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.training.activations import observe_activations
+
+# What a minibatch says of a weight, from the weight and its gradient.
+FROM_GRADIENT: Mapping[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+    "taylor": lambda weight, gradient: (weight * gradient).abs(),
+    "movement": lambda weight, gradient: -weight * gradient,
+    "gradient": lambda weight, gradient: gradient,
+}
+# Of these, sums over the training are kept, of the others means.
+SUMMED: frozenset[Kind] = frozenset({"movement"})
+# Gives a zeroed tensor of a weight's shape, for a kind and the weight's name.
+Room = Callable[[Kind, str], Tensor]
+
+
+class Average:
+    """A running mean over about the last `window` values: exact at first, exponential afterwards.
+
+    Args:
+        window: Values that it remembers, ≥ 1; 0: all of them are summed.
+        room: Where the mean is kept, all zero; None: in memory of its own.
+
+    Attributes:
+        seen: Values so far.
+    """
+
+    def __init__(self, window: int, room: Tensor | None = None) -> None:
+        self.window = window
+        self.seen = 0
+        self._room = room
+
+    @property
+    def value(self) -> Tensor | None:
+        """The mean, or sum; None before anything was seen."""
+        return self._room if self.seen else None
+
+    @property
+    def divisor(self) -> int:
+        """By what the next value's distance from the mean is divided; 1 for a sum."""
+        return min(self.seen + 1, self.window) if self.window else 1
+
+    def add_(self, value: Tensor) -> None:
+        """Takes one more value, unless it isn't finite: the optimizer doesn't see that one either."""
+        if not bool(torch.isfinite(value).all()):
+            return
+        if self._room is None:
+            self._room = torch.zeros_like(value)
+        self._room += (value - self._room) / self.divisor if self.window else value
+        self.seen += 1
+
+    def load_(self, seen: int, value: Tensor | None) -> None:
+        """Takes over what was seen elsewhere; nothing without a value."""
+        self.seen = 0 if value is None else seen
+        if value is None:
+            if self._room is not None:
+                self._room.zero_()
+        elif self._room is None:
+            self._room = value.clone()
+        else:
+            self._room.copy_(value)
+
+
+class Gatherer:
+    """Gathers statistics of a network's weights.
+
+    Args:
+        module: The network.
+        weights: Its prunable weights by name.
+        kinds: What to gather.
+        window: Minibatches over which means run, ≥ 1.
+        room: Where to keep what is learnt from gradients, for somebody who adds to that of many
+            networks at once; None: in memory of its own.
+
+    Attributes:
+        kinds: What it gathers, in alphabetic order.
+        weights: As given.
+        listens: Whether forward passes count as the training's; those without gradients never do.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        weights: Mapping[str, nn.Parameter],
+        kinds: Collection[Kind],
+        window: int,
+        room: Room | None = None,
+    ) -> None:
+        self.kinds: tuple[Kind, ...] = tuple(sorted(set(kinds)))
+        self.weights = weights
+        self.listens = True
+        self._names = {id(weight): name for name, weight in weights.items()}
+        self._averages = {
+            kind: {
+                name: Average(
+                    0 if kind in SUMMED else window,
+                    room(kind, name) if room and kind in FROM_GRADIENT else None,
+                )
+                for name in weights
+            }
+            for kind in self.kinds
+        }
+        if "activation" in self.kinds:
+            observe_activations(
+                module, weights, functools.partial(self.add_, "activation"), lambda: self.listens
+            )
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Forward passes within count; for who runs the network for other ends, too."""
+        before, self.listens = self.listens, True
+        try:
+            yield
+        finally:
+            self.listens = before
+
+    def has(self, kinds: Iterable[Kind]) -> bool:
+        """Whether something of every one of these kinds has been seen."""
+        return all(any(a.seen for a in self._averages[kind].values()) for kind in kinds)
+
+    @torch.no_grad()
+    def observe_gradients(
+        self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]], scale: float = 1.0
+    ) -> None:
+        """Takes the gradients of one minibatch, of pruned weights too, before they are clipped.
+
+        Args:
+            gradients: Parameters with their gradients.
+            scale: By what the loss was multiplied.
+        """
+        kinds = [kind for kind in self.kinds if kind in FROM_GRADIENT]
+        if not kinds:
+            return
+        for parameter, gradient in gradients:
+            name = self._names.get(id(parameter))
+            if name is None or gradient is None:
+                continue
+            if scale != 1.0:
+                gradient = gradient / scale
+            for kind in kinds:
+                self.add_(kind, name, FROM_GRADIENT[kind](parameter.detach(), gradient))
+
+    def add_(self, kind: Kind, name: str, value: Tensor) -> None:
+        """Takes what one minibatch says of one layer's weights."""
+        self._averages[kind][name].add_(value)
+
+    def divisor(self, kind: Kind) -> int | None:
+        """`Average.divisor` of a kind; None where layers have seen different numbers of minibatches."""
+        divisors = {average.divisor for average in self._averages[kind].values()}
+        return divisors.pop() if len(divisors) == 1 else None
+
+    def count(self, kind: Kind) -> None:
+        """Counts a minibatch whose values somebody else has added to the room that was given."""
+        for average in self._averages[kind].values():
+            average.seen += 1
+
+    def values(self, kind: Kind) -> dict[str, Tensor]:
+        """What was gathered, by layer.
+
+        Args:
+            kind: One of `kinds`.
+
+        Returns:
+            Of the weights' shapes; 0 for a layer that received no gradient. Activations broadcast to
+            the weights' shapes, and layers whose activations were not seen are missing.
+        """
+        averages = self._averages[kind]
+        if kind == "activation":
+            return {n: a.value for n, a in averages.items() if a.value is not None}
+        return {
+            name: torch.zeros_like(self.weights[name], requires_grad=False)
+            if average.value is None
+            else average.value
+            for name, average in averages.items()
+        }
+
+    def state_dict(self) -> dict[str, dict[str, tuple[int, np.ndarray]]]:
+        """Counts and arrays for a checkpoint."""
+        return {
+            kind: {
+                name: (average.seen, average.value.cpu().numpy().copy())
+                for name, average in by_name.items()
+                if average.value is not None
+            }
+            for kind, by_name in self._averages.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what a checkpoint holds of this gatherer's kinds; the rest starts anew."""
+        for kind, by_name in self._averages.items():
+            saved = state.get(kind, {})
+            for name, average in by_name.items():
+                seen, value = saved.get(name, (0, None))
+                device = self.weights[name].device
+                average.load_(
+                    int(seen),
+                    None if value is None else torch.from_numpy(np.array(value)).to(device),
+                )

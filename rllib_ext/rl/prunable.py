@@ -1,0 +1,87 @@
+"""Whether a network can be pruned as asked, before anything trains it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.structure.graph import trace
+from rllib_ext.pruning.training.pruner import Pruner
+from rllib_ext.rl.module.critic import critic_names
+from rllib_ext.rl.module.probing import probe_of
+from rllib_ext.rl.settings.contradictions import refuse_contradictions
+
+
+def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
+    """Builds the network of a configuration once and begins to prune it in each of some ways.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack with one policy.
+        ways: With `horizon`.
+
+    Raises:
+        ConfigError: RLlib can't build the network, or it can't be pruned so; the message says why.
+    """
+    module, _ = fresh_network(ppo)
+    graph = functools.cache(lambda: trace(module, probe_of(module)))
+    # What can be removed depends on no more than this, and a critic that has a target asks for most.
+    by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)
+    for way in {(way.exclude, way.granularity): way for way in by_demand}.values():
+        refuse_contradictions(ppo, way)
+        Pruner(module, list, way, critic_prefixes=critic_names(module), graph=graph)
+
+
+def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
+    """The module that a Learner of a configuration begins with, and the connectors that feed it.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack with one policy.
+
+    Raises:
+        ConfigError: RLlib can't build it.
+    """
+    env = env_maker(ppo)()
+    spaces: dict[str, Any] = dict.fromkeys(
+        (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES), (env.observation_space, env.action_space)
+    )
+    env.close()
+    seen = env.observation_space
+    try:
+        pipeline = ppo.build_env_to_module_connector(spaces=spaces)
+        seen = pipeline.observation_space
+        spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[INPUT_ENV_SPACES][1])
+        # RLlib draws first weights from torch's global generator.
+        with torch.random.fork_rng(devices=[]):
+            module = ppo.get_rl_module_spec(spaces=spaces, inference_only=False).build()
+        # PPO's loss asks for them, and RLlib has one for some action spaces only.
+        module.get_train_action_dist_cls()
+        module.get_exploration_action_dist_cls()
+    except Exception as error:
+        # A module is anybody's code.
+        raise ConfigError(
+            f"ppo.rl_module: RLlib cannot build the network: {type(error).__name__}: {error}"
+            f"{_mend(seen)}"
+        ) from error
+    return module, pipeline
+
+
+def _mend(space: gymnasium.Space[Any]) -> str:
+    """A hint for observations that RLlib's own networks don't take."""
+    if isinstance(space, gymnasium.spaces.Box):
+        return ""
+    return (
+        f" RLlib's own networks take a Box, and the observation is {space}. The connector "
+        "ray.rllib.connectors.env_to_module:FlattenObservations makes it flat, and what is discrete "
+        "one-hot: give it as env_runners.env_to_module_connector."
+    )

@@ -1,0 +1,107 @@
+"""What `model_config` can say about RLlib's own PPO network; its catalog passes over all else silently.
+
+The known keys are the fields of RLlib's `DefaultModelConfig`. A few of those say nothing about PPO's
+network either: no module of the new API stack reads them (tests/rllib_ext/test_model_keys.py looks).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.default_ppo_rl_module import DefaultPPORLModule
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+
+from rllib_ext.base.hints import nearest
+from rllib_ext.pruning.errors import ConfigError
+
+_PREVIOUS = (
+    "a connector adds them to observations: ppo.env_runners.env_to_module_connector={class: "
+    "'ray.rllib.connectors.env_to_module:PrevActionsPrevRewards'}, or in Python a function that "
+    "returns one"
+)
+_OWN_MODULE = "an RLModule or a catalog of your own can: leave it out here"
+# Fields that PPO's network and its connectors don't read, and what does it instead.
+UNREAD = {
+    "lstm_use_prev_action": _PREVIOUS,
+    "lstm_use_prev_reward": _PREVIOUS,
+    **{
+        f"head_fcnet_{part}_initializer{end}": _OWN_MODULE
+        for part in ("kernel", "bias")
+        for end in ("", "_kwargs")
+    },
+    **{
+        f"fusionnet_{name}": _OWN_MODULE
+        for name in (
+            "hiddens",
+            "activation",
+            *(f"{p}_initializer{e}" for p in ("kernel", "bias") for e in ("", "_kwargs")),
+        )
+    },
+}
+
+
+def refuse_unknown_model_keys(ppo: PPOConfig) -> None:
+    """Looks whether all that a configuration says about RLlib's own network is read.
+
+    An RLModule or a catalog of the user's own takes whatever keys it likes.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack.
+
+    Raises:
+        ConfigError: A key is unknown, isn't read, or a layer's size isn't one; the message says which.
+    """
+    if not _has_rllibs_network(ppo):
+        return
+    usual = dataclasses.asdict(DefaultModelConfig())
+    for key, value in _given(ppo).items():
+        where = f"ppo.rl_module.model_config: {key!r}"
+        if key not in usual:
+            raise ConfigError(
+                f"{where} is no key of RLlib's own network, which would pass over it."
+                f"{nearest(str(key), usual)}"
+            )
+        if key in UNREAD and value != usual[key]:
+            raise ConfigError(
+                f"{where} = {value!r}: RLlib's own PPO network passes over it. Instead, {UNREAD[key]}."
+            )
+        if key.endswith("_hiddens") and not _are_sizes(value):
+            raise ConfigError(
+                f"{where} = {value!r}; expected the sizes of layers, such as [64, 64], each 1 or more."
+            )
+
+
+def _has_rllibs_network(ppo: PPOConfig) -> bool:
+    spec = ppo._rl_module_spec
+    if isinstance(spec, MultiRLModuleSpec):
+        return False
+    module, catalog = getattr(spec, "module_class", None), getattr(spec, "catalog_class", None)
+    # Who derives from RLlib's module may read keys of their own.
+    rllibs = module is None or module.__module__.startswith(_package(DefaultPPORLModule))
+    return rllibs and catalog is None
+
+
+def _package(of: type[Any]) -> str:
+    return of.__module__.rpartition(".")[0]
+
+
+def _given(ppo: PPOConfig) -> dict[str, Any]:
+    """What the configuration says itself, and what its module's description says over it."""
+    spec = getattr(ppo._rl_module_spec, "model_config", None)
+    return {**_as_mapping(ppo._model_config), **_as_mapping(spec)}
+
+
+def _as_mapping(model_config: Any) -> Mapping[str, Any]:
+    if dataclasses.is_dataclass(model_config) and not isinstance(model_config, type):
+        return dataclasses.asdict(model_config)
+    return model_config if isinstance(model_config, Mapping) else {}
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in value
+    )

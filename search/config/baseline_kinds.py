@@ -1,0 +1,13 @@
+"""The kinds of baselines that are trained once the front is known."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Kind = Literal["random_masks", "small_dense", "train_then_prune"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TITLES: dict[str, str] = {
+    "random_masks": "random masks",
+    "small_dense": "small dense network",
+    "train_then_prune": "trained once, then pruned",
+}

@@ -1,0 +1,334 @@
+"""One experiment: what can be set, checked. Imports neither Ray nor torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from rllib_ext.envs.shift import Shift
+from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.drawn import drawn_fields
+from search.config.parameter import Value
+from search.config.settings import BudgetSettings, SearchSettings, Settings
+from search.config.sizes import sizes
+from search.config.space import ONLY_UNDER, ORDERED, Space
+from search.config.space_hints import space_hint
+
+# Combinations of searched values that are tried when a configuration is read.
+TRIED_DRAWS = 100
+
+Engine = Literal["packed", "rllib", "auto"]
+# Strategies whose members are compared with each other.
+RANKING = ("pareto_pbt", "pbt", "selection")
+
+
+def _pruning_config(value: Any) -> Any:
+    return PruningConfig.from_dict(value) if isinstance(value, Mapping) else value
+
+
+def _plain_pruning(value: PruningConfig) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in value.to_dict().items()}
+
+
+Pruning = Annotated[
+    PruningConfig, BeforeValidator(_pruning_config), PlainSerializer(_plain_pruning)
+]
+
+
+class PPOSettings(Settings):
+    """What is passed through to the methods of RLlib's `PPOConfig` of the same names.
+
+    Attributes:
+        training: Keyword arguments of `PPOConfig.training`.
+        env_runners: Of `PPOConfig.env_runners`.
+        rl_module: Of `PPOConfig.rl_module`.
+        learners: Of `PPOConfig.learners`.
+        environment: Of `PPOConfig.environment`, beside `env` and `env_config`.
+        callbacks: Of `PPOConfig.callbacks`.
+
+    Where RLlib takes a class or a callable, "package.module:Name" names it.
+    """
+
+    training: dict[str, Any] = Field(default_factory=dict)
+    env_runners: dict[str, Any] = Field(default_factory=dict)
+    rl_module: dict[str, Any] = Field(default_factory=dict)
+    learners: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    callbacks: dict[str, Any] = Field(default_factory=dict)
+
+
+class PopulationSettings(Settings):
+    """The population.
+
+    Attributes:
+        members: Policies in training.
+        segments: Into how many segments a member's horizon is cut.
+    """
+
+    members: int = Field(default=8, ge=1)
+    segments: int = Field(default=8, ge=1)
+
+
+def _shift(value: Any) -> Any:
+    return Shift.from_dict(value) if isinstance(value, Mapping) else value
+
+
+ShiftSettings = Annotated[Shift, BeforeValidator(_shift), PlainSerializer(Shift.to_dict)]
+
+
+class EvaluationSettings(Settings):
+    """How policies are evaluated: fresh deterministic episodes, one a seed.
+
+    Attributes:
+        interval: Training iterations between the evaluations of a member; baselines are evaluated at
+            their end only.
+        episodes: Episodes of an evaluation during the search.
+        candidates: Policies that are evaluated again after the search, at most.
+        selection_episodes: Episodes that decide who is on the front.
+        report_episodes: Further episodes that give the published figures.
+        shifts: What the front is tried under at the end of the search, each as in
+            `rllib_ext.envs.shift.Shift`: the generalisation table.
+        shift_episodes: Episodes of a policy under a shift: the first of the report's seeds.
+    """
+
+    interval: int = Field(default=2, ge=1)
+    episodes: int = Field(default=10, ge=1)
+    candidates: int = Field(default=16, ge=1)
+    selection_episodes: int = Field(default=100, ge=2)
+    report_episodes: int = Field(default=100, ge=2)
+    shifts: tuple[ShiftSettings, ...] = ()
+    shift_episodes: int = Field(default=50, ge=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationSettings:
+        labels = [shift.label for shift in self.shifts]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"shifts: {label!r} is there more than once; leave one out")
+        return self
+
+
+class BaselineSettings(Settings):
+    """Baselines that are trained once the front is known, for one member's horizon each.
+
+    Each is held against a point of the front: first the sparsest that keeps 95 % of the dense policy,
+    then the knee, then those farthest from what is taken.
+
+    Attributes:
+        random_masks: How many networks start with random masks of a point's sparsity and keep them.
+        small_dense: How many are dense, with about as many weights as a point.
+        train_then_prune: How many are trained dense, pruned at once to a point's sparsity at half of
+            the horizon, and trained on.
+        untrained: Whether a random policy and constant actions are measured; false for an environment
+            that refuses illegal actions without showing the legal ones. `retained` is unknown then.
+    """
+
+    random_masks: int = Field(default=1, ge=0, le=100)
+    small_dense: int = Field(default=1, ge=0, le=100)
+    train_then_prune: int = Field(default=1, ge=0, le=100)
+    untrained: bool = True
+
+
+class ResourceSettings(Settings):
+    """Where members train.
+
+    Attributes:
+        slots: Members (or packs) that train at once; not given: as many as the cluster has CPUs for.
+        members_per_pack: Members that train in one process; not given: members ÷ slots.
+        cpus_per_member: CPUs that a member (or a pack) takes.
+        gpus_per_member: GPUs that a member (or a pack) takes, or a share of one, for all its Learners
+            together; 0: it trains on CPUs.
+    """
+
+    slots: int | None = Field(default=None, ge=1)
+    members_per_pack: int | None = Field(default=None, ge=1)
+    cpus_per_member: float = Field(default=1.0, gt=0.0)
+    gpus_per_member: float = Field(default=0.0, ge=0.0)
+
+
+class TrackerSettings(Settings):
+    """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself.
+
+    Attributes:
+        wandb: Arguments of Ray's `WandbLoggerCallback`, such as `project`, and of `wandb.init`.
+        mlflow: Arguments of Ray's `MLflowLoggerCallback`, such as `tracking_uri`.
+    """
+
+    wandb: dict[str, Any] | None = None
+    mlflow: dict[str, Any] | None = None
+
+
+class ExperimentConfig(Settings):
+    """One experiment.
+
+    Attributes:
+        name: Names the results folder.
+        env: A Gymnasium id, or "package.module:Name" of a class or function.
+        env_config: Keyword arguments of the environment; one that takes a single parameter `config`
+            gets all of it as a mapping.
+        engine: Who trains: "rllib", a process a member; "packed", many members in one process; "auto":
+            packed where that can be.
+        ppo: What is passed through to RLlib.
+        pruning: How members prune; what is searched is overridden member by member.
+        search: How hyperparameters are searched: strategy and space.
+        population: How many members, in how many segments.
+        budget: What the search may cost: env steps or seconds.
+        evaluation: How often policies are evaluated, on how many episodes, and under which shifts.
+        baselines: What the front is compared with, beside the dense network.
+        resources: Where members train: CPUs and GPUs, and how many at once.
+        init_checkpoint: An RLlib PPO checkpoint whose weights every member, and the dense baseline, has
+            at its birth; not given: fresh ones.
+        trackers: W&B and MLflow.
+        seed: Everything that is drawn derives from it.
+        from_python: Set by `search.run`: members are those of its PPOConfig, kept in the results folder.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    env: str
+    env_config: dict[str, Any] = Field(default_factory=dict)
+    engine: Engine = "rllib"
+    ppo: PPOSettings = PPOSettings()
+    pruning: Pruning = PruningConfig()
+    search: SearchSettings
+    population: PopulationSettings = PopulationSettings()
+    budget: BudgetSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    resources: ResourceSettings = ResourceSettings()
+    init_checkpoint: str | None = None
+    trackers: TrackerSettings = TrackerSettings()
+    seed: int = Field(default=0, ge=0)
+    from_python: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> ExperimentConfig:
+        known = {field.name for field in dataclasses.fields(PruningConfig)} - {"horizon"}
+        for path in self.search.space:
+            group, _, name = path.partition(".")
+            if group == "training" and name:
+                continue
+            if group != "pruning" or name not in known:
+                raise ValueError(
+                    f"search.space: {path!r} names no hyperparameter.{space_hint(path, known)} "
+                    "Expected pruning.… or training.… (a keyword of PPOConfig.training)"
+                )
+        if self.search.strategy in RANKING and self.population.members < 4:
+            raise ValueError(
+                f"population.members = {self.population.members}: {self.search.strategy} ranks members "
+                "against each other and needs 4 or more; use search.strategy=random for fewer"
+            )
+        if drawn := drawn_fields(self.pruning):
+            raise ValueError(
+                f"pruning.{drawn[0]} is a search space of Ray Tune's; name it under search.space: "
+                f"pruning.{drawn[0]}: {{type: float, low: …, high: …}}"
+            )
+        if self.pruning.horizon is not None:
+            raise ValueError("pruning.horizon is set by the search; give budget.horizon instead")
+        if self.horizon < self.population.segments:
+            given = "horizon" if self.budget.horizon else "env_steps"
+            raise ValueError(
+                f"budget.{given} = {getattr(self.budget, given)} leaves a member {self.horizon} env "
+                f"steps for {self.population.segments} segments; raise it"
+            )
+        if self.search.strategy == "train_then_prune" and self.budget.env_steps is None:
+            raise ValueError(
+                "search.strategy = train_then_prune shares budget.env_steps out, which is not given; "
+                "give it, with budget.seconds beside it as a limit"
+            )
+        self._check_space()
+        return self
+
+    def _check_space(self) -> None:
+        """Refuses a space whose values contradict each other or the fixed ones."""
+        searched, space = self.search.space, self.space
+
+        def reach(path: str) -> tuple[Value, ...]:
+            return searched[path].extremes if path in searched else (space.fixed[path],)
+
+        schedules = reach("pruning.schedule")
+        for path in searched:
+            if ONLY_UNDER.get(path, schedules[0]) not in schedules:
+                raise ValueError(
+                    f"search.space: {path} acts under pruning.schedule={ONLY_UNDER[path]} only, but "
+                    f"the schedule is {', '.join(map(str, schedules))}; leave it out, or search the "
+                    "schedule too"
+                )
+        for lower, upper in ORDERED:
+            least, most = min(_numbers(lower, reach(lower))), max(_numbers(upper, reach(upper)))
+            if least > most:
+                raise ValueError(
+                    f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; "
+                    f"expected ranges that allow {lower} <= {upper}"
+                )
+        rng = np.random.default_rng(0)
+        tried: list[dict[str, Value]] = [{p: v} for p in searched for v in searched[p].extremes]
+        tried += [{p: q.draw(rng) for p, q in searched.items()} for _ in range(TRIED_DRAWS)]
+        for values in tried:
+            self.pruning_with(space.clip(values))
+
+    @property
+    def horizon(self) -> int:
+        """Training env steps of one lineage."""
+        if self.budget.horizon is not None:
+            return self.budget.horizon
+        assert self.budget.env_steps is not None, "the budget checks that one of them is given"
+        return self.budget.env_steps * self.population.segments // sum(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many members train each segment of the horizon."""
+        founders = self.search.founders if self.search.strategy in RANKING else 1.0
+        return sizes(self.population.members, founders, self.population.segments)
+
+    @property
+    def segment_steps(self) -> int:
+        """Training env steps of one segment."""
+        return self.horizon // self.population.segments
+
+    @property
+    def space(self) -> Space:
+        """The search space, knowing what is fixed."""
+        fixed = {f"pruning.{k}": v for k, v in self.pruning.to_dict().items() if v is not None}
+        return Space(self.search.space, {k: v for k, v in fixed.items() if _is_value(v)})
+
+    def pruning_with(self, hyperparameters: Mapping[str, Value]) -> PruningConfig:
+        """How a member prunes that has these hyperparameters.
+
+        Raises:
+            ConfigError: The values contradict each other.
+        """
+        changes: dict[str, Any] = {
+            path.removeprefix("pruning."): value
+            for path, value in hyperparameters.items()
+            if path.startswith("pruning.")
+        }
+        return self.pruning.replace(horizon=self.horizon, **changes)
+
+    def training_with(self, hyperparameters: Mapping[str, Value]) -> dict[str, Value]:
+        """What such a member passes to `PPOConfig.training`."""
+        return {
+            path.removeprefix("training."): value
+            for path, value in hyperparameters.items()
+            if path.startswith("training.")
+        }
+
+    def to_yaml(self) -> str:
+        """The resolved configuration; reading it gives an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, float | int | str | bool)
+
+
+def _numbers(path: str, values: Iterable[Value]) -> list[float]:
+    found = list(values)
+    for value in found:
+        if isinstance(value, str):
+            raise ValueError(f"search.space: {path} can't be {value!r}; expected numbers")
+    return [float(value) for value in found]

@@ -1,0 +1,254 @@
+"""Reading an experiment: YAML and overrides in, checked values or one clear message out."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from rllib_ext.base.hints import ELSEWHERE, nearest
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.settings.ranges import RANGED
+from search.config.experiment import ExperimentConfig
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key is in a mapping twice, which PyYAML passes over."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for a string, and the last of equal keys; here is a number, and a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As `SafeLoader.construct_mapping`, without silence about a key that is there twice."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise _TwiceError(
+                    problem=f"the key {key.value!r} is there already, in line {lines[key.value]}; "
+                    "leave one of the two out",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+# Dates stay text: nothing here is one, and 2024-13-01 would end in a traceback.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Parses YAML.
+
+    Raises:
+        ConfigError: It is not YAML; the message names `what` and the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except _TwiceError as error:
+        raise ConfigError(f"{what}: {_where(error)}") from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {_where(error)}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{what} is not YAML: line {line} holds the character {chr(error.character)!r}. Remove it."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong and in which line, without PyYAML's name for a text that it wasn't given."""
+    mark = error.problem_mark or error.context_mark
+    problem = f"{error.context}, {error.problem}" if error.context else str(error.problem)
+    if mark is None:
+        return f"{problem}."
+    snippet = mark.get_snippet()
+    return (
+        f"{problem}.\n  line {mark.line + 1}, column {mark.column + 1}:\n{snippet or ''}".rstrip()
+    )
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Reads an experiment.
+
+    Args:
+        path: A YAML file.
+        overrides: "dotted.path=value"; the value is YAML.
+
+    Raises:
+        ConfigError: The file is missing, or something in it, or in an override, is wrong.
+    """
+    values = read_values(path)
+    in_file = copy.deepcopy(values)
+    for override in overrides:
+        override_value(values, override)
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        # What the file by itself gets right, an override has got wrong.
+        wrong, wrong_in_file = _mistakes(error), _mistakes_in(in_file)
+        places = {
+            f"{path}:": [line for line in wrong if line in wrong_in_file],
+            "the command line:": [line for line in wrong if line not in wrong_in_file],
+        }
+        raise ConfigError(_listed(places)) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file.
+
+    Raises:
+        ConfigError: The file is missing, or holds no mapping.
+    """
+    if not path.is_file():
+        near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f" There: {', '.join(str(p) for p in near)}." if near else ""
+        raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Expected text in UTF-8.") from error
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no mapping. Expected keys such as name, env and budget.")
+    return values
+
+
+def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:
+    """Checks an experiment's plain values.
+
+    Raises:
+        ConfigError: Something is wrong; the message has a line for each mistake.
+    """
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_listed({f"{what}:": _mistakes(error)})) from error
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    return [_describe(mistake) for mistake in error.errors()]
+
+
+def _mistakes_in(values: Mapping[str, Any]) -> list[str]:
+    try:
+        ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        return _mistakes(error)
+    return []
+
+
+def _listed(places: Mapping[str, list[str]]) -> str:
+    """Mistakes below the place where each was made, a line each; places without any are left out."""
+    told = {place: lines for place, lines in places.items() if lines}
+    return "\n".join(text for place in told for text in (place, *(f"  {x}" for x in told[place])))
+
+
+def override_value(values: dict[str, Any], override: str) -> None:
+    """Sets one value of nested plain values, in place.
+
+    Args:
+        values: Of a configuration.
+        override: "dotted.path=value"; the value is YAML.
+
+    Raises:
+        ConfigError: It is no override, or what it is to lie below is a value.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(
+            f"the command line: {override!r} is no override. Expected dotted.path=value."
+        )
+    node, parts = values, path.split(".")
+    if path.startswith(_SPACE):
+        space = _below(_below(values, "search", override), "space", override)
+        node, parts = space, _space_parts(path.removeprefix(_SPACE), space)
+    for key in parts[:-1]:
+        node = _below(node, key, override)
+    node[parts[-1]] = parse_yaml(text, f"on the command line, the value of override {override!r}")
+
+
+def _below(node: dict[str, Any], key: str, override: str) -> dict[str, Any]:
+    """What lies below a key; made where there is nothing, as under a key without a value."""
+    below = node.get(key)
+    if below is None:
+        below = node[key] = {}
+    if not isinstance(below, dict):
+        raise ConfigError(
+            f"the command line: override {override!r}: {key!r} is a value, so nothing lies below it."
+        )
+    return below
+
+
+_SPACE = "search.space."
+
+
+def _space_parts(rest: str, space: Mapping[str, Any]) -> list[str]:
+    """A hyperparameter's path has dots of its own; what follows a known one is one of its keys."""
+    for known in space:
+        if rest.startswith(f"{known}."):
+            return [str(known), *rest.removeprefix(f"{known}.").split(".")]
+    return [rest]
+
+
+def _describe(mistake: Any) -> str:
+    path = ".".join(str(part) for part in mistake["loc"] if part not in _TAGS)
+    if mistake["type"] == "extra_forbidden":
+        *parents, key = [part for part in mistake["loc"] if part not in _TAGS]
+        return f"unknown key {path!r}.{_hint(str(key), _known_keys(parents))}"
+    if mistake["type"] == "missing":
+        return f"{path!r} is missing."
+    if mistake["type"] == "value_error":
+        text = str(mistake["ctx"]["error"])
+        return text if not path or text.startswith(path) else f"{path}: {text}"
+    return f"{path} = {mistake['input']!r}: {mistake['msg']}."
+
+
+_TAGS = ("float", "int", "choice")
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """What was probably meant: a key of the same level, else the same key where it has its place."""
+    if difflib.get_close_matches(key, known, n=1):
+        return nearest(key, known)
+    meant = ELSEWHERE.get(key, key)
+    paths = [path for path in _paths() if path.rpartition(".")[2] == meant]
+    return f" Did you mean {' or '.join(map(repr, paths))}?" if paths else nearest(key, known)
+
+
+def _paths() -> list[str]:
+    # The list of keys is made of this package's models, which it imports.
+    from search.config.reference import keys
+
+    described = [key.path for key in keys() if "PATH" not in key.path and "[]" not in key.path]
+    return [*described, *(f"ppo.training.{name}" for name in RANGED)]
+
+
+def _known_keys(parents: Iterable[Any]) -> list[str]:
+    model: Any = ExperimentConfig
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        model = field.annotation if field is not None else None
+        if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+            return ["type", "low", "high", "scale", "log", "choices"]
+    return list(model.model_fields)

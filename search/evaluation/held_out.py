@@ -1,0 +1,190 @@
+"""Policies on held-out seeds, spread over the cluster as Ray tasks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.evaluation.evaluator import (
+    Episodes,
+    Evaluator,
+    best_constant_episodes,
+    random_policy_episodes,
+)
+from rllib_ext.policy.store import load_policy, note_size
+from rllib_ext.pruning.errors import RunError
+from search.cluster.tasks import Task, run_tasks, whole
+from search.cluster.waiting import Say
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import draw
+from search.store.archive import Archive, Baseline, Evaluation, Purpose
+
+logger = logging.getLogger(__name__)
+
+# How to mend an environment that raises at an illegal action.
+LEGAL = (
+    "Where it refuses illegal actions, show the legal ones as 'action_mask' in a dict observation, or "
+    "leave the random policy and constant actions out: baselines.untrained=false."
+)
+PURPOSES: tuple[Purpose, ...] = ("selection", "report")
+Done = Callable[[int, int], None]
+
+
+def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
+    """Seeds of the episodes that decide on the front, and of those that give the figures."""
+    counts = {
+        "selection": config.evaluation.selection_episodes,
+        "report": config.evaluation.report_episodes,
+    }
+    return {purpose: draw(config.seed, purpose, counts[purpose]) for purpose in PURPOSES}
+
+
+def evaluate_untrained(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, note: Say = logger.warning
+) -> float:
+    """Measures a random policy and the best constant action, unless the archive knows them.
+
+    Args:
+        config: The experiment.
+        ppo: Names the environment.
+        archive: Takes the episodes.
+        note: As for `run_tasks`.
+
+    Returns:
+        Mean return that a policy must exceed to be feasible: the better of the two, on the selection
+        seeds; −∞ where they are not to be measured.
+
+    Raises:
+        RunError: The environment fails.
+    """
+    if not config.baselines.untrained:
+        return -math.inf
+    seeds = held_out_seeds(config)
+    choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
+    known = archive.baselines()
+    tasks = {
+        "random": Task("the baseline 'random'", random_baseline, (ppo, seeds)),
+        "constant": Task("the baseline 'constant'", constant_baseline, (ppo, choosing, seeds)),
+    }
+    tasks = {name: task for name, task in tasks.items() if name not in known}
+    played = dict(run_tasks(tasks, archive.folder, note))
+    for name in tasks:
+        try:
+            found = whole(played[name])
+        except RunError as error:
+            raise RunError(f"{error} {LEGAL}") from error
+        add_untrained(archive, name, *found)
+    return max(archive.baselines()[name].search_return for name in ("random", "constant"))
+
+
+def evaluate_policies(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    policies: Iterable[tuple[str, str]],
+    on_progress: Done,
+    purposes: Sequence[Purpose] = PURPOSES,
+    note: Say = logger.warning,
+) -> None:
+    """Evaluates saved policies on held-out seeds, unless the archive has them.
+
+    Args:
+        config: The experiment.
+        ppo: Names the environment.
+        archive: Takes the episodes, policy by policy.
+        policies: Pairs of a name and a policy's folder, relative to the results folder.
+        on_progress: Called with policies done and policies in all.
+        purposes: On which seeds.
+        note: As for `run_tasks`.
+
+    Raises:
+        RunError: A policy, or its environment, fails.
+    """
+    seeds = held_out_seeds(config)
+    known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
+    tasks: dict[str, Task] = {}
+    for name, checkpoint in policies:
+        missing: dict[Purpose, tuple[int, ...]] = {
+            p: seeds[p] for p in purposes if (name, p) not in known
+        }
+        if missing:
+            arguments = ppo, archive.folder / checkpoint, missing
+            tasks[name] = Task(f"the policy {name!r}", policy_episodes, arguments)
+    for done, (name, found) in enumerate(run_tasks(tasks, archive.folder, note), start=1):
+        add_evaluations(archive, name, whole(found))
+        on_progress(done, len(tasks))
+
+
+def add_untrained(
+    archive: Archive, name: str, description: str, episodes: dict[Purpose, Episodes]
+) -> None:
+    """Records a baseline that was never trained, and its episodes."""
+    add_evaluations(archive, name, episodes)
+    archive.add_baseline(
+        Baseline(
+            name=name,
+            description=description,
+            env_steps=0,
+            wall_time=0.0,
+            search_return=episodes["selection"].mean,
+        )
+    )
+
+
+def add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:
+    """Records the episodes of a policy, or of a baseline by its name."""
+    for purpose, found in episodes.items():
+        archive.add_evaluation(
+            Evaluation(
+                snapshot_id=name,
+                purpose=purpose,
+                seeds=list(found.seeds),
+                returns=list(found.returns),
+                lengths=list(found.lengths),
+            )
+        )
+
+
+Seeds = dict[Purpose, tuple[int, ...]]
+
+
+def random_baseline(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
+    """Describes a policy that acts at random, and its episodes."""
+    return "acts at random", _apart(random_policy_episodes(ppo, _joined(seeds)), seeds)
+
+
+def constant_baseline(
+    ppo: PPOConfig, choosing: Sequence[int], seeds: Seeds
+) -> tuple[str, dict[Purpose, Episodes]]:
+    """Describes the best constant action, chosen on seeds of its own, and its episodes."""
+    action, episodes = best_constant_episodes(ppo, choosing, _joined(seeds))
+    found = _apart(episodes, seeds)
+    return f"always takes action {action}", found
+
+
+def policy_episodes(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episodes]:
+    """Episodes of a saved policy; notes in its metadata what it shrinks to."""
+    torch.set_num_threads(1)
+    evaluator = Evaluator(env_maker(ppo))
+    try:
+        policy = load_policy(folder)
+        note_size(folder)
+        return _apart(evaluator.run(policy, _joined(seeds)), seeds)
+    finally:
+        evaluator.close()
+
+
+def _joined(seeds: Seeds) -> list[int]:
+    """Of all purposes: a policy plays many episodes at once in little more time than one."""
+    return [seed for own in seeds.values() for seed in own]
+
+
+def _apart(episodes: Episodes, seeds: Seeds) -> dict[Purpose, Episodes]:
+    parts = episodes.split(len(own) for own in seeds.values())
+    return dict(zip(seeds, parts, strict=True))

@@ -1,0 +1,251 @@
+"""Policies under shift: spread over the cluster for a search, in this process for a single policy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.checkpoint.reading import readable
+from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.envs.shift import Shift
+from rllib_ext.envs.shifted import shifted_maker
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator, Policy, RandomPolicy
+from rllib_ext.evaluation.observation_std import observation_std
+from rllib_ext.policy.store import load_policy
+from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError
+from search.cluster.tasks import Task, run_tasks, whole
+from search.cluster.waiting import Say
+from search.config.seeds import draw
+from search.evaluation.held_out import Done
+from search.front.confirmed_front import episode_figures
+from search.front.generalisation import (
+    PolicyScore,
+    ShiftedEpisodes,
+    add_shifted,
+    known_episodes,
+    labelled,
+    read_shifted,
+)
+from search.front.intervals import resampled_means
+from search.front.results import Results
+from search.front.retained import scale_of
+from search.store.archive import Archive, Evaluation
+
+logger = logging.getLogger(__name__)
+
+# Undisturbed episodes over which an observation's standard deviation is measured.
+MEASURED_EPISODES = 20
+
+
+def evaluate_shifts(
+    results: Results,
+    ppo: PPOConfig,
+    shifts: Sequence[Shift],
+    seeds: Sequence[int],
+    on_progress: Done,
+    env: str | None = None,
+    note: Say = logger.warning,
+) -> None:
+    """Plays the front's points, the dense baseline and a random policy under shifts, as Ray tasks.
+
+    What was played on the same seeds before is not played again. Noise in units of the observation's
+    standard deviation takes that of the dense baseline's undisturbed episodes for every policy.
+
+    Args:
+        results: The search; its folder takes the episodes, policy by policy.
+        ppo: Names the environment.
+        shifts: What is different.
+        seeds: One episode each.
+        on_progress: Called with policies done and policies in all.
+        env: Names the environment where it isn't the search's; part of what the episodes are known by.
+        note: As for `run_tasks`.
+
+    Raises:
+        ConfigError: The environment has nothing of a name that is set.
+        ResultsError: A policy is no longer on disk, or there is no front.
+        RunError: A policy, or its environment, fails.
+    """
+    dense, policies = _policies(results)
+    scale = None
+    if any(shift.noise and shift.noise_unit == "std" for shift in shifts):
+        scale = observation_scale(ppo, dense, _seed(results))
+    for shift in shifts:
+        shifted_maker(ppo, shift, scale)
+    known = known_episodes(read_shifted(results.folder), seeds)
+    tasks: dict[str, Task] = {}
+    wanted: dict[str, list[Shift]] = {}
+    for name, folder in policies.items():
+        missing = [s for s in shifts if (labelled(s, env), name) not in known]
+        if missing:
+            arguments = ppo, folder, missing, seeds, scale
+            tasks[name] = Task(f"the policy {name!r} under shift", shifted_episodes, arguments)
+            wanted[name] = missing
+    for done, (name, found) in enumerate(run_tasks(tasks, results.folder, note), start=1):
+        for shift, episodes in zip(wanted[name], whole(found), strict=True):
+            add_shifted(results.folder, _record(shift, name, episodes, env))
+        on_progress(done, len(tasks))
+
+
+def shifted_episodes(
+    ppo: PPOConfig,
+    folder: Path | None,
+    shifts: Sequence[Shift],
+    seeds: Sequence[int],
+    scale: Any = None,
+) -> list[Episodes]:
+    """Episodes of a policy, a list of them a shift.
+
+    Args:
+        ppo: Names the environment.
+        folder: The saved policy; None: one that acts at random.
+        shifts: What is different.
+        seeds: One episode each.
+        scale: Of `observation_scale`, where a shift reads it.
+    """
+    torch.set_num_threads(1)
+    found = []
+    for shift in shifts:
+        evaluator = Evaluator(shifted_maker(ppo, shift, scale))
+        try:
+            policy: Policy
+            if folder is None:
+                policy = RandomPolicy(evaluator.action_space)
+            else:
+                with readable(folder):
+                    policy = load_policy(folder, stochastic=shift.stochastic)
+            found.append(evaluator.run(policy, seeds))
+        finally:
+            evaluator.close()
+    return found
+
+
+def observation_scale(ppo: PPOConfig, folder: Path, seed: int) -> Any:
+    """Standard deviation of each component of the observations of a policy's undisturbed episodes."""
+    seeds = draw(seed, "baseline", MEASURED_EPISODES, 2)
+    with readable(folder):
+        policy = load_policy(folder)
+    return observation_std(policy, env_maker(ppo), seeds)
+
+
+def score_policy(
+    folder: Path, ppo: PPOConfig, shift: Shift, seeds: Sequence[int], seed: int
+) -> PolicyScore:
+    """Plays a saved policy under a shift, in this process.
+
+    Args:
+        folder: The policy; where the dense baseline lies beside it, `retained` is measured on it.
+        ppo: Names the environment.
+        shift: What is different.
+        seeds: One episode each.
+        seed: Of the episodes in which the observation's standard deviation is measured.
+
+    Raises:
+        ConfigError: The environment has nothing of a name that is set.
+        RunError: The policy, or its environment, fails.
+    """
+    dense = _dense_beside(folder)
+    scale = None
+    if shift.noise and shift.noise_unit == "std":
+        scale = observation_scale(ppo, dense or folder, seed)
+    played: dict[str, Path | None] = {"policy": folder, "random": None}
+    if dense is not None:
+        played["dense"] = dense
+    evaluations = {}
+    for name, path in played.items():
+        try:
+            evaluations[name] = _evaluation(name, _played(name, ppo, path, shift, seeds, scale))
+        except RunError:
+            # Without one that acts at random, where illegal actions are refused, nothing is retained.
+            if name != "random":
+                raise
+    rng = np.random.default_rng(seed)
+    means = resampled_means(list(evaluations.values()), rng).T
+    measured = scale_of(
+        evaluations["random"].returns if "random" in evaluations else [],
+        evaluations["dense"].returns if dense else [],
+    )
+    figures = episode_figures(
+        "policy", evaluations, dict(zip(evaluations, means, strict=True)), measured
+    )
+    against = measured.note or (
+        f"0 is a random policy ({measured.random:.4g}), 1 the dense baseline ({measured.dense:.4g}), "
+        "on the same episodes"
+    )
+    return PolicyScore(figures, against)
+
+
+def _played(
+    name: str, ppo: PPOConfig, path: Path | None, shift: Shift, seeds: Sequence[int], scale: Any
+) -> Episodes:
+    try:
+        (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
+    except PrunefrontError:
+        raise
+    except Exception as error:
+        # An environment may raise whatever it likes.
+        raise RunError(
+            f"{name} cannot be evaluated in {env_name(ppo)}: {type(error).__name__}: {error}"
+        ) from error
+    return episodes
+
+
+def _dense_beside(folder: Path) -> Path | None:
+    """The dense baseline of the results folder that a policy lies in, where it is on disk."""
+    results = folder.resolve().parent.parent
+    if not (results / "baselines.jsonl").is_file():
+        return None
+    dense = Archive(results).baselines().get("dense")
+    path = results / dense.checkpoint if dense is not None and dense.checkpoint else None
+    return path if path is not None and path.is_dir() else None
+
+
+def _policies(results: Results) -> tuple[Path, dict[str, Path | None]]:
+    """The dense baseline's folder, and those of all policies by name; None: one that acts at random."""
+    dense = results.baseline_records.get("dense")
+    front = results.front
+    rows = zip(front["snapshot_id"], front["policy"], strict=True)
+    named = {"dense": dense.checkpoint if dense else "", **{str(i): str(p) for i, p in rows}}
+    missing = [
+        name for name, path in named.items() if not (path and (results.folder / path).is_dir())
+    ]
+    if missing:
+        raise ResultsError(
+            f"{results.folder}: policies are no longer on disk: {', '.join(missing)}. Evaluation needs "
+            "those of the front and of the dense baseline, under policies/."
+        )
+    found = {name: results.folder / path for name, path in named.items()}
+    # An environment that refuses illegal actions has none that acts at random.
+    at_random = {"random": None} if "random" in results.baseline_records else {}
+    return found["dense"], {**found, **at_random}
+
+
+def _seed(results: Results) -> int:
+    seed = results.manifest.get("seed")
+    return seed if isinstance(seed, int) and seed >= 0 else 0
+
+
+def _record(shift: Shift, name: str, episodes: Episodes, env: str | None) -> ShiftedEpisodes:
+    return ShiftedEpisodes(
+        shift=labelled(shift, env),
+        settings={**shift.to_dict(), **({"env": env} if env else {})},
+        policy=name,
+        seeds=list(episodes.seeds),
+        returns=list(episodes.returns),
+        lengths=list(episodes.lengths),
+    )
+
+
+def _evaluation(name: str, episodes: Episodes) -> Evaluation:
+    return Evaluation(
+        snapshot_id=name,
+        purpose="report",
+        seeds=list(episodes.seeds),
+        returns=list(episodes.returns),
+        lengths=list(episodes.lengths),
+    )

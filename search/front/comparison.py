@@ -1,0 +1,294 @@
+"""Several searches, side by side on one scale. A whole search is the unit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rllib_ext.pruning.errors import ResultsError
+from search.front.identity import config_of, environments, folder_labels
+from search.front.intervals import interquartile_interval, interquartile_mean
+from search.front.pareto import hypervolume, log_density
+from search.front.results import Results
+from search.front.retained import Scale
+from search.store.began_with import flat
+
+Floats = NDArray[np.float64]
+
+AREAS = {"over_decades": "decades of density", "over_sparsity": "sparsity"}
+# A repeat may differ in these.
+NOT_THE_CONFIG = ("seed", "resources")
+# Differences that a group's name can hold.
+NAMED = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Searches of one environment on a common scale.
+
+    Attributes:
+        searches: One row a search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
+            `weights_95, weights_99` (non-zero weights of its own picks), `training_steps, wall_time`.
+        groups: One row a group of repeats: `group, searches` and for each area its interquartile mean,
+            `…_low` and `…_high` (95 % interval, NaN below `FEWEST` searches).
+        fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
+            return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
+            others.
+        bands: What repeats attain: `group, weights, low, median, high` of the return with at most so
+            many weights, for groups of two searches or more; see `attained`.
+        scale: The common scale: means of the searches' own baselines.
+        env: The environment, with its settings where it has any.
+        notes: What a reader must know first.
+    """
+
+    searches: pd.DataFrame
+    groups: pd.DataFrame
+    fronts: pd.DataFrame
+    bands: pd.DataFrame
+    scale: Scale
+    env: str
+    notes: tuple[str, ...]
+
+
+def compare(searches: Sequence[Results]) -> Comparison:
+    """Lays searches over each other.
+
+    Args:
+        searches: Two or more, of one environment.
+
+    Raises:
+        ResultsError: They are of several environments, one is there twice, or none has a front.
+    """
+    folders = [str(r.folder.resolve()) for r in searches]
+    twice = sorted({f for f in folders if folders.count(f) > 1})
+    if twice:
+        raise ResultsError(f"{twice[0]} is given twice. Name each search once.")
+    envs = environments(searches)
+    if len(envs) > 1:
+        raise ResultsError(
+            f"The searches are of several environments: {', '.join(envs)}. Returns can only be compared "
+            "within one; compare the searches of each by themselves."
+        )
+    places = [r.folder for r in searches]
+    labels = dict(zip(places, folder_labels(places), strict=True))
+    confirmed = [r for r in searches if r.has_front]
+    if not any(len(r.confirmed.table) for r in confirmed):
+        raise ResultsError(
+            "None of the searches has a front. Finish one with `prunefront resume DIR`."
+        )
+    notes = [
+        f"{labels[r.folder]} is not finished and is left out"
+        for r in searches
+        if r not in confirmed
+    ]
+    notes += [
+        f"nothing that {labels[r.folder]} found is worth having: its hypervolume is 0"
+        for r in confirmed
+        if r.confirmed.table.empty
+    ]
+    scale = common_scale([r.confirmed.scale for r in confirmed])
+    names = group_names(confirmed)
+    notes += [scale.note] if scale.note else []
+    notes += [
+        f"the archive of {labels[r.folder]} is incomplete: {'; '.join(r.losses)}"
+        for r in confirmed
+        if r.losses
+    ]
+    notes += _doubts(confirmed, names)
+    told = [
+        (r, {"group": n, "folder": labels[r.folder]}) for r, n in zip(confirmed, names, strict=True)
+    ]
+    own = [(which["group"], _front(r, which, scale)) for r, which in told]
+    fronts = pd.concat([front for _, front in own if len(front)], ignore_index=True)
+    rows = pd.DataFrame([_search(r, which, scale) for r, which in told])
+    rng = np.random.default_rng(0)
+    groups = pd.DataFrame(
+        [_group(name, part, rng) for name, part in rows.groupby("group", sort=False)]
+    )
+    bands = _bands(own, scale)
+    return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes))
+
+
+def common_scale(scales: Sequence[Scale]) -> Scale:
+    """Means over the searches of random, dense and floor; searches without a scale don't count."""
+    known = [s for s in scales if not s.note]
+    if not known:
+        return Scale(note="no search has a usable dense and random baseline: no hypervolume")
+    return Scale(
+        random=float(np.mean([s.random for s in known])),
+        dense=float(np.mean([s.dense for s in known])),
+        floor=float(np.mean([s.floor for s in known])),
+    )
+
+
+def group_names(searches: Sequence[Results]) -> list[str]:
+    """The group of each search: repeats share all of the configuration but seed and resources.
+
+    Groups are called after the experiment; where two have one name, after what differs too.
+    """
+    settings = [_settings(r) for r in searches]
+    kinds: list[dict[str, Any]] = []
+    for one in settings:
+        if one not in kinds:
+            kinds.append(one)
+    names = [str(kind.get("name", "search")) for kind in kinds]
+    full = []
+    for i, kind in enumerate(kinds):
+        rivals = [other for j, other in enumerate(kinds) if names[j] == names[i]]
+        keys = [k for k in sorted({k for r in rivals for k in r}) if _varies(k, rivals)]
+        detail = ", ".join(
+            f"{k.rpartition('.')[2]} = {kind.get(k, 'default')}" for k in keys[:NAMED]
+        )
+        full.append(f"{names[i]}, {detail}" if detail else names[i])
+    # What the first differences don't tell apart is numbered.
+    labels = [
+        name if full.count(name) == 1 else f"{name} ({full[: i + 1].count(name)})"
+        for i, name in enumerate(full)
+    ]
+    return [labels[kinds.index(one)] for one in settings]
+
+
+def _varies(key: str, kinds: Sequence[Mapping[str, Any]]) -> bool:
+    return any(kind.get(key) != kinds[0].get(key) for kind in kinds)
+
+
+def _settings(results: Results) -> dict[str, Any]:
+    """The configuration flattened, without what a repeat may change."""
+    values = config_of(results)
+    if not values:
+        values = {k: results.manifest.get(k) for k in ("strategy", "members", "budget")}
+    kept = {k: v for k, v in values.items() if k not in NOT_THE_CONFIG}
+    return flat({**kept, "name": values.get("name", results.name)})
+
+
+def _doubts(searches: Sequence[Results], names: Sequence[str]) -> list[str]:
+    notes = []
+    pairs = [(name, r.manifest.get("seed")) for r, name in zip(searches, names, strict=True)]
+    for name, seed in sorted({p for p in pairs if pairs.count(p) > 1 and p[1] is not None}):
+        notes.append(f"searches of “{name}” share seed {seed}: they are not independent")
+    if len({max(s.total_params for s in r.records) for r in searches}) > 1:
+        notes.append("the networks differ in size: sparsities are of different wholes")
+    if any(r.confirmed.figures == "selection" for r in searches):
+        notes.append("some figures come from selection episodes, which favour what they chose")
+    steps = [n for r in searches if (n := _training_steps(r)) is not None]
+    if steps and max(steps) > 1.1 * min(steps):
+        notes.append(f"training budgets differ: {min(steps):,} to {max(steps):,} env steps")
+    return notes
+
+
+def _front(results: Results, which: Mapping[str, str], scale: Scale) -> pd.DataFrame:
+    table = results.confirmed.table
+    columns = ["snapshot_id", "sparsity", "return_mean", "return_ci_low", "return_ci_high"]
+    return table[[*columns, "selection_return", "total_params"]].assign(
+        **which,
+        weights=table["nonzero_params"].clip(lower=1),
+        retained=scale.retained(table["return_mean"].to_numpy(float)),
+    )
+
+
+def _search(results: Results, which: Mapping[str, str], scale: Scale) -> dict[str, Any]:
+    table = results.confirmed.table
+    areas = front_areas(
+        table["return_mean"].to_numpy(float),
+        table["sparsity"].to_numpy(float),
+        table["total_params"].to_numpy(float),
+        scale,
+    )
+    picks = {}
+    for level in ("95", "99"):
+        marked = table.loc[table[f"keeps_{level}"].astype(bool), "nonzero_params"]
+        picks[f"weights_{level}"] = float(marked.iloc[0]) if len(marked) else math.nan
+    return {
+        **which,
+        "seed": results.manifest.get("seed"),
+        "points": len(table),
+        **areas,
+        **picks,
+        "training_steps": _training_steps(results),
+        "wall_time": results.manifest.get("wall_time"),
+    }
+
+
+def _training_steps(results: Results) -> int | None:
+    steps = results.manifest.get("env_steps")
+    found = steps.get("training") if isinstance(steps, dict) else None
+    return found if isinstance(found, int) else None
+
+
+def front_areas(
+    returns: ArrayLike, sparsity: ArrayLike, total: ArrayLike, scale: Scale
+) -> dict[str, float]:
+    """Hypervolumes of one front on a common scale; NaN without one.
+
+    The reference point is sparsity 0 and the retained of the scale's floor.
+    """
+    if scale.note:
+        return dict.fromkeys(AREAS, math.nan)
+    kept = scale.retained(returns)
+    axes = {"over_decades": log_density(sparsity, total), "over_sparsity": np.asarray(sparsity)}
+    reference = (scale.retained_floor, 0.0)
+    return {name: hypervolume(np.column_stack([kept, axes[name]]), reference) for name in AREAS}
+
+
+def _group(name: Any, part: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": name, "searches": len(part)}
+    for area in AREAS:
+        values = part[area].to_numpy(float)
+        low, high = interquartile_interval(values, rng)
+        row |= {area: float(interquartile_mean(values)), f"{area}_low": low, f"{area}_high": high}
+    return row
+
+
+def attained(
+    weights: Floats, chosen_by: Floats, returns: Floats, at: Floats, floor: float
+) -> Floats:
+    """What a search attains with at most so many weights; the floor where it has no such point.
+
+    Of the front points that fit, the one that selection episodes rate best, with its report score. The
+    best report score among those that fit would be the luckiest: too high by what choosing adds.
+
+    Args:
+        weights: Non-zero weights of each front point.
+        chosen_by: Their mean returns over selection episodes.
+        returns: Their mean returns over report episodes.
+        at: Numbers of weights that are asked about.
+        floor: What needs no network: the return of random or constant action.
+    """
+    if not len(weights):
+        return np.full(len(at), floor)
+    fits = weights[None, :] <= at[:, None]
+    best = np.where(fits, chosen_by[None, :], -np.inf).argmax(axis=1)
+    return np.where(fits.any(axis=1), returns[best], floor)
+
+
+def _attained_by(front: pd.DataFrame, at: Floats, floor: float) -> Floats:
+    weights, chosen_by, returns = (
+        front[name].to_numpy(float) for name in ("weights", "selection_return", "return_mean")
+    )
+    return attained(weights, chosen_by, returns, at, floor)
+
+
+def _bands(fronts: Sequence[tuple[str, pd.DataFrame]], scale: Scale) -> pd.DataFrame:
+    """Median attainment with quartiles, or with both extremes below four searches."""
+    lowest = min(front["return_mean"].min() for _, front in fronts if len(front))
+    floor = scale.floor if math.isfinite(scale.floor) else float(lowest)
+    parts = []
+    for name in dict.fromkeys(name for name, _ in fronts):
+        own = [front for group, front in fronts if group == name]
+        at = np.unique(np.concatenate([front["weights"].to_numpy(float) for front in own]))
+        if len(own) < 2 or not len(at):
+            continue
+        reached = np.array([_attained_by(front, at, floor) for front in own])
+        levels = [0.25, 0.5, 0.75] if len(own) >= 4 else [0.0, 0.5, 1.0]
+        low, median, high = np.quantile(reached, levels, axis=0)
+        parts.append(
+            pd.DataFrame({"group": name, "weights": at, "low": low, "median": median, "high": high})
+        )
+    columns = ["group", "weights", "low", "median", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

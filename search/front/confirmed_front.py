@@ -1,0 +1,328 @@
+"""From fresh episodes to the front: who is on it, what it is worth, which policy to ship.
+
+Selection episodes decide – membership, knee, picks; report episodes give the figures. The two are
+disjoint, so a figure owes nothing to the luck that chose its policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.front.intervals import (
+    Floats,
+    interval,
+    no_interval_note,
+    probability_nondominated,
+    resampled_means,
+)
+from search.front.pareto import hypervolume, knee, log_density, nondominated
+from search.front.retained import Scale, scale_of
+from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
+
+FRONT_COLUMNS = (
+    "snapshot_id",
+    "sparsity",
+    "density",
+    "return_mean",
+    "return_ci_low",
+    "return_ci_high",
+    "episodes",
+    "search_return",
+    "retained",
+    "p_nondominated",
+    "nonzero_params",
+    "total_params",
+    "shrunk_params",
+    "macs",
+    "latency_us",
+    "knee",
+    "policy",
+    # beyond the contract
+    "retained_ci_low",
+    "retained_ci_high",
+    "selection_return",
+    "optimism",
+    "keeps_95",
+    "keeps_99",
+    "policy_bytes",
+    "return_note",
+    "figures",
+)
+BASELINE_COLUMNS = (
+    "name",
+    "description",
+    "env_steps",
+    "wall_time",
+    "search_return",
+    "return_mean",
+    "return_ci_low",
+    "return_ci_high",
+    "episodes",
+    "retained",
+    "sparsity",
+    "nonzero_params",
+    "total_params",
+    "shrunk_params",
+    "macs",
+    "latency_us",
+    "policy_bytes",
+    "return_note",
+    "checkpoint",
+    "kind",
+    "level",
+)
+# What a policy's metadata may say that a snapshot's line doesn't.
+MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes")
+UNCONFIRMED = (
+    "no policy of this search was re-evaluated on fresh seeds, so there is no front yet; search scores "
+    "alone favour the lucky. Finish the search with prunefront resume DIR"
+)
+NOTHING_GOOD = (
+    "no policy of this search was better than random and constant action, so none was re-evaluated: the "
+    "front is empty"
+)
+KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """The confirmed front of one search.
+
+    Attributes:
+        table: One row a front point, columns `FRONT_COLUMNS`, the densest first.
+        candidates: The same for every re-evaluated snapshot, with the column `member`.
+        baselines: One row a baseline, columns `BASELINE_COLUMNS`.
+        scale: What returns are measured on, from the episodes that give the figures.
+        figures: Purpose of the episodes that give the figures: "report", or "selection" where report
+            episodes are missing.
+        notes: What a reader must know before trusting the figures; may be empty.
+    """
+
+    table: pd.DataFrame
+    candidates: pd.DataFrame
+    baselines: pd.DataFrame
+    scale: Scale
+    figures: Purpose
+    notes: tuple[str, ...]
+
+    def pick(self, column: str) -> str:
+        """`snapshot_id` of the row marked in "knee", "keeps_95" or "keeps_99"; "" where none is."""
+        marked = self.table.loc[self.table[column].astype(bool), "snapshot_id"]
+        return str(marked.iloc[0]) if len(marked) else ""
+
+    @property
+    def hypervolumes(self) -> tuple[float, float]:
+        """Area over (retained, sparsity) and over (retained, decades of density); NaN without a scale.
+
+        The reference is sparsity 0 and the retained of the better of random and constant action.
+        """
+        kept, floor = self.table["retained"].to_numpy(float), self.scale.retained_floor
+        if math.isnan(floor):
+            return math.nan, math.nan
+        sparsity = self.table["sparsity"].to_numpy(float)
+        decades = log_density(sparsity, self.table["total_params"].to_numpy(float))
+        areas = [hypervolume(np.column_stack([kept, x]), (floor, 0.0)) for x in (sparsity, decades)]
+        return areas[0], areas[1]
+
+
+def confirm(
+    snapshots: Sequence[Snapshot],
+    evaluations: Sequence[Evaluation],
+    baselines: Mapping[str, Baseline],
+    rng: np.random.Generator,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    candidates: Sequence[str] | None = None,
+    unfinished: str = "",
+) -> Front:
+    """Builds the front from fresh episodes.
+
+    Args:
+        snapshots: The archive.
+        evaluations: Episodes on selection and report seeds, of snapshots and of baselines by name.
+        baselines: By name.
+        rng: Where the bootstrap's draws come from.
+        metadata: What a policy's folder says about it, by `snapshot_id` or baseline name.
+        candidates: `snapshot_id` of all that were to be re-evaluated; None: not chosen yet.
+        unfinished: What the search is called that has not ended, such as "interrupted"; "" for one
+            that has.
+
+    Returns:
+        The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
+        better than random and constant action.
+    """
+    by_id = {s.snapshot_id: s for s in snapshots}
+    found: dict[Purpose, dict[str, Evaluation]] = {"selection": {}, "report": {}}
+    notes: list[str] = []
+    for e in evaluations:
+        # A newer version may have evaluated for more than these.
+        if e.purpose not in found:
+            continue
+        if e.returns and np.isfinite(e.returns).all():
+            found[e.purpose][e.snapshot_id] = e
+        else:
+            notes.append(
+                f"{e.snapshot_id}: its {e.purpose} episodes hold no usable return; left out"
+            )
+    selection = found["selection"]
+    policies = [by_id[i] for i in selection if i in by_id]
+    played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
+    unplayed = [i for i in candidates or () if i not in played]
+    if not policies:
+        notes.append(UNCONFIRMED if candidates is None or unplayed else NOTHING_GOOD)
+    elif unplayed:
+        notes.append(
+            f"of {len(candidates or ())} policies that were to be re-evaluated, {len(unplayed)} have "
+            "not been: the front lacks what they would add. Finish the search with prunefront resume DIR"
+        )
+    elif unfinished:
+        notes.append(
+            f"the search has not ended ({unfinished}): the front lacks what it found since its policies "
+            "were re-evaluated. Finish it with prunefront resume DIR"
+        )
+    policies.sort(key=lambda s: (s.sparsity, s.snapshot_id))
+    means = {s.snapshot_id: float(np.mean(selection[s.snapshot_id].returns)) for s in policies}
+    scale = _scale(selection, baselines)
+    chosen = _choose(policies, means, scale)
+    members = [row["snapshot_id"] for row in chosen if row["member"]]
+    if policies and not members:
+        notes.append(
+            "no re-evaluated policy is better than random and constant action: the front is empty"
+        )
+    wanted = [*members, *(name for name in baselines if name in selection)]
+    lacking = [i for i in wanted if i not in found["report"]]
+    purpose: Purpose = "selection" if lacking else "report"
+    if lacking:
+        notes.append(
+            f"report episodes are missing ({len(lacking)} of {len(wanted)} policies), "
+            "so figures come from the selection episodes, which favour the policies they chose"
+        )
+    figures = found[purpose]
+    shown_scale = _scale(figures, baselines)
+    notes += [shown_scale.note] if shown_scale.note else []
+    known = [n for n in (*(s.snapshot_id for s in policies), *baselines) if n in figures]
+    means_of = resampled_means([figures[n] for n in known], rng).T
+    resampled = dict(zip(known, means_of, strict=True))
+    details = metadata or {}
+    rows = [
+        {
+            **row,
+            **episode_figures(row["snapshot_id"], figures, resampled, shown_scale),
+            **{key: details.get(row["snapshot_id"], {}).get(key) for key in MEASURED},
+            "figures": purpose,
+        }
+        for row in chosen
+    ]
+    frame = pd.DataFrame(rows, columns=[*FRONT_COLUMNS, "member"])
+    frame = frame.astype(dict.fromkeys(("member", "knee", *KEEPS), bool))
+    frame["optimism"] = frame["search_return"] - frame["return_mean"]
+    frame["p_nondominated"] = _chances(frame, resampled, shown_scale)
+    base = pd.DataFrame(
+        [
+            {
+                **dataclasses.asdict(b),
+                **episode_figures(name, figures, resampled, shown_scale),
+                **{key: details.get(name, {}).get(key) for key in MEASURED},
+            }
+            for name, b in baselines.items()
+        ],
+        columns=list(BASELINE_COLUMNS),
+    )
+    front = frame.loc[frame["member"], list(FRONT_COLUMNS)].reset_index(drop=True)
+    return Front(front, frame, base, shown_scale, purpose, tuple(notes))
+
+
+def _scale(episodes: Mapping[str, Evaluation], baselines: Mapping[str, Baseline]) -> Scale:
+    """The scale of one seed set; a baseline without episodes there stands with its search score."""
+
+    def returns(name: str) -> Floats:
+        if name in episodes:
+            return np.asarray(episodes[name].returns, dtype=np.float64)
+        score = baselines[name].search_return if name in baselines else math.nan
+        return np.array([score] if math.isfinite(score) else [], dtype=np.float64)
+
+    return scale_of(returns("random"), returns("dense"), returns("constant"))
+
+
+def _choose(
+    policies: Sequence[Snapshot], means: Mapping[str, float], scale: Scale
+) -> list[dict[str, Any]]:
+    """Membership, knee and picks, decided on selection scores alone."""
+    score = np.array([means[s.snapshot_id] for s in policies])
+    sparsity = np.array([s.sparsity for s in policies])
+    feasible = score > scale.floor
+    member = np.zeros(len(policies), dtype=bool)
+    member[feasible] = nondominated(np.column_stack([score, sparsity])[feasible])
+    # Policies that nothing tells apart are one point of the front: the first stands for all.
+    points = list(zip(score, sparsity, strict=True))
+    member &= np.array([points.index(point) == i for i, point in enumerate(points)], dtype=bool)
+    on_front = np.flatnonzero(member)
+    decades = log_density(sparsity, [s.total_params for s in policies])
+    bend = knee(score[on_front], decades[on_front])
+    kept = scale.retained(score)
+    picks = {
+        name: next((i for i in reversed(on_front) if kept[i] >= share), None)
+        for name, share in KEEPS.items()
+    }
+    return [
+        {
+            "snapshot_id": s.snapshot_id,
+            "sparsity": s.sparsity,
+            "density": 1.0 - s.sparsity,
+            "search_return": s.return_mean,
+            "selection_return": score[i],
+            "nonzero_params": s.nonzero_params,
+            "total_params": s.total_params,
+            "knee": bend is not None and i == on_front[bend],
+            **{name: i == pick for name, pick in picks.items()},
+            "policy": s.checkpoint,
+            "member": bool(member[i]),
+        }
+        for i, s in enumerate(policies)
+    ]
+
+
+def episode_figures(
+    name: str, figures: Mapping[str, Evaluation], resampled: Mapping[str, Floats], scale: Scale
+) -> dict[str, Any]:
+    """Mean return, its interval and what it retains, from one policy's episodes."""
+    if name not in figures:
+        return {"episodes": 0, "return_note": "not evaluated on these seeds"}
+    returns = figures[name].returns
+    mean = float(np.mean(returns))
+    low, high = interval(returns, resampled[name])
+    kept_low, kept_high = math.nan, math.nan
+    if not scale.note and math.isfinite(low) and {"random", "dense"} <= resampled.keys():
+        random, dense = resampled["random"], resampled["dense"]
+        share = (resampled[name] - random) / np.where(dense > random, dense - random, np.nan)
+        kept_low, kept_high = np.nanquantile(share, [0.025, 0.975])
+    return {
+        "return_mean": mean,
+        "return_ci_low": low,
+        "return_ci_high": high,
+        "episodes": len(returns),
+        "retained": float(scale.retained(mean)),
+        "retained_ci_low": float(kept_low),
+        "retained_ci_high": float(kept_high),
+        "return_note": no_interval_note(returns),
+    }
+
+
+def _chances(frame: pd.DataFrame, resampled: Mapping[str, Floats], scale: Scale) -> Floats:
+    """P(non-dominated) of each row among all re-evaluated policies; NaN without episodes."""
+    chances = np.full(len(frame), np.nan)
+    known = [i for i, name in enumerate(frame["snapshot_id"]) if name in resampled]
+    if not known:
+        return chances
+    means = np.column_stack([resampled[frame["snapshot_id"].iloc[i]] for i in known])
+    controls = [resampled[name] for name in ("random", "constant") if name in resampled]
+    floor = np.max(controls, axis=0) if controls else np.full(len(means), scale.floor)
+    sparsity = frame["sparsity"].to_numpy(float)[known]
+    chances[known] = probability_nondominated(means, sparsity, floor)
+    return chances

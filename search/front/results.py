@@ -1,0 +1,252 @@
+"""A results folder, read back: from Python, from a notebook, for the report. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rllib_ext.pruning.errors import ResultsError
+from search.front.confirmed_front import UNCONFIRMED, Front, confirm
+from search.front.generalisation import generalisation_of
+from search.front.hypervolume_curve import hypervolume_points
+from search.front.importance import Importance, importance
+from search.front.recipe_check import recipe_table
+from search.store import tables
+from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
+from search.store.folder import CONFIG, FINISHED, MANIFEST, refuse_address
+from search.store.losses import doubts, losses_of
+
+# Any of these makes a folder a results folder.
+MARKS = (CONFIG, MANIFEST, "snapshots.jsonl")
+# Tables that are only written where there is something in them.
+OPTIONAL = ("shift", "retrain")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Results:
+    """One search, from its folder; tables are made when they are first asked for.
+
+    Attributes:
+        folder: The results folder.
+        config: The resolved configuration, verbatim; "" where the file is missing.
+        manifest: `manifest.json`; empty where the file is missing.
+        records: The archive's snapshots in the order they were made.
+        evaluations: Fresh episodes.
+        baseline_records: Baselines by name.
+        events: What happened, in order.
+        losses: What the folder no longer holds, a clause each.
+    """
+
+    folder: Path
+    config: str
+    manifest: dict[str, Any]
+    records: list[Snapshot]
+    evaluations: list[Evaluation]
+    baseline_records: dict[str, Baseline]
+    events: list[dict[str, Any]]
+    losses: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the search is called."""
+        return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @cached_property
+    def confirmed(self) -> Front:
+        """The front with its baselines, scale and notes; its table is empty where there is none yet."""
+        seed = self.manifest.get("seed")
+        rng = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else 0)
+        rated = {e.snapshot_id for e in self.evaluations}
+        folders = {s.snapshot_id: s.checkpoint for s in self.records if s.snapshot_id in rated}
+        folders |= {name: b.checkpoint for name, b in self.baseline_records.items()}
+        metadata = {key: self._metadata(checkpoint) for key, checkpoint in folders.items()}
+        front = confirm(
+            self.records,
+            self.evaluations,
+            self.baseline_records,
+            rng,
+            metadata,
+            candidates=self._candidates,
+            unfinished=self.unfinished,
+        )
+        policies = dict(front.table[["snapshot_id", "policy"]].to_numpy(str))
+        notes = doubts(self.folder, self.manifest, self.config, self.losses, policies)
+        return dataclasses.replace(front, notes=(*notes, *front.notes))
+
+    @property
+    def policies_gone(self) -> bool:
+        """Whether a front point's policy is not on disk."""
+        return bool((self.confirmed.table["policy"] == "").any())
+
+    @property
+    def unfinished(self) -> str:
+        """The status of a search that has not ended, such as "interrupted"; "" of one that has."""
+        status = str(self.manifest.get("status", FINISHED))
+        return "" if status == FINISHED else status
+
+    @property
+    def has_front(self) -> bool:
+        """Whether policies were re-evaluated, or none was worth it."""
+        return bool(len(self.confirmed.candidates)) or self._candidates == []
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """One row a front point, the columns of `front.csv`.
+
+        Raises:
+            ResultsError: No policy was re-evaluated yet.
+        """
+        if not self.has_front:
+            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
+        return self.confirmed.table
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """One row a baseline, the columns of `baselines.csv`."""
+        return self.confirmed.baselines
+
+    @cached_property
+    def shifts(self) -> pd.DataFrame:
+        """One row a shift and policy, the columns of `shift.csv`; none where nothing was shifted."""
+        return generalisation_of(self.folder, self.confirmed, np.random.default_rng(0))
+
+    @cached_property
+    def recipe_check(self) -> pd.DataFrame:
+        """Front points' recipes on fresh seeds, the columns of `retrain.csv`; empty where none ran."""
+        return recipe_table(self.folder, self.confirmed)
+
+    @cached_property
+    def snapshots(self) -> pd.DataFrame:
+        """One row a snapshot, the columns of `snapshots.csv`."""
+        return tables.snapshots_table(self.records)
+
+    @cached_property
+    def episodes(self) -> pd.DataFrame:
+        """One row an evaluated episode."""
+        return tables.episodes_table(self.records, self.evaluations)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Sparsity of each layer of each snapshot."""
+        return tables.layers_table(self.records)
+
+    @cached_property
+    def hypervolume(self) -> pd.DataFrame:
+        """Hypervolume of the search scores: `env_steps, minutes, over_sparsity, over_decades`."""
+        return hypervolume_points(self.records, self.confirmed.scale)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """Which hyperparameters went with what segments gained: exploratory."""
+        random = self.baseline_records.get("random")
+        return importance(self.records, random.search_return if random else np.nan)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table that is written as CSV, by its file's stem."""
+        return {
+            "snapshots": self.snapshots,
+            "front": self.confirmed.table,
+            "baselines": self.baselines,
+            "shift": self.shifts,
+            "retrain": self.recipe_check,
+        }
+
+    def write_tables(self) -> None:
+        """Writes every table of the folder, aside and renamed."""
+        for stem, table in self.tables().items():
+            if len(table) or stem not in OPTIONAL:
+                tables.write_csv(self.folder / f"{stem}.csv", table)
+        for stem in ("snapshots", "front"):
+            tables.write_parquet(self.folder / f"{stem}.parquet", self.tables()[stem])
+        tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
+        tables.write_parquet(self.folder / "layers.parquet", self.layers)
+
+    @property
+    def _candidates(self) -> list[str] | None:
+        """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
+        told = [e.get("chosen") for e in self.events if e.get("event") == CANDIDATES]
+        return told[-1] if told and isinstance(told[-1], list) else None
+
+    def _metadata(self, checkpoint: str) -> dict[str, Any]:
+        path = self.folder / checkpoint / "metadata.json"
+        if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
+            return {}
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def __repr__(self) -> str:
+        return f"<Results {self.name}: {len(self.records):,} snapshots in {self.folder}>"
+
+
+def read_results(folder: str | Path) -> Results:
+    """Reads a results folder.
+
+    Args:
+        folder: Such as "results/cartpole".
+
+    Raises:
+        ConfigError: It is an address.
+        ResultsError: It doesn't exist, is no results folder, holds no snapshot yet, or a file of it
+            can't be read.
+    """
+    refuse_address(str(folder), "the results folder")
+    path = Path(folder)
+    if not path.is_dir():
+        raise ResultsError(
+            f"{path} is not a folder. Expected a results folder of `prunefront search`."
+        )
+    if not any((path / mark).is_file() for mark in MARKS):
+        raise ResultsError(
+            f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
+            "--output of `prunefront search`."
+        )
+    # Before what it notes is read, for the search may still run.
+    manifest = _manifest(path / MANIFEST)
+    archive = Archive(path)
+    records, evaluations = archive.available(), archive.evaluations()
+    baselines, events = archive.baselines(), archive.events()
+    losses = losses_of(path, manifest, records, evaluations, baselines, events)
+    if not records and losses:
+        raise ResultsError(
+            f"{path}: nothing is left to report: {'; '.join(losses)}. Bring the files back, such as "
+            "from a backup."
+        )
+    if not records:
+        raise ResultsError(
+            f"{path}: nothing to report yet, the search has made no snapshot. Go on with "
+            f"`prunefront resume {path}`."
+        )
+    config = path / CONFIG
+    return Results(
+        folder=path,
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        manifest=manifest,
+        records=records,
+        evaluations=evaluations,
+        baseline_records=baselines,
+        events=events,
+        losses=tuple(losses),
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultsError(
+            f"{path} is not JSON ({error}). Remove it to make the report without the manifest."
+        ) from error
+    if not isinstance(values, dict):
+        raise ResultsError(f"{path} holds no JSON object. Remove it to make the report without it.")
+    return values

@@ -1,0 +1,152 @@
+"""Which baselines are trained once the front is known, and how. Imports neither Ray nor torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from rllib_ext.member.segment import DENSE, Segment
+from rllib_ext.pruning.config import PruningConfig
+from search.config.baseline_kinds import KINDS, Kind
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import draw
+from search.front.pareto import log_density
+from search.store.archive import Baseline
+
+# Where in its horizon a network that is trained once is pruned: half of it trains, half retrains.
+PRUNED_AT = 0.5
+# Baselines of a kind that members' numbers leave room for.
+ROOM = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A baseline that is to be trained.
+
+    Attributes:
+        name: Its name in the archive, such as "random_masks-45".
+        kind: How it is made.
+        description: One line for the report.
+        weights: Non-zero weights of the front's point that it is held against.
+        level: `snapshot_id` of that point.
+        segment: Its training.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    weights: int
+    level: str
+    segment: Segment
+
+
+def plan_baselines(
+    config: ExperimentConfig, front: pd.DataFrame, known: Mapping[str, Baseline]
+) -> list[Planned]:
+    """What is still to be trained.
+
+    Args:
+        config: Says how many of each kind.
+        front: The front's table.
+        known: Baselines that are there, by name; they count.
+    """
+    planned = []
+    for position, kind in enumerate(KINDS):
+        done = [b for b in known.values() if b.kind == kind]
+        wanted = getattr(config.baselines, kind) - len(done)
+        # An empty list would choose columns.
+        new = np.array([f"{kind}-{n}" not in known for n in front["nonzero_params"]], dtype=bool)
+        free = front.loc[new]
+        for i, row in enumerate(levels(free, max(0, wanted))):
+            number = position * ROOM + len(done) + i
+            planned.append(_planned(config, kind, number, row))
+    return planned
+
+
+def levels(front: pd.DataFrame, count: int) -> list[dict[str, object]]:
+    """Points of the front that are worth a comparison, the most telling first.
+
+    First what a reader would ship – the sparsest policy that keeps 95 % of the dense one, then the knee
+    – then whatever lies farthest, in decades of density, from those that are taken.
+
+    Args:
+        front: The front's table.
+        count: At most so many.
+    """
+    rows = front.to_dict("records")
+    decades = log_density(front["sparsity"], front["total_params"])
+    taken: list[int] = []
+    for pick in ("keeps_95", "knee"):
+        taken += [i for i, row in enumerate(rows) if row[pick] and i not in taken]
+    if rows and not taken:
+        taken = [len(rows) - 1]
+    while taken and len(taken) < min(count, len(rows)):
+        apart = np.abs(decades[:, None] - decades[taken][None]).min(axis=1)
+        apart[taken] = -1.0
+        taken.append(int(np.argmax(apart)))
+    return [{str(k): v for k, v in rows[i].items()} for i in taken[:count]]
+
+
+def _planned(
+    config: ExperimentConfig, kind: Kind, number: int, row: Mapping[str, object]
+) -> Planned:
+    weights, sparsity = int(str(row["nonzero_params"])), float(str(row["sparsity"]))
+    member = DENSE - 1 - number
+    segment = Segment(
+        member=member,
+        segment=0,
+        trial_number=-1,
+        seed=draw(config.seed, "training", 1, ROOM * ROOM + number)[0],
+        pruning=_pruning(config, kind, sparsity).to_dict(),
+        training={},
+        until_env_steps=config.horizon,
+        evaluation_seeds=draw(config.seed, "search", config.evaluation.episodes, DENSE),
+    )
+    return Planned(
+        name=f"{kind}-{weights}",
+        kind=kind,
+        description=_description(kind, weights),
+        weights=weights,
+        level=str(row["snapshot_id"]),
+        segment=segment,
+    )
+
+
+def _pruning(config: ExperimentConfig, kind: Kind, sparsity: float) -> PruningConfig:
+    own = config.pruning.replace(horizon=config.horizon, threshold=None)
+    if kind == "small_dense":
+        return PruningConfig(horizon=config.horizon, final_sparsity=0.0, schedule="linear")
+    if kind == "random_masks":
+        # Uniformly random masks of few weights hardly ever lead from an observation to an action; the
+        # densities of Erdős–Rényi-kernel are the stronger control.
+        return PruningConfig(
+            horizon=config.horizon,
+            final_sparsity=sparsity,
+            critic_final_sparsity=own.critic_final_sparsity,
+            criterion="random",
+            scope="erk",
+            schedule="constant",
+            exclude=own.exclude,
+        )
+    return own.replace(
+        final_sparsity=sparsity,
+        schedule="one_shot",
+        begin=PRUNED_AT,
+        end=PRUNED_AT,
+        rewind_to=None,
+        regrow=None,
+    )
+
+
+def _description(kind: Kind, weights: int) -> str:
+    return {
+        "random_masks": f"{weights:,} weights chosen at random before training, at the densities of "
+        "Erdős–Rényi-kernel",
+        "small_dense": f"a network of about {weights:,} weights from the start, with the critic of a "
+        "large one",
+        "train_then_prune": f"trained dense for half of the horizon, pruned at once to {weights:,} "
+        "weights, trained on",
+    }[kind]

@@ -1,0 +1,93 @@
+"""What the front is compared with: the dense network, a random policy, the best constant action."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rllib_ext.member.segment import DENSE, Segment
+from rllib_ext.pruning.errors import RunError
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import draw
+from search.store.archive import Baseline, Snapshot
+
+
+def dense_segment(config: ExperimentConfig) -> Segment:
+    """The training of the dense baseline: one member's horizon, the configuration's own settings."""
+    pruning = config.pruning.replace(
+        horizon=config.horizon,
+        final_sparsity=0.0,
+        critic_final_sparsity=0.0,
+        threshold=None,
+        schedule="linear",
+    )
+    return Segment(
+        member=DENSE,
+        segment=0,
+        trial_number=-1,
+        seed=draw(config.seed, "training", 1, DENSE, 0)[0],
+        pruning=pruning.to_dict(),
+        training={},
+        until_env_steps=config.horizon,
+        evaluation_seeds=draw(config.seed, "search", config.evaluation.episodes, DENSE),
+    )
+
+
+def dense_baseline(last: Snapshot, env_steps: int) -> Baseline:
+    """The dense baseline, from its last snapshot.
+
+    Args:
+        last: Of its training.
+        env_steps: That its training took.
+    """
+    return Baseline(
+        name="dense",
+        description="the same network, never pruned, with the configuration's own settings",
+        env_steps=env_steps,
+        wall_time=last.wall_time,
+        search_return=last.return_mean,
+        sparsity=last.sparsity,
+        nonzero_params=last.nonzero_params,
+        total_params=last.total_params,
+        checkpoint=last.checkpoint,
+    )
+
+
+def check_dense(error: str) -> None:
+    """Ends the search where its dense baseline failed.
+
+    Args:
+        error: Why it did; "" where it did not.
+
+    Raises:
+        RunError: It did.
+    """
+    if error:
+        raise RunError(
+            f"the dense baseline failed ({error}), so nothing can be compared with it. Check the "
+            "environment and the ppo settings; see dense-s000/error.txt in tune/."
+        )
+
+
+def least_return(
+    config: ExperimentConfig, baselines: Mapping[str, Baseline], floor: float
+) -> float:
+    """The mean return that `search.min_retained` asks for.
+
+    Args:
+        config: The experiment.
+        baselines: By name, as far as they are known.
+        floor: Stands for the random policy's return where that is not known.
+
+    Returns:
+        −∞ without such a limit, before the dense baseline is known, where that is no better than a
+        random policy, and where there is none.
+    """
+    share = config.search.min_retained
+    if share is None or "dense" not in baselines:
+        return -math.inf
+    random = baselines["random"].search_return if "random" in baselines else floor
+    dense = baselines["dense"].search_return
+    if not math.isfinite(random):
+        return -math.inf
+    return random + share * (dense - random) if dense > random else -math.inf

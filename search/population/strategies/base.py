@@ -1,0 +1,205 @@
+"""What every strategy is: who trains next, from where, and with which hyperparameters."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rllib_ext.pruning.config import PruningConfig
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import generator_for
+from search.population.member import Member, segment_end
+from search.population.study import Proposal, Study
+from search.store.archive import Archive, Snapshot
+
+# The hyperparameter that decides where on the front a lineage ends.
+TARGET = "pruning.final_sparsity"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a member goes on.
+
+    Attributes:
+        source: The snapshot whose training state its next segment starts from; None: a fresh policy.
+        proposal: The hyperparameters that it trains with.
+        pruning: How it prunes.
+        horizon: Clock beyond which the segment must not go.
+    """
+
+    source: Snapshot | None
+    proposal: Proposal
+    pruning: PruningConfig
+    horizon: int
+
+
+class Strategy(abc.ABC):
+    """Decides, for one member at a time; what it decides is an event before it is carried out.
+
+    What is drawn depends on the member and its segment, not on what was drawn before, so that a resumed
+    search draws the same.
+
+    Attributes:
+        guided: Whether the study's sampler learns from its trials.
+        extends: Whether a larger budget can be spent after the search has ended.
+        horizon: Where the clock of a lineage ends, in env steps.
+
+    Args:
+        config: The experiment.
+        archive: Takes the events.
+        study: Proposes hyperparameters and hears of all that are used.
+    """
+
+    guided: ClassVar[bool] = False
+    extends: ClassVar[bool] = True
+
+    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+        self.horizon = self.horizon_of(config)
+        self._config = config
+        self._settings = config.search
+        self._space = config.space
+        self._archive = archive
+        self._study = study
+        # Those with a training state, in the order they were made; there are thousands.
+        self._donors: dict[str, Snapshot] = {}
+        self._least_return = -math.inf
+
+    @classmethod
+    def horizon_of(cls, config: ExperimentConfig) -> int:
+        """Where the clock of a lineage ends, in env steps."""
+        return config.horizon
+
+    @classmethod
+    def startup_trials(cls, config: ExperimentConfig) -> int:
+        """Trials that are drawn at random before the sampler's model is asked."""
+        return config.population.members
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Takes a snapshot into account, where it can donate: it has a training state."""
+        if snapshot.usable and snapshot.state:
+            self._donors[snapshot.snapshot_id] = snapshot.without_details()
+
+    def require(self, least_return: float) -> None:
+        """Lets all below a mean return rank last."""
+        self._least_return = least_return
+
+    def holds(self, snapshot_id: str) -> bool:
+        """Whether a snapshot's training state is to stay on disk."""
+        return snapshot_id in self._donors
+
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """Drops donors that no member can start from any more.
+
+        Args:
+            before: Clock below which nobody looks for donors; at the horizon nobody does either.
+            needed: Training states that are still started from.
+            again: Member and segment of those that may still be trained again, and write theirs anew.
+
+        Returns:
+            Snapshots whose training state may go.
+        """
+        old = [
+            s
+            for s in self._donors.values()
+            if not before <= s.env_steps < self.horizon
+            and s.state not in needed
+            and (s.member, s.segment) not in again
+        ]
+        for snapshot in old:
+            del self._donors[snapshot.snapshot_id]
+        return old
+
+    def next_member(
+        self, idle: Sequence[Member], running: Sequence[Member], left: int
+    ) -> Member | None:
+        """Who trains next; None: nobody now.
+
+        Args:
+            idle: Members that could.
+            running: Members in training.
+            left: Env steps that are left of the budget when their segments have ended.
+        """
+        able = self._unfinished(idle)
+        if not able:
+            # Those in training go on to their horizon.
+            reserved = sum(self.horizon - self._segment_end(m.env_steps) for m in running)
+            able = self._restarting(idle) if left > reserved else []
+        return min(able, key=self._turn, default=None)
+
+    def ends_trial(self, last: Snapshot) -> bool:
+        """Whether a segment that ended at a snapshot ends its trial of the study."""
+        return True
+
+    @abc.abstractmethod
+    def plan(self, member: Member) -> Plan:
+        """Decides how a member goes on."""
+
+    def _unfinished(self, members: Sequence[Member]) -> list[Member]:
+        return [m for m in members if m.env_steps < self.horizon]
+
+    def _segment_end(self, clock: int) -> int:
+        return segment_end(self._config.segment_steps, self.horizon, clock)
+
+    def _restarting(self, idle: Sequence[Member]) -> list[Member]:
+        """Members at their horizon that may begin again with what is left of the budget."""
+        return list(idle)
+
+    def _turn(self, member: Member) -> tuple[int, ...]:
+        """The smallest goes first: whoever is furthest behind, so that progress stays alike."""
+        return (member.env_steps, member.segment, member.index)
+
+    def _generator(self, member: Member) -> np.random.Generator:
+        return generator_for(self._config.seed, "choice", member.index, member.segment)
+
+    def _birth(self, member: Member, rng: np.random.Generator) -> Proposal:
+        proposal = self._study.propose(seed_from(rng))
+        self._note_exploration(member, "proposal", proposal)
+        return proposal
+
+    def _planned(self, source: Snapshot | None, proposal: Proposal) -> Plan:
+        pruning = self._config.pruning_with(proposal.values)
+        return Plan(source, proposal, pruning, self.horizon)
+
+    def _note_exploration(self, member: Member, source: str, proposal: Proposal) -> None:
+        self._note(
+            "explore",
+            member,
+            source=source,
+            trial_number=proposal.trial_number,
+            hyperparameters=proposal.values,
+        )
+
+    def _note_copy(self, event: str, member: Member, donor: Snapshot) -> None:
+        self._note(event, member, donor=donor.snapshot_id, donor_env_steps=donor.env_steps)
+
+    def _note(self, event: str, member: Member, **values: Any) -> None:
+        # The start of the segment follows.
+        self._archive.note(
+            event, member=member.index, segment=member.segment, env_steps=member.env_steps, **values
+        )
+
+
+def seed_from(rng: np.random.Generator) -> int:
+    """A seed for one who draws by themselves."""
+    return int(rng.integers(2**31))
+
+
+def objective_values(
+    snapshot: Snapshot, names: Sequence[str], *, signs: Mapping[str, float] | None = None
+) -> tuple[float, ...]:
+    """A snapshot's objectives.
+
+    Args:
+        snapshot: Whose objectives.
+        names: As in `SearchSettings.objectives`.
+        signs: −1 by the name of what is to be turned round.
+    """
+    given = {"return": snapshot.return_mean, "sparsity": snapshot.sparsity, **snapshot.objectives}
+    return tuple((signs or {}).get(name, 1.0) * given[name] for name in names)

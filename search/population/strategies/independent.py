@@ -1,0 +1,55 @@
+"""Whole trainings that copy nobody: `random` and `optuna`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+
+from search.config.experiment import ExperimentConfig
+from search.population.member import Member
+from search.population.strategies.base import Plan, Strategy
+from search.store.archive import Snapshot
+
+# Optuna's own default.
+MOST_STARTUP_TRIALS = 10
+
+
+class Random(Strategy):
+    """Every lineage keeps what it drew at its birth; a member at its horizon is born again.
+
+    A trial of the study is a lineage: it is told at the horizon.
+    """
+
+    def ends_trial(self, last: Snapshot) -> bool:
+        """As `Strategy.ends_trial`."""
+        return last.env_steps >= self.horizon
+
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """As `Strategy.forget`: nobody looks for donors at all."""
+        return super().forget(sys.maxsize, needed, again)
+
+    def plan(self, member: Member) -> Plan:
+        """As `Strategy.plan`. What failed is drawn anew."""
+        last = member.last
+        if last is None or member.failures or member.env_steps >= self.horizon:
+            return self._planned(None, self._birth(member, self._generator(member)))
+        proposal = self._study.go_on(last.trial_number, member.hyperparameters)
+        return self._planned(last, proposal)
+
+    def _turn(self, member: Member) -> tuple[int, ...]:
+        """What has begun ends first: the sampler learns from what has ended."""
+        lineage_began = 0 < member.env_steps < self.horizon
+        return (not lineage_began, -member.env_steps, member.segment, member.index)
+
+
+class Optuna(Random):
+    """As `Random`, with the proposals of the study's sampler."""
+
+    guided = True
+
+    @classmethod
+    def startup_trials(cls, config: ExperimentConfig) -> int:
+        """As `Strategy.startup_trials`: half of the lineages that the members train, 10 at most."""
+        return min(MOST_STARTUP_TRIALS, max(2, config.population.members // 2))

@@ -1,0 +1,101 @@
+"""Train once, prune afterwards: the way of most of the literature, within the same budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from search.config.experiment import ExperimentConfig
+from search.config.space import Values
+from search.population.member import Member
+from search.population.strategies.base import TARGET, Plan, Strategy
+from search.population.study import NO_TRIAL, Proposal, Study
+from search.store.archive import Archive, Snapshot
+
+
+class TrainThenPrune(Strategy):
+    """One dense training; then every member prunes it to a level of its own and trains on.
+
+    The levels are spread evenly over the range of `pruning.final_sparsity`, on its own scale, both ends
+    included; everything else is as configured. `begin` and `end` of the schedule are shares of what a
+    level is trained for.
+    """
+
+    extends = False
+
+    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+        super().__init__(config, archive, study)
+        self._dense_steps = _dense_steps(config)
+        self._dense: Snapshot | None = None
+
+    @classmethod
+    def horizon_of(cls, config: ExperimentConfig) -> int:
+        """As `Strategy.horizon_of`: the dense training and an equal share of what is left."""
+        dense = _dense_steps(config)
+        return dense + (_budget(config) - dense) // config.population.members
+
+    def add(self, snapshot: Snapshot) -> None:
+        """As `Strategy.add`; all levels start from the end of the dense training."""
+        super().add(snapshot)
+        is_dense = snapshot.trial_number == NO_TRIAL and snapshot.env_steps >= self._dense_steps
+        again = self._dense is not None and self._dense.snapshot_id == snapshot.snapshot_id
+        if snapshot.usable and snapshot.state and is_dense and (self._dense is None or again):
+            self._dense = snapshot
+
+    def forget(
+        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
+    ) -> list[Snapshot]:
+        """As `Strategy.forget`."""
+        dense = {self._dense.state} if self._dense is not None else set()
+        return super().forget(before, dense.union(needed), again)
+
+    def plan(self, member: Member) -> Plan:
+        """As `Strategy.plan`. After a failure a level begins again."""
+        last = member.last
+        if self._dense is None:
+            return self._dense_plan(None if member.failures else last)
+        if last is None or member.failures or last.trial_number == NO_TRIAL:
+            share = member.index / max(1, self._config.population.members - 1)
+            values: Values = {TARGET: self._space.parameters[TARGET].at(share)}
+            proposal = self._study.enter(values)
+            self._note_copy("replacement" if member.failures else "exploit", member, self._dense)
+            self._note_exploration(member, "level", proposal)
+            return self._level_plan(self._dense, proposal)
+        return self._level_plan(last, self._study.enter(member.hyperparameters))
+
+    def next_member(
+        self, idle: Sequence[Member], running: Sequence[Member], left: int
+    ) -> Member | None:
+        """As `Strategy.next_member`: all wait for the one that trains the dense policy."""
+        if self._dense is None:
+            return next(iter(idle), None) if not running and left > 0 else None
+        return super().next_member(idle, running, left)
+
+    def _restarting(self, idle: Sequence[Member]) -> list[Member]:
+        return []
+
+    def _dense_plan(self, last: Snapshot | None) -> Plan:
+        pruning = self._config.pruning.replace(
+            horizon=self._dense_steps,
+            final_sparsity=0.0,
+            critic_final_sparsity=0.0,
+            threshold=None,
+            schedule="linear",
+        )
+        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, self._dense_steps)
+
+    def _level_plan(self, source: Snapshot, proposal: Proposal) -> Plan:
+        plain = self._config.pruning_with(proposal.values)
+        began = self._dense_steps / self.horizon
+        shares = {name: began + (1.0 - began) * getattr(plain, name) for name in ("begin", "end")}
+        pruning = dataclasses.replace(plain, horizon=self.horizon, **shares)
+        return Plan(source, proposal, pruning, self.horizon)
+
+
+def _dense_steps(config: ExperimentConfig) -> int:
+    return round(config.search.dense_share * _budget(config))
+
+
+def _budget(config: ExperimentConfig) -> int:
+    assert config.budget.env_steps is not None, "the configuration refuses this strategy without"
+    return config.budget.env_steps

@@ -1,0 +1,67 @@
+"""Sentences that page, Markdown and terminal share: the report in one line, what a recipe check is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from search.front.format import number, percent, share, span
+from search.front.results import Results
+
+RECIPE_CHECK = (
+    "“This checkpoint” is the policy on disk. “This recipe” is all that its lineage trained with, "
+    "replayed from its birth on seeds that the search never used: the interquartile mean over "
+    "seeds, with a 95 % interval that resamples whole trainings; with few of them it is too narrow "
+    "rather than too wide. Both are evaluated on the same fresh episodes."
+)
+
+
+def verdict(results: Results) -> str:
+    """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
+    told = _verdict(results)
+    return f"From an incomplete archive: {told}" if results.losses else told
+
+
+def _verdict(results: Results) -> str:
+    front = results.confirmed
+    if not results.has_front:
+        return "No front yet: no policy was re-evaluated on fresh seeds."
+    if not len(front.table):
+        return "No policy of this search is better than random and constant action."
+    if front.scale.note:
+        sparsest = front.table.iloc[-1]
+        return (
+            f"The front has {len(front.table)} points, up to {percent(sparsest['sparsity'])} sparsity; "
+            f"{front.scale.note}."
+        )
+    rows = {
+        name: front.table.loc[front.table[f"keeps_{name}"].astype(bool)].head(1)
+        for name in ("95", "99")
+    }
+    if not len(rows["95"]):
+        best = front.table.sort_values("retained").iloc[-1]
+        return (
+            "No policy on the front keeps 95 % of the dense one; the best keeps "
+            f"{share(best['retained'])} at {percent(best['sparsity'])} sparsity."
+        )
+    cheapest = rows["95"].iloc[0]
+    if len(rows["99"]) and rows["99"].iloc[0]["snapshot_id"] == cheapest["snapshot_id"]:
+        return _pick("95 % and 99 %", cheapest)
+    if len(rows["99"]):
+        return f"{_pick('95 %', cheapest)} {_pick('99 %', rows['99'].iloc[0], short=True)}"
+    return f"{_pick('95 %', cheapest)} None keeps 99 %."
+
+
+def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
+    weights = f"{int(row['nonzero_params']):,}"
+    if short:
+        sparse = percent(row["sparsity"])
+        return f"{level} takes {weights} ({sparse}), retained {share(row['retained'])}."
+    kept = f"return {number(row['return_mean'])}"
+    interval = span(row["return_ci_low"], row["return_ci_high"])
+    kept += f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"
+    return (
+        f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity) keep "
+        f"{level} of the dense policy: {kept}, retained {share(row['retained'])}."
+    )

@@ -1,0 +1,77 @@
+"""What a search does once its members have trained: fresh episodes, baselines, shifts."""
+
+from __future__ import annotations
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from search.config.experiment import ExperimentConfig
+from search.evaluation.held_out import evaluate_policies, held_out_seeds
+from search.evaluation.under_shift import evaluate_shifts
+from search.front.pareto import candidates
+from search.front.results import read_results
+from search.population.baseline_plan import plan_baselines
+from search.population.progress import Display
+from search.store.archive import CANDIDATES, Archive
+from search.store.deletion import remove_policies
+from search.store.folder import read_manifest, update_manifest
+from search.training.baseline_training import train_baselines
+
+
+def after_training(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
+) -> None:
+    """Every phase that is not yet done.
+
+    Args:
+        config: The experiment.
+        ppo: What its members share.
+        archive: Of its results folder; takes what is found.
+        display: Shows progress.
+
+    Raises:
+        PrunefrontError: A policy, or its environment, fails.
+    """
+    _evaluate(config, ppo, archive, display)
+    _train_baselines(config, ppo, archive, display)
+    _shift(config, ppo, archive, display)
+
+
+def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+    """Evaluates the candidates that have not been; then the other policies go."""
+    snapshots = archive.available()
+    again = candidates(snapshots, config.evaluation.candidates)
+    archive.add_event(CANDIDATES, chosen=[s.snapshot_id for s in again])
+    dense = archive.baselines()["dense"]
+    policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]
+    display.phase(f"evaluating {len(policies)} policies on fresh seeds")
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, note=display.note)
+    evaluated = {evaluation.snapshot_id for evaluation in archive.evaluations()}
+    remove_policies(archive.folder, snapshots, evaluated)
+
+
+def _train_baselines(
+    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
+) -> None:
+    """Trains and evaluates what the front is compared with, but for what was done before."""
+    planned = plan_baselines(
+        config, read_results(archive.folder).confirmed.table, archive.baselines()
+    )
+    if planned:
+        display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps each")
+        train_baselines(config, ppo, archive, planned, display.training_baselines, display.note)
+    trained = {name: b for name, b in archive.baselines().items() if b.kind}
+    policies = [(name, b.checkpoint) for name, b in trained.items()]
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, note=display.note)
+    spent = read_manifest(archive.folder)["env_steps"]
+    spent["baselines"] += sum(b.env_steps for b in trained.values())
+    update_manifest(archive.folder, env_steps=spent)
+
+
+def _shift(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+    """Tries the front under the configuration's shifts."""
+    shifts, results = config.evaluation.shifts, read_results(archive.folder)
+    if not shifts or results.confirmed.table.empty:
+        return
+    display.phase(f"evaluating the front under {len(shifts)} shifts")
+    seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]
+    evaluate_shifts(results, ppo, shifts, seeds, display.evaluating, note=display.note)

@@ -1,0 +1,86 @@
+"""Everything that is refused before a folder is written, a lock taken or Ray started."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.checkpoint.warm_start import Initial
+from search.cluster.machines import slots_on, this_machine
+from search.config.experiment import ExperimentConfig
+from search.store.folder import read_manifest
+from search.training.engine import Engine, engine_of
+from search.training.given_ppo import ppo_of
+from search.training.initial import initial_of, kept_initial
+from search.training.ppo_config import build_ppo, refuse_unprunable_members
+from search.training.trackers import refuse_missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What an experiment comes to, once nothing in it is refused.
+
+    Attributes:
+        ppo: What its members share.
+        engine: Who trains them.
+        initial: What they start from; None: fresh weights, or what the results folder keeps.
+    """
+
+    ppo: PPOConfig
+    engine: Engine
+    initial: Initial | None = None
+
+    def refuse_too_large(self) -> None:
+        """Looks whether this machine holds one member, or pack, at least.
+
+        Raises:
+            ConfigError: It doesn't.
+        """
+        slots_on([this_machine()], self.engine.resources, self.engine.unit)
+
+
+def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepared:
+    """Looks at all of a new experiment that can be looked at before there is a cluster.
+
+    Builds an environment and the network; runs code from `init_checkpoint`, where it is given.
+
+    Args:
+        config: The experiment.
+        given: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
+
+    Raises:
+        ConfigError: Something in it is refused.
+        CheckpointError: `init_checkpoint` can't be read.
+    """
+    prepared = _prepare(config, build_ppo(config) if given is None else given)
+    return dataclasses.replace(prepared, initial=initial_of(config, prepared.ppo))
+
+
+def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
+    """As `prepare`, of an experiment that goes on in its results folder, with the engine it began with.
+
+    An engine can't read another one's training states, and what "auto" packs grows from version to
+    version. What members start from is the folder's.
+
+    Args:
+        config: The experiment.
+        folder: The results folder.
+
+    Raises:
+        ConfigError: Something in it is refused.
+        ResultsError: The folder's manifest, or what it keeps of the configuration, is damaged.
+        CheckpointError: What the folder keeps is missing, or can't be read here.
+    """
+    kept_initial(config, folder)
+    ppo = ppo_of(config, folder)
+    known = read_manifest(folder).get("engine", config.engine)
+    return _prepare(config.model_copy(update={"engine": known}), ppo)
+
+
+def _prepare(config: ExperimentConfig, ppo: PPOConfig) -> Prepared:
+    engine = engine_of(config, ppo)
+    refuse_unprunable_members(config, ppo)
+    refuse_missing(config)
+    return Prepared(ppo, engine)

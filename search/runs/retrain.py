@@ -1,0 +1,140 @@
+"""The recipe check on Ray: trains the replays, evaluates what came of them, rebuilds the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import ray
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from search.cluster.connection import connect
+from search.cluster.shared_folder import refuse_unseen
+from search.config.experiment import ExperimentConfig
+from search.evaluation.held_out import evaluate_policies
+from search.front.lineage import plans_of
+from search.front.results import read_results
+from search.population.progress import Display
+from search.population.replays import Replay, Replays, chosen_points, plan_replays
+from search.report import write_report
+from search.runs.preparation import Prepared, prepare_again
+from search.store.archive import Archive
+from search.store.continued import load_config_of
+from search.store.folder import RETRAIN, provenance, read_manifest, update_manifest
+from search.store.writer import only_writer
+from search.training.initial import kept_initial
+from search.training.tune_run import slots_of, train
+
+# No iteration is a multiple of it: a replay is evaluated at its stages' ends alone.
+NEVER = 10**9
+
+
+def run_retrain(
+    folder: Path,
+    points: Iterable[str],
+    seeds: int,
+    *,
+    command: Sequence[str],
+    display: Display,
+    address: str | None = None,
+) -> Path:
+    """Replays the recipes of front points on fresh seeds; what is done is not done again.
+
+    Args:
+        folder: The results folder of a search with a front.
+        points: As for `chosen_points`.
+        seeds: Replays of each, ≥ 1.
+        command: What was typed, for the manifest.
+        display: Shows progress.
+        address: Of a Ray cluster; None: one of its own on this machine.
+
+    Returns:
+        The report page, with the recipe check in it.
+
+    Raises:
+        PrunefrontError: What was asked for is wrong, or the run failed; what was done stays.
+        KeyboardInterrupt: The run was interrupted; so it does.
+    """
+    config = load_config_of(folder)
+    results = read_results(folder)
+    chosen = chosen_points(results.confirmed, points)
+    prepared = prepare_again(config, folder)
+    if address is None:
+        prepared.refuse_too_large()
+    with only_writer(folder):
+        place = folder / RETRAIN
+        place.mkdir(exist_ok=True)
+        archive = Archive(place, folder)
+        plans = plans_of(Archive(folder).events())
+        replays = plan_replays(archive, results.records, plans, chosen, seeds)
+        by_id = {s.snapshot_id: s for s in results.records}
+        coordinator = Replays(config, archive, replays, by_id, results.confirmed.scale.floor)
+        started = time.monotonic()
+        try:
+            connect(address, display.note)
+            refuse_unseen(folder)
+            _train(config, prepared, archive, coordinator, display)
+            _evaluate(config, prepared.ppo, archive, coordinator, display)
+        finally:
+            ray.shutdown()
+            _note(folder, command, coordinator.spent, time.monotonic() - started)
+        display.phase("writing the report")
+        return write_report(folder)
+
+
+def _train(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    archive: Archive,
+    coordinator: Replays,
+    display: Display,
+) -> None:
+    if coordinator.finished:
+        return
+    engine_config = _for_replays(config, coordinator.replays)
+    engine = prepared.engine
+    slots = slots_of(engine_config, engine)
+    display.phase(
+        f"replaying {len({r.point for r in coordinator.replays})} recipes, "
+        f"{len(coordinator.replays)} trainings, {engine.describe(engine_config, slots)}"
+    )
+    # Of the search, in whose folder the recipe check lies.
+    initial = kept_initial(config, archive.folder.parent)
+    ppo = prepared.ppo
+    train(engine_config, ppo, archive.folder, coordinator, engine, slots, display, initial=initial)
+
+
+def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:
+    """What the engine must know: how many train, and when they are evaluated."""
+    waits = any(
+        stage.pruning["schedule"] == "plateau" for replay in replays for stage in replay.stages
+    )
+    population = config.population.model_copy(update={"members": len(replays)})
+    changes = {} if waits else {"interval": NEVER}
+    evaluation = config.evaluation.model_copy(update=changes)
+    return config.model_copy(update={"population": population, "evaluation": evaluation})
+
+
+def _evaluate(
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    coordinator: Replays,
+    display: Display,
+) -> None:
+    """On the seeds of the front's own figures: no replay has seen them, and the two are paired."""
+    policies = [(s.snapshot_id, s.checkpoint) for s in coordinator.done.values()]
+    display.phase(f"evaluating {len(policies)} retrained policies on fresh seeds")
+    evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",), display.note)
+
+
+def _note(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> None:
+    run = provenance(command)
+    noted = {
+        **{key: run[key] for key in ("command", "started", "versions", "git_revision")},
+        "env_steps": env_steps,
+        "wall_time": seconds,
+    }
+    earlier = read_manifest(folder).get("retrain", [])
+    update_manifest(folder, retrain=[*earlier, noted])

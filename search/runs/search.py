@@ -1,0 +1,271 @@
+"""One search, from its configuration to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from search.cluster.connection import connect
+from search.cluster.shared_folder import refuse_unseen
+from search.config.experiment import ExperimentConfig
+from search.config.loading import load_config
+from search.evaluation.front_latency import note_latencies
+from search.evaluation.held_out import evaluate_untrained
+from search.population.coordinator import Coordinator
+from search.population.progress import Display
+from search.population.strategies import STRATEGIES, open_study
+from search.report import write_report
+from search.runs.after_training import after_training
+from search.runs.preparation import Prepared, prepare, prepare_again
+from search.runs.standing import Standing, has_finished, how_to_extend, standing_of
+from search.store.archive import Archive
+from search.store.began_with import BEGAN_WITH
+from search.store.continued import extended, load_config_of
+from search.store.deletion import tidy
+from search.store.files import write_text
+from search.store.folder import (
+    CONFIG,
+    FINISHED,
+    INITIAL,
+    PAGE,
+    provenance,
+    read_manifest,
+    refuse_taken,
+    update_manifest,
+)
+from search.store.writer import only_writer, only_writer_of_new
+from search.training.engine import told_cap
+from search.training.given_ppo import keep_ppo
+from search.training.initial import kept_initial
+from search.training.tune_run import slots_of, train
+
+logger = logging.getLogger(__name__)
+
+
+def run_search(
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    command: Sequence[str],
+    display: Display,
+    address: str | None = None,
+    ppo: PPOConfig | None = None,
+    or_resume: bool = False,
+) -> Path:
+    """Runs a search to its report.
+
+    Args:
+        config: The experiment.
+        folder: The results folder; made when missing, and as it was where the search is refused.
+        command: What was typed, for the manifest.
+        display: Shows progress.
+        address: Of a Ray cluster; None: one of its own on this machine.
+        ppo: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
+        or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
+            Otherwise the folder must be empty.
+
+    Returns:
+        The report page.
+
+    Raises:
+        PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
+        KeyboardInterrupt: The run was interrupted; the folder stays readable.
+    """
+    standing = _standing(config, folder, or_resume=or_resume)
+    if standing == "finished":
+        return _finished(config, folder, display)
+    prepared = prepare_again(config, folder) if standing == "begun" else prepare(config, ppo)
+    if address is None:
+        prepared.refuse_too_large()
+    with only_writer_of_new(folder):
+        # Another process may have come first, and ended since.
+        now = _standing(config, folder, or_resume=or_resume)
+        if now == "finished":
+            return _said_to_be_finished(config, folder, display)
+        if now != standing:
+            prepared = prepare_again(config, folder) if now == "begun" else prepare(config, ppo)
+        if now == "begun":
+            return _go_on(config, prepared, folder, command, display, address)
+        if prepared.initial is not None:
+            prepared.initial.save(folder / INITIAL)
+        write_text(folder / CONFIG, config.to_yaml())
+        update_manifest(folder, **_described(config, command), status="running")
+        if ppo is not None:
+            keep_ppo(ppo, folder)
+        return _run(config, prepared, folder, display, address)
+
+
+def resume_search(
+    folder: Path,
+    overrides: Sequence[str],
+    *,
+    command: Sequence[str],
+    display: Display,
+    address: str | None = None,
+) -> Path:
+    """Goes on with a search that ended too early, or extends one that has finished.
+
+    What is done is not done again. Segments that had begun and not ended are trained again from their
+    start. A larger budget is spent on training the last segment of the horizon again from the best
+    policies before it, with new hyperparameters, or, by strategies that copy nothing, on new lineages;
+    the horizon stays what it was. Of a search that has finished all that is done is to say so.
+
+    Args:
+        folder: The results folder.
+        overrides: "budget.env_steps=…", "budget.seconds=…" or nothing.
+        command: What was typed, for the manifest.
+        display: Shows progress.
+        address: As for `run_search`.
+
+    Returns:
+        The report page.
+
+    Raises:
+        PrunefrontError: As `run_search`; or the folder is no search's, is being written to, has lost
+            something, or may not be changed as asked.
+        KeyboardInterrupt: As `run_search`.
+    """
+    config = extended(load_config_of(folder), overrides)
+    if has_finished(config, folder):
+        return _finished(config, folder, display)
+    prepared = prepare_again(config, folder)
+    if address is None:
+        prepared.refuse_too_large()
+    with only_writer(folder):
+        return _go_on(config, prepared, folder, command, display, address)
+
+
+def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Standing:
+    if not or_resume:
+        refuse_taken(folder)
+    return standing_of(config, folder)
+
+
+def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+    """Says so; needs the folder to itself only where the report is still to be written."""
+    if (folder / PAGE).is_file():
+        return _said_to_be_finished(config, folder, display)
+    with only_writer(folder):
+        return _said_to_be_finished(config, folder, display)
+
+
+def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+    display.phase(how_to_extend(config, folder))
+    # A search may have been killed while it wrote its report.
+    page = folder / PAGE
+    return page if page.is_file() else _report(folder, display)
+
+
+def _go_on(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    folder: Path,
+    command: Sequence[str],
+    display: Display,
+    address: str | None,
+) -> Path:
+    """Takes up a search whose folder this process may write to."""
+    tidy(Archive(folder))
+    # Before the manifest: a larger budget that it doesn't know is taken, a smaller one refused.
+    if config != load_config(folder / CONFIG):
+        write_text(folder / CONFIG, config.to_yaml())
+    earlier = read_manifest(folder)
+    now = _described(config, command)
+    resumed = {key: now[key] for key in ("command", "started", "versions", "git_revision")}
+    update_manifest(
+        folder,
+        **{**now, **{key: earlier[key] for key in resumed if key in earlier}},
+        resumed=[*earlier.get("resumed", []), resumed],
+        status="running",
+    )
+    return _run(config, prepared, folder, display, address)
+
+
+def _described(config: ExperimentConfig, command: Sequence[str]) -> dict[str, Any]:
+    horizon = STRATEGIES[config.search.strategy].horizon_of(config)
+    return {
+        **provenance(command),
+        "name": config.name,
+        "env": config.env,
+        "strategy": config.search.strategy,
+        "seed": config.seed,
+        BEGAN_WITH: config.model_dump(mode="json"),
+        "members": config.population.members,
+        "budget": {**config.budget.model_dump(exclude_none=True), "horizon": horizon},
+    }
+
+
+def _run(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    folder: Path,
+    display: Display,
+    address: str | None,
+) -> Path:
+    """Every phase that is not yet done, and the report."""
+    started = time.monotonic()
+    earlier = float(read_manifest(folder).get("wall_time", 0.0))
+    status = "failed"
+    try:
+        connect(address, display.note)
+        refuse_unseen(folder)
+        _search(config, prepared, folder, display)
+        status = FINISHED
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
+        ray.shutdown()
+    return _report(folder, display)
+
+
+def _report(folder: Path, display: Display) -> Path:
+    display.phase("measuring latencies, one policy at a time")
+    note_latencies(folder)
+    display.phase("writing the report")
+    return write_report(folder)
+
+
+def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display: Display) -> None:
+    ppo, engine = prepared.ppo, prepared.engine
+    slots = slots_of(config, engine)
+    cluster = ray.cluster_resources()
+    update_manifest(
+        folder,
+        engine=engine.name,
+        slots=slots,
+        hardware={
+            **provenance(())["hardware"],
+            "cpus": cluster.get("CPU", 0),
+            "gpus": cluster.get("GPU", 0),
+        },
+    )
+    archive = Archive(folder)
+    display.phase("measuring a random policy and constant actions")
+    floor = evaluate_untrained(config, ppo, archive, display.note)
+    study = open_study(config, folder)
+    coordinator = Coordinator(config, archive, study, floor)
+    try:
+        if not coordinator.finished:
+            capped = told_cap(config, engine, slots)
+            display.phase(
+                f"training {config.population.members} members, {engine.describe(config, slots)}"
+                + (f" ({capped})" if capped else "")
+            )
+            initial = kept_initial(config, folder)
+            train(config, ppo, folder, coordinator, engine, slots, display, initial=initial)
+    finally:
+        # On a full disk, what ended the search is what counts.
+        with contextlib.suppress(OSError):
+            coordinator.close()
+            update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)
+    after_training(config, ppo, archive, display)

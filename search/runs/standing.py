@@ -1,0 +1,75 @@
+"""What a folder already holds of a search that is to be there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from rllib_ext.pruning.errors import ResultsError
+from search.config.experiment import ExperimentConfig
+from search.config.loading import parse_config
+from search.store.began_with import BEGAN_WITH, differences, recorded
+from search.store.continued import load_config_of
+from search.store.folder import CONFIG, FINISHED, MANIFEST, is_free, read_manifest, refuse_taken
+
+Standing = Literal["new", "begun", "finished"]
+
+
+def standing_of(config: ExperimentConfig, folder: Path) -> Standing:
+    """How far a search has come in a folder.
+
+    Args:
+        config: The experiment.
+        folder: The results folder; missing, or empty, where the search has not begun.
+
+    Raises:
+        ResultsError: Something else lies there, such as another search.
+        ConfigError: The configuration that lies there can't be read.
+    """
+    if is_free(folder):
+        return "new"
+    if not (folder / CONFIG).is_file():
+        refuse_taken(folder)
+    began = load_config_of(folder).model_dump(mode="json")
+    if told := differences(config.model_dump(mode="json"), began):
+        raise ResultsError(
+            f"{folder} is not empty and holds another search: {'; '.join(told)}. Name another folder "
+            f"with --output. More budget for the search that is there: `prunefront resume {folder} "
+            "budget.env_steps=…`."
+        )
+    return "finished" if has_finished(config, folder) else "begun"
+
+
+def has_finished(config: ExperimentConfig, folder: Path) -> bool:
+    """Whether a search has come to its end, with the budget that it is given now.
+
+    Args:
+        config: The experiment.
+        folder: Its results folder.
+    """
+    manifest = read_manifest(folder)
+    if manifest.get("status") != FINISHED:
+        return False
+    values = recorded(manifest)
+    # What an earlier version's manifest doesn't keep stands in the other file alone.
+    before = (
+        load_config_of(folder)
+        if values is None
+        else parse_config(values, f"{folder / MANIFEST}: {BEGAN_WITH}")
+    )
+    return before == config
+
+
+def how_to_extend(config: ExperimentConfig, folder: Path) -> str:
+    """What is said of a finished search that is to go on.
+
+    Args:
+        config: The experiment.
+        folder: Its results folder.
+    """
+    steps, seconds = config.budget.env_steps, config.budget.seconds
+    more = f"budget.env_steps={2 * steps}" if steps else f"budget.seconds={2 * (seconds or 0):g}"
+    return (
+        "this search has finished, and nothing is left to do. More budget extends it: prunefront resume "
+        f"{folder} {more}"
+    )

@@ -1,0 +1,288 @@
+"""The archive of a search: every evaluated moment of every member, on disk as it happens.
+
+Append-only files hold what a run learns. Each record is one whole line, synced before the append
+returns – but for `Archive.note`, whose line is synced with the next event; a last line that a crash has
+torn is ignored when reading and cut off before the next append. Nothing here imports Ray or torch.
+
+    snapshots.jsonl     one `Snapshot` a line
+    evaluations.jsonl   one `Evaluation` a line: fresh episodes of a policy on held-out seeds
+    baselines.jsonl     one `Baseline` a line
+    events.jsonl        what happened: start, explore, exploit, failure …
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_origin, get_type_hints
+
+from rllib_ext.pruning.errors import ResultsError
+from search.store.ledger import Ledger
+from search.store.lines import append_lines, read_lines
+
+Hyperparameter = float | int | str | bool
+Status = Literal["ok", "infeasible", "failed"]
+Purpose = Literal["selection", "report"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """A line of one of the archive's files."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a record from one parsed line; keys of newer versions are ignored.
+
+        Raises:
+            ResultsError: A value that this version needs is missing, or of another kind.
+        """
+        kinds = _kinds(cls)
+        wrong = [n for n, kind in kinds.items() if n in values and not isinstance(values[n], kind)]
+        if wrong:
+            raise ResultsError(
+                f"A line of {cls.__name__.lower()}s has {wrong[0]} = {values[wrong[0]]!r}, which is not "
+                "of the kind that this version reads. The folder was written by another version of "
+                "prunefront, or changed by hand."
+            )
+        try:
+            return cls(**{name: value for name, value in values.items() if name in kinds})
+        except TypeError as error:
+            raise ResultsError(
+                f"A line of {cls.__name__.lower()}s lacks values that this version reads: {error}. "
+                "The folder was probably written by another version of prunefront."
+            ) from error
+
+
+Kind = type[Any] | tuple[type[Any], ...]
+_KINDS: dict[str, dict[str, Kind]] = {}
+
+
+def _kinds(record: type[Record]) -> dict[str, Kind]:
+    """What JSON gives for each field: floats may have been written as whole numbers."""
+    if record.__name__ not in _KINDS:
+        hints = get_type_hints(record)
+        _KINDS[record.__name__] = {name: _kind(hint) for name, hint in hints.items()}
+    return _KINDS[record.__name__]
+
+
+def _kind(hint: Any) -> Kind:
+    if hint is float:
+        return (int, float)
+    if get_origin(hint) is Literal:
+        return str
+    found: type[Any] = get_origin(hint) or hint
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshot(Record):
+    """One evaluated moment of one member.
+
+    Attributes:
+        snapshot_id: Unique in the search, such as "m03-s002-i0014".
+        trial_number: The segment's trial in the Optuna study; −1 without a study.
+        member: Index of the member, from 0.
+        segment: Index of the member's segment, from 0.
+        iteration: Training iterations of the lineage.
+        env_steps: Training env steps of the lineage: the clock that schedules read.
+        wall_time: Seconds since the search started.
+        status: "ok"; "infeasible" (no better than a random or constant policy); "failed".
+        return_mean: Mean return of the evaluation episodes.
+        return_std: Their sample standard deviation.
+        episodes: How many there were.
+        sparsity: Share of the policy path's prunable weights that are exactly zero, in [0, 1].
+        critic_sparsity: The same over weights that only the critic uses.
+        nonzero_params: Non-zero prunable weights on the policy path.
+        total_params: Prunable weights on the policy path: sparsity = 1 − nonzero ÷ total.
+        parent: `snapshot_id` whose training state the segment started from; "" for a birth.
+        checkpoint: Folder of the policy, relative to the results folder; "" once removed.
+        state: Folder of the full training state, relative likewise; "" where none is kept.
+        hyperparameters: What the segment trained with.
+        objectives: Further objectives by name.
+        layers: Sparsity of each prunable layer.
+        seeds: Seeds of the evaluation episodes.
+        returns: Return of each episode, in the order of `seeds`.
+        lengths: Env steps of each episode.
+    """
+
+    snapshot_id: str
+    trial_number: int
+    member: int
+    segment: int
+    iteration: int
+    env_steps: int
+    wall_time: float
+    status: Status
+    return_mean: float
+    return_std: float
+    episodes: int
+    sparsity: float
+    critic_sparsity: float
+    nonzero_params: int
+    total_params: int
+    parent: str
+    checkpoint: str
+    state: str
+    hyperparameters: dict[str, Hyperparameter]
+    objectives: dict[str, float] = dataclasses.field(default_factory=dict)
+    layers: dict[str, float] = dataclasses.field(default_factory=dict)
+    seeds: list[int] = dataclasses.field(default_factory=list)
+    returns: list[float] = dataclasses.field(default_factory=list)
+    lengths: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the snapshot can be ranked: it did not fail and its return is a number."""
+        return self.status != "failed" and math.isfinite(self.return_mean)
+
+    def without_details(self) -> Self:
+        """A copy without what was seen episode by episode and layer by layer, most of its memory."""
+        return dataclasses.replace(self, layers={}, seeds=[], returns=[], lengths=[])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation(Record):
+    """Fresh deterministic episodes of one policy, one a seed.
+
+    Attributes:
+        snapshot_id: The policy: a snapshot's id or a baseline's name.
+        purpose: "selection" decides who is on the front; "report" gives the published figures.
+        seeds: Seed of each episode.
+        returns: Return of each episode.
+        lengths: Env steps of each episode.
+    """
+
+    snapshot_id: str
+    purpose: Purpose
+    seeds: list[int]
+    returns: list[float]
+    lengths: list[int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Baseline(Record):
+    """A policy that the front is compared with.
+
+    Attributes:
+        name: "dense", "random", "constant", or such as "random_masks-45".
+        description: One line for the report.
+        env_steps: Training env steps it took; 0 without training.
+        wall_time: Seconds until it was trained, since the search started; of all but the dense one,
+            since all of them did.
+        search_return: Mean return over the search's evaluation seeds; for "dense" of its last policy.
+        sparsity: As `Snapshot.sparsity`; NaN where there is no network.
+        nonzero_params: As `Snapshot.nonzero_params`; 0 where there is no network.
+        total_params: As `Snapshot.total_params`; 0 where there is no network.
+        checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
+        kind: "random_masks", "small_dense" or "train_then_prune"; "" for the first three.
+        level: `snapshot_id` of the front's point that it is held against; "" for the first three.
+    """
+
+    name: str
+    description: str
+    env_steps: int
+    wall_time: float
+    search_return: float
+    sparsity: float = math.nan
+    nonzero_params: int = 0
+    total_params: int = 0
+    checkpoint: str = ""
+    kind: str = ""
+    level: str = ""
+
+
+# The event before the best policies are re-evaluated; "chosen" lists their ids.
+CANDIDATES = "candidates"
+
+
+class Archive:
+    """The files of one results folder. One process writes; any number may read.
+
+    Args:
+        folder: The results folder, or a recipe check's in it; it must exist.
+        results: The results folder, whose manifest notes what the files hold; None: `folder`.
+    """
+
+    def __init__(self, folder: Path, results: Path | None = None) -> None:
+        self.folder = folder
+        self._ledger = Ledger(results or folder)
+        # Of the snapshots that are there; known once they have been read.
+        self._ids: set[str] | None = None
+
+    def add_snapshot(self, snapshot: Snapshot) -> bool:
+        """Appends a snapshot; returns False where its id is already there (a repeated segment)."""
+        if self._ids is None:
+            self.snapshots()
+        assert self._ids is not None
+        if snapshot.snapshot_id in self._ids:
+            return False
+        self._append("snapshots.jsonl", vars(snapshot))
+        self._ids.add(snapshot.snapshot_id)
+        return True
+
+    def correct_snapshot(self, snapshot: Snapshot) -> None:
+        """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
+        self._append("snapshots.jsonl", vars(snapshot))
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Appends the episodes of a policy on held-out seeds."""
+        self._append("evaluations.jsonl", vars(evaluation))
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Appends a baseline; of several with one name the last counts."""
+        self._append("baselines.jsonl", vars(baseline))
+
+    def add_event(self, kind: str, **values: Any) -> None:
+        """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
+        self._append("events.jsonl", {"event": kind, **values})
+
+    def note(self, kind: str, **values: Any) -> None:
+        """As `add_event`, of what means nothing without the event that follows: only that is synced."""
+        self._append("events.jsonl", {"event": kind, **values}, sync=False)
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots in the order they were made; of several with one id the last counts."""
+        found = (Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl"))
+        by_id = {snapshot.snapshot_id: snapshot for snapshot in found}
+        if self._ids is None:
+            self._ids = set(by_id)
+        return list(by_id.values())
+
+    def available(self) -> list[Snapshot]:
+        """All snapshots; `checkpoint` and `state` are "" where the folder is no longer on disk."""
+        there = {
+            f"{kind}/{path.name}"
+            for kind in ("policies", "states")
+            for path in self.folder.glob(f"{kind}/*")
+        }
+        return [
+            dataclasses.replace(
+                s,
+                checkpoint=s.checkpoint if s.checkpoint in there else "",
+                state=s.state if s.state in there else "",
+            )
+            for s in self.snapshots()
+        ]
+
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluations; of several of one policy and purpose the last counts."""
+        found = (Evaluation.from_json(v) for v in read_lines(self.folder / "evaluations.jsonl"))
+        return list({(e.snapshot_id, e.purpose): e for e in found}.values())
+
+    def baselines(self) -> dict[str, Baseline]:
+        """Baselines by name."""
+        found = (Baseline.from_json(v) for v in read_lines(self.folder / "baselines.jsonl"))
+        return {baseline.name: baseline for baseline in found}
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events in the order they happened."""
+        return list(read_lines(self.folder / "events.jsonl"))
+
+    def _append(self, name: str, values: Mapping[str, Any], *, sync: bool = True) -> None:
+        append_lines(self.folder / name, [values], sync=sync)
+        # The record is safe; what the manifest notes of it can wait for room on the disk.
+        with contextlib.suppress(OSError):
+            self._ledger.seal_now_and_then()

@@ -1,0 +1,153 @@
+"""A PPO configuration that Python handed over whole: made ready, kept in the results folder, read again.
+
+`ppo_config.pkl` is a cloudpickle of it: what can be imported by name, anything else – classes and
+functions of a script or a notebook – by value. Reading it runs code from it, as checkpoints do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.base.aside import write_aside
+from rllib_ext.checkpoint.reading import readable
+from rllib_ext.envs.env_maker import for_any_process
+from rllib_ext.pruning.errors import ConfigError, ResultsError
+from search.config.experiment import ExperimentConfig
+from search.store.folder import PPO_CONFIG, read_manifest, update_manifest
+from search.training.own_code import import_from_here
+from search.training.ppo_config import build_ppo, quieten_rllib, refuse_wrong_ppo
+
+_DIGEST = "ppo_config_sha256"
+
+
+def for_keeping(ppo_config: Any) -> PPOConfig:
+    """A copy that builds its environments in any process, as it is when it is read again.
+
+    Raises:
+        ConfigError: It is no PPO configuration, names no environment, or can't be kept; the message says
+            where and why.
+    """
+    if not isinstance(ppo_config, PPOConfig):
+        raise ConfigError(
+            f"search.run was given a {type(ppo_config).__name__}; expected a PPOConfig. A YAML file is "
+            "searched by `prunefront search`."
+        )
+    copied: PPOConfig = pickle.loads(_pickled(ppo_config)).copy(copy_frozen=False)
+    copied.environment(for_any_process(copied))
+    return copied
+
+
+def made_ready(
+    ppo_config: PPOConfig, config: ExperimentConfig, resources: Mapping[str, Any]
+) -> PPOConfig:
+    """What members share, as it is kept and read again.
+
+    Args:
+        ppo_config: Of `for_keeping`; left as it is.
+        config: The experiment.
+        resources: Those of `config.resources` that replace the PPO configuration's own.
+
+    Raises:
+        ConfigError: Something in it is refused, or can't be kept; the message says what.
+    """
+    quieten_rllib()
+    ppo: PPOConfig = ppo_config.copy(copy_frozen=False)
+    if "cpus_per_member" in resources:
+        cpus = config.resources.cpus_per_member
+        ppo.resources(num_cpus_for_main_process=cpus).learners(num_cpus_per_learner=cpus)
+    if "gpus_per_member" in resources:
+        share = config.resources.gpus_per_member / max(1, ppo.num_learners or 0)
+        ppo.learners(num_gpus_per_learner=share)
+    refuse_wrong_ppo(ppo, config)
+    kept: PPOConfig = pickle.loads(_pickled(ppo))
+    return kept
+
+
+def keep_ppo(ppo: PPOConfig, folder: Path) -> None:
+    """Writes it into a results folder; its manifest takes the digest."""
+    content = _pickled(ppo)
+    write_aside(folder / PPO_CONFIG, lambda aside: aside.write_bytes(content))
+    update_manifest(folder, **{_DIGEST: hashlib.sha256(content).hexdigest()})
+
+
+def ppo_of(config: ExperimentConfig, folder: Path) -> PPOConfig:
+    """What the members of a search share: kept in its folder, or built from its configuration.
+
+    Raises:
+        ConfigError: RLlib or Gymnasium refuses something in it.
+        ResultsError: What was kept is missing, or was changed since.
+        CheckpointError: It can't be read here.
+    """
+    if not config.from_python:
+        return build_ppo(config)
+    ppo = kept_ppo(folder)
+    refuse_wrong_ppo(ppo, config)
+    return ppo
+
+
+def kept_ppo(folder: Path) -> PPOConfig:
+    """What `keep_ppo` wrote. Runs code from it.
+
+    Raises:
+        ResultsError: It is missing, or was changed since.
+        CheckpointError: It can't be read here.
+    """
+    path = folder / PPO_CONFIG
+    if not path.is_file():
+        raise ResultsError(
+            f"{folder} is of a search that was given a PPOConfig in Python, and {PPO_CONFIG}, which "
+            "keeps it, is missing. Copy the whole folder again."
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != read_manifest(folder).get(_DIGEST):
+        raise ResultsError(
+            f"{path} is not what the search kept: its digest differs from the one in manifest.json. "
+            "Reading it would run code from it; copy the folder again from where it is whole."
+        )
+    quieten_rllib()
+    import_from_here()
+    with readable(path):
+        ppo: PPOConfig = pickle.loads(content)
+    return ppo
+
+
+def _pickled(ppo: PPOConfig) -> bytes:
+    try:
+        content: bytes = cloudpickle.dumps(ppo)
+        pickle.loads(content)
+    except Exception as error:
+        # What is in it is anybody's code, and says no in its own way.
+        raise ConfigError(
+            f"the PPOConfig can't be kept: {type(error).__name__}: {error}.{_culprit(ppo)} Members "
+            "train in processes of their own, and a resumed search reads it again. Expected what can be "
+            "pickled: let the environment, or a callback, open files, locks and connections itself."
+        ) from error
+    return content
+
+
+def _culprit(ppo: PPOConfig) -> str:
+    """Names the first attribute that can't be pickled, and the key where it holds a mapping."""
+    for name, value in vars(ppo).items():
+        if _can_be_kept(value):
+            continue
+        keys = (
+            [k for k, v in value.items() if not _can_be_kept(v)] if isinstance(value, dict) else []
+        )
+        return f" It is in {name.lstrip('_')}{f'[{keys[0]!r}]' if keys else ''}."
+    return ""
+
+
+def _can_be_kept(value: Any) -> bool:
+    try:
+        pickle.loads(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001
+        # As above.
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""A search that starts from a dense checkpoint: read once, kept in the results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_ext.checkpoint.warm_start import Initial, read_initial, refuse_other_network
+from rllib_ext.pruning.errors import CheckpointError
+from search.config.experiment import ExperimentConfig
+from search.store.folder import INITIAL
+from search.training.own_code import import_from_here
+
+
+def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
+    """What the members of a search start from; None: fresh weights. Runs code from the checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint can't be read.
+        ConfigError: It is of another network.
+    """
+    if config.init_checkpoint is None:
+        return None
+    import_from_here()
+    folder = Path(config.init_checkpoint)
+    initial = read_initial(folder)
+    refuse_other_network(initial, ppo, folder)
+    return initial
+
+
+def kept_initial(config: ExperimentConfig, results: Path) -> str:
+    """Where a search keeps what its members start from; "": nowhere, they start afresh.
+
+    Args:
+        config: The experiment. What lies in a folder counts only where it asks for it.
+        results: The results folder, of a recipe check too.
+
+    Raises:
+        CheckpointError: It is missing, and members would start from something else.
+    """
+    if config.init_checkpoint is None:
+        return ""
+    path = results / INITIAL
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing, from which the members of this search start (init_checkpoint). Bring "
+            "it back, such as from a backup, or begin a new search."
+        )
+    return str(path)

@@ -1,0 +1,186 @@
+"""From an experiment to RLlib: the PPO configuration of its members, and what a member takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from typing import Any
+
+import gymnasium
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.tune import PlacementGroupFactory
+
+from rllib_ext import with_pruning
+from rllib_ext.base.extras import install
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.envs.shifted import shifted_maker
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.prunable import refuse_unprunable
+from rllib_ext.rl.settings.ignored import refuse_ignored_argument
+from search.config.experiment import ExperimentConfig, PPOSettings
+from search.training.own_code import import_from_here, imported, with_own_code
+from search.training.ppo_values import misspelt, refuse_meaningless
+
+
+def build_ppo(config: ExperimentConfig) -> PPOConfig:
+    """The PPO configuration that all members start from.
+
+    Raises:
+        ConfigError: RLlib or Gymnasium refuses something in it.
+    """
+    if config.from_python:
+        raise ConfigError(
+            "from_python = true: the members of that search are those of a PPOConfig that its results "
+            "folder keeps. Use `prunefront resume`, or search.run with a PPOConfig."
+        )
+    quieten_rllib()
+    ppo = PPOConfig()
+    ppo.environment(environment(config.env), env_config=dict(config.env_config))
+    # A member is one process; RLlib's other defaults are a cluster's.
+    ppo.env_runners(num_env_runners=0)
+    ppo.resources(num_cpus_for_main_process=config.resources.cpus_per_member)
+    ppo.learners(
+        num_cpus_per_learner=config.resources.cpus_per_member,
+        num_gpus_per_learner=config.resources.gpus_per_member,
+    )
+    for method in PPOSettings.model_fields:
+        given = getattr(config.ppo, method)
+        for name, value in given.items():
+            refuse_ignored_argument(method, name, value)
+        arguments = with_own_code(method, given)
+        try:
+            getattr(ppo, method)(**arguments)
+        except (TypeError, ValueError, AttributeError) as error:
+            hint = misspelt(method, arguments)
+            raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
+    if (ppo.num_learners or 0) > 1 and "num_gpus_per_learner" not in config.ppo.learners:
+        ppo.learners(num_gpus_per_learner=config.resources.gpus_per_member / ppo.num_learners)
+    refuse_wrong_ppo(ppo, config)
+    return ppo
+
+
+def refuse_wrong_ppo(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Lets Gymnasium and RLlib see what members share, and both ends of what is searched.
+
+    Args:
+        ppo: What members share.
+        config: The experiment.
+
+    Raises:
+        ConfigError: One of them refuses something.
+    """
+    refuse_meaningless(ppo)
+    _check(ppo, config)
+    _check_shifts(ppo, config)
+    _check_searched(ppo, config)
+
+
+def refuse_unprunable_members(config: ExperimentConfig, ppo: PPOConfig) -> None:
+    """Looks whether members' network can be pruned as configured, and at both ends of what is searched.
+
+    Args:
+        config: The experiment.
+        ppo: What its members share.
+
+    Raises:
+        ConfigError: RLlib can't build the network, or it can't be pruned so; the message says why.
+    """
+    ends = [
+        {path: value}
+        for path, parameter in config.search.space.items()
+        for value in parameter.extremes
+        if path.startswith("pruning.")
+    ]
+    refuse_unprunable(ppo, [config.pruning_with(config.space.clip(v)) for v in ({}, *ends)])
+
+
+def quieten_rllib() -> None:
+    """Leaves errors only: RLlib greets every process with a paragraph about its API."""
+    for name in ("ray", "ray.rllib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
+    """What a member in training takes from the cluster."""
+    return PPO.default_resource_request(ppo)
+
+
+def environment(name: str) -> Any:
+    """A Gymnasium id as it is; "package.module:Name" imported, from the working directory too.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    attribute = name.partition(":")[2]
+    if not attribute:
+        return name
+    import_from_here()
+    # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
+    return (
+        name
+        if re.search(r"-v\d+$", attribute)
+        else imported(name, "env", "an environment's class or function, or a Gymnasium id")
+    )
+
+
+def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Refuses now what would otherwise fail after the search."""
+    for shift in config.evaluation.shifts:
+        try:
+            # In which unit noise is given is known once the dense policy is.
+            shifted_maker(ppo, dataclasses.replace(shift, noise_unit="absolute"))
+        except ConfigError as error:
+            raise ConfigError(f"evaluation.shifts: {error}") from error
+
+
+def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    try:
+        env_maker(ppo)().close()
+    except ConfigError as error:
+        raise ConfigError(f"env = {config.env!r}: {error}") from error
+    except gymnasium.error.Error as error:
+        raise ConfigError(
+            f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
+            f"of extras need them installed: {install('mujoco')}.{_with_a_colon(config.env)}"
+        ) from error
+    except Exception as error:
+        # An environment is anybody's code.
+        raise ConfigError(
+            f"env = {config.env!r} cannot be built with env_config = {config.env_config}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    try:
+        pruned = with_pruning(ppo, config.pruning_with({}), evaluated_outside=True)
+        pruned.validate()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            str(error) if isinstance(error, ConfigError) else f"ppo: {error}"
+        ) from error
+
+
+def _with_a_colon(name: str) -> str:
+    """A hint for a class's path that is written with dots alone."""
+    module, _, attribute = name.rpartition(".")
+    dotted = ":" not in name and re.fullmatch(r"[\w.]+", module) and attribute[:1].isupper()
+    return f" Did you mean {f'{module}:{attribute}'!r}?" if dotted else ""
+
+
+def _check_searched(ppo: PPOConfig, config: ExperimentConfig) -> None:
+    """Lets RLlib see both ends of everything of its own that is searched, before anything trains."""
+    for path, parameter in config.search.space.items():
+        for value in parameter.extremes:
+            arguments = config.training_with({path: value})
+            for name in arguments:
+                refuse_ignored_argument("training", name, value)
+            try:
+                tried = ppo.copy(copy_frozen=False).training(**arguments)
+                refuse_meaningless(tried, "search.space: training")
+                tried.validate()
+            except ConfigError:
+                raise
+            except (TypeError, ValueError, AttributeError) as error:
+                hint = misspelt("training", arguments)
+                raise ConfigError(
+                    f"search.space: RLlib refuses {path} = {value!r}: {error}.{hint}"
+                ) from error

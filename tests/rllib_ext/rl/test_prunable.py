@@ -1,0 +1,106 @@
+"""What is refused of a network and a way to prune it, before anything trains."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+
+from rllib_ext import PruningConfig, with_pruning
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.structure.graph import trace
+from rllib_ext.rl.prunable import fresh_network, refuse_unprunable
+
+PLAIN = PruningConfig(horizon=1000)
+CRITIC = PLAIN.replace(critic_final_sparsity=0.5)
+
+
+def test_what_can_be_pruned_passes(small_ppo):
+    neurons = CRITIC.replace(granularity="neuron", exclude=("pi.*",))
+    refuse_unprunable(small_ppo(), [PLAIN, CRITIC, neurons])
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ([PLAIN.replace(exclude=("*",))], "no prunable weights"),
+        ([PLAIN, PLAIN.replace(exclude=("polcy.*",))], r"no parameter.*pi\.net\.mlp\.0\.weight"),
+        ([PLAIN.replace(granularity="layer"), PLAIN], "path around"),
+        ([PLAIN, PLAIN.replace(granularity="branch")], "dict observation"),
+    ],
+)
+def test_what_a_member_would_refuse_is_refused(small_ppo, ways, message):
+    with pytest.raises(ConfigError, match=message):
+        refuse_unprunable(small_ppo(), ways)
+
+
+def test_of_several_ways_the_one_with_a_target_of_the_critic_is_looked_at(small_ppo):
+    critic_dense = [way.replace(exclude=("vf.*", "*critic*")) for way in (PLAIN, CRITIC)]
+    refuse_unprunable(small_ppo(), critic_dense[:1])
+    for ways in (critic_dense, critic_dense[::-1]):
+        with pytest.raises(ConfigError, match="critic alone"):
+            refuse_unprunable(small_ppo(), ways)
+    shared = small_ppo().rl_module(model_config={"vf_share_layers": True})
+    with pytest.raises(ConfigError, match="share their encoder"):
+        refuse_unprunable(shared, [CRITIC, PLAIN])
+
+
+def test_one_network_is_built_and_its_coupling_found_once(small_ppo, monkeypatch):
+    calls = []
+
+    def counted(function):
+        return lambda *args: calls.append(function.__name__) or function(*args)
+
+    for function in (fresh_network, trace):
+        monkeypatch.setattr(f"rllib_ext.rl.prunable.{function.__name__}", counted(function))
+    neurons = PLAIN.replace(granularity="neuron")
+    others = [neurons.replace(critic_final_sparsity=0.5), neurons.replace(exclude=("pi.*",))]
+    refuse_unprunable(small_ppo(), [PLAIN, neurons, *others])
+    assert calls == ["fresh_network", "trace"]
+
+
+@pytest.mark.ray
+def test_the_network_is_the_one_that_a_learner_has(small_ppo):
+    ppo = small_ppo()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    module, pipeline = fresh_network(ppo)
+    assert torch.equal(torch.rand(3), expected)
+    algorithm = with_pruning(ppo, PLAIN).build_algo()
+    try:
+        learned = algorithm.learner_group._learner.module["default_policy"].unwrapped()
+        shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (module, learned)]
+    finally:
+        algorithm.stop()
+    assert shapes[0] == shapes[1]
+    assert pipeline.observation_space.shape == (4,)
+
+
+class Broken(TorchRLModule):
+    """A user's module that cannot be built."""
+
+    def setup(self) -> None:
+        raise KeyError("hiddens")
+
+
+def test_a_network_that_cannot_be_built_says_why(small_ppo):
+    broken = small_ppo().rl_module(rl_module_spec=RLModuleSpec(module_class=Broken))
+    with pytest.raises(ConfigError, match="cannot build the network: KeyError: 'hiddens'"):
+        refuse_unprunable(broken, [PLAIN])
+
+
+class Cube(gym.Env):
+    """Observations that RLlib has no network for by itself."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (2, 2, 2, 2), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config=None):
+        pass
+
+
+def test_neither_does_one_for_such_observations(small_ppo):
+    with pytest.raises(ConfigError, match=r"ppo\.rl_module: RLlib cannot build the network"):
+        refuse_unprunable(small_ppo(env=Cube), [PLAIN])

@@ -1,0 +1,114 @@
+"""Which baselines are trained: how many, at which levels of the front, and not twice."""
+
+import pandas as pd
+import pytest
+from pretended_search import coordinated
+
+from rllib_ext.pruning.config import PruningConfig
+from search.config.baseline_kinds import KINDS
+from search.front.confirmed_front import FRONT_COLUMNS
+from search.population.baseline_plan import levels, plan_baselines
+from search.store.archive import Baseline
+
+
+def front(*points, keeps=None, knee=None):
+    """A front's table of (non-zero weights of 10,000)."""
+    rows = [
+        {
+            "snapshot_id": f"m{i:02d}",
+            "sparsity": 1 - weights / 10_000,
+            "nonzero_params": weights,
+            "total_params": 10_000,
+            "keeps_95": weights == keeps,
+            "knee": weights == knee,
+        }
+        for i, weights in enumerate(points)
+    ]
+    return pd.DataFrame(rows, columns=list(FRONT_COLUMNS)).astype({"keeps_95": bool, "knee": bool})
+
+
+def weights(table, count):
+    return [row["nonzero_params"] for row in levels(table, count)]
+
+
+def config(**counts):
+    return coordinated(baselines={**dict.fromkeys(KINDS, 0), **counts})
+
+
+def known(*planned):
+    return {
+        p.name: Baseline(
+            name=p.name, description="", env_steps=1, wall_time=0.0, search_return=1.0, kind=p.kind
+        )
+        for p in planned
+    }
+
+
+def test_levels_begin_with_the_picks_and_go_on_with_what_lies_farthest():
+    table = front(9000, 3000, 900, 100, 90, 10, keeps=100, knee=900)
+    assert weights(table, 1) == [100]
+    assert weights(table, 2) == [100, 900]
+    # 9,000 and 10 lie one decade from what is taken, 3,000 half a one, 90 next to nothing.
+    assert set(weights(table, 4)) == {100, 900, 9000, 10}
+    assert sorted(weights(table, 9)) == sorted(table["nonzero_params"])
+
+
+def test_one_point_that_is_both_picks_counts_once():
+    assert weights(front(900, 100, 10, keeps=100, knee=100), 2)[0] == 100
+    assert len(set(weights(front(900, 100, 10, keeps=100, knee=100), 3))) == 3
+
+
+def test_without_picks_the_sparsest_comes_first_and_an_empty_front_has_no_levels():
+    assert weights(front(900, 100, 10), 1) == [10]
+    assert weights(front(), 3) == []
+    assert weights(front(900, keeps=900), 0) == []
+
+
+def test_each_kind_gets_as_many_as_the_configuration_says():
+    table = front(900, 100, 10, keeps=100)
+    planned = plan_baselines(config(random_masks=2, train_then_prune=1), table, {})
+    assert next(p.name for p in planned) == "random_masks-100"
+    assert [p.kind for p in planned] == ["random_masks"] * 2 + ["train_then_prune"]
+    assert plan_baselines(config(), table, {}) == []
+    assert len(plan_baselines(config(small_dense=5), table, {})) == 3
+
+
+def test_what_is_there_is_not_trained_again_even_where_the_front_has_moved():
+    settings = config(random_masks=2, small_dense=1)
+    table = front(900, 100, 10, keeps=100)
+    first = plan_baselines(settings, table, {})
+    assert plan_baselines(settings, table, known(*first)) == []
+    (missing,) = plan_baselines(settings, table, known(first[0], first[2]))
+    assert missing.name == first[1].name
+    # Its training is the one that was planned at first.
+    assert missing.segment == first[1].segment
+    moved = front(800, 80, 8, keeps=80)
+    assert plan_baselines(settings, moved, known(*first)) == []
+
+
+def test_every_baseline_trains_alone_for_one_horizon_from_its_own_seed():
+    settings = config(random_masks=2, small_dense=2, train_then_prune=2)
+    planned = plan_baselines(settings, front(900, 100, 10, keeps=100), {})
+    segments = [p.segment for p in planned]
+    assert len({s.seed for s in segments}) == len({s.member for s in segments}) == 6
+    assert {s.until_env_steps for s in segments} == {settings.horizon}
+    assert {(s.state, s.parent) for s in segments} == {("", "")}
+    assert all(s.member < -1 for s in segments)
+    assert len({s.evaluation_seeds for s in segments}) == 1
+
+
+def test_each_kind_is_pruned_in_its_own_way():
+    planned = plan_baselines(
+        config(random_masks=1, small_dense=1, train_then_prune=1), front(100, keeps=100), {}
+    )
+    how = {p.kind: PruningConfig.from_dict(p.segment.pruning) for p in planned}
+    masks, small, once = (how[k] for k in ("random_masks", "small_dense", "train_then_prune"))
+    assert (masks.criterion, masks.schedule) == ("random", "constant")
+    assert masks.final_sparsity == once.final_sparsity == pytest.approx(0.99)
+    assert (once.schedule, once.begin, once.end) == ("one_shot", 0.5, 0.5)
+    assert once.criterion == config().pruning.criterion
+    assert small.final_sparsity == 0.0
+
+
+def test_where_the_front_is_empty_nothing_is_planned():
+    assert plan_baselines(config(random_masks=2, small_dense=1), front(), {}) == []

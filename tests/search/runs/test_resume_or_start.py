@@ -1,0 +1,225 @@
+"""What a job that may be started again runs: it begins, goes on, says it is done, or is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pretended_search import coordinated
+
+import search.runs.search
+from rllib_ext.pruning.errors import ConfigError, ResultsError
+from search.runs.search import resume_search, run_search
+from search.store.continued import extended
+from search.store.folder import CONFIG, read_manifest, update_manifest
+from search.store.ledger import lost_records
+
+
+class Told:
+    """A display that keeps what it is told."""
+
+    def __init__(self):
+        self.phases = []
+
+    def phase(self, title):
+        self.phases.append(title)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What happens where a search would train: a status that it ends with, or an error."""
+    outcomes, runs = [], []
+
+    def run(config, ppo, folder, display, address):
+        runs.append(config)
+        outcome = outcomes.pop(0) if outcomes else "finished"
+        if isinstance(outcome, BaseException):
+            raise outcome
+        (folder / "events.jsonl").touch()
+        update_manifest(folder, status=outcome)
+        (folder / "report.html").touch()
+        return folder / "report.html"
+
+    monkeypatch.setattr(search.runs.search, "_run", run)
+    run.outcomes, run.runs = outcomes, runs
+    return run
+
+
+def start(folder, config=None, **how):
+    told = Told()
+    arguments = {"command": ["prunefront", "search"], "display": told, "or_resume": True, **how}
+    return run_search(config or coordinated(), folder, **arguments), told.phases
+
+
+def resume(folder, *overrides):
+    told = Told()
+    return resume_search(
+        folder, overrides, command=["prunefront", "resume"], display=told
+    ), told.phases
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_it_begins_in_an_empty_or_missing_folder(tmp_path, ran, there):
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+    start(folder)
+    assert len(ran.runs) == 1
+    assert read_manifest(folder)["command"] == ["prunefront", "search"]
+    assert "resumed" not in read_manifest(folder)
+
+
+def test_the_same_search_goes_on_and_once_finished_says_so(tmp_path, ran):
+    ran.outcomes[:] = ["interrupted", "failed", "finished"]
+    for _ in range(3):
+        start(tmp_path / "out")
+    assert len(ran.runs) == 3
+    assert len(read_manifest(tmp_path / "out")["resumed"]) == 2
+    page, told = start(tmp_path / "out")
+    assert len(ran.runs) == 3
+    assert page == tmp_path / "out" / "report.html"
+    assert "has finished" in told[0]
+    assert f"prunefront resume {tmp_path / 'out'} budget.env_steps=160000" in told[0]
+
+
+def test_a_search_that_was_killed_before_its_manifest_goes_on(tmp_path, ran):
+    (tmp_path / CONFIG).write_text(coordinated().to_yaml())
+    start(tmp_path)
+    assert len(read_manifest(tmp_path)["resumed"]) == 1
+
+
+def test_another_search_is_refused_and_nothing_changes(tmp_path, ran):
+    start(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        ResultsError, match=r"holds another search: seed = 3, and it was 0.*--output"
+    ):
+        start(tmp_path, coordinated(seed=3))
+    with pytest.raises(ResultsError, match=r"budget.env_steps = 160000.*prunefront resume"):
+        start(tmp_path, coordinated(env_steps=160_000))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_is_no_search_is_refused(tmp_path, ran):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ResultsError, match="is not empty"):
+        start(tmp_path)
+    assert ran.runs == []
+
+
+def test_without_it_not_even_the_same_search_is_begun_over(tmp_path, ran):
+    start(tmp_path, or_resume=False)
+    with pytest.raises(ResultsError, match="is not empty"):
+        start(tmp_path, or_resume=False)
+    assert len(ran.runs) == 1
+
+
+def test_the_corrected_retry_of_a_refused_search_begins(tmp_path, ran):
+    """A cluster too small, a folder that not every node sees: found once Ray is there."""
+    ran.outcomes[:] = [ConfigError("no machine offers 9 CPUs")]
+    with pytest.raises(ConfigError):
+        start(tmp_path / "out", coordinated(seed=9), or_resume=False)
+    assert not (tmp_path / "out").exists()
+    start(tmp_path / "out", or_resume=False)
+    assert len(ran.runs) == 2
+
+
+def test_a_refused_extension_leaves_what_was_found(tmp_path, ran):
+    ran.outcomes[:] = ["interrupted", ConfigError("no machine offers 9 CPUs")]
+    start(tmp_path / "out")
+    with pytest.raises(ConfigError):
+        start(tmp_path / "out")
+    assert (tmp_path / "out" / "events.jsonl").exists()
+    assert (tmp_path / "out" / CONFIG).exists()
+
+
+def test_resume_of_a_finished_search_says_so_and_more_budget_extends_it(tmp_path, ran):
+    start(tmp_path)
+    page, told = resume(tmp_path)
+    assert page == tmp_path / "report.html"
+    assert "budget.env_steps=160000" in told[0]
+    resume(tmp_path, "budget.env_steps=80_000")
+    assert len(ran.runs) == 1
+    resume(tmp_path, "budget.env_steps=160_000")
+    assert ran.runs[-1] == extended(coordinated(), ["budget.env_steps=160_000"])
+    # The job that began it finds another budget, and says how it was meant.
+    with pytest.raises(ResultsError, match=r"budget\.env_steps = 80000, and it was 160000"):
+        start(tmp_path)
+
+
+def test_a_folder_of_an_earlier_version_is_taken_by_its_configuration(tmp_path, ran):
+    start(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"status": "finished"}')
+    assert "has finished" in resume(tmp_path)[1][0]
+    resume(tmp_path, "budget.env_steps=160_000")
+    assert len(ran.runs) == 2
+
+
+def test_a_report_that_a_kill_prevented_is_written(tmp_path, ran, monkeypatch):
+    start(tmp_path)
+    (tmp_path / "report.html").unlink()
+    monkeypatch.setattr(search.runs.search, "note_latencies", lambda folder: None)
+    monkeypatch.setattr(search.runs.search, "write_report", lambda folder: folder / "made.html")
+    assert resume(tmp_path)[0] == tmp_path / "made.html"
+    assert start(tmp_path)[0] == tmp_path / "made.html"
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+import search.runs.search
+from pretended_search import coordinated
+from rllib_ext.pruning.errors import ResultsError
+from search.store.archive import Archive
+
+class Told:
+    def phase(self, title):
+        pass
+
+def run(config, ppo, folder, display, address):
+    for i in range(20):
+        Archive(folder).add_event("start", member=i)
+        time.sleep(0.01)
+    search.runs.search.update_manifest(folder, status="finished")
+    (folder / "report.html").touch()
+    return folder / "report.html"
+
+search.runs.search._run = run
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    search.runs.search.run_search(
+        coordinated(), Path(sys.argv[1]), command=[], display=Told(), or_resume=True
+    )
+except ResultsError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_of_two_that_start_at_once_one_writes(tmp_path):
+    root = Path(search.runs.search.__file__).parents[2]
+    paths = os.pathsep.join([str(root), str(root / "tests" / "shared")])
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path / "out")], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    told = [racer.communicate(timeout=120)[0] for racer in racers]
+    statuses = [racer.returncode for racer in racers]
+    # Or the second came when the first had finished.
+    assert sorted(statuses) in ([0, 2], [0, 0])
+    if 2 in statuses:
+        assert "being written by another process" in told[statuses.index(2)]
+    lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["member"] for line in lines] == list(range(20))
+    assert lost_records(tmp_path / "out", read_manifest(tmp_path / "out")) == []
