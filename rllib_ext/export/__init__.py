@@ -1,14 +1,16 @@
 """A policy out of Ray: C, ONNX, numpy or torch, verified where it was trained.
 
 `load` runs an export; it needs neither Ray nor RLlib. Names are loaded when they are first used.
+
+May import `checkpoint`, `policy`, `rl`, `evaluation`, `envs`, `pruning` and `base`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rllib_ext.export.loading import load
     from rllib_ext.export.exporting import export_policy
+    from rllib_ext.export.loading import load
 
 _HOME = {"export_policy": "rllib_ext.export.exporting", "load": "rllib_ext.export.loading"}
 

@@ -14,9 +14,9 @@ import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from rllib_ext.aside import written_aside
-from rllib_ext.env_maker import env_maker, env_name
-from rllib_ext.evaluate import Episodes, Evaluator
+from rllib_ext.base.aside import written_aside
+from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator
 from rllib_ext.export.c_run import compiler
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.contract import spaces_of
@@ -46,7 +46,7 @@ from rllib_ext.export.verify import (
     record,
     require,
 )
-from rllib_ext.policy import PolicyParts
+from rllib_ext.policy.store import PolicyParts
 
 EPISODES = 20
 # Decisions in the self-test of C, and how many numbers of observations it holds at most.

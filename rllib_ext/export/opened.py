@@ -15,8 +15,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 from torch import Tensor
 
-from rllib_ext.checkpoint import check_layout, readable
-from rllib_ext.policy import MASKS, METADATA, PARTS, PolicyParts
+from rllib_ext.checkpoint.reading import check_layout, readable
+from rllib_ext.policy.store import MASKS, METADATA, PARTS, PolicyParts
 from rllib_ext.pruning.errors import CheckpointError
 from rllib_ext.pruning.masks import load_masks
 

@@ -15,7 +15,7 @@ from rllib_ext.export.aten import NotExpressible, Traced, Translator
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Path, Reshape, Shape
-from rllib_ext.pruning.runs import evaluating
+from rllib_ext.pruning.structure.runs import evaluating
 
 # What a decision gives, of all that a module returns.
 _WANTED = (Columns.ACTION_DIST_INPUTS, Columns.ACTIONS, Columns.ACTIONS_FOR_ENV)

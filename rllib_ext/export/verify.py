@@ -12,13 +12,13 @@ import gymnasium
 import numpy as np
 from ray.rllib.core.columns import Columns
 
-from rllib_ext.acting import ConnectorPolicy
-from rllib_ext.evaluate import Episodes, Evaluator
+from rllib_ext.policy.acting import ConnectorPolicy
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator
 from rllib_ext.export.errors import MismatchError
 from rllib_ext.export.numpy_loader import Policy, nested
 from rllib_ext.export.program import Array
 from rllib_ext.export.trace import leaves
-from rllib_ext.policy import PolicyParts
+from rllib_ext.policy.store import PolicyParts
 
 # Largest difference of an output ÷ its largest magnitude over all observations.
 TOLERANCE = 1e-5
