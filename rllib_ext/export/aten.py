@@ -127,11 +127,11 @@ class Translator:
             raise NotExpressible("a tensor with different values in a batch")
         return tensor.select(axis, 0)
 
-    def known(self, value: Any, like: Tensor) -> Traced:
+    def known(self, value: Any) -> Traced:
         """A value as a traced one: tensors that are the same at each decision become constants."""
         if isinstance(value, Traced):
             return value
-        place = self.place(like)
+        place = self.place(value)
         array = self.without_batch(value.detach(), place).numpy()
         return Traced(self.builder.constant(np.asarray(array)), place)
 
@@ -248,7 +248,8 @@ def _conv(
     return Traced(node, 0)
 
 
-def _recurrent(t: Translator, like: Any, x: Traced, *args: Any, gates: int) -> Any:
+def _recurrent(t: Translator, like: Any, given: Any, *args: Any, gates: int) -> Any:
+    x = t.known(given)
     states, weights, has_biases, layers, _, training, both_ways = args[:7]
     states = list(states) if gates == 4 else [states]
     batch_first = bool(args[7])
@@ -259,7 +260,7 @@ def _recurrent(t: Translator, like: Any, x: Traced, *args: Any, gates: int) -> A
         raise NotExpressible("a recurrent layer with a projection")
     b = t.builder
     value = b.real(b.add(Reshape(shape=t.shape(x)[1:]), x.node))
-    known = [t.known(state, like[1]) for state in states]
+    known = [t.known(state) for state in states]
     found: list[list[int]] = [[] for _ in states]
     for layer in range(layers):
         group = [_array(w) for w in weights[layer * len(weights) // layers :]]
@@ -296,11 +297,11 @@ def _recurrent(t: Translator, like: Any, x: Traced, *args: Any, gates: int) -> A
     return (Traced(output, x.axis), *ends)
 
 
-def _lstm(t: Translator, like: Any, x: Traced, *args: Any) -> Any:
+def _lstm(t: Translator, like: Any, x: Any, *args: Any) -> Any:
     return _recurrent(t, like, x, *args, gates=4)
 
 
-def _gru(t: Translator, like: Any, x: Traced, *args: Any) -> Any:
+def _gru(t: Translator, like: Any, x: Any, *args: Any) -> Any:
     return _recurrent(t, like, x, *args, gates=3)
 
 

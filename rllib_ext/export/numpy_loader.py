@@ -42,6 +42,11 @@ def binary(a, x, y):
     return F[a["kind"]](*(v.reshape(v.shape[:1] + (1,) * (n - v.ndim) + v.shape[1:]) for v in (x, y)))
 
 
+def concat(a, *x):
+    size = max(len(v) for v in x)
+    return np.concatenate([np.broadcast_to(v, (size, *v.shape[1:])) for v in x], a["axis"] + 1)
+
+
 def softmax(a, x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
@@ -54,7 +59,7 @@ OPERATIONS = {
     "clip": lambda a, x: np.clip(x, a["low"], a["high"]), "softmax": softmax,
     "reshape": lambda a, x: x.reshape(len(x), *a["shape"]),
     "permute": lambda a, x: x.transpose(0, *(n + 1 for n in a["order"])),
-    "concat": lambda a, *x: np.concatenate(x, a["axis"] + 1), "take": lambda a, x: x.take(a["indices"], a["axis"] + 1),
+    "concat": concat, "take": lambda a, x: x.take(a["indices"], a["axis"] + 1),
     "pad": lambda a, x: np.pad(x, [(0, 0), *zip(a["before"], a["after"])], constant_values=a["value"]),
     "reduce": lambda a, x: getattr(x, a["kind"])(a["axis"] + 1), "tofloat": lambda a, x: x.astype(np.float32),
     "onehot": lambda a, x: (x[..., None] == np.arange(a["size"])).astype(np.float32),

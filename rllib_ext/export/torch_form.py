@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,8 +178,13 @@ def write_torch(path: Path, program: Program) -> None:
     given = example(program, 3)
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in given),)
-    exported = torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
+    with warnings.catch_warnings():
+        # Of torch about itself.
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
     for node in exported.graph.nodes:
         # Where this file lies on the machine that exports is nobody's business.
         node.meta.pop("stack_trace", None)
+    # Python code that checks inputs, which a reader would have to run unseen.
+    exported._guards_code = []
     torch.export.save(exported, path)

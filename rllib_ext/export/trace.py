@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,8 +91,8 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
         values.append(Traced(builder.state(name, value), 0))
     found = _translated(graph, translator, values, type(module).__name__)
     results: dict[tuple[Any, ...], int] = {}
-    for path, value, like in zip(decision.outputs.names, found, graph.outputs, strict=True):
-        node = translator.known(value, like).node
+    for path, value in zip(decision.outputs.names, found, strict=True):
+        node = translator.known(value).node
         if path[0] == Columns.STATE_OUT:
             builder.update(_state_name(path[1:]), node)
         elif time and builder.shape(node)[:1] == (1,):
@@ -114,13 +115,14 @@ class _Graph:
             **signature.inputs_to_lifted_tensor_constants,
         }
         self.held = {name: held[target] for name, target in named.items()}
-        self.outputs = [node.meta["val"] for node in self.nodes[-1].args[0]]
 
 
 def _traced(decision: _Decision, examples: list[Tensor]) -> _Graph:
     name = type(decision.module).__name__
     try:
-        with evaluating(decision.module), torch.no_grad():
+        with evaluating(decision.module), torch.no_grad(), warnings.catch_warnings():
+            # Of torch about itself, and about what recurrent layers keep for GPUs.
+            warnings.simplefilter("ignore")
             exported = torch.export.export(decision, tuple(examples), strict=False)
             return _Graph(exported.run_decompositions({}))
     except Exception as error:
