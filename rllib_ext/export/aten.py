@@ -36,7 +36,7 @@ from rllib_ext.export.program import (
 )
 
 
-class NotExpressible(Exception):
+class NotExpressibleError(Exception):
     """What a call does that no operation of a program does, as a clause."""
 
 
@@ -78,14 +78,14 @@ class Translator:
             like: What it gave in the trace, for its shape.
 
         Raises:
-            NotExpressible: No operation of a program does that.
+            NotExpressibleError: No operation of a program does that.
         """
         if not _varies([*args, *kwargs.values()]):
             return target(*args, **kwargs)
         name = getattr(getattr(target, "overloadpacket", None), "__name__", None)
         handler = HANDLERS.get(target if target is operator.getitem else name or "")
         if handler is None:
-            raise NotExpressible(f"the operation {name or target}")
+            raise NotExpressibleError(f"the operation {name or target}")
         return handler(self, like, *args, **kwargs)
 
     def shape(self, value: Traced) -> tuple[int, ...]:
@@ -97,14 +97,16 @@ class Translator:
         rank = len(self.shape(value)) + 1
         dim %= rank
         if dim == value.axis:
-            raise NotExpressible("an operation across the batch")
+            raise NotExpressibleError("an operation across the batch")
         return dim - (dim > value.axis)
 
     def place(self, like: Tensor) -> int:
         """Where the batch lies in a tensor of the trace."""
         places = [i for i, size in enumerate(like.shape) if size == self.batch]
         if len(places) != 1:
-            raise NotExpressible(f"a tensor of shape {tuple(like.shape)}, where the batch is lost")
+            raise NotExpressibleError(
+                f"a tensor of shape {tuple(like.shape)}, where the batch is lost"
+            )
         return places[0]
 
     def operand(self, value: Any, like: Tensor) -> int:
@@ -113,7 +115,7 @@ class Translator:
         if isinstance(value, Traced):
             rank = len(self.shape(value)) + 1
             if value.axis - rank != place:
-                raise NotExpressible("an operation between different batch axes")
+                raise NotExpressibleError("an operation between different batch axes")
             return self.builder.real(value.node) if like.is_floating_point() else value.node
         kind = torch.float32 if like.is_floating_point() else torch.int64
         tensor = torch.as_tensor(value).detach().to(kind)
@@ -124,7 +126,7 @@ class Translator:
     def without_batch(self, tensor: Tensor, axis: int) -> Tensor:
         """A tensor that is the same at each decision, without an axis that repeats it."""
         if not bool((tensor == tensor.narrow(axis, 0, 1)).all()):
-            raise NotExpressible("a tensor with different values in a batch")
+            raise NotExpressibleError("a tensor with different values in a batch")
         return tensor.select(axis, 0)
 
     def known(self, value: Any) -> Traced:
@@ -143,7 +145,7 @@ class Translator:
     def binary(self, kind: str, one: Any, other: Any, like: Tensor) -> Traced:
         """A function of pairs of elements."""
         if kind != "div" and not like.is_floating_point() and like.dtype == torch.bool:
-            raise NotExpressible("an operation between truth values")
+            raise NotExpressibleError("an operation between truth values")
         nodes = self.operand(one, like), self.operand(other, like)
         return Traced(self.builder.add(Binary(kind=kind), *nodes), self.place(like))
 
@@ -152,7 +154,7 @@ class Translator:
         place = self.place(like)
         before = int(np.prod(self.shape(value)[: value.axis]))
         if before != int(np.prod(like.shape[:place])):
-            raise NotExpressible("a reshape that mixes the batch with other axes")
+            raise NotExpressibleError("a reshape that mixes the batch with other axes")
         shape = tuple(int(s) for i, s in enumerate(like.shape) if i != place)
         return Traced(self.builder.add(Reshape(shape=shape), value.node), place)
 
@@ -184,9 +186,9 @@ def _to(t: Translator, like: Tensor, x: Traced, *_: Any, **__: Any) -> Traced:
     if like.dtype == torch.float32:
         return Traced(t.builder.real(x.node), x.axis)
     if like.dtype == torch.float64:
-        raise NotExpressible("numbers in double precision")
+        raise NotExpressibleError("numbers in double precision")
     if t.builder.nodes[x.node].dtype == "float32":
-        raise NotExpressible(f"a conversion to {like.dtype}")
+        raise NotExpressibleError(f"a conversion to {like.dtype}")
     return x
 
 
@@ -196,7 +198,7 @@ def _reshape(t: Translator, like: Tensor, x: Traced, *_: Any, **__: Any) -> Trac
 
 def _linear(t: Translator, like: Tensor, x: Traced, weight: Any, bias: Any = None) -> Traced:
     if _varies([weight, bias]):
-        raise NotExpressible("a layer whose weights are computed from the observation")
+        raise NotExpressibleError("a layer whose weights are computed from the observation")
     t.axis_of(x, -1)
     bias = torch.zeros(weight.shape[0]) if bias is None else bias
     operation = Dense(weight=_array(weight), bias=_array(bias))
@@ -205,13 +207,13 @@ def _linear(t: Translator, like: Tensor, x: Traced, weight: Any, bias: Any = Non
 
 def _addmm(t: Translator, like: Tensor, bias: Any, x: Traced, weight: Any, **__: Any) -> Traced:
     if __ or _varies([weight, bias]):
-        raise NotExpressible("a layer whose weights are computed from the observation")
+        raise NotExpressibleError("a layer whose weights are computed from the observation")
     return _linear(t, like, x, weight.t(), bias)
 
 
 def _matmul(t: Translator, like: Tensor, x: Any, weight: Any) -> Traced:
     if _varies([weight]) or weight.dim() != 2:
-        raise NotExpressible("a product of two computed matrices, as in attention")
+        raise NotExpressibleError("a product of two computed matrices, as in attention")
     return _linear(t, like, x, weight.t())
 
 
@@ -228,7 +230,9 @@ def _conv(
 ) -> Traced:
     axes = weight.dim() - 2
     if groups != 1 or x.axis != 0 or axes > 2 or isinstance(padding, str):
-        raise NotExpressible("a convolution that is grouped, three-dimensional or padded by name")
+        raise NotExpressibleError(
+            "a convolution that is grouped, three-dimensional or padded by name"
+        )
     bias = torch.zeros(len(weight)) if bias is None else bias
     sizes = [
         tuple(int(v) for v in (list(given) * axes)[:axes]) for given in (stride, padding, dilation)
@@ -255,9 +259,11 @@ def _recurrent(t: Translator, like: Any, given: Any, *args: Any, gates: int) -> 
     batch_first = bool(args[7])
     steps = t.shape(x)[0]
     if steps != 1 or both_ways or training or x.axis != (0 if batch_first else 1):
-        raise NotExpressible("a recurrent layer that reads both ways, or several steps at once")
+        raise NotExpressibleError(
+            "a recurrent layer that reads both ways, or several steps at once"
+        )
     if len(weights) != layers * (4 if has_biases else 2):
-        raise NotExpressible("a recurrent layer with a projection")
+        raise NotExpressibleError("a recurrent layer with a projection")
     b = t.builder
     value = b.real(b.add(Reshape(shape=t.shape(x)[1:]), x.node))
     known = [t.known(state) for state in states]
@@ -273,7 +279,9 @@ def _recurrent(t: Translator, like: Any, given: Any, *args: Any, gates: int) -> 
         biases = group[2:4] if has_biases else [zeros, zeros]
         if gates == 4:
             both = b.add(
-                Lstm(weight=group[0], recurrent=group[1], bias=biases[0] + biases[1]), value, *before
+                Lstm(weight=group[0], recurrent=group[1], bias=biases[0] + biases[1]),
+                value,
+                *before,
             )
             after = [b.part(both, 0, 0, units), b.part(both, 0, units, 2 * units)]
         else:
@@ -322,11 +330,11 @@ def _cat(t: Translator, like: Tensor, parts: Sequence[Any], dim: int = 0) -> Tra
     place = t.place(like)
     dim %= like.dim()
     if dim == place:
-        raise NotExpressible("a concatenation along the batch")
+        raise NotExpressibleError("a concatenation along the batch")
     nodes = []
     for part in parts:
         if isinstance(part, Traced) and part.axis != place:
-            raise NotExpressible("a concatenation of different batch axes")
+            raise NotExpressibleError("a concatenation of different batch axes")
         if isinstance(part, Traced):
             node = part.node
         else:
@@ -341,8 +349,7 @@ def _stack(t: Translator, like: Tensor, parts: Sequence[Any], dim: int = 0) -> T
     shape[dim] = 1
     one = torch.empty(shape, device="meta")
     apart = [
-        t.reshaped(part, one) if isinstance(part, Traced) else part.unsqueeze(dim)
-        for part in parts
+        t.reshaped(part, one) if isinstance(part, Traced) else part.unsqueeze(dim) for part in parts
     ]
     return _cat(t, like, apart, dim)
 
@@ -359,7 +366,7 @@ def _slice(
     if dim % like.dim() == x.axis:
         if like.shape[x.axis] == t.batch:
             return x
-        raise NotExpressible("a part of the batch")
+        raise NotExpressibleError("a part of the batch")
     axis = t.axis_of(x, dim)
     indices = np.arange(t.shape(x)[axis])[slice(start, end, step)]
     return Traced(t.builder.add(Take(axis=axis, indices=indices), x.node), x.axis)
@@ -373,7 +380,7 @@ def _select(t: Translator, like: Tensor, x: Traced, dim: int, index: int) -> Tra
 
 def _index_select(t: Translator, like: Tensor, x: Traced, dim: int, index: Any) -> Traced:
     if _varies([index]):
-        raise NotExpressible("positions that are computed from the observation")
+        raise NotExpressibleError("positions that are computed from the observation")
     operation = Take(axis=t.axis_of(x, dim), indices=index.numpy().astype(np.int64))
     return Traced(t.builder.add(operation, x.node), x.axis)
 
@@ -406,7 +413,7 @@ def _pad(
     sides = [*widths, *[0] * (2 * rank - len(widths))]
     before, after = sides[-2::-2], sides[::-2]
     if mode != "constant" or min(sides) < 0 or before[x.axis] or after[x.axis]:
-        raise NotExpressible("padding other than with a constant")
+        raise NotExpressibleError("padding other than with a constant")
     if not any(sides):
         return x
     kept = [i for i in range(rank) if i != x.axis]
@@ -420,7 +427,7 @@ def _pad(
 
 def _clamp(t: Translator, like: Tensor, x: Traced, low: Any = None, high: Any = None) -> Traced:
     if _varies([low, high]):
-        raise NotExpressible("bounds that are computed from the observation")
+        raise NotExpressibleError("bounds that are computed from the observation")
     bounds = []
     for bound, open_end in ((low, -np.inf), (high, np.inf)):
         node = t.operand(open_end if bound is None else bound, like)
@@ -437,13 +444,13 @@ def _argmax(
     t: Translator, like: Tensor, x: Traced, dim: int | None = None, keepdim: bool = False
 ) -> Traced:
     if dim is None:
-        raise NotExpressible("the largest element of a whole batch")
+        raise NotExpressibleError("the largest element of a whole batch")
     return _along_last(t, like, x, dim, ArgMax())
 
 
 def _softmax(t: Translator, like: Tensor, x: Traced, dim: int, *_: Any, **__: Any) -> Traced:
     if dim % like.dim() != like.dim() - 1:
-        raise NotExpressible("a softmax over another axis than the last")
+        raise NotExpressibleError("a softmax over another axis than the last")
     t.axis_of(x, dim)
     return Traced(t.builder.add(Softmax(), t.builder.real(x.node)), x.axis)
 
@@ -467,7 +474,7 @@ def _reduce(kind: str) -> Handler:
     ) -> Any:
         dims = [dims] if isinstance(dims, int) else dims
         if not dims:
-            raise NotExpressible(f"the {kind} of a whole batch")
+            raise NotExpressibleError(f"the {kind} of a whole batch")
         axes = sorted((t.axis_of(x, dim) for dim in dims), reverse=True)
         node = t.builder.real(x.node)
         for axis in axes:
@@ -489,7 +496,7 @@ def _layer_norm(
     *_: Any,
 ) -> Traced:
     if len(shape) != 1:
-        raise NotExpressible("a layer norm over several axes")
+        raise NotExpressibleError("a layer norm over several axes")
     mean_like = torch.empty((*like.shape[:-1], 1), device="meta")
     mean = _reduce("mean")(t, mean_like, x, [-1], True)
     centred = t.binary("sub", x, mean, like)
@@ -506,13 +513,13 @@ def _where_bound(kind: str) -> Handler:
 
 def _elu(t: Translator, like: Tensor, x: Traced, alpha: float = 1.0, *scales: float) -> Traced:
     if any(scale != 1 for scale in scales):
-        raise NotExpressible("a scaled elu")
+        raise NotExpressibleError("a scaled elu")
     return t.unary(x, "elu", alpha)
 
 
 def _gelu(t: Translator, like: Tensor, x: Traced, approximate: str = "none") -> Traced:
     if approximate != "none":
-        raise NotExpressible("an approximate gelu")
+        raise NotExpressibleError("an approximate gelu")
     return t.unary(x, "gelu")
 
 
@@ -521,7 +528,7 @@ def _pow(t: Translator, like: Tensor, x: Any, exponent: Any) -> Traced:
         return t.unary(x, "square")
     if exponent == 0.5:
         return t.unary(x, "sqrt")
-    raise NotExpressible("a power other than 2")
+    raise NotExpressibleError("a power other than 2")
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
@@ -615,4 +622,4 @@ def math_size(shape: Sequence[int]) -> int:
 
 
 def _refuse(what: str) -> Any:
-    raise NotExpressible(what)
+    raise NotExpressibleError(what)

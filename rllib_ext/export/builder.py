@@ -142,9 +142,7 @@ class Builder:
             notes=tuple(self.notes),
         )
 
-    def _append(
-        self, operation: Operation, inputs: Sequence[int], shape: Shape, dtype: str
-    ) -> int:
+    def _append(self, operation: Operation, inputs: Sequence[int], shape: Shape, dtype: str) -> int:
         self.nodes.append(
             Node(operation=operation, inputs=tuple(inputs), shape=tuple(shape), dtype=dtype)
         )

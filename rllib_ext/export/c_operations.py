@@ -44,15 +44,15 @@ from rllib_ext.export.program import (
 )
 from rllib_ext.export.quantise import quantised
 
-
 # Within 4e-7 of tanh, in a form that compilers can do several at once: the rational approximation that
 # Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long.
 FAST_TANH = """static inline float fast_tanh(float x) {
-    x = x < -7.90531110763549805f ? -7.90531110763549805f : x > 7.90531110763549805f ? 7.90531110763549805f : x;
+    const float most = 7.90531110763549805f;
+    x = x < -most ? -most : x > most ? most : x;
     const float s = x * x;
-    const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s - 8.60467152213735e-11f) * s
-        + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s + 6.37261928875436e-04f) * s
-        + 4.89352455891786e-03f) * x;
+    const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s
+        - 8.60467152213735e-11f) * s + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s
+        + 6.37261928875436e-04f) * s + 4.89352455891786e-03f) * x;
     const float q = ((1.19825839466702e-06f * s + 1.18534705686654e-04f) * s + 2.26843463243900e-03f) * s
         + 4.89352518554385e-03f;
     return p / q;

@@ -93,9 +93,7 @@ class CompiledPolicy:
         """A batch of decisions, one after the other: arrays by name in and out."""
         given, state, out = self.structs.fields
         size = len(next(iter(feeds.values())))
-        found = {
-            f.name: np.empty((size, f.size), f.dtype) for f in (*out, *state)
-        }
+        found = {f.name: np.empty((size, f.size), f.dtype) for f in (*out, *state)}
         ready = {
             f.name: np.ascontiguousarray(feeds[f.name], f.dtype).reshape(size, f.size)
             for f in (*given, *state)
@@ -118,6 +116,12 @@ def _view(struct: ctypes.Structure, field: Field) -> Array:
 
 
 def structs_of(program: Program, numbers: Numbers) -> Structs:
+    """The structs of a policy in C.
+
+    Args:
+        program: What it computes.
+        numbers: How.
+    """
     fields = fields_of(program, numbers)
     kinds = []
     for part in fields:

@@ -52,12 +52,13 @@ class Numbers:
         return text + self.suffix
 
 
+FLOAT = Numbers()
+
+
 def table(type_: str, name: str, values: Iterable[object]) -> str:
     """A constant array, some values a line."""
     words = [str(value) for value in values]
-    lines = [
-        "    " + ", ".join(words[i : i + PER_LINE]) for i in range(0, len(words), PER_LINE)
-    ]
+    lines = ["    " + ", ".join(words[i : i + PER_LINE]) for i in range(0, len(words), PER_LINE)]
     return f"static const {type_} {name}[{len(words)}] = {{\n" + ",\n".join(lines) + "\n};\n"
 
 

@@ -18,7 +18,7 @@ from rllib_ext.base.aside import written_aside
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.evaluation.evaluator import Episodes, Evaluator
 from rllib_ext.export.c_run import compiler
-from rllib_ext.export.c_text import Numbers
+from rllib_ext.export.c_text import FLOAT, Numbers
 from rllib_ext.export.contract import spaces_of
 from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.forms import FORMATS, Choice, Written, read, run_form, write_form
@@ -70,7 +70,7 @@ class Options:
 
     formats: tuple[str, ...] = FORMATS
     name: str = "policy"
-    numbers: Numbers = Numbers()
+    numbers: Numbers = FLOAT
     stochastic: bool = False
     episodes: int = EPISODES
     observations: int = OBSERVATIONS
@@ -348,8 +348,8 @@ def _require_chaos(apart: Mapping[str, Any], observations: int, discrete: bool) 
     if not discrete and apart["low"] <= 0.0 <= apart["high"]:
         return
     raise MismatchError(
-        f"on the same seeds the exported policy's returns differ by {apart['mean']:+.4g} on average (95 % "
-        f"interval {apart['low']:+.4g} to {apart['high']:+.4g}), although its outputs agree on "
+        f"on the same seeds the exported policy's returns differ by {apart['mean']:+.4g} on average "
+        f"(95 % interval {apart['low']:+.4g} to {apart['high']:+.4g}), although its outputs agree on "
         f"{observations:,} observations. Does the environment depend on more than its seed and the "
         "actions? Nothing was written."
     )

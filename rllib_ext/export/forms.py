@@ -1,4 +1,4 @@
-"""The forms of an export: what each writes, and how each is run again. Neither Ray nor RLlib is needed."""
+"""The forms of an export: what each writes, how each is run again; neither Ray nor RLlib is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rllib_ext.export.c_form import write_c
 from rllib_ext.export.c_run import CompiledPolicy
-from rllib_ext.export.c_text import Numbers
+from rllib_ext.export.c_text import FLOAT, Numbers
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Array, Program
 from rllib_ext.export.storage import read_program, write_program
@@ -35,7 +35,7 @@ class Choice:
 
     format: str
     name: str = "policy"
-    numbers: Numbers = Numbers()
+    numbers: Numbers = FLOAT
     about: tuple[str, ...] = ()
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -133,7 +133,9 @@ def _refuse_other_code(folder: Path, program: Program, numbers: Numbers, name: s
     written = write_c(program, numbers, name, ())
     found = [(folder / f"{name}.{suffix}").read_text(encoding="utf-8") for suffix in ("h", "c")]
     header, source = (
-        text.partition("*/\n")[2] if i == 0 else text.partition(f"\n#ifdef {name.upper()}_TEST\n")[0]
+        text.partition("*/\n")[2]
+        if i == 0
+        else text.partition(f"\n#ifdef {name.upper()}_TEST\n")[0]
         for i, text in enumerate(found)
     )
     comment = found[0].partition("*/\n")[0]
@@ -143,8 +145,8 @@ def _refuse_other_code(folder: Path, program: Program, numbers: Numbers, name: s
         or not comment.startswith("/*\n")
     ):
         raise ExportError(
-            f"{folder / name}.c is not what this version of prunefront writes for {PROGRAM}, and C is code "
-            "that would run. Export the policy again, or compile the file yourself if you trust it."
+            f"{folder / name}.c is not what this version of prunefront writes for {PROGRAM}, and C is "
+            "code that would run. Export the policy again, or compile the file yourself if you trust it."
         )
 
 

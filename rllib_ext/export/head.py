@@ -1,4 +1,4 @@
-"""From a module's outputs to the environment's action: the distribution's mode or a sample, unsquashed."""
+"""From a module's outputs to the environment's action: mode or sample, unsquashed or clipped."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def act(
     spaces = dict(leaves(_base(module.action_space)))
     if set(spaces) != set(actions):
         raise ExportError(
-            f"the actions of {type(module).__name__} are nested as {sorted(map(str, actions))}, its action "
-            f"space as {sorted(map(str, spaces))}; an export needs them alike."
+            f"the actions of {type(module).__name__} are nested as {sorted(map(str, actions))}, its "
+            f"action space as {sorted(map(str, spaces))}; an export needs them alike."
         )
     for path, space in spaces.items():
         name = "_".join(["action", *map(str, path)])
@@ -125,7 +125,7 @@ def _parameters(builder: Builder, node: int, module: Any, own: bool) -> None:
 
 
 def _bounds(pipeline: Any) -> str:
-    """ "unsquash", "clip" or "": what the connectors do to a Box action."""
+    """What the connectors do to a Box action: "unsquash", "clip" or nothing ("")."""
     found = ""
     for connector in pipeline.connectors:
         kind = type(connector)
@@ -134,8 +134,8 @@ def _bounds(pipeline: Any) -> str:
             found = "unsquash" if connector.normalize_actions else found
         elif kind not in _NOTHING:
             raise ExportError(
-                f"the connector {kind.__name__} can't be exported: what it does is Python code of its own. "
-                "Do its work in the environment or in the RLModule, and train again."
+                f"the connector {kind.__name__} can't be exported: what it does is Python code of its "
+                "own. Do its work in the environment or in the RLModule, and train again."
             )
     return found
 
@@ -181,9 +181,9 @@ class _Head:
             if issubclass(kind, known) and _as_written(kind, known):
                 return method(kind, logits)
         raise ExportError(
-            f"the action distribution {kind.__name__} can't be exported: how it chooses an action is Python "
-            "code of its own. Expected RLlib's TorchCategorical, TorchMultiCategorical, TorchDiagGaussian, "
-            "TorchSquashedGaussian or TorchDeterministic. Have the RLModule's _forward_inference return "
+            f"the action distribution {kind.__name__} can't be exported: how it chooses an action is "
+            "Python code of its own. Expected RLlib's TorchCategorical, TorchMultiCategorical, "
+            "TorchDiagGaussian, TorchSquashedGaussian or TorchDeterministic. Have the RLModule's _forward_inference return "
             f"{Columns.ACTIONS} itself."
         )
 
@@ -271,9 +271,7 @@ def _base(space: Any) -> Any:
     return space
 
 
-def _for_environment(
-    builder: Builder, node: int, space: Any, bounds: str
-) -> tuple[int, str]:
+def _for_environment(builder: Builder, node: int, space: Any, bounds: str) -> tuple[int, str]:
     """A part of an action as the environment takes it, and in which numbers."""
     if not isinstance(space, gymnasium.spaces.Box):
         kinds = (gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete)
@@ -302,4 +300,3 @@ def _for_environment(
     if (bounds == "unsquash" and bounded) or bounds == "clip":
         node = builder.add(Clip(low=low, high=high), node)
     return node, str(space.dtype)
-

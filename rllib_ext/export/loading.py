@@ -26,8 +26,8 @@ def contract_of(path: str | Path) -> tuple[Path, dict[str, Any]]:
     missing = [name for name in (CONTRACT, PROGRAM) if not (folder / name).is_file()]
     if missing:
         raise ExportError(
-            f"{folder} is not an exported policy: {' and '.join(missing)} missing. Expected a folder that "
-            "`prunefront export` wrote."
+            f"{folder} is not an exported policy: {' and '.join(missing)} missing. Expected a folder "
+            "that `prunefront export` wrote."
         )
     try:
         values = json.loads((folder / CONTRACT).read_text(encoding="utf-8"))

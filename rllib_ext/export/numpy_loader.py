@@ -1,136 +1,223 @@
-"""Runs an exported policy with numpy alone; prunefront wrote it beside the policy.
+"""Runs an exported policy with numpy alone; prunefront wrote this file beside the policy.
 
-    policy = load("policy.npz")     # nothing is unpickled
-    action = policy(observation)    # one observation, or a batch; noise=... where it draws actions
-    policy.reset()                  # before an episode, where the policy has a memory
+policy = load("policy.npz")     # nothing is unpickled
+action = policy(observation)    # one observation or a batch; noise={name: …} where it draws actions
+policy.reset()                  # before each episode, where the policy has a memory
 """
+
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+Arrays = dict[str, Any]
 ERF = np.vectorize(math.erf, otypes=[np.float32])
-F = {"tanh": np.tanh, "exp": np.exp, "log": np.log, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
-     "square": np.square, "relu": lambda x: np.maximum(x, 0), "sigmoid": lambda x: 0.5 * np.tanh(0.5 * x) + 0.5,
-     "silu": lambda x: x * F["sigmoid"](x), "softplus": lambda x: np.logaddexp(x, 0),
-     "gelu": lambda x: 0.5 * x * (1 + ERF(x * np.float32(math.sqrt(0.5)))),
-     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum, "min": np.minimum,
-     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))), "leaky_relu": lambda x, a: np.where(x > 0, x, a * x)}  # noqa: E501
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "log": np.log,
+    "neg": np.negative,
+    "abs": np.abs,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 0.5 * np.tanh(0.5 * x) + 0.5,
+    "silu": lambda x: x * (0.5 * np.tanh(0.5 * x) + 0.5),
+    "softplus": lambda x: np.logaddexp(x, np.float32(0)),
+    "gelu": lambda x: 0.5 * x * (1 + ERF(x * np.float32(math.sqrt(0.5)))),
+    "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+    "leaky_relu": lambda x, a: np.where(x > 0, x, a * x),
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+}
 
 
-def conv(a, x):
-    (s, r), (e, d) = a["stride"], a["dilation"]
-    h, w = (n * (k - 1) + 1 for n, k in zip((e, d), a["weight"].shape[2:]))
-    x = np.lib.stride_tricks.sliding_window_view(x, (h, w), (2, 3))[:, :, ::s, ::r, ::e, ::d]
-    return np.einsum("bchwij,ocij->bohw", x, a["weight"], optimize=True) + a["bias"][:, None, None]
+def _conv(o: Arrays, x: Any) -> Any:
+    (down, across), (tall, wide) = o["stride"], o["dilation"]
+    rows, columns = o["weight"].shape[2:]
+    window = (tall * (rows - 1) + 1, wide * (columns - 1) + 1)
+    x = np.lib.stride_tricks.sliding_window_view(x, window, (2, 3))
+    x = x[:, :, ::down, ::across, ::tall, ::wide]
+    found = np.einsum("bchwij,ocij->bohw", x, o["weight"], optimize=True)
+    return found + o["bias"][:, None, None]
 
 
-def lstm(a, x, h, c):
-    i, f, g, o = np.split(x @ a["weight"].T + h @ a["recurrent"].T + a["bias"], 4, 1)
-    c = F["sigmoid"](f) * c + F["sigmoid"](i) * np.tanh(g)
-    return np.concatenate([F["sigmoid"](o) * np.tanh(c), c], 1)
+def _lstm(o: Arrays, x: Any, h: Any, c: Any) -> Any:
+    gates = x @ o["weight"].T + h @ o["recurrent"].T + o["bias"]
+    i, f, g, out = np.split(gates, 4, 1)
+    sigmoid = FUNCTIONS["sigmoid"]
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return np.concatenate([sigmoid(out) * np.tanh(c), c], 1)
 
 
-def gru(a, x, h):
-    i, j = (np.split(v @ a[w].T + a[b], 3, 1) for v, w, b in ((x, "weight", "bias"), (h, "recurrent", "recurrent_bias")))  # noqa: E501
-    r, z = F["sigmoid"](i[0] + j[0]), F["sigmoid"](i[1] + j[1])
-    return (1 - z) * np.tanh(i[2] + r * j[2]) + z * h
+def _gru(o: Arrays, x: Any, h: Any) -> Any:
+    r, z, n = np.split(x @ o["weight"].T + o["bias"], 3, 1)
+    s, u, m = np.split(h @ o["recurrent"].T + o["recurrent_bias"], 3, 1)
+    sigmoid = FUNCTIONS["sigmoid"]
+    keep = sigmoid(z + u)
+    return (1 - keep) * np.tanh(n + sigmoid(r + s) * m) + keep * h
 
 
-def binary(a, x, y):
-    n = max(x.ndim, y.ndim)
-    return F[a["kind"]](*(v.reshape(v.shape[:1] + (1,) * (n - v.ndim) + v.shape[1:]) for v in (x, y)))
+def _binary(o: Arrays, *values: Any) -> Any:
+    rank = max(v.ndim for v in values)
+    shapes = [v.shape[:1] + (1,) * (rank - v.ndim) + v.shape[1:] for v in values]
+    return FUNCTIONS[o["kind"]](*(v.reshape(s) for v, s in zip(values, shapes, strict=True)))
 
 
-def concat(a, *x):
-    size = max(len(v) for v in x)
-    return np.concatenate([np.broadcast_to(v, (size, *v.shape[1:])) for v in x], a["axis"] + 1)
+def _unary(o: Arrays, x: Any) -> Any:
+    more = [np.float32(o["alpha"])] if o["kind"] in ("elu", "leaky_relu") else []
+    return FUNCTIONS[o["kind"]](x, *more)
 
 
-def softmax(a, x):
+def _concat(o: Arrays, *values: Any) -> Any:
+    size = max(len(v) for v in values)
+    whole = [np.broadcast_to(v, (size, *v.shape[1:])) for v in values]
+    return np.concatenate(whole, o["axis"] + 1)
+
+
+def _normalise(o: Arrays, x: Any) -> Any:
+    return np.clip((x - o["mean"]) / o["scale"], -o["clip"], o["clip"]).astype(np.float32)
+
+
+def _pad(o: Arrays, x: Any) -> Any:
+    widths = [(0, 0), *zip(o["before"], o["after"], strict=True)]
+    return np.pad(x, widths, constant_values=o["value"])
+
+
+def _softmax(o: Arrays, x: Any) -> Any:
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
-OPERATIONS = {
-    "dense": lambda a, x: x @ a["weight"].T + a["bias"], "conv": conv, "lstm": lstm, "gru": gru, "binary": binary,
-    "unary": lambda a, x: F[a["kind"]](x, *[np.float32(a["alpha"])] * (a["kind"] in ("elu", "leaky_relu"))),
-    "normalise": lambda a, x: np.clip((x - a["mean"]) / a["scale"], -a["clip"], a["clip"]).astype(np.float32),
-    "clip": lambda a, x: np.clip(x, a["low"], a["high"]), "softmax": softmax,
-    "reshape": lambda a, x: x.reshape(len(x), *a["shape"]),
-    "permute": lambda a, x: x.transpose(0, *(n + 1 for n in a["order"])),
-    "concat": concat, "take": lambda a, x: x.take(a["indices"], a["axis"] + 1),
-    "pad": lambda a, x: np.pad(x, [(0, 0), *zip(a["before"], a["after"])], constant_values=a["value"]),
-    "reduce": lambda a, x: getattr(x, a["kind"])(a["axis"] + 1), "tofloat": lambda a, x: x.astype(np.float32),
-    "onehot": lambda a, x: (x[..., None] == np.arange(a["size"])).astype(np.float32),
-    "argmax": lambda a, x: x.argmax(-1), "constant": lambda a: a["value"][None],
-    "sample": lambda a, x, u: (np.cumsum(softmax(a, x), -1)[..., :-1] <= u[..., None]).sum(-1),
-}  # fmt: skip
+def _sample(o: Arrays, x: Any, noise: Any) -> Any:
+    return (np.cumsum(_softmax(o, x), -1)[..., :-1] <= noise[..., None]).sum(-1)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "argmax": lambda o, x: x.argmax(-1),
+    "binary": _binary,
+    "clip": lambda o, x: np.clip(x, o["low"], o["high"]),
+    "concat": _concat,
+    "constant": lambda o: o["value"][None],
+    "conv": _conv,
+    "dense": lambda o, x: x @ o["weight"].T + o["bias"],
+    "gru": _gru,
+    "lstm": _lstm,
+    "normalise": _normalise,
+    "onehot": lambda o, x: (x[..., None] == np.arange(o["size"])).astype(np.float32),
+    "pad": _pad,
+    "permute": lambda o, x: x.transpose(0, *(n + 1 for n in o["order"])),
+    "reduce": lambda o, x: getattr(x, o["kind"])(o["axis"] + 1),
+    "reshape": lambda o, x: x.reshape(len(x), *o["shape"]),
+    "sample": _sample,
+    "softmax": _softmax,
+    "take": lambda o, x: x.take(o["indices"], o["axis"] + 1),
+    "tofloat": lambda o, x: x.astype(np.float32),
+    "unary": _unary,
+}
 
 
 class Policy:
-    """A policy as `description` says, by way of `run`: arrays with a batch axis, by name, in and out."""
+    """An exported policy.
 
-    def __init__(self, description, run=None, nodes=()):
-        self.description, self.nodes, self.run, self.state = description, nodes, run or self.compute, None
+    Args:
+        description: What comes in, what goes on to the next decision, what comes out.
+        run: Arrays by name in and out, each with a batch axis; None: computed here, from `nodes`.
+        nodes: Operations with their arrays, in order.
+    """
 
-    def reset(self):
-        self.state = None
+    def __init__(
+        self,
+        description: Mapping[str, Any],
+        run: Callable[[Arrays], Arrays] | None = None,
+        nodes: Sequence[Arrays] = (),
+    ) -> None:
+        self.description = description
+        self.nodes = nodes
+        self.run = run or self._compute
+        self.state: Arrays = {}
 
-    def compute(self, feeds):
-        values = []
+    def reset(self) -> None:
+        """Forgets what the last decisions left."""
+        self.state = {}
+
+    def __call__(self, observation: Any, noise: Any = None) -> Any:
+        """The environment's action for one observation, or actions for a batch.
+
+        Args:
+            observation: Nested as the environment's; or each part with a batch axis in front.
+            noise: By name, where actions are drawn; `description["given"]` says what it is.
+        """
+        found = self.outputs(observation, noise)
+        parts = [r for r in self.description["results"] if r["path"] is not None]
+        return nested({tuple(r["path"]): found[r["name"]] for r in parts})
+
+    def outputs(self, observation: Any, noise: Any = None) -> Arrays:
+        """As a call, but all that comes out, by name: also parameters of the action's distribution."""
+        first = self.description["given"][0]
+        sample = np.asarray(_part(observation, first["path"]))
+        batch = sample.ndim > len(first["shape"])
+        feeds = dict(self.state or self.initial(len(sample) if batch else 1))
+        names = list(feeds)
+        for given in self.description["given"]:
+            part = noise[given["name"]] if given["noise"] else _part(observation, given["path"])
+            feeds[given["name"]] = np.asarray(part, given["dtype"]).reshape(-1, *given["shape"])
+        found = dict(self.run(feeds))
+        self.state = {name: found.pop(name) for name in names}
+        return {
+            r["name"]: np.asarray(found[r["name"]] if batch else found[r["name"]][0], r["dtype"])
+            for r in self.description["results"]
+        }
+
+    def initial(self, size: int) -> Arrays:
+        """The state before the first decision, for a batch of a size."""
+        return {
+            s["name"]: np.tile(np.array(s["initial"], "f4").reshape(1, -1), (size, 1)).reshape(
+                size, *s["shape"]
+            )
+            for s in self.description["carried"]
+        }
+
+    def _compute(self, feeds: Arrays) -> Arrays:
+        values: list[Any] = []
         for node in self.nodes:
             if node["op"] in ("input", "state"):
                 values.append(feeds[node["name"]])
             else:
-                values.append(OPERATIONS[node["op"]](node, *[values[i] for i in node["inputs"]]))
+                values.append(OPERATIONS[node["op"]](node, *(values[i] for i in node["inputs"])))
+        wanted = {r["name"]: values[r["node"]] for r in self.description["results"]}
+        wanted |= {s["name"]: values[s["update"]] for s in self.description["carried"]}
         size = len(next(iter(feeds.values())))
-        wanted = {r["name"]: r["node"] for r in self.description["results"]}
-        wanted |= {s["name"]: s["update"] for s in self.description["carried"]}
-        return {n: np.broadcast_to(values[i], (size, *values[i].shape[1:])) for n, i in wanted.items()}
-
-    def initial(self, size):
-        return {s["name"]: np.repeat(np.asarray(s["initial"], np.float32).reshape(1, *s["shape"]), size, 0)
-                for s in self.description["carried"]}
-
-    def step(self, observation, state, noise=None):
-        """A batch of observations and its state -> actions by name, distribution's parameters, new state."""
-        feeds = dict(state)
-        for given in self.description["given"]:
-            part = noise[given["name"]] if given["noise"] else observation
-            for key in () if given["noise"] else given["path"]:
-                part = part[key]
-            feeds[given["name"]] = np.asarray(part, given["dtype"]).reshape(-1, *given["shape"])
-        found = self.run(feeds)
-        return found, {name: found.pop(name) for name in state}
-
-    def outputs(self, observation, noise=None):
-        """What a decision gives, by name: the action's parts and the parameters of its distribution."""
-        given = self.description["given"][0]
-        first = observation
-        for key in given["path"]:
-            first = first[key]
-        batch = np.asarray(first).ndim > len(given["shape"])
-        self.state = self.state or self.initial(len(first) if batch else 1)
-        found, self.state = self.step(observation, self.state, noise)
-        return {r["name"]: np.asarray(found[r["name"]] if batch else found[r["name"]][0], r["dtype"])
-                for r in self.description["results"]}
-
-    def __call__(self, observation, noise=None):
-        return nested({tuple(r["path"]): v for r, v in zip(self.description["results"], self.outputs(observation, noise).values()) if r["path"] is not None})  # noqa: E501
+        return {name: np.broadcast_to(v, (size, *v.shape[1:])) for name, v in wanted.items()}
 
 
-def nested(parts):
+def _part(nest: Any, path: Sequence[Any]) -> Any:
+    for key in path:
+        nest = nest[key]
+    return nest
+
+
+def nested(parts: Mapping[tuple[Any, ...], Any]) -> Any:
+    """Parts by their paths as dicts (names) and tuples (numbers); a lone part as itself."""
     if () in parts:
         return parts[()][()]
-    inner = {key: nested({p[1:]: v for p, v in parts.items() if p[0] == key}) for key in dict.fromkeys(p[0] for p in parts)}  # noqa: E501
-    return tuple(inner.values()) if isinstance(next(iter(inner)), int) else inner
+    keys = dict.fromkeys(path[0] for path in parts)
+    inner = {k: nested({p[1:]: v for p, v in parts.items() if p[0] == k}) for k in keys}
+    return tuple(inner.values()) if all(isinstance(k, int) for k in keys) else inner
 
 
-def load(path):
+def load(path: Any) -> Policy:
+    """Reads a policy; refuses a file that holds pickled objects."""
     with np.load(path, allow_pickle=False) as file:
-        description = json.loads(str(file["description"]))
         arrays = {name: file[name] for name in file.files}
-    for number, node in enumerate(description["nodes"]):
-        node |= {name[len(str(number)) + 1:]: array for name, array in arrays.items() if name.startswith(f"{number}.")}
+    description = json.loads(str(arrays.pop("description")))
+    for name, array in arrays.items():
+        number, _, attribute = name.partition(".")
+        description["nodes"][int(number)][attribute] = array
     return Policy(description, nodes=description["nodes"])

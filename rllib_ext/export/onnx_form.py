@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rllib_ext.base.extras import install
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Array, Constant, Input, Node, Program, Shape, State
-from rllib_ext.base.extras import install
 
 OPSET, IR_VERSION = 18, 10
 # What the state after a decision is called: the state's own name, and this.
@@ -121,7 +121,7 @@ class _Graph:
         return self.add("Expand", [self.name(number), whole], name)
 
     def operand(self, number: int, rank: int, name: str) -> str:
-        """An operand of something element by element: with as many axes behind the batch as the result."""
+        """An operand with as many axes behind the batch as the result."""
         missing = rank - len(self.shape(number))
         if self.fixed(number) or not missing:
             return self.name(number)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rllib_ext.base.extras import install
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.onnx_form import AFTER
 from rllib_ext.export.program import Array, Program
-from rllib_ext.base.extras import install
 
 
 def onnx_run(path: Path, program: Program) -> Callable[[Mapping[str, Array]], dict[str, Array]]:

@@ -59,8 +59,8 @@ def observe(builder: Builder, space: gymnasium.Space[Any], pipeline: Any) -> Any
             continue
         if kind not in _KNOWN:
             raise ExportError(
-                f"the connector {kind.__name__} can't be exported: what it does is Python code of its own. "
-                f"Expected only {', '.join(sorted(k.__name__ for k in _KNOWN))} beside RLlib's standard "
+                f"the connector {kind.__name__} can't be exported: what it does is Python code of its "
+                f"own. Expected only {', '.join(sorted(k.__name__ for k in _KNOWN))} beside RLlib's standard "
                 "ones. Do its work in the environment or in the RLModule, and train again."
             )
         space = connector.input_observation_space or space
@@ -161,14 +161,17 @@ def _flatten(builder: Builder, observed: Any, space: Any, connector: Any) -> Any
         parts.append(builder.flat(builder.real(node)))
     order = ", ".join(".".join(map(str, path)) for path, _ in leaves(observed) if path)
     builder.notes.append(
-        "observation flattened, discrete parts one-hot" + (f", in the order {order}" if order else "")
+        "observation flattened, discrete parts one-hot"
+        + (f", in the order {order}" if order else "")
     )
     return parts[0] if len(parts) == 1 else builder.add(Concat(axis=0), *parts)
 
 
 def _stack(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
     frames = connector.num_frames
-    builder.notes.append(f"the last {frames} frames stacked, the oldest first, zeros before the first")
+    builder.notes.append(
+        f"the last {frames} frames stacked, the oldest first, zeros before the first"
+    )
 
     def stacked(path: Path, node: int) -> int:
         shape = builder.shape(node)

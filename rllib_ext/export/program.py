@@ -274,12 +274,12 @@ class ArgMax(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Sample(Operation):
-    """Logits (…, choices), uniform noise in [0, 1) -> how many cumulated shares are not above it."""
+    """A draw: of logits (…, choices) and uniform noise in [0, 1), the choice that the noise falls on."""
 
 
 UNARY = (
-    "tanh", "relu", "sigmoid", "silu", "elu", "gelu", "softplus", "leaky_relu", "exp", "log", "neg", "abs",
-    "sqrt", "square",
+    "tanh", "relu", "sigmoid", "silu", "elu", "gelu", "softplus", "leaky_relu", "exp", "log", "neg",
+    "abs", "sqrt", "square",
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 

@@ -1,4 +1,4 @@
-"""Weights in 8 bits, each row with a scale of its own; what is computed with them stays in real numbers."""
+"""Weights in 8 bits, each row with a scale of its own; all that is computed stays in real numbers."""
 
 from __future__ import annotations
 

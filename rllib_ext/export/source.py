@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rllib_ext.rl.module.critic import critic_names, without_critic
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.head import act
@@ -19,6 +18,7 @@ from rllib_ext.export.trace import trace_module
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.masks import apply_masks_
+from rllib_ext.rl.module.critic import critic_names, without_critic
 from rllib_ext.rl.module.shrinking import shrink_policy
 
 

@@ -103,15 +103,13 @@ def read_program(path: Path) -> Program:
         return _program(json.loads(str(arrays.pop("description"))), arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
         raise ExportError(
-            f"{path} is not an exported policy: {error}. Expected a file that `prunefront export` wrote; "
-            "nothing of it is unpickled. Export the policy again."
+            f"{path} is not an exported policy: {error}. Expected a file that `prunefront export` "
+            "wrote; nothing of it is unpickled. Export the policy again."
         ) from error
 
 
 def _node(node: Node) -> dict[str, Any]:
-    values = {
-        f.name: getattr(node.operation, f.name) for f in dataclasses.fields(node.operation)
-    }
+    values = {f.name: getattr(node.operation, f.name) for f in dataclasses.fields(node.operation)}
     return {
         "op": type(node.operation).__name__.lower(),
         "inputs": list(node.inputs),

@@ -12,7 +12,7 @@ import tree
 from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
-from rllib_ext.export.aten import NotExpressible, Traced, Translator
+from rllib_ext.export.aten import NotExpressibleError, Traced, Translator
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Path, Reshape, Shape
@@ -149,7 +149,7 @@ def _translated(
             args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])
             try:
                 values[node] = translator.call(node.target, args, kwargs, node.meta.get("val"))
-            except NotExpressible as error:
+            except NotExpressibleError as error:
                 raise ExportError(
                     f"{module} can't be exported: it uses {error}{_where(node)}, which no form of an "
                     f"export has. {MEND}."

@@ -1,4 +1,4 @@
-"""An export held against the policy it was made from: on its own observations, then in its environment."""
+"""An export held against its policy: on the policy's own observations, then in the environment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 from ray.rllib.core.columns import Columns
 
-from rllib_ext.policy.acting import ConnectorPolicy
 from rllib_ext.evaluation.evaluator import Episodes, Evaluator
 from rllib_ext.export.errors import MismatchError
 from rllib_ext.export.numpy_loader import Policy, nested
 from rllib_ext.export.program import Array
 from rllib_ext.export.trace import leaves
+from rllib_ext.policy.acting import ConnectorPolicy
 from rllib_ext.policy.store import PolicyParts
 
 # Largest difference of an output ÷ its largest magnitude over all observations.
@@ -219,12 +219,7 @@ class Actor:
         found = self.outputs(episodes, observations)
         parts = [r for r in self._policy.description["results"] if r["path"] is not None]
         return [
-            nested(
-                {
-                    tuple(p["path"]): np.asarray(found[p["name"]][row], p["dtype"])
-                    for p in parts
-                }
-            )
+            nested({tuple(p["path"]): np.asarray(found[p["name"]][row], p["dtype"]) for p in parts})
             for row in range(len(episodes))
         ]
 
@@ -338,7 +333,8 @@ def _first(recording: Recording, policy: Policy) -> str:
                 if not np.allclose(np.ravel(want), np.ravel(have), rtol=1e-4, atol=1e-5):
                     return (
                         f"First at step {step} of episode {number}: of the observation "
-                        f"{_short(observation)} it gives {name} {_short(have)}, expected {_short(want)}. "
+                        f"{_short(observation)} it gives {name} {_short(have)}, expected "
+                        f"{_short(want)}. "
                     )
     return ""
 

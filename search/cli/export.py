@@ -100,7 +100,8 @@ def _summary(folder: Path, contract: dict[str, Any]) -> str:
     if "file_bytes" in size:
         parts = [f"file {size['file_bytes']:,} bytes"]
         parts += [
-            f"flash {found['flash']:,} bytes on {chip}" for chip, found in size.get("object", {}).items()
+            f"flash {found['flash']:,} bytes on {chip}"
+            for chip, found in size.get("object", {}).items()
         ]
         if ram := size.get("ram_bytes"):
             parts.append(f"RAM {sum(ram.values()):,} bytes")
@@ -124,4 +125,6 @@ def _verified(verified: dict[str, Any]) -> str:
         )
     loop = verified["closed_loop"]
     same = "the same" if loop["equal"] else f"{loop['mean']:+.4g} on average"
-    return f"verified: {shown}; {loop['episodes']} episodes in closed loop, {returns}, {same} in RLlib"
+    return (
+        f"verified: {shown}; {loop['episodes']} episodes in closed loop, {returns}, {same} in RLlib"
+    )

@@ -87,7 +87,9 @@ def _opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened
         name = str(row["snapshot_id"])
         return Opened(parts, masks, ppo, _of_point(results, row), path / EXPORT / name)
     if point is not None:
-        raise ResultsError(f"--point {point}: only a results folder has points, and {path} is none.")
+        raise ResultsError(
+            f"--point {point}: only a results folder has points, and {path} is none."
+        )
     name = path.resolve().name
     if is_policy(path):
         ppo = open_policy(path, env, warn)

@@ -17,7 +17,9 @@ SEEDS = range(70, 90)
 KINDS = [(name, pruned) for name in POLICIES for pruned in (False, True)]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'pruned' if kind[1] else 'dense'}")
+@pytest.fixture(
+    scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'pruned' if kind[1] else 'dense'}"
+)
 def exported(request, ray_cluster, tmp_path_factory):
     """A policy as RLlib has it, its environment, and where its exports lie."""
     name, pruned = request.param

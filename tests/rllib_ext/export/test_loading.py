@@ -35,9 +35,7 @@ def small_program():
 
 def write(folder, kind, numbers=None):
     folder.mkdir(exist_ok=True)
-    written = write_form(
-        folder, small_program(), Choice(format=kind, numbers=numbers or Numbers())
-    )
+    written = write_form(folder, small_program(), Choice(format=kind, numbers=numbers or Numbers()))
     form = {"format": kind, "main": written.main, **written.facts}
     (folder / CONTRACT).write_text(json.dumps({"form": form}))
     return folder / written.main
