@@ -183,8 +183,8 @@ class _Head:
         raise ExportError(
             f"the action distribution {kind.__name__} can't be exported: how it chooses an action is "
             "Python code of its own. Expected RLlib's TorchCategorical, TorchMultiCategorical, "
-            "TorchDiagGaussian, TorchSquashedGaussian or TorchDeterministic. Have the RLModule's _forward_inference return "
-            f"{Columns.ACTIONS} itself."
+            "TorchDiagGaussian, TorchSquashedGaussian or TorchDeterministic. Have the RLModule's "
+            f"_forward_inference return {Columns.ACTIONS} itself."
         )
 
     def _noise(self, kind: str, shape: tuple[int, ...]) -> int:

@@ -60,8 +60,8 @@ def observe(builder: Builder, space: gymnasium.Space[Any], pipeline: Any) -> Any
         if kind not in _KNOWN:
             raise ExportError(
                 f"the connector {kind.__name__} can't be exported: what it does is Python code of its "
-                f"own. Expected only {', '.join(sorted(k.__name__ for k in _KNOWN))} beside RLlib's standard "
-                "ones. Do its work in the environment or in the RLModule, and train again."
+                f"own. Expected only {', '.join(sorted(k.__name__ for k in _KNOWN))} beside RLlib's "
+                "standard ones. Do its work in the environment or in the RLModule, and train again."
             )
         space = connector.input_observation_space or space
         observed = _KNOWN[kind](builder, observed, space, connector)
