@@ -235,7 +235,7 @@ class Actor:
             for row, i in enumerate(episodes):
                 self._states[i][name] = after[row : row + 1]
         shapes = {r["name"]: r["shape"] for r in self._policy.description["results"]}
-        return {n: v.reshape(len(episodes), *shapes[n]) for n, v in found.items()}
+        return {n: found[n].reshape(len(episodes), *shape) for n, shape in shapes.items()}
 
     def feeds(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
         """What comes in at a decision, by name, a row an episode; noise is drawn."""
@@ -290,13 +290,14 @@ def _difference(
     sizes = [np.abs(e.astype(np.float64)) for e in expected]
     scale = max((float(s[s <= _LARGEST].max(initial=0.0)) for s in sizes), default=0.0)
     scale = max(scale, 1e-12)
-    worst, close = 0.0, []
+    worst = 0.0
+    close: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
     for want, have in zip(expected, found, strict=True):
         apart = np.abs(want.astype(np.float64) - have.astype(np.float64)) / scale
         apart[(np.abs(want) > _LARGEST) & (np.abs(have) > _LARGEST / 1e3)] = 0.0
         apart = np.where(np.isnan(apart), np.inf, apart).reshape(len(want), -1)
         worst = max(worst, float(apart.max(initial=0.0)))
-        close.append((apart <= TOLERANCE).all(1))
+        close.append(np.asarray((apart <= TOLERANCE).all(1)))
     return worst, close
 
 
