@@ -75,6 +75,18 @@ class _Recorder:
     def __init__(self, policy: ConnectorPolicy) -> None:
         self._policy = policy
         self.steps: list[list[tuple[Any, Any, Any]]] = []
+        self._inputs: Any = None
+        compute = policy._outputs
+
+        def noted(batch: Any, episodes: Any) -> Any:
+            outputs = compute(batch, episodes)
+            found = outputs.get(Columns.ACTION_DIST_INPUTS)
+            # Distributions may work on them in place, as one of RLlib's examples does.
+            self._inputs = None if found is None else found.clone().numpy()
+            return outputs
+
+        # An attribute of the instance goes before the method of its class.
+        vars(policy)["_outputs"] = noted
 
     def begin(self, seeds: Sequence[int]) -> None:
         self._policy.begin(seeds)
@@ -82,9 +94,9 @@ class _Recorder:
 
     def act(self, episodes: Sequence[int], observations: Any, rewards: Any) -> Any:
         actions = self._policy.act(episodes, observations, rewards)
-        for i, observation, action in zip(episodes, observations, actions, strict=True):
-            outputs = self._policy._latest[i].get(Columns.ACTION_DIST_INPUTS)
-            self.steps[i].append((observation, action, outputs))
+        inputs = [None] * len(episodes) if self._inputs is None else self._inputs
+        for i, *step in zip(episodes, observations, actions, inputs, strict=True):
+            self.steps[i].append((step[0], step[1], step[2]))
         return actions
 
 
