@@ -139,4 +139,4 @@ def _prune(learner: Any, statistics: Mapping[str, Any] | None) -> None:
     if statistics is not None:
         pruner.load_state_dict({**pruner.state_dict(), "statistics": statistics})
     pruner.before_update(pruner.env_steps)
-    pruner.hold()
+    pruner.freeze_masks()

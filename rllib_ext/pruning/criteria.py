@@ -19,7 +19,7 @@ from rllib_ext.pruning.errors import ScoreError
 
 Weights = Mapping[str, Tensor]
 Scores = dict[str, Tensor]
-Kind = Literal["taylor", "movement", "activation", "gradient"]
+StatisticKind = Literal["taylor", "movement", "activation", "mean_gradient"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,7 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 # What has to be gathered while the network trains, for the criteria that read it.
-READS: dict[str, Kind] = {
+READS: dict[str, StatisticKind] = {
     "gradient": "taylor",
     "movement": "movement",
     "activation": "activation",

@@ -57,14 +57,14 @@ def evaluate(
     stays in it. Noise and actions are drawn from each episode's seed.
     """
     from rllib_ext.envs.shift import Shift
-    from search.front.results import MARKS
+    from search.front.results import RESULTS_FILES
 
     if episodes < 2 or (seed is not None and seed < 0):
         raise ConfigError(
             f"episodes = {episodes}, seed = {seed}; expected 2 or more episodes and a seed of 0 or more."
         )
     wanted = Shift(**shift, set=tuple(_settings(settings)))
-    if any((path / mark).is_file() for mark in MARKS):
+    if any((path / mark).is_file() for mark in RESULTS_FILES):
         _evaluate_front(path, wanted, episodes, seed, env, address)
     else:
         _evaluate_policy(path, wanted, episodes, seed or 0, env)

@@ -22,7 +22,7 @@ from search.config.space_hints import space_hint
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
 
-Engine = Literal["packed", "rllib", "auto"]
+EngineName = Literal["packed", "rllib", "auto"]
 # Strategies whose members are compared with each other.
 RANKING = ("pareto_pbt", "pbt", "selection")
 
@@ -191,7 +191,7 @@ class ExperimentConfig(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     env: str
     env_config: dict[str, Any] = Field(default_factory=dict)
-    engine: Engine = "rllib"
+    engine: EngineName = "rllib"
     ppo: PPOSettings = PPOSettings()
     pruning: Pruning = PruningConfig()
     search: SearchSettings

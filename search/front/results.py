@@ -23,7 +23,7 @@ from search.store.folder import CONFIG, FINISHED, MANIFEST, refuse_address
 from search.store.losses import doubts, losses_of
 
 # Any of these makes a folder a results folder.
-MARKS = (CONFIG, MANIFEST, "snapshots.jsonl")
+RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
 OPTIONAL = ("shift", "retrain")
 
@@ -204,9 +204,9 @@ def read_results(folder: str | Path) -> Results:
         raise ResultsError(
             f"{path} is not a folder. Expected a results folder of `prunefront search`."
         )
-    if not any((path / mark).is_file() for mark in MARKS):
+    if not any((path / mark).is_file() for mark in RESULTS_FILES):
         raise ResultsError(
-            f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
+            f"{path} is not a results folder: it holds none of {', '.join(RESULTS_FILES)}. Expected the "
             "--output of `prunefront search`."
         )
     # Before what it notes is read, for the search may still run.
