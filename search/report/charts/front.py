@@ -123,7 +123,7 @@ def _x_axis(axis: str, results: Results) -> alt.X:
         return alt.X(
             "sparsity:Q",
             title="sparsity: share of weights that are zero",
-            axis=alt.DensityAxis(format=".0%", tickCount=6),
+            axis=alt.Axis(format=".0%", tickCount=6),
             scale=alt.Scale(domain=[0, 1]),
         )
     total = max(s.total_params for s in results.records)
@@ -136,7 +136,7 @@ def _x_axis(axis: str, results: Results) -> alt.X:
     return alt.X(
         "weights:Q",
         title="non-zero weights (log), sparsity below",
-        axis=alt.DensityAxis(
+        axis=alt.Axis(
             values=[*ticks, total],
             labelExpr=f"[format(datum.value, ','), {sparse}]",
             labelOverlap=True,
