@@ -13,9 +13,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Thousands of small folders are written and removed: on a disk that takes longer than what is tested.
-MEMORY, NEEDED = "/dev/shm", 4 * 2**30
-if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= NEEDED:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free >= 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 # A job in the background of a shell has SIGINT ignored, and all processes below it inherit that: the
 # commands whose interruption is tested would never hear of it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

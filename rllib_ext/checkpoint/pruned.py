@@ -62,7 +62,7 @@ def load_for_pruning(
 
     Raises:
         CheckpointError: The checkpoint can't be read, or is of another network.
-        ConfigError: It can't be pruned in this way.
+        ConfigError: The policy can't be pruned in this way.
     """
     # As constant extent there is no horizon to speak of.
     pruning = pruning_config.replace(schedule="constant", horizon=1)

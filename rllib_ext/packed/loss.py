@@ -183,7 +183,7 @@ def standardised(advantages: Tensor, of_bootstrap_rows: Tensor) -> Tensor:
 
     Args:
         advantages: Of shape (batch,), the whole batch of an update.
-        of_bootstrap_rows: As of `rllib_ext.packed.minibatch_order.advantages_of_bootstrap_rows`.
+        of_bootstrap_rows: What `advantages_of_bootstrap_rows` gives for the member.
     """
     everything = torch.cat([advantages, of_bootstrap_rows])
     deviation = everything.std(correction=0).clamp(min=SMALLEST_DEVIATION)

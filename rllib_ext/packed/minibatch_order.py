@@ -52,7 +52,7 @@ def advantages_of_bootstrap_rows(
     """What RLlib takes for the advantages of a member's bootstrap rows: the next piece's start follows.
 
     Args:
-        order: As of `in_time`.
+        order: Positions by time, as `in_time` gives them.
         values: Of the state before each step, of shape (steps · envs,).
         last_values: Of the state after it, of its own episode; of that shape.
         advantages: Of the steps, of that shape.

@@ -80,8 +80,8 @@ class Collector:
         action_space: Of one environment.
         steps: Of each environment in a rollout, ≥ 1.
         filters: Normalise the observations.
-        unsquash: As `rllib_ext.packed.environments.for_environment`.
-        clip: As there.
+        unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
+        clip: Whether actions are clipped to the action space's bounds.
     """
 
     def __init__(

@@ -217,7 +217,7 @@ class PruningConfig:
         """A copy with some values changed.
 
         Raises:
-            ConfigError: As the constructor.
+            ConfigError: A value is wrong, or a key unknown.
         """
         return dataclasses.replace(self, **changes)
 

@@ -62,7 +62,7 @@ def config_for_next_masks(
     what goes is chosen, even if nothing went before.
 
     Args:
-        config: As configured.
+        config: The pruning configuration.
         masks: The masks so far.
         trained: Whether the network was trained before this schedule began.
     """

@@ -66,9 +66,10 @@ class Pruner:
         config: What to prune, how far, and when; `horizon` is set.
         critic_prefixes: Names of submodules that only the critic uses.
         seed: For criteria that draw.
-        synchronise: As for `Agreement`, where several processes train this network together.
+        synchronise: Makes a mask the same on all processes that train this network together (see
+            `Agreement`); None: there is only this one.
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
-        room: As for `Gatherer`.
+        room: Where statistics are kept (see `Gatherer`); None: in tensors of their own.
         coefficients: What else adapts while the network trains, and goes back with its weights.
 
     Attributes:

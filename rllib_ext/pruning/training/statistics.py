@@ -81,7 +81,7 @@ class Gatherer:
 
     Args:
         module: The network.
-        weights: Its prunable weights by name.
+        weights: The module's prunable weights by name.
         kinds: What to gather.
         window: Minibatches over which means run, ≥ 1.
         room: Where to keep what is learnt from gradients, for somebody who adds to that of many
@@ -89,7 +89,7 @@ class Gatherer:
 
     Attributes:
         kinds: What it gathers, in alphabetic order.
-        weights: As given.
+        weights: The prunable weights, as given.
         listens: Whether forward passes count as the training's; those without gradients never do.
     """
 
