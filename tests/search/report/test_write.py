@@ -177,10 +177,12 @@ def test_tables_on_disk_are_those_in_memory(reported):
     assert set(episodes["purpose"]) == {"search", "selection", "report"}
 
 
-def test_a_report_loads_neither_ray_nor_torch(reported):
+@pytest.mark.e2e
+def test_a_report_loads_neither_ray_nor_torch(tmp_path, simulate):
+    folder = simulate(tmp_path / "a", members=4, segments=3).folder
     code = (
         "import sys, pathlib; from search.report import write_report;"
-        f"write_report(pathlib.Path({str(reported)!r}));"
+        f"write_report(pathlib.Path({str(folder)!r}));"
         "print(sorted({'ray', 'torch', 'gymnasium'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -166,8 +166,8 @@ def test_a_report_that_a_kill_prevented_is_written(tmp_path, ran, monkeypatch):
     assert start(tmp_path)[0] == tmp_path / "made.html"
 
 
-RACER = """
-import sys, time
+RACERS = """
+import json, os, sys, time
 from pathlib import Path
 import search.runs.search
 from pretended_search import coordinated
@@ -186,40 +186,50 @@ def run(config, ppo, folder, display, address):
     (folder / "report.html").touch()
     return folder / "report.html"
 
-search.runs.search._run = run
-print("ready", flush=True)
-sys.stdin.readline()
-try:
+def race(folder):
     search.runs.search.run_search(
-        coordinated(), Path(sys.argv[1]), command=[], display=Told(), or_resume=True
+        coordinated(), folder, command=[], display=Told(), or_resume=True
     )
-except ResultsError as error:
-    print(error)
-    sys.exit(2)
+
+search.runs.search._run = run
+root = Path(sys.argv[1])
+# Everything is loaded by then.
+race(root / "before")
+gate, closed = os.pipe()
+racers = []
+for number in range(2):
+    racer = os.fork()
+    if not racer:
+        os.close(closed)
+        os.read(gate, 1)
+        try:
+            race(root / "out")
+        except ResultsError as error:
+            (root / f"told{number}").write_text(str(error))
+            os._exit(2)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    racers.append(racer)
+os.close(closed)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(racer, 0)[1]) for racer in racers]))
 """
 
 
+@pytest.mark.ray
 def test_of_two_that_start_at_once_one_writes(tmp_path):
     root = Path(search.runs.search.__file__).parents[2]
     paths = os.pathsep.join([str(root), str(root / "tests" / "shared")])
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(tmp_path / "out")], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths},
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    told = [racer.communicate(timeout=120)[0] for racer in racers]
-    statuses = [racer.returncode for racer in racers]
+    ended = subprocess.run(
+        [sys.executable, "-c", RACERS, str(tmp_path)], text=True, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=True,
+    )  # fmt: skip
+    statuses = json.loads(ended.stdout)
     # Or the second came when the first had finished.
     assert sorted(statuses) in ([0, 2], [0, 0])
     if 2 in statuses:
-        assert "being written by another process" in told[statuses.index(2)]
+        told = (tmp_path / f"told{statuses.index(2)}").read_text()
+        assert "being written by another process" in told
     lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["member"] for line in lines] == list(range(20))
     assert lost_records(tmp_path / "out", read_manifest(tmp_path / "out")) == []
