@@ -69,10 +69,6 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
         ResultsError: A folder can't be reported, or the searches can't be compared.
     """
     comparison = compare([read_results(folder) for folder in folders])
-    html = comparison_page(comparison)
-    picture = still(fronts_chart(comparison, 760, 420))
-    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
-    svg = vl_convert.vegalite_to_svg(picture)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -80,6 +76,10 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
             f"--output: {output} can't be made a folder ({error.strerror}). Name a folder, or a place "
             "for a new one."
         ) from error
+    html = comparison_page(comparison)
+    picture = still(fronts_chart(comparison, 760, 420))
+    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
+    svg = vl_convert.vegalite_to_svg(picture)
     tables.write_csv(output / "comparison.csv", comparison.searches)
     write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
     write_text(output / "comparison.svg", svg)

@@ -3,16 +3,12 @@
 import json
 import shutil
 
-import altair as alt
-import pandas as pd
 import pytest
+from plain_charts import plain_charts
 
 import search
-import search.report.page
-import search.report.write
 from rllib_ext.pruning.errors import ResultsError
 from search.report import write_report
-from search.report.charts.theme import finished
 from search.report.earlier import REPORT
 from search.report.notebook import load
 from search.report.terminal import summary
@@ -23,12 +19,7 @@ from search.store.writer import only_writer
 @pytest.fixture(scope="module", autouse=True)
 def _plain_charts():
     """What becomes of a report's files doesn't depend on what is drawn in them."""
-    point = alt.Chart(pd.DataFrame({"x": [1.0]})).mark_point().encode(x="x:Q")
-    plain = finished(point, 40, 30, "A point.")
-    names = ("front_weights", "front_sparsity", "training_return", "training_sparsity", "lineage")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.report.page, "_charts", lambda results: dict.fromkeys(names, plain))
-        patch.setattr(search.report.write, "front_chart", lambda *arguments: plain)
+    with plain_charts():
         yield
 
 
