@@ -48,11 +48,12 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
     refuse_taken(place_of(settings.name, output))
     from search.front.results import read_results
     from search.runs.display import SearchDisplay
-    from search.runs.inputs import local_ray, open_checkpoint
+    from search.runs.inputs import open_checkpoint
     from search.runs.prune import run_prune
+    from search.runs.session import connected
 
     ppo = open_checkpoint(checkpoint, env, warn)
-    with local_ray(), SearchDisplay() as display:
+    with connected(), SearchDisplay() as display:
         folder = run_prune(
             settings,
             ppo,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from rllib_ext.pruning.errors import ConfigError, RunError
-from search.cli.shared import Folder
+from rllib_ext.pruning.errors import ConfigError
+from search.cli.shared import Folder, saying_what_is_safe
 
 
 @click.command()
@@ -39,20 +39,14 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
 
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
-    try:
-        with SearchDisplay() as display:
-            page = run_retrain(
-                folder,
-                wanted,
-                seeds,
-                command=["prunefront", *sys.argv[1:]],
-                display=display,
-                address=address,
-            )
-    except KeyboardInterrupt:
-        click.echo(f"interrupted: {go_on}", err=True)
-        raise
-    except (RunError, OSError) as error:
-        raise RunError(f"{error}\n{go_on}") from error
+    with saying_what_is_safe(folder, lambda: go_on), SearchDisplay() as display:
+        page = run_retrain(
+            folder,
+            wanted,
+            seeds,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+        )
     click.echo(recipe_check(read_results(folder)))
     click.echo(f"report: {page}")

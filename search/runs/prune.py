@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -44,12 +45,12 @@ from search.evaluation.held_out import (
 )
 from search.report import write_report
 from search.runs.prune_settings import PruneSettings
+from search.runs.session import recorded
 from search.store.archive import Archive, Baseline, Snapshot, Status
 from search.store.began_with import BEGAN_WITH
 from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
-    FINISHED,
     place_of,
     provenance,
     refuse_taken,
@@ -134,26 +135,16 @@ class _Run:
             **{BEGAN_WITH: plain},
             status="running",
         )
-        status = "failed"
-        try:
+        with recorded(self.folder, self._ended), contextlib.closing(self._evaluator):
             self._levels(dense)
-            status = FINISHED
-        except KeyboardInterrupt:
-            status = "interrupted"
-            done = len(self._archive.snapshots())
-            total = len(settings.levels())
-            self._phase(f"interrupted: {done} of {total} levels are safe in {self.folder}")
-            raise
-        finally:
-            self._evaluator.close()
-            update_manifest(
-                self.folder,
-                status=status,
-                env_steps=self._spent,
-                wall_time=time.monotonic() - self._started,
-            )
         note_latencies(self.folder)
         write_report(self.folder)
+
+    def _ended(self, status: str, seconds: float) -> dict[str, Any]:
+        if status == "interrupted":
+            done, total = len(self._archive.snapshots()), len(self._settings.levels())
+            self._phase(f"interrupted: {done} of {total} levels are safe in {self.folder}")
+        return {"status": status, "env_steps": self._spent, "wall_time": seconds}
 
     def _levels(self, dense: Algorithm) -> None:
         floor = self._baselines(dense)

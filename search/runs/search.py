@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,6 @@ from typing import Any
 import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from search.cluster.connection import connect
-from search.cluster.shared_folder import refuse_unseen
 from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
 from search.evaluation.front_latency import note_latencies
@@ -24,6 +20,7 @@ from search.population.strategies import STRATEGIES, open_study
 from search.report import write_report
 from search.runs.after_training import after_training
 from search.runs.preparation import Prepared, prepare, prepare_again
+from search.runs.session import session
 from search.runs.standing import Standing, has_finished, how_to_extend, standing_of
 from search.store.archive import Archive
 from search.store.began_with import BEGAN_WITH
@@ -32,7 +29,6 @@ from search.store.deletion import tidy
 from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
-    FINISHED,
     INITIAL,
     PAGE,
     provenance,
@@ -45,8 +41,6 @@ from search.training.engine import told_cap
 from search.training.given_ppo import keep_ppo
 from search.training.initial import kept_initial
 from search.training.tune_run import slots_of, train
-
-logger = logging.getLogger(__name__)
 
 
 def run_search(
@@ -81,16 +75,14 @@ def run_search(
     standing = _standing(config, folder, or_resume=or_resume)
     if standing == "finished":
         return _finished(config, folder, display)
-    prepared = prepare_again(config, folder) if standing == "begun" else prepare(config, ppo)
-    if address is None:
-        prepared.refuse_too_large()
+    prepared = _prepared(config, folder, standing, ppo, address)
     with only_writer_of_new(folder):
         # Another process may have come first, and ended since.
         now = _standing(config, folder, or_resume=or_resume)
         if now == "finished":
             return _said_to_be_finished(config, folder, display)
         if now != standing:
-            prepared = prepare_again(config, folder) if now == "begun" else prepare(config, ppo)
+            prepared = _prepared(config, folder, now, ppo, address)
         if now == "begun":
             return _go_on(config, prepared, folder, command, display, address)
         if prepared.initial is not None:
@@ -135,9 +127,7 @@ def resume_search(
     config = extended(load_config_of(folder), overrides)
     if has_finished(config, folder):
         return _finished(config, folder, display)
-    prepared = prepare_again(config, folder)
-    if address is None:
-        prepared.refuse_too_large()
+    prepared = _prepared(config, folder, "begun", None, address)
     with only_writer(folder):
         return _go_on(config, prepared, folder, command, display, address)
 
@@ -146,6 +136,20 @@ def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Sta
     if not or_resume:
         refuse_taken(folder)
     return standing_of(config, folder)
+
+
+def _prepared(
+    config: ExperimentConfig,
+    folder: Path,
+    standing: Standing,
+    ppo: PPOConfig | None,
+    address: str | None,
+) -> Prepared:
+    begun = standing == "begun"
+    prepared = prepare_again(config, folder) if begun else prepare(config, ppo)
+    if address is None:
+        prepared.refuse_too_large()
+    return prepared
 
 
 def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
@@ -210,21 +214,8 @@ def _run(
     address: str | None,
 ) -> Path:
     """Every phase that is not yet done, and the report."""
-    started = time.monotonic()
-    earlier = float(read_manifest(folder).get("wall_time", 0.0))
-    status = "failed"
-    try:
-        connect(address, display.note)
-        refuse_unseen(folder)
+    with session(folder, address, display.note):
         _search(config, prepared, folder, display)
-        status = FINISHED
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
-        ray.shutdown()
     return _report(folder, display)
 
 

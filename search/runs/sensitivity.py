@@ -21,7 +21,8 @@ from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.sensitivity_table import SensitivityTable
 from search.config.seeds import draw
 from search.front.format import number, percent
-from search.runs.inputs import Say, is_policy, local_ray, open_checkpoint, open_policy
+from search.runs.inputs import Say, is_policy, open_checkpoint, open_policy
+from search.runs.session import connected
 
 
 def sensitivity_of(
@@ -56,7 +57,7 @@ def sensitivity_of(
             f"episodes = {episodes}, seed = {seed}; expected 1 or more episodes and a seed of 0 or more."
         )
     ppo = open_policy(path, env, say) if is_policy(path) else open_checkpoint(path, env, say)
-    with contextlib.nullcontext() if is_policy(path) else local_ray():
+    with contextlib.nullcontext() if is_policy(path) else connected():
         return _measured(
             path,
             ppo,
