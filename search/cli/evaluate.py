@@ -110,7 +110,7 @@ def _evaluate_front(
     from search.evaluation.under_shift import evaluate_shifts
     from search.front.generalisation import labelled
     from search.front.results import read_results
-    from search.report import write_report
+    from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
     from search.runs.display import SearchDisplay
     from search.runs.inputs import open_results
@@ -128,6 +128,6 @@ def _evaluate_front(
         display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
-        page = write_report(path)
-    click.echo(generalisation_text(read_results(path), label))
-    click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")
+        results = write_report_of(results)
+    click.echo(generalisation_text(results, label))
+    click.echo(f"table: {path / 'shift.csv'}\nreport: {results.page}")

@@ -32,7 +32,6 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
     wanted = [name.strip() for name in points.split(",") if name.strip()]
-    from search.front.results import read_results
     from search.report.terminal import recipe_check
     from search.runs.display import SearchDisplay
     from search.runs.retrain import run_retrain
@@ -40,7 +39,7 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
     with saying_what_is_safe(folder, lambda: go_on), SearchDisplay() as display:
-        page = run_retrain(
+        results = run_retrain(
             folder,
             wanted,
             seeds,
@@ -48,5 +47,5 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
             display=display,
             address=address,
         )
-    click.echo(recipe_check(read_results(folder)))
-    click.echo(f"report: {page}")
+    click.echo(recipe_check(results))
+    click.echo(f"report: {results.page}")

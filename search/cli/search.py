@@ -52,7 +52,7 @@ def search(
 
     safe = functools.partial(what_is_safe, folder, address)
     with saying_what_is_safe(folder, safe), SearchDisplay() as display:
-        page = run_search(
+        results = run_search(
             experiment,
             folder,
             command=["prunefront", *sys.argv[1:]],
@@ -60,7 +60,7 @@ def search(
             address=address,
             or_resume=resume_or_start,
         )
-    summarise(folder, page)
+    summarise(results)
 
 
 @click.command()
@@ -84,14 +84,14 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
     folder = folder.resolve()
     safe = functools.partial(what_is_safe, folder, address)
     with saying_what_is_safe(folder, safe), SearchDisplay() as display:
-        page = resume_search(
+        results = resume_search(
             folder,
             overrides,
             command=["prunefront", *sys.argv[1:]],
             display=display,
             address=address,
         )
-    summarise(folder, page)
+    summarise(results)
 
 
 @click.command()

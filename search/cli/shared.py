@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from rllib_ext.pruning.errors import RunError
 from search.cluster.failure import is_disk_full
 from search.config.experiment import ExperimentConfig
 from search.store.folder import refuse_address
+
+if TYPE_CHECKING:
+    from search.front.results import Results
 
 
 class Folder(click.Path):
@@ -49,13 +52,12 @@ def warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def summarise(folder: Path, page: Path) -> None:
+def summarise(results: Results) -> None:
     """Shows a search's outcome and where its report is."""
-    from search.front.results import read_results
     from search.report.terminal import summary
 
-    click.echo(summary(read_results(folder)))
-    click.echo(f"report: {page}")
+    click.echo(summary(results))
+    click.echo(f"report: {results.page}")
 
 
 @contextlib.contextmanager

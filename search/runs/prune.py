@@ -43,7 +43,8 @@ from search.evaluation.held_out import (
     policy_episodes,
     random_baseline,
 )
-from search.report import write_report
+from search.front.results import Results, read_results
+from search.report import write_report_of
 from search.runs.prune_settings import PruneSettings
 from search.runs.session import recorded
 from search.store.archive import Archive, Baseline, Snapshot, Status
@@ -72,7 +73,7 @@ def run_prune(
     *,
     command: Sequence[str],
     phase: Phase,
-) -> Path:
+) -> Results:
     """Prunes a checkpoint at every level, evaluates, and writes a results folder.
 
     Needs a connection to Ray. Nothing is written before the checkpoint was loaded.
@@ -85,7 +86,7 @@ def run_prune(
         phase: Called with what is about to be done.
 
     Returns:
-        The results folder, its report written.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or a level failed; earlier levels stay readable.
@@ -98,10 +99,9 @@ def run_prune(
         folder = place_of(settings.name, output)
         with only_writer_of_new(folder):
             refuse_taken(folder)
-            _Run(settings, ppo, folder, phase).whole(dense, command)
+            return _Run(settings, ppo, folder, phase).whole(dense, command)
     finally:
         dense.stop()
-    return folder
 
 
 class _Run:
@@ -118,7 +118,7 @@ class _Run:
         self._seeds: Seeds = {p: draw(settings.seed, p, episodes) for p in PURPOSES}
         self._score_seeds = draw(settings.seed, "search", min(episodes, SCORE_EPISODES))
 
-    def whole(self, dense: Algorithm, command: Sequence[str]) -> None:
+    def whole(self, dense: Algorithm, command: Sequence[str]) -> Results:
         """From the checkpoint to the report."""
         settings = self._settings
         env = {"env": env_name(self._ppo), "env_config": dict(self._ppo.env_config)}
@@ -137,8 +137,9 @@ class _Run:
         )
         with recorded(self.folder, self._ended), contextlib.closing(self._evaluator):
             self._levels(dense)
-        note_latencies(self.folder)
-        write_report(self.folder)
+        results = read_results(self.folder)
+        note_latencies(results)
+        return write_report_of(results)
 
     def _ended(self, status: str, seconds: float) -> dict[str, Any]:
         if status == "interrupted":

@@ -11,10 +11,10 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from search.config.experiment import ExperimentConfig
 from search.evaluation.held_out import evaluate_policies
 from search.front.lineage import plans_of
-from search.front.results import read_results
+from search.front.results import Results, read_results
 from search.population.progress import Display
 from search.population.replays import Replay, Replays, chosen_points, plan_replays
-from search.report import write_report
+from search.report import write_report_of
 from search.runs.preparation import Prepared, prepare_again
 from search.runs.session import session
 from search.store.archive import Archive
@@ -36,7 +36,7 @@ def run_retrain(
     command: Sequence[str],
     display: Display,
     address: str | None = None,
-) -> Path:
+) -> Results:
     """Replays the recipes of front points on fresh seeds; what is done is not done again.
 
     Args:
@@ -48,7 +48,7 @@ def run_retrain(
         address: Of a Ray cluster; None: one of its own on this machine.
 
     Returns:
-        The report page, with the recipe check in it.
+        The search, as its report shows it, with the recipe check in it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or the run failed; what was done stays.
@@ -76,7 +76,7 @@ def run_retrain(
             _train(config, prepared, archive, coordinator, display)
             _evaluate(config, prepared.ppo, archive, coordinator, display)
         display.phase("writing the report")
-        return write_report(folder)
+        return write_report_of(read_results(folder))
 
 
 def _train(

@@ -14,10 +14,11 @@ from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import evaluate_untrained
+from search.front.results import Results, read_results
 from search.population.coordinator import Coordinator
 from search.population.progress import Display
 from search.population.strategies import STRATEGIES, open_study
-from search.report import write_report
+from search.report import write_report_of
 from search.runs.after_training import after_training
 from search.runs.preparation import Prepared, prepare, prepare_again
 from search.runs.session import session
@@ -52,7 +53,7 @@ def run_search(
     address: str | None = None,
     ppo: PPOConfig | None = None,
     or_resume: bool = False,
-) -> Path:
+) -> Results:
     """Runs a search to its report.
 
     Args:
@@ -66,7 +67,7 @@ def run_search(
             Otherwise the folder must be empty.
 
     Returns:
-        The report page.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
@@ -101,7 +102,7 @@ def resume_search(
     command: Sequence[str],
     display: Display,
     address: str | None = None,
-) -> Path:
+) -> Results:
     """Goes on with a search that ended too early, or extends one that has finished.
 
     What is done is not done again. Segments that had begun and not ended are trained again from their
@@ -117,7 +118,7 @@ def resume_search(
         address: As for `run_search`.
 
     Returns:
-        The report page.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: As `run_search`; or the folder is no search's, is being written to, has lost
@@ -152,7 +153,7 @@ def _prepared(
     return prepared
 
 
-def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     """Says so; needs the folder to itself only where the report is still to be written."""
     if (folder / PAGE).is_file():
         return _said_to_be_finished(config, folder, display)
@@ -160,11 +161,10 @@ def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
         return _said_to_be_finished(config, folder, display)
 
 
-def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     display.phase(how_to_extend(config, folder))
     # A search may have been killed while it wrote its report.
-    page = folder / PAGE
-    return page if page.is_file() else _report(folder, display)
+    return read_results(folder) if (folder / PAGE).is_file() else _report(folder, display)
 
 
 def _go_on(
@@ -174,7 +174,7 @@ def _go_on(
     command: Sequence[str],
     display: Display,
     address: str | None,
-) -> Path:
+) -> Results:
     """Takes up a search whose folder this process may write to."""
     tidy(Archive(folder))
     # Before the manifest: a larger budget that it doesn't know is taken, a smaller one refused.
@@ -212,18 +212,19 @@ def _run(
     folder: Path,
     display: Display,
     address: str | None,
-) -> Path:
+) -> Results:
     """Every phase that is not yet done, and the report."""
     with session(folder, address, display.note):
         _search(config, prepared, folder, display)
     return _report(folder, display)
 
 
-def _report(folder: Path, display: Display) -> Path:
+def _report(folder: Path, display: Display) -> Results:
+    results = read_results(folder)
     display.phase("measuring latencies, one policy at a time")
-    note_latencies(folder)
+    note_latencies(results)
     display.phase("writing the report")
-    return write_report(folder)
+    return write_report_of(results)
 
 
 def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display: Display) -> None:
