@@ -14,6 +14,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
+
+# There is no public way to ask what a name was registered for: all that is private of Ray here.
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_ext.envs.mujoco import is_mujoco, quieten_mujoco

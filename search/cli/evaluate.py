@@ -110,10 +110,11 @@ def _evaluate_front(
     from search.evaluation.under_shift import evaluate_shifts
     from search.front.generalisation import labelled
     from search.front.results import read_results
-    from search.report import write_report
+    from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
     from search.runs.display import SearchDisplay
-    from search.runs.inputs import local_ray, open_results
+    from search.runs.inputs import open_results
+    from search.runs.session import connected
     from search.store.writer import only_writer
 
     results = read_results(path)
@@ -123,10 +124,10 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     elsewhere = env if env != results.manifest.get("env") else None
     label = labelled(shift, elsewhere)
-    with only_writer(path), local_ray(address), SearchDisplay() as display:
+    with only_writer(path), connected(address), SearchDisplay() as display:
         display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
-        page = write_report(path)
-    click.echo(generalisation_text(read_results(path), label))
-    click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")
+        results = write_report_of(results)
+    click.echo(generalisation_text(results, label))
+    click.echo(f"table: {path / 'shift.csv'}\nreport: {results.page}")

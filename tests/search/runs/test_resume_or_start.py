@@ -11,6 +11,7 @@ from pretended_search import coordinated
 
 import search.runs.search
 from rllib_ext.pruning.errors import ConfigError, ResultsError
+from search.front.results import Results
 from search.runs.search import resume_search, run_search
 from search.store.continued import extended
 from search.store.folder import CONFIG, read_manifest, update_manifest
@@ -40,9 +41,14 @@ def ran(monkeypatch):
         (folder / "events.jsonl").touch()
         update_manifest(folder, status=outcome)
         (folder / "report.html").touch()
-        return folder / "report.html"
+        return read(folder)
+
+    def read(folder):
+        """There is nothing in it."""
+        return Results(folder, "", read_manifest(folder), [], [], {}, [])
 
     monkeypatch.setattr(search.runs.search, "_run", run)
+    monkeypatch.setattr(search.runs.search, "read_results", read)
     run.outcomes, run.runs = outcomes, runs
     return run
 
@@ -77,9 +83,9 @@ def test_the_same_search_goes_on_and_once_finished_says_so(tmp_path, ran):
         start(tmp_path / "out")
     assert len(ran.runs) == 3
     assert len(read_manifest(tmp_path / "out")["resumed"]) == 2
-    page, told = start(tmp_path / "out")
+    results, told = start(tmp_path / "out")
     assert len(ran.runs) == 3
-    assert page == tmp_path / "out" / "report.html"
+    assert results.page == tmp_path / "out" / "report.html"
     assert "has finished" in told[0]
     assert f"prunefront resume {tmp_path / 'out'} budget.env_steps=160000" in told[0]
 
@@ -137,8 +143,8 @@ def test_a_refused_extension_leaves_what_was_found(tmp_path, ran):
 
 def test_resume_of_a_finished_search_says_so_and_more_budget_extends_it(tmp_path, ran):
     start(tmp_path)
-    page, told = resume(tmp_path)
-    assert page == tmp_path / "report.html"
+    results, told = resume(tmp_path)
+    assert results.page == tmp_path / "report.html"
     assert "budget.env_steps=160000" in told[0]
     resume(tmp_path, "budget.env_steps=80_000")
     assert len(ran.runs) == 1
@@ -160,10 +166,12 @@ def test_a_folder_of_an_earlier_version_is_taken_by_its_configuration(tmp_path, 
 def test_a_report_that_a_kill_prevented_is_written(tmp_path, ran, monkeypatch):
     start(tmp_path)
     (tmp_path / "report.html").unlink()
-    monkeypatch.setattr(search.runs.search, "note_latencies", lambda folder: None)
-    monkeypatch.setattr(search.runs.search, "write_report", lambda folder: folder / "made.html")
-    assert resume(tmp_path)[0] == tmp_path / "made.html"
-    assert start(tmp_path)[0] == tmp_path / "made.html"
+    made = []
+    monkeypatch.setattr(search.runs.search, "note_latencies", lambda results: None)
+    monkeypatch.setattr(search.runs.search, "write_report_of", lambda results: made.append(results))
+    resume(tmp_path)
+    start(tmp_path)
+    assert [results.folder for results in made] == [tmp_path, tmp_path]
 
 
 RACERS = """
@@ -184,7 +192,6 @@ def run(config, ppo, folder, display, address):
         time.sleep(0.01)
     search.runs.search.update_manifest(folder, status="finished")
     (folder / "report.html").touch()
-    return folder / "report.html"
 
 def race(folder):
     search.runs.search.run_search(
@@ -192,6 +199,7 @@ def race(folder):
     )
 
 search.runs.search._run = run
+search.runs.search.read_results = lambda folder: None
 root = Path(sys.argv[1])
 # Everything is loaded by then.
 race(root / "before")
