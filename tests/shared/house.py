@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # Wings of each package, by those that each may import; `rllib_ext` never imports `search`.
-ORDER = ("base", "pruning", "envs", "evaluation", "rl", "policy", "checkpoint", "member", "packed")
+ORDER = ("base", "pruning", "envs", "evaluation", "rl", "policy", "checkpoint", "export", "member", "packed")
 MAY_IMPORT = {
     f"rllib_ext.{wing}": {f"rllib_ext.{w}" for w in ORDER[:i]} for i, wing in enumerate(ORDER)
 }
@@ -42,6 +42,7 @@ LOADS_NOT = {
     "rllib_ext.pruning.config": HEAVY,
     "rllib_ext.pruning.errors": HEAVY,
     "rllib_ext.envs.shift": HEAVY,
+    "rllib_ext.export.loading": HEAVY,
     "rllib_ext.member.segment": HEAVY,
     "rllib_ext.rl.settings.ranges": HEAVY,
     "search.config": HEAVY,
