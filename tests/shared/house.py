@@ -9,7 +9,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # Wings of each package, by those that each may import; `rllib_ext` never imports `search`.
-ORDER = ("base", "pruning", "envs", "evaluation", "rl", "policy", "checkpoint", "export", "member", "packed")
+ORDER = (
+    "base",
+    "pruning",
+    "envs",
+    "evaluation",
+    "rl",
+    "policy",
+    "checkpoint",
+    "export",
+    "member",
+    "packed",
+)
 MAY_IMPORT = {
     f"rllib_ext.{wing}": {f"rllib_ext.{w}" for w in ORDER[:i]} for i, wing in enumerate(ORDER)
 }
