@@ -15,7 +15,7 @@ from rllib_ext.export.exporting import Options, export_policy
 from rllib_ext.export.opened import open_saved, open_unpruned
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ResultsError
-from search.front.confirmed_front import KEEPS
+from search.front.membership import KEEPS
 from search.front.results import RESULTS_FILES, Results, read_results
 from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
 
