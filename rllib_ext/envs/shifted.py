@@ -137,7 +137,7 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
             probability of a uniformly random action.
 
     Raises:
-        ConfigError: It is no probability.
+        ConfigError: The share is no probability.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], amount: float) -> None:

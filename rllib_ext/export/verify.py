@@ -210,7 +210,7 @@ def difference_of(expected: Episodes, found: Episodes) -> dict[str, Any]:
 
 
 class Actor:
-    """An exported policy in several episodes at once, as `rllib_ext.evaluate.Policy`.
+    """An exported policy in several episodes at once, as `rllib_ext.evaluation.evaluator.Policy`.
 
     Args:
         policy: The export.
@@ -222,12 +222,12 @@ class Actor:
         self._noise: list[np.random.Generator] = []
 
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluate.Policy.begin`."""
+        """As `rllib_ext.evaluation.evaluator.Policy.begin`."""
         self._states = [self._policy.initial(1) for _ in seeds]
         self._noise = [np.random.default_rng([seed, 2]) for seed in seeds]
 
     def act(self, episodes: Sequence[int], observations: Any, rewards: Any) -> list[Any]:
-        """As `rllib_ext.evaluate.Policy.act`."""
+        """As `rllib_ext.evaluation.evaluator.Policy.act`."""
         found = self.outputs(episodes, observations)
         parts = [r for r in self._policy.description["results"] if r["path"] is not None]
         return [

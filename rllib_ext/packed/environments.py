@@ -196,7 +196,7 @@ def build_environments(
         make: Builds one environment.
         members: How many members.
         per_member: Environments of each, ≥ 1.
-        mode: As `vectorize_mode_of` gives it for `make`.
+        mode: What `vectorize_mode_of` gives for `make`.
     """
     # Where constants are drawn, what the mode says may have been chance.
     native = native_of(make) if mode == VectorizeMode.VECTOR_ENTRY_POINT else None
@@ -223,7 +223,7 @@ def for_environment(space: gym.Space[Any], actions: Array, *, unsquash: bool, cl
 
     Args:
         space: The action space of one environment.
-        actions: As drawn, of shape (envs, …).
+        actions: Drawn actions, of shape (envs, …).
         unsquash: Whether [−1, 1] stands for the space's bounds (`normalize_actions`).
         clip: Whether actions are clipped to the bounds otherwise (`clip_actions`).
     """

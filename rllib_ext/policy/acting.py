@@ -126,7 +126,7 @@ class DirectPolicy(Policy):
 
     Args:
         module: The RLModule; not recurrent.
-        stochastic: As for `ConnectorPolicy`.
+        stochastic: Whether actions are drawn from the policy's distribution.
     """
 
     def __init__(self, module: RLModule, *, stochastic: bool = False) -> None:

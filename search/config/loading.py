@@ -17,6 +17,7 @@ from rllib_ext.base.hints import ELSEWHERE, nearest
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.settings.ranges import RANGED
 from search.config.experiment import ExperimentConfig
+from search.config.reference import keys
 
 
 class _TwiceError(yaml.MarkedYAMLError):
@@ -237,9 +238,6 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _paths() -> list[str]:
-    # The list of keys is made of this package's models, which it imports.
-    from search.config.reference import keys
-
     described = [key.path for key in keys() if "PATH" not in key.path and "[]" not in key.path]
     return [*described, *(f"ppo.training.{name}" for name in RANGED)]
 

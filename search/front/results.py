@@ -16,14 +16,15 @@ from search.front.confirmed_front import UNCONFIRMED, Front, confirm
 from search.front.generalisation import generalisation_of
 from search.front.hypervolume_curve import hypervolume_points
 from search.front.importance import Importance, importance
+from search.front.membership import POINT_COLUMNS, choose
 from search.front.recipe_check import recipe_table
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
-from search.store.folder import CONFIG, FINISHED, MANIFEST, refuse_address
+from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
 from search.store.losses import doubts, losses_of
 
 # Any of these makes a folder a results folder.
-MARKS = (CONFIG, MANIFEST, "snapshots.jsonl")
+RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
 OPTIONAL = ("shift", "retrain")
 
@@ -53,9 +54,20 @@ class Results:
     losses: tuple[str, ...] = ()
 
     @property
+    def page(self) -> Path:
+        """Where the report is, once it is written."""
+        return self.folder / PAGE
+
+    @property
     def name(self) -> str:
         """What the search is called."""
         return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row a front point, what was chosen of it: no figures, whose resampling takes a while."""
+        members = [row for row in self._chosen if row["member"]]
+        return pd.DataFrame(members, columns=list(POINT_COLUMNS))
 
     @cached_property
     def confirmed(self) -> Front:
@@ -82,7 +94,7 @@ class Results:
     @property
     def policies_gone(self) -> bool:
         """Whether a front point's policy is not on disk."""
-        return bool((self.confirmed.table["policy"] == "").any())
+        return bool((self.points["policy"] == "").any())
 
     @property
     def unfinished(self) -> str:
@@ -93,7 +105,16 @@ class Results:
     @property
     def has_front(self) -> bool:
         """Whether policies were re-evaluated, or none was worth it."""
-        return bool(len(self.confirmed.candidates)) or self._candidates == []
+        return bool(self._chosen) or self._candidates == []
+
+    def require_front(self) -> None:
+        """Looks whether there is a front.
+
+        Raises:
+            ResultsError: No policy was re-evaluated yet.
+        """
+        if not self.has_front:
+            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
 
     @cached_property
     def front(self) -> pd.DataFrame:
@@ -102,8 +123,7 @@ class Results:
         Raises:
             ResultsError: No policy was re-evaluated yet.
         """
-        if not self.has_front:
-            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
+        self.require_front()
         return self.confirmed.table
 
     @cached_property
@@ -167,6 +187,10 @@ class Results:
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 
+    @cached_property
+    def _chosen(self) -> list[dict[str, Any]]:
+        return choose(self.records, self.evaluations, self.baseline_records)
+
     @property
     def _candidates(self) -> list[str] | None:
         """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
@@ -204,9 +228,9 @@ def read_results(folder: str | Path) -> Results:
         raise ResultsError(
             f"{path} is not a folder. Expected a results folder of `prunefront search`."
         )
-    if not any((path / mark).is_file() for mark in MARKS):
+    if not any((path / mark).is_file() for mark in RESULTS_FILES):
         raise ResultsError(
-            f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
+            f"{path} is not a results folder: it holds none of {', '.join(RESULTS_FILES)}. Expected the "
             "--output of `prunefront search`."
         )
     # Before what it notes is read, for the search may still run.

@@ -15,8 +15,8 @@ from rllib_ext.export.exporting import Options, export_policy
 from rllib_ext.export.opened import open_saved, open_unpruned
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ResultsError
-from search.front.confirmed_front import KEEPS
-from search.front.results import MARKS, Results, read_results
+from search.front.membership import KEEPS
+from search.front.results import RESULTS_FILES, Results, read_results
 from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
 
 EXPORT = "export"
@@ -78,7 +78,7 @@ def run_export(
 
 
 def _opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
-    if any((path / mark).is_file() for mark in MARKS):
+    if any((path / mark).is_file() for mark in RESULTS_FILES):
         results = read_results(path)
         row = front_row(results, point)
         folder = path / str(row["policy"])
@@ -95,7 +95,7 @@ def _opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened
         ppo = open_policy(path, env, warn)
         parts, masks, metadata = open_saved(path)
         results_folder = path.resolve().parent.parent
-        inside = any((results_folder / mark).is_file() for mark in MARKS)
+        inside = any((results_folder / mark).is_file() for mark in RESULTS_FILES)
         known = {"source": {"policy": name, **_plain(metadata)}}
         return Opened(
             parts, masks, ppo, known, (results_folder if inside else Path()) / EXPORT / name

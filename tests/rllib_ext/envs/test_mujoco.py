@@ -36,6 +36,7 @@ if {unstable}:
 """
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("runners", "unstable"), [(0, True), (2, False)])
 def test_one_line_at_most_and_no_log_file(runners, unstable, tmp_path):
     script = BUILDS.format(runners=runners, unstable=unstable)

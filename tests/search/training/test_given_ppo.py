@@ -94,6 +94,7 @@ def test_evaluation_and_policies_find_the_environment_that_was_kept(tmp_path):
     assert other.env == "Pendulum-v1"
 
 
+@pytest.mark.ray
 def test_classes_of_a_script_are_read_where_the_script_is_not(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"""
