@@ -448,6 +448,10 @@ def _argmax(
     return _along_last(t, like, x, dim, ArgMax())
 
 
+def _argmin(t: Translator, like: Tensor, x: Traced, *args: Any, **kwargs: Any) -> Traced:
+    return _argmax(t, like, t.unary(x, "neg"), *args, **kwargs)
+
+
 def _softmax(t: Translator, like: Tensor, x: Traced, dim: int, *_: Any, **__: Any) -> Traced:
     if dim % like.dim() != like.dim() - 1:
         raise NotExpressibleError("a softmax over another axis than the last")
@@ -586,6 +590,7 @@ HANDLERS: dict[Any, Handler] = {
     "hardtanh": lambda t, like, x, low=-1.0, high=1.0: _clamp(t, like, x, low, high),
     "one_hot": _one_hot,
     "argmax": _argmax,
+    "argmin": _argmin,
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "sum": _reduce("sum"),

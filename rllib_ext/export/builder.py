@@ -10,6 +10,7 @@ import numpy as np
 from rllib_ext.export.numpy_loader import OPERATIONS as RUN
 from rllib_ext.export.program import (
     Array,
+    Binary,
     Carried,
     Constant,
     Given,
@@ -68,7 +69,7 @@ class Builder:
     def constant(self, value: Array) -> int:
         """The same value at each decision."""
         kind = FLOAT if np.issubdtype(value.dtype, np.floating) else "int64"
-        value = np.ascontiguousarray(value, kind)
+        value = np.array(value, kind, order="C")
         return self._append(Constant(value=value), (), value.shape, kind)
 
     def add(self, operation: Operation, *inputs: int) -> int:
@@ -77,6 +78,10 @@ class Builder:
         if _changes_nothing(operation, nodes):
             return inputs[0]
         fixed = [n.operation for n in nodes]
+        if isinstance(operation, Binary) and operation.kind == "mul":
+            for kept, factor in ((0, 1), (1, 0)):
+                if _is_one(nodes[factor]) and len(nodes[factor].shape) <= len(nodes[kept].shape):
+                    return inputs[kept]
         examples = [
             o.value[None] if isinstance(o, Constant) else np.zeros((1, *n.shape), n.dtype)
             for n, o in zip(nodes, fixed, strict=True)
@@ -158,6 +163,12 @@ def _changes_nothing(operation: Operation, nodes: Sequence[Node]) -> bool:
     if isinstance(operation, Take):
         return np.array_equal(operation.indices, np.arange(shape[operation.axis]))
     return isinstance(operation, ToFloat) and nodes[0].dtype == FLOAT
+
+
+def _is_one(node: Node) -> bool:
+    """Whether a factor changes nothing, and no shape either."""
+    operation = node.operation
+    return isinstance(operation, Constant) and operation.value.shape == () and operation.value == 1
 
 
 def _collect(nodes: Sequence[Node], ends: Sequence[int], needed: set[int]) -> None:

@@ -39,7 +39,7 @@ from rllib_ext.export.program import (
     Sample,
     Unary,
 )
-from rllib_ext.export.trace import leaves
+from rllib_ext.export.trace import leaves, trace_function
 
 _NOTHING = (
     GetActions,
@@ -180,9 +180,17 @@ class _Head:
         ):
             if issubclass(kind, known) and _as_written(kind, known):
                 return method(kind, logits)
+        if not self._stochastic:
+            # Whatever it is, its mode is a function of what comes in.
+            return trace_function(
+                lambda values: kind.from_logits(values).to_deterministic().sample(),
+                logits,
+                self._builder,
+                kind.__name__,
+            )
         raise ExportError(
-            f"the action distribution {kind.__name__} can't be exported: how it chooses an action is "
-            "Python code of its own. Expected RLlib's TorchCategorical, TorchMultiCategorical, "
+            f"the action distribution {kind.__name__} can't draw actions outside of RLlib: how it does "
+            "is Python code of its own. Expected RLlib's TorchCategorical, TorchMultiCategorical, "
             "TorchDiagGaussian, TorchSquashedGaussian or TorchDeterministic. Have the RLModule's "
             f"_forward_inference return {Columns.ACTIONS} itself."
         )

@@ -189,7 +189,9 @@ class Policy:
         for node in self.nodes:
             if node["op"] in ("input", "state"):
                 values.append(feeds[node["name"]])
-            else:
+                continue
+            # The logarithm of 0 is how modules say "never".
+            with np.errstate(divide="ignore", over="ignore"):
                 values.append(OPERATIONS[node["op"]](node, *(values[i] for i in node["inputs"])))
         wanted = {r["name"]: values[r["node"]] for r in self.description["results"]}
         wanted |= {s["name"]: values[s["update"]] for s in self.description["carried"]}

@@ -96,7 +96,7 @@ class _Graph:
     def constant(self, name: str, value: Any) -> str:
         from onnx import numpy_helper
 
-        array = np.ascontiguousarray(value)
+        array = np.array(value, order="C")
         self.constants.append(numpy_helper.from_array(array, f"c{name}"))
         return f"c{name}"
 

@@ -19,7 +19,6 @@ from ray.rllib.connectors.common import (
 from ray.rllib.connectors.common.flatten_observations import FlattenObservations
 from ray.rllib.connectors.common.frame_stacking import FrameStacking
 from ray.rllib.connectors.env_to_module import MeanStdFilter
-from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
 from rllib_ext.export.builder import FLOAT, Builder
@@ -198,7 +197,5 @@ def _mapped(change: Callable[[Path, int], int], observed: Any) -> Any:
 _KNOWN: dict[type, Callable[[Builder, Any, Any, Any], Any]] = {
     MeanStdFilter: _filter,
     FlattenObservations: _flatten,
-    FrameStackingEnvToModule: _stack,
+    FrameStacking: _stack,
 }
-if FrameStacking is not FrameStackingEnvToModule:
-    _KNOWN[FrameStacking] = _stack

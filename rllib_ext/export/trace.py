@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
         torch.zeros((batch, *time, *shape), dtype=getattr(torch, kind)) for shape, kind in shapes
     ] + [torch.zeros((batch, *value.shape)) for _, value in initial]
     decision = _Decision(module, observed, state)
-    graph = _traced(decision, examples)
+    graph = _traced(decision, module, examples)
     translator = Translator(builder, batch)
     values: list[Traced] = []
     for (_, node), (shape, _kind) in zip(parts, shapes, strict=True):
@@ -115,12 +115,49 @@ class _Graph:
             **signature.inputs_to_lifted_tensor_constants,
         }
         self.held = {name: held[target] for name, target in named.items()}
+        self.outputs = len(signature.user_outputs)
 
 
-def _traced(decision: _Decision, examples: list[Tensor]) -> _Graph:
-    name = type(decision.module).__name__
+class _Function(nn.Module):
+    """What torch traces of a function of one tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, tensor: Tensor) -> list[Tensor]:
+        return [self._function(tensor)]
+
+
+def trace_function(
+    function: Callable[[Tensor], Tensor], node: int, builder: Builder, name: str
+) -> int:
+    """Adds a function of one node, with a batch in front, to a program; gives the node of its result.
+
+    Args:
+        function: Of a tensor of real numbers.
+        node: Its argument.
+        builder: Takes the nodes.
+        name: What it is called in messages.
+
+    Raises:
+        ExportError: As `trace_module`.
+    """
+    whole = _Function(function)
+    shape = builder.shape(node)
+    batch = _unlike_any(whole, [shape])
+    graph = _traced(whole, whole, [torch.zeros((batch, *shape))], name)
+    translator = Translator(builder, batch)
+    (found,) = _translated(graph, translator, [Traced(node, 0)], name)
+    return translator.known(found).node
+
+
+def _traced(
+    decision: nn.Module, module: nn.Module, examples: list[Tensor], name: str = ""
+) -> _Graph:
+    name = name or type(module).__name__
     try:
-        with evaluating(decision.module), torch.no_grad(), warnings.catch_warnings():
+        with evaluating(module), torch.no_grad(), warnings.catch_warnings():
             # Of torch about itself, and about what recurrent layers keep for GPUs.
             warnings.simplefilter("ignore")
             exported = torch.export.export(decision, tuple(examples), strict=False)
@@ -156,7 +193,8 @@ def _translated(
                 ) from error
         elif node.op != "output":
             raise ExportError(f"{module} can't be exported: its trace holds a {node.op}. {MEND}.")
-    return [values[n] for n in graph.nodes[-1].args[0]]
+    # What a module would keep of its buffers comes first.
+    return [values[n] for n in graph.nodes[-1].args[0][-graph.outputs :]]
 
 
 def _where(node: Any) -> str:

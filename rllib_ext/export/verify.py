@@ -75,6 +75,18 @@ class _Recorder:
     def __init__(self, policy: ConnectorPolicy) -> None:
         self._policy = policy
         self.steps: list[list[tuple[Any, Any, Any]]] = []
+        self._inputs: Any = None
+        compute = policy._outputs
+
+        def noted(batch: Any, episodes: Any) -> Any:
+            outputs = compute(batch, episodes)
+            found = outputs.get(Columns.ACTION_DIST_INPUTS)
+            # Distributions may work on them in place, as one of RLlib's examples does.
+            self._inputs = None if found is None else found.clone().numpy()
+            return outputs
+
+        # An attribute of the instance goes before the method of its class.
+        vars(policy)["_outputs"] = noted
 
     def begin(self, seeds: Sequence[int]) -> None:
         self._policy.begin(seeds)
@@ -82,9 +94,9 @@ class _Recorder:
 
     def act(self, episodes: Sequence[int], observations: Any, rewards: Any) -> Any:
         actions = self._policy.act(episodes, observations, rewards)
-        for i, observation, action in zip(episodes, observations, actions, strict=True):
-            outputs = self._policy._latest[i].get(Columns.ACTION_DIST_INPUTS)
-            self.steps[i].append((observation, action, outputs))
+        inputs = [None] * len(episodes) if self._inputs is None else self._inputs
+        for i, *step in zip(episodes, observations, actions, inputs, strict=True):
+            self.steps[i].append((step[0], step[1], step[2]))
         return actions
 
 
@@ -235,7 +247,7 @@ class Actor:
             for row, i in enumerate(episodes):
                 self._states[i][name] = after[row : row + 1]
         shapes = {r["name"]: r["shape"] for r in self._policy.description["results"]}
-        return {n: v.reshape(len(episodes), *shapes[n]) for n, v in found.items()}
+        return {n: found[n].reshape(len(episodes), *shape) for n, shape in shapes.items()}
 
     def feeds(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
         """What comes in at a decision, by name, a row an episode; noise is drawn."""
@@ -290,13 +302,14 @@ def _difference(
     sizes = [np.abs(e.astype(np.float64)) for e in expected]
     scale = max((float(s[s <= _LARGEST].max(initial=0.0)) for s in sizes), default=0.0)
     scale = max(scale, 1e-12)
-    worst, close = 0.0, []
+    worst = 0.0
+    close: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
     for want, have in zip(expected, found, strict=True):
         apart = np.abs(want.astype(np.float64) - have.astype(np.float64)) / scale
         apart[(np.abs(want) > _LARGEST) & (np.abs(have) > _LARGEST / 1e3)] = 0.0
         apart = np.where(np.isnan(apart), np.inf, apart).reshape(len(want), -1)
         worst = max(worst, float(apart.max(initial=0.0)))
-        close.append((apart <= TOLERANCE).all(1))
+        close.append(np.asarray((apart <= TOLERANCE).all(1)))
     return worst, close
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,20 @@ from search.front.confirmed_front import UNCONFIRMED, Front, confirm
 from search.front.generalisation import generalisation_of
 from search.front.hypervolume_curve import hypervolume_points
 from search.front.importance import Importance, importance
-from search.front.membership import choose
+from search.front.membership import KEEPS, choose
 from search.front.recipe_check import recipe_table
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
 from search.store.losses import doubts, losses_of
 
+if TYPE_CHECKING:
+    from rllib_ext.export.numpy_loader import Policy
+
+# Where exports of points lie, each in a folder for its form; what a point can be called by.
+EXPORT = "export"
+FORMS = ("numpy", "onnx", "c", "torch")
+PICKS = (*KEEPS, "knee")
 # Any of these makes a folder a results folder.
 RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
@@ -165,6 +172,34 @@ class Results:
         """Which hyperparameters went with what segments gained: exploratory."""
         random = self.baseline_records.get("random")
         return importance(self.records, random.search_return if random else np.nan)
+
+    def policy(self, point: str = "keeps_95") -> Policy:
+        """A front point's policy, out of Ray: `policy(observation)` gives the environment's action.
+
+        Args:
+            point: "keeps_95", "keeps_99", "knee", or a snapshot's id.
+
+        Raises:
+            ResultsError: There is no such point, or it was not exported yet.
+            ExportError: Its export is damaged or was tampered with, or what runs it is missing here.
+        """
+        from rllib_ext.export.loading import load
+
+        known = set(self.front["snapshot_id"].astype(str))
+        named = point if point in known else self.confirmed.pick(point) if point in PICKS else ""
+        if not named:
+            raise ResultsError(
+                f"{self.folder} has no point {point!r}; expected one of {', '.join(PICKS)} that the "
+                f"front has, or of {', '.join(sorted(known)) or 'none'}."
+            )
+        place = self.folder / EXPORT / named
+        found = [place / kind for kind in FORMS if (place / kind / "policy.json").is_file()]
+        if not found:
+            raise ResultsError(
+                f"{named} was not exported yet: prunefront export {self.folder} --point {named} "
+                "--format numpy"
+            )
+        return load(found[0])
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table that is written as CSV, by its file's stem."""

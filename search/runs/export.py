@@ -69,7 +69,7 @@ def run_export(
     Returns:
         Where it went, and what each form's `policy.json` says.
     """
-    found = _opened(path, point, env, warn)
+    found = opened(path, point, env, warn)
     place = output or found.output
     contracts = export_policy(
         found.parts, found.masks, found.ppo, place, options, known=found.known, say=say
@@ -77,7 +77,8 @@ def run_export(
     return place, contracts
 
 
-def _opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
+def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
+    """The policy that is meant, from wherever it lies; arguments as `run_export`."""
     if any((path / mark).is_file() for mark in RESULTS_FILES):
         results = read_results(path)
         row = front_row(results, point)
