@@ -19,7 +19,7 @@ from search.front.generalisation import known_episodes, read_shifted
 from search.front.pareto import candidates
 from search.front.results import Results, read_results
 from search.population.baseline_plan import plan_baselines
-from search.population.recovery import AGAIN, replay
+from search.population.recovery import replay
 from search.population.thinning import POLICIES_PER_CANDIDATE
 from search.store.archive import CANDIDATES, Archive
 from search.store.continued import load_config_of
@@ -33,8 +33,7 @@ class Account:
     Attributes:
         trained: Steps that environments took in training.
         booked: Those that the folder tells of.
-        repeated: Those of them that segments had made which were then trained again from their start,
-            or that were made again by segments that were over, with others of their pack.
+        repeated: Those of them that segments had made which were then trained again from their start.
         failed: Those of them of segments that failed for good.
     """
 
@@ -86,8 +85,6 @@ def repeated_steps(events: list[dict[str, Any]]) -> tuple[int, int]:
         key = event["member"], event.get("segment", 0)
         if event["event"] == "start":
             started[key] = event["env_steps"]
-        elif event["event"] == AGAIN:
-            repeated += event["env_steps"]
         elif event["event"] in ("retry", "lost"):
             repeated += event["env_steps"] - started[key]
         elif event["event"] == "failure":

@@ -1,7 +1,8 @@
 """What Tune runs: a pack's segments, one a member, trained together in a process that is reused.
 
-A trial is a list of segments. Like a single one, each is built from its own description, so that a lost
-pack is simply run again, and a member that copies a donor needs nothing but the donor's folder.
+A trial is a list of segments. Like a single one, each is built from its own description, so that what is
+left of a lost pack is simply run again, and a member that copies a donor needs nothing but the donor's
+folder.
 """
 
 from __future__ import annotations

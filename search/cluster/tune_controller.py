@@ -1,7 +1,7 @@
 """Ray Tune's controller, told what a cluster does to a search.
 
-What Tune alone does not do: let processes that start later than others have their share, try again what
-a cluster took away, keep off nodes that don't see the results folder, and say what it waits for.
+What Tune alone does not do: let processes that start later than others have their share, keep off nodes
+that don't see the results folder, and say what it waits for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 
 from rllib_ext.pruning.errors import UnseenFolderError
-from search.cluster.failure import reason_of
 from search.cluster.ray_private import (
     PlacementGroupResourceManager,
     ResourceRequest,
@@ -32,14 +31,10 @@ _START_SECONDS = 300.0
 
 
 class Judge(Protocol):
-    """Whoever knows what is to be done where a trial fails."""
+    """Whoever knows what a result is worth."""
 
     def unseen(self, trial_id: str, result: Mapping[str, Any]) -> str:
         """Why what a result speaks of can't be used here; "" where it can."""
-        ...
-
-    def tries_again(self, trial_id: str, reason: str) -> bool:
-        """Whether a trial that failed is tried again."""
         ...
 
 
@@ -48,7 +43,7 @@ class Supervisor:
     """What a controller is told.
 
     Attributes:
-        judge: Knows what is to be done where a trial fails.
+        judge: Knows what a result is worth.
         shared: Knows the nodes that are avoided.
         note: Shows a line to a person.
         waits_for: What no trial can begin without, for a person.
@@ -110,9 +105,8 @@ class _Controller(TuneController):
         return super()._process_trial_result(trial, result)
 
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
-        again = self._supervisor.judge.tries_again(trial.trial_id, reason_of(str(exception)))
-        # As often as needed, or no more.
-        trial.max_failures = -1 if again else 0
+        # Tune does not count preemptions, and would start such a trial again, whole.
+        trial.run_metadata.num_failures += 1
         super()._process_trial_failure(trial, exception)
 
     def __getstate__(self) -> dict[str, Any]:

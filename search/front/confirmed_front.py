@@ -164,7 +164,7 @@ def confirm(
         # A newer version may have evaluated for more than these.
         if e.purpose in ("selection", "report") and not is_usable(e)
     ]
-    chosen = choose(snapshots, evaluations, baselines)
+    chosen = choose(snapshots, evaluations, baselines).to_dict("records")
     played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
     unplayed = [i for i in candidates or () if i not in played]
     if not chosen:

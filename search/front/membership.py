@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from search.front.intervals import Floats
 from search.front.pareto import knee, log_density, nondominated
@@ -14,16 +14,6 @@ from search.front.retained import Scale, scale_of
 from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
 KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
-POINT_COLUMNS = (
-    "snapshot_id",
-    "sparsity",
-    "selection_return",
-    "nonzero_params",
-    "total_params",
-    "knee",
-    *KEEPS,
-    "policy",
-)
 
 
 def is_usable(evaluation: Evaluation) -> bool:
@@ -52,7 +42,7 @@ def choose(
     snapshots: Sequence[Snapshot],
     evaluations: Sequence[Evaluation],
     baselines: Mapping[str, Baseline],
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """Membership, knee and picks.
 
     Args:
@@ -84,19 +74,19 @@ def choose(
         name: next((i for i in reversed(on_front) if kept[i] >= share), None)
         for name, share in KEEPS.items()
     }
-    return [
+    at = np.arange(len(policies))
+    return pd.DataFrame(
         {
-            "snapshot_id": s.snapshot_id,
-            "sparsity": s.sparsity,
-            "density": 1.0 - s.sparsity,
-            "search_return": s.return_mean,
-            "selection_return": score[i],
-            "nonzero_params": s.nonzero_params,
-            "total_params": s.total_params,
-            "knee": bend is not None and i == on_front[bend],
-            **{name: i == pick for name, pick in picks.items()},
-            "policy": s.checkpoint,
-            "member": bool(member[i]),
+            "snapshot_id": [s.snapshot_id for s in policies],
+            "sparsity": sparsity,
+            "density": 1.0 - sparsity,
+            "search_return": [s.return_mean for s in policies],
+            "selection_return": score,
+            "nonzero_params": [s.nonzero_params for s in policies],
+            "total_params": [s.total_params for s in policies],
+            "knee": at == (-1 if bend is None else on_front[bend]),
+            **{name: at == (-1 if pick is None else pick) for name, pick in picks.items()},
+            "policy": [s.checkpoint for s in policies],
+            "member": member,
         }
-        for i, s in enumerate(policies)
-    ]
+    )

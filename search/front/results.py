@@ -16,7 +16,7 @@ from search.front.confirmed_front import UNCONFIRMED, Front, confirm
 from search.front.generalisation import generalisation_of
 from search.front.hypervolume_curve import hypervolume_points
 from search.front.importance import Importance, importance
-from search.front.membership import KEEPS, POINT_COLUMNS, choose
+from search.front.membership import KEEPS, choose
 from search.front.recipe_check import recipe_table
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
@@ -73,8 +73,7 @@ class Results:
     @cached_property
     def points(self) -> pd.DataFrame:
         """One row a front point, what was chosen of it: no figures, whose resampling takes a while."""
-        members = [row for row in self._chosen if row["member"]]
-        return pd.DataFrame(members, columns=list(POINT_COLUMNS))
+        return self._chosen[self._chosen["member"]].reset_index(drop=True)
 
     @cached_property
     def confirmed(self) -> Front:
@@ -112,7 +111,7 @@ class Results:
     @property
     def has_front(self) -> bool:
         """Whether policies were re-evaluated, or none was worth it."""
-        return bool(self._chosen) or self._candidates == []
+        return bool(len(self._chosen)) or self._candidates == []
 
     def require_front(self) -> None:
         """Looks whether there is a front.
@@ -223,7 +222,7 @@ class Results:
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
 
     @cached_property
-    def _chosen(self) -> list[dict[str, Any]]:
+    def _chosen(self) -> pd.DataFrame:
         return choose(self.records, self.evaluations, self.baseline_records)
 
     @property

@@ -22,7 +22,7 @@ from search.population.baselines import check_dense, dense_baseline, dense_segme
 from search.population.kept import KeptSnapshots
 from search.population.member import MOST_FAILURES, Member, segment_end
 from search.population.progress import Progress
-from search.population.recovery import AGAIN, REVIVED, Past, Running, note_clock, note_lost, replay
+from search.population.recovery import REVIVED, Past, Running, note_clock, note_lost, replay
 from search.population.removal import Removal
 from search.population.spending import Spending
 from search.population.strategies import strategy_of
@@ -171,18 +171,6 @@ class Coordinator:
             segment=segment.segment,
             env_steps=reached,
             error=error,
-        )
-
-    def note_again(self, member: int, result: Mapping[str, Any]) -> None:
-        """Takes note of an iteration of a segment that was over: its pack is trained again."""
-        self._spending.book(member, result)
-        if result.get("snapshot"):
-            self._removal.remove_again(result["snapshot"])
-        self._archive.add_event(
-            AGAIN,
-            member=member,
-            env_steps=int(result["env_steps_this_iter"]),
-            evaluation_env_steps=int(result.get("evaluation_env_steps", 0)),
         )
 
     def end(self, segment: Segment, error: str = "") -> None:

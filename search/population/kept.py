@@ -67,10 +67,6 @@ class KeptSnapshots:
             )
         return self._snapshots[at]
 
-    def holds(self, snapshot_id: str) -> bool:
-        """Whether a snapshot's policy is to stay on disk."""
-        return any(s.snapshot_id == snapshot_id and s.checkpoint for s in self._snapshots)
-
     def thin(self, keep: Collection[str], again: Collection[tuple[int, int]]) -> None:
         """Removes policies beyond their number, and forgets what nobody asks for any more.
 

@@ -15,7 +15,7 @@ from search.config.space import Values
 from search.population.member import Member
 from search.store.archive import Archive, Snapshot
 
-# The event of an iteration that was trained again with others of its pack, its segment being over.
+# In folders of earlier versions: an iteration of a segment that was over, trained again with its pack.
 AGAIN = "again"
 # The event of a search that had given up all of its members, and tries them once more.
 REVIVED = "revived"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from search.population.kept import KeptSnapshots
 from search.population.member import Member
@@ -42,18 +41,6 @@ class Removal:
     def remove_state(self, snapshot: Snapshot) -> None:
         """Removes the training state of a snapshot that nobody goes on from."""
         self._trash.take(self._folder / snapshot.state)
-        self._trash.empty()
-
-    def remove_again(self, made: Mapping[str, Any]) -> None:
-        """Removes what was let go earlier, and is there again.
-
-        Args:
-            made: A `Snapshot`'s values, made by a segment that was over.
-        """
-        if not self._strategy.holds(made["snapshot_id"]):
-            self._trash.take(self._folder / made["state"])
-        if not self._kept.holds(made["snapshot_id"]):
-            self._trash.take(self._folder / made["checkpoint"])
         self._trash.empty()
 
     def remove_old(

@@ -246,10 +246,6 @@ class Replays:
             self._drop(half_way)
         self._running[segment.member] = segment, None
 
-    def note_again(self, member: int, result: Mapping[str, Any]) -> None:
-        """Takes note of an iteration of a stage that was over: its pack is trained again."""
-        self.spent += int(result["env_steps_this_iter"])
-
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a stage is over.
 

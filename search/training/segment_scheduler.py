@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 
 from rllib_ext.member.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
 from rllib_ext.pruning.errors import PrunefrontError, RunError
-from search.cluster.failure import is_death, is_disk_full, is_unseen, reason_of
+from search.cluster.failure import is_disk_full, is_unseen, reason_of
 from search.cluster.retries import Retries
 from search.cluster.shared_folder import SharedFolder, unseen
 from search.population.progress import Progress
@@ -52,10 +52,6 @@ class Decides(Protocol):
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
-        ...
-
-    def note_again(self, member: int, result: Mapping[str, Any]) -> None:
-        """Takes note of an iteration of a segment that was over: its pack is trained again."""
         ...
 
     def end(self, segment: Segment, error: str = "") -> None:
@@ -93,9 +89,8 @@ class SegmentScheduler(Searcher):
         self._returned: list[list[Segment]] = []
         self._shared = shared
         self._retries = Retries()
-        # By trial, env steps as last heard, and whether one that failed is tried again.
+        # By trial, env steps as last heard.
         self._reached: dict[str, int] = {}
-        self._again: dict[str, bool] = {}
         self.error: PrunefrontError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -119,7 +114,7 @@ class SegmentScheduler(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Passes the last result on and frees the slot; after an error `give_up` does that."""
+        """Passes the last result on and frees the slot; after an error `take_failure` does that."""
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
             self._end(trial_id, "")
@@ -128,13 +123,6 @@ class SegmentScheduler(Searcher):
         """A process is ready for a trial."""
         self._begun.add(trial_id)
 
-    def note_retry(self, trial_id: str, reason: str) -> None:
-        """A trial failed and is started again."""
-        self._begun.discard(trial_id)
-        self._again.pop(trial_id, None)
-        for segment in self._running[trial_id].values():
-            self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
-
     def unseen(self, trial_id: str, result: Mapping[str, Any]) -> str:
         """Why what a result speaks of can't be used; "" where the driver sees what was written."""
         if self._shared is None:
@@ -142,39 +130,29 @@ class SegmentScheduler(Searcher):
         written = [s[kind] for s in _snapshots(result) for kind in ("checkpoint", "state")]
         return "" if self._shared.holds(written) else unseen(self._shared.folder, result["node"])
 
-    def tries_again(self, trial_id: str, reason: str) -> bool:
-        """Whether a trial that failed is tried again; a node that is to blame is avoided from now on."""
+    def take_failure(self, trial_id: str, reason: str) -> None:
+        """A trial failed: what is left of it is handed out as another one, unless it failed too often.
+
+        A node that is to blame is avoided from now on.
+        """
         if is_unseen(reason) and self._shared is not None:
             shared = self._shared
             self._attempt(lambda: shared.avoid(reason))
-        first, *_ = self._running[trial_id].values()
+        left = list(self._running[trial_id].values())
         again = self._retries.again(
-            (first.member, first.segment),
+            (left[0].member, left[0].segment),
             reason,
-            self._reached.pop(trial_id, 0),
+            self._reached.get(trial_id, 0),
+            # Tune hands trials also to idle processes that have died meanwhile.
             begun=trial_id in self._begun,
         )
-        self._again[trial_id] = again
-        return again
-
-    def give_up(self, trial_id: str, reason: str) -> None:
-        """A trial failed for good, for Tune.
-
-        Tune hands trials also to idle processes that have died meanwhile, and gives up on what fails
-        before it begins, though nothing was tried.
-        """
-        begun = trial_id in self._begun
-        again = self._again.pop(trial_id, None)
-        if again is None:
-            again = not begun and is_death(reason) and self.tries_again(trial_id, reason)
-            self._again.pop(trial_id, None)
-        if begun or not again:
+        if not again:
             self._end(trial_id, reason)
             return
-        segments = list(self._running.pop(trial_id).values())
-        for segment in segments:
+        self._forget(trial_id)
+        for segment in left:
             self._attempt(functools.partial(self._coordinator.note_retry, segment, reason), reason)
-        self._returned.append(segments)
+        self._returned.append(left)
 
     def _attempt(self, action: Callable[[], object], reason: str = "") -> bool:
         """Does something, unless the search is at an end, and keeps what ends it for the driver.
@@ -222,21 +200,21 @@ class SegmentScheduler(Searcher):
         self._on_progress()
 
     def _tell_of_member(self, trial_id: str, result: dict[str, Any]) -> None:
-        segment = self._running[trial_id].get(result["member"])
-        # A pack that is run again repeats segments that were over.
-        if segment is None:
-            self._coordinator.note_again(result["member"], result)
-            return
+        segment = self._running[trial_id][result["member"]]
         self._coordinator.tell(segment, result, result.get("snapshot"))
         if result["segment_done"]:
             del self._running[trial_id][segment.member]
             self._coordinator.end(segment, result["failure"])
 
     def _end(self, trial_id: str, reason: str) -> None:
+        for segment in self._forget(trial_id).values():
+            self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
+
+    def _forget(self, trial_id: str) -> dict[int, Segment]:
+        """Frees the slot of a trial; returns what was left of it."""
         self._begun.discard(trial_id)
         self._reached.pop(trial_id, None)
-        for segment in self._running.pop(trial_id).values():
-            self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
+        return self._running.pop(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what a search needs to go on is in its results folder."""
@@ -262,19 +240,13 @@ class ErrorNotes(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """As `ray.tune.Callback.on_trial_error`: after `Searcher.on_trial_complete`."""
-        self._scheduler.give_up(trial.trial_id, _reason(trial))
+        self._scheduler.take_failure(trial.trial_id, _reason(trial))
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """As `ray.tune.Callback.on_trial_start`: also when a process is used again."""
         self._scheduler.note_start(trial.trial_id)
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """As `ray.tune.Callback.on_trial_recover`."""
-        self._scheduler.note_retry(trial.trial_id, _reason(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -125,8 +125,8 @@ def _tuner(
             verbose=0,
             callbacks=[ErrorNotes(scheduler), *trackers(config), LeanTrials()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            # Whether something is tried again, `search.cluster.retries` knows.
-            failure_config=tune.FailureConfig(max_failures=-1),
+            # What is tried again is another trial: of a pack, only what is left is trained again.
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
 

@@ -126,11 +126,10 @@ def test_steps_that_were_trained_again_are_counted():
         event("end", 0, 1_000),
         event("start", 0, 1_000, segment=1),
         event("failure", 0, 1_400, segment=1),
-        {"event": "again", "member": 1, "env_steps": 50, "evaluation_env_steps": 7},
         event("failure", "small_dense-40", 0),
         {"event": CANDIDATES, "chosen": []},
     ]
-    assert repeated_steps(events) == (300 + 200 + 50, 400)
+    assert repeated_steps(events) == (300 + 200, 400)
 
 
 def test_episodes_that_measure_noise_are_evaluation(finished):

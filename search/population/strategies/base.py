@@ -88,10 +88,6 @@ class Strategy(abc.ABC):
         """Lets all below a mean return rank last."""
         self._least_return = least_return
 
-    def holds(self, snapshot_id: str) -> bool:
-        """Whether a snapshot's training state is to stay on disk."""
-        return snapshot_id in self._donors
-
     def forget(
         self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
     ) -> list[Snapshot]:

@@ -117,7 +117,7 @@ class Drill:
         lines = (self.folder / "snapshots.jsonl").read_text().splitlines()
         ids = [json.loads(line)["snapshot_id"] for line in lines]
         assert len(set(ids)) == len(ids)
-        known = {s.snapshot_id: s for s in self.search.store.archive.snapshots()}
+        known = {s.snapshot_id: s for s in self.search.archive.snapshots()}
         assert all((self.folder / s.checkpoint).is_dir() for s in known.values())
         for snapshot in known.values():
             assert not snapshot.parent or known[snapshot.parent].env_steps < snapshot.env_steps
@@ -129,7 +129,7 @@ def told(search):
     """What a search made, but for times and the numbers of repeated trials."""
     return [
         {**vars(s), "wall_time": 0.0, "trial_number": 0, "state": ""}
-        for s in search.store.archive.snapshots()
+        for s in search.archive.snapshots()
     ]
 
 
@@ -170,7 +170,7 @@ def test_twenty_kills_in_one_search(tmp_path, slots):
         assert not drill.go(Writes(rng.randint(1, 50), rng))
     assert drill.go(Writes())
     drill.check()
-    known = {(s.member, s.segment) for s in drill.search.store.archive.snapshots()}
+    known = {(s.member, s.segment) for s in drill.search.archive.snapshots()}
     for member in range(5):
         segments = sorted(segment for m, segment in known if m == member)
         assert segments == list(range(len(segments))) != []
@@ -319,9 +319,9 @@ def test_the_time_that_other_baselines_took_is_not_the_search_s(tmp_path):
     left = search.coordinator.seconds_left
     assert 0 < left < 58
     trained = dataclasses.replace(
-        search.store.archive.baselines()["dense"], name="small_dense-4", wall_time=150.0
+        search.archive.baselines()["dense"], name="small_dense-4", wall_time=150.0
     )
-    search.store.archive.add_baseline(trained)
+    search.archive.add_baseline(trained)
     again = Search(tmp_path, clock=lambda: 1_000.0, **limits)
     assert again.coordinator.seconds_left == pytest.approx(left, abs=0.5)
 

@@ -15,6 +15,7 @@ from rllib_ext.member.segment import DENSE, MEMBERS, segments_of
 from rllib_ext.member.trainable import MemberTrainable
 from rllib_ext.packed.trainable import PackTrainable
 from rllib_ext.pruning.errors import ConfigError
+from search.cluster.retries import RETRIES
 from search.config.experiment import PPOSettings
 from search.config.parameter import IntParameter
 from search.runs.check import describe_plan
@@ -41,6 +42,12 @@ class Trial:
         return "RuntimeError: the node is gone"
 
 
+def lose(scheduler, trial_id, config):
+    """A trial's process dies."""
+    scheduler.on_trial_complete(trial_id, error=True)
+    ErrorNotes(scheduler).on_trial_error(0, [], Trial(trial_id, config))
+
+
 class Pack:
     """A trial that trains its segments together, an iteration each in every step."""
 
@@ -65,7 +72,7 @@ class Pack:
 
 
 def run(search, slots, size, lost=()):
-    """Runs a search in packs; those named in `lost` die after a step and are run again."""
+    """Runs a search in packs; those named in `lost` die after a step."""
     scheduler = SegmentScheduler(search.coordinator, slots, lambda: None, pack=size)
     running, packs, lost = {}, [], set(lost)
     while True:
@@ -86,8 +93,8 @@ def run(search, slots, size, lost=()):
             scheduler.on_trial_result(each, result)
             if pack.name in lost:
                 lost.discard(pack.name)
-                ErrorNotes(scheduler).on_trial_recover(0, [], Trial(each, config))
-                running[each] = Pack(search, config), config
+                del running[each]
+                lose(scheduler, each, config)
     assert scheduler.error is None
     return packs
 
@@ -122,7 +129,7 @@ def test_one_member_that_fails_in_a_pack_is_replaced_and_the_others_go_on(tmp_pa
     assert any((s.member, s.segment) == (2, 2) for s in snapshots)
 
 
-def test_a_lost_pack_is_run_again_and_counts_what_was_over_once(tmp_path):
+def test_a_lost_pack_is_run_again_and_makes_the_same(tmp_path):
     whole = Search(tmp_path / "whole", members=4, strategy="random")
     run(whole, slots=1, size=4)
     again = Search(tmp_path / "again", members=4, strategy="random")
@@ -139,69 +146,80 @@ def test_a_lost_pack_is_run_again_and_counts_what_was_over_once(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["random", "pareto_pbt"])
-def test_what_a_pack_that_is_run_again_writes_of_segments_that_were_over_goes_again(
-    tmp_path, strategy
-):
-    """One of its members had ended a step before the others, its states had gone."""
+def test_of_a_lost_pack_only_what_is_left_is_trained_again(tmp_path, strategy):
     search = Search(tmp_path, members=4, strategy=strategy)
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
     scheduler.suggest("dense")
     config = scheduler.suggest("b")
-
-    def pack_with_a_short_one():
-        pack = Pack(search, config)
-        short = dataclasses.replace(pack.segments[1], until_env_steps=3_000)
-        pack.running[1] = short, search.trainer.train(short)
-        return pack
-
-    pack = pack_with_a_short_one()
-    for _ in range(4):
+    pack = Pack(search, config)
+    # The second member's segment is short, as where the budget ends.
+    short = dataclasses.replace(pack.segments[1], until_env_steps=2_000)
+    pack.running[1] = short, search.trainer.train(short)
+    for _ in range(3):
         scheduler.on_trial_result("b", pack.step()[0])
-    ErrorNotes(scheduler).on_trial_recover(0, [], Trial("b", config))
-    pack, done = pack_with_a_short_one(), False
+    over = search.coordinator._members[1].last
+    lose(scheduler, "b", config)
+    assert over is search.coordinator._members[1].last is not None
+    left = scheduler.suggest("c")
+    assert segments_of(left) == segments_of(config)[:1]
+    again, done = Pack(search, left), False
     while not done:
-        result, done = pack.step()
+        result, done = again.step()
         if not done:
-            scheduler.on_trial_result("b", result)
-    scheduler.on_trial_complete("b", result=result)
-    search.coordinator.close()
-    donors = search.coordinator._strategy._donors
-    states = {p.name for p in (tmp_path / "states").glob("m*")}
-    assert states == set(donors)
-    assert [m.last.snapshot_id in states for m in search.coordinator._members[:2]] == [True] * 2
-
-
-def test_what_was_over_before_its_pack_was_lost_is_booked_when_it_is_trained_again(tmp_path):
-    search = Search(tmp_path, members=4, strategy="random")
-    scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
-    scheduler.suggest("dense")
-    config = scheduler.suggest("b")
-    for attempt in range(2):
-        pack = Pack(search, config)
-        # The second member's segment is short, as where the budget ends.
-        short = dataclasses.replace(pack.segments[1], until_env_steps=2_000)
-        pack.running[1] = short, search.trainer.train(short)
-        for _ in range(3):
-            result, _ = pack.step()
-            scheduler.on_trial_result("b", result)
-        if attempt == 0:
-            ErrorNotes(scheduler).on_trial_recover(0, [], Trial("b", config))
-    trained = 2 * (3_000 + 2_000)
+            scheduler.on_trial_result("c", result)
+    scheduler.on_trial_complete("c", result=result)
+    trained = 3_000 + 2_000 + pack.segments[0].until_env_steps
     assert search.coordinator.spent["training"] == trained
+    retries = [e["member"] for e in search.archive.events() if e["event"] == "retry"]
+    assert retries == [0]
     names = [s.snapshot_id for s in search.archive.snapshots()]
-    assert len(names) == len(set(names)) == 5
-    assert Search(tmp_path, members=4, strategy="random").coordinator.spent["training"] == trained
+    assert len(names) == len(set(names)) == pack.segments[0].until_env_steps // 1_000 + 2
+    search.coordinator.close()
+    again = Search(tmp_path, members=4, strategy=strategy)
+    assert again.coordinator.spent["training"] == trained
+
+
+def test_what_is_left_of_a_lost_pack_is_handed_out_before_anything_else(tmp_path):
+    search = Search(tmp_path, members=6)
+    scheduler = SegmentScheduler(search.coordinator, 3, lambda: None, pack=2)
+    scheduler.suggest("dense")
+    first, second = scheduler.suggest("a"), scheduler.suggest("b")
+    for trial_id, config in (("a", first), ("b", second)):
+        scheduler.on_trial_result(trial_id, Pack(search, config).step()[0])
+        lose(scheduler, trial_id, config)
+    before = search.archive.events()
+    assert not search.coordinator.finished
+    assert [scheduler.suggest("c"), scheduler.suggest("d")] == [second, first]
+    assert scheduler.suggest("e") is None
+    assert search.archive.events() == before
+
+
+def test_in_a_folder_of_before_what_finished_members_trained_again_counts(tmp_path):
+    """Lost packs were trained again whole."""
+    search = Search(tmp_path, members=4)
+    run(search, slots=1, size=4)
+    spent = search.coordinator.spent
+    told = {"member": 2, "env_steps": 700, "evaluation_env_steps": 30}
+    search.archive.add_event("again", **told)
+    search.archive.add_event("again", **{**told, "member": DENSE})
+    assert Search(tmp_path, members=4).coordinator.spent == {
+        "training": spent["training"] + 700,
+        "baselines": spent["baselines"] + 700,
+        "evaluation": spent["evaluation"] + 60,
+    }
 
 
 def test_a_pack_lost_for_good_fails_all_that_is_left_of_it(tmp_path):
     search = Search(tmp_path, members=4)
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None, pack=2)
     scheduler.suggest("a")
-    config = scheduler.suggest("b")
-    result, _ = Pack(search, config).step()
-    scheduler.on_trial_result("b", result)
-    scheduler.on_trial_complete("b", error=True)
-    ErrorNotes(scheduler).on_trial_error(0, [], Trial("b", config))
+    config = scheduler.suggest("0")
+    for number in range(RETRIES + 1):
+        assert search.coordinator.failures == []
+        scheduler.on_trial_result(f"{number}", Pack(search, config).step()[0])
+        lose(scheduler, f"{number}", config)
+        following = scheduler.suggest(f"{number + 1}")
+        assert (following == config) is (number < RETRIES)
     assert [f["member"] for f in search.coordinator.failures] == [0, 1]
     assert {f["error"] for f in search.coordinator.failures} == {"RuntimeError: the node is gone"}
 

@@ -9,7 +9,7 @@ from pretended_tune import Trial, Tune
 from ray.tune.search import Searcher
 
 from rllib_ext.member.segment import DENSE
-from search.cluster.retries import MOST_LOSSES
+from search.cluster.retries import MOST_LOSSES, RETRIES
 from search.training.segment_scheduler import ErrorNotes, SegmentScheduler
 
 
@@ -75,13 +75,14 @@ def test_a_trial_that_is_tried_again_is_noted_and_goes_on(tmp_path):
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None)
     scheduler.suggest("a")
     config = scheduler.suggest("b")
-    trial = Trial("b", config, "a worker was killed")
-    ErrorNotes(scheduler).on_trial_recover(0, [], trial)
-    ErrorNotes(scheduler).on_trial_recover(0, [], Trial("b", config))
+    for trial_id, following, error in (("b", "c", "a worker was killed"), ("c", "d", None)):
+        scheduler.on_trial_complete(trial_id, error=True)
+        ErrorNotes(scheduler).on_trial_error(0, [], Trial(trial_id, config, error))
+        assert scheduler.suggest(following) == config
     notes = [e["error"] for e in search.archive.events() if e["event"] == "retry"]
     assert notes == ["a worker was killed", "no reason given"]
     assert search.coordinator.failures == []
-    scheduler.on_trial_result("b", {"env_steps": 700, "env_steps_this_iter": 700})
+    scheduler.on_trial_result("d", {"env_steps": 700, "env_steps_this_iter": 700})
 
 
 KILLED = (
@@ -103,18 +104,34 @@ def test_a_trial_handed_to_a_process_that_had_died_is_handed_out_again(tmp_path)
     assert len(search.coordinator.failures) == 1
 
 
-@pytest.mark.parametrize(("error", "starts"), [(KILLED, True), ("ValueError: of what", False)])
-def test_a_trial_that_began_or_raised_has_failed(tmp_path, error, starts):
+DIED = "The actor is dead because its owner has gone"
+
+
+@pytest.mark.parametrize(
+    ("error", "starts", "times"),
+    [
+        (KILLED, True, MOST_LOSSES),
+        (DIED, True, RETRIES),
+        (DIED, False, MOST_LOSSES),
+        ("ValueError: of what", True, RETRIES),
+        ("ValueError: of what", False, RETRIES),
+    ],
+)
+def test_a_trial_that_failed_too_often_is_not_handed_out_again(tmp_path, error, starts, times):
     search = Search(tmp_path)
     scheduler = SegmentScheduler(search.coordinator, 2, lambda: None)
     notes = ErrorNotes(scheduler)
     scheduler.suggest("dense")
-    config = scheduler.suggest("a")
-    if starts:
-        notes.on_trial_start(0, [], Trial("a", config))
-    notes.on_trial_error(0, [], Trial("a", config, error))
+    config = scheduler.suggest("0")
+    for number in range(times + 1):
+        assert search.coordinator.failures == []
+        if starts:
+            notes.on_trial_start(0, [], Trial(f"{number}", config))
+        scheduler.on_trial_complete(f"{number}", error=True)
+        notes.on_trial_error(0, [], Trial(f"{number}", config, error))
+        following = scheduler.suggest(f"{number + 1}")
+        assert (following == config) is (number < times)
     assert len(search.coordinator.failures) == 1
-    assert scheduler.suggest("b") != config
 
 
 def test_an_error_of_the_coordinator_ends_the_search_and_is_kept_for_the_driver(tmp_path):
