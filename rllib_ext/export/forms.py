@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,7 @@ def run_form(folder: Path, program: Program, described: Mapping[str, Any]) -> Ru
         return None
     if kind == "c":
         numbers = Numbers(str(described["numbers"]), bool(described["int8_weights"]))
-        name = main.removesuffix(".c")
-        _refuse_other_code(folder, program, numbers, name)
-        return CompiledPolicy(program, numbers, folder / main, name).run
+        return _compiled(folder, program, numbers, main.removesuffix(".c"))
     if kind == "onnx":
         from rllib_ext.export.onnx_run import onnx_run
 
@@ -128,26 +127,28 @@ def run_form(folder: Path, program: Program, described: Mapping[str, Any]) -> Ru
     )
 
 
-def _refuse_other_code(folder: Path, program: Program, numbers: Numbers, name: str) -> None:
-    """C is code: only what this very version writes for this very program is compiled and run."""
+def _compiled(folder: Path, program: Program, numbers: Numbers, name: str) -> Run:
+    """C is code: what runs is written anew from the weights, and the file must say the same."""
     written = write_c(program, numbers, name, ())
-    found = [(folder / f"{name}.{suffix}").read_text(encoding="utf-8") for suffix in ("h", "c")]
-    header, source = (
-        text.partition("*/\n")[2]
-        if i == 0
-        else text.partition(f"\n#ifdef {name.upper()}_TEST\n")[0]
-        for i, text in enumerate(found)
-    )
-    comment = found[0].partition("*/\n")[0]
-    if (
-        header != written.header.partition("*/\n")[2]
-        or source.rstrip("\n") != written.source.rstrip("\n")
-        or not comment.startswith("/*\n")
-    ):
-        raise ExportError(
-            f"{folder / name}.c is not what this version of prunefront writes for {PROGRAM}, and C is "
-            "code that would run. Export the policy again, or compile the file yourself if you trust it."
-        )
+    texts = {"h": written.header, "c": written.source}
+    for suffix, text in texts.items():
+        found = (folder / f"{name}.{suffix}").read_text(encoding="utf-8")
+        if _body(found, name) != _body(text, name):
+            raise ExportError(
+                f"{folder / name}.{suffix} is not what this version of prunefront writes for "
+                f"{PROGRAM}, and C is code that would run. Export the policy again, or compile the "
+                "file yourself if you trust it."
+            )
+    with tempfile.TemporaryDirectory(prefix="prunefront-") as scratch:
+        for suffix, text in texts.items():
+            (Path(scratch) / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+        return CompiledPolicy(program, numbers, Path(scratch) / f"{name}.c", name).run
+
+
+def _body(text: str, name: str) -> str:
+    """A file in C without the comment that says what it is, and without its self-test."""
+    behind = text.partition("*/\n")[2] if text.startswith("/*\n") else text
+    return behind.partition(f"\n#ifdef {name.upper()}_TEST\n")[0].rstrip("\n")
 
 
 def read(folder: Path) -> Program:

@@ -99,6 +99,7 @@ def _sample(o: Arrays, x: Any, noise: Any) -> Any:
     return (np.cumsum(_softmax(o, x), -1)[..., :-1] <= noise[..., None]).sum(-1)
 
 
+REDUCTIONS: dict[str, Callable[..., Any]] = {"sum": np.sum, "mean": np.mean, "max": np.max}
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "argmax": lambda o, x: x.argmax(-1),
     "binary": _binary,
@@ -113,7 +114,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "onehot": lambda o, x: (x[..., None] == np.arange(o["size"])).astype(np.float32),
     "pad": _pad,
     "permute": lambda o, x: x.transpose(0, *(n + 1 for n in o["order"])),
-    "reduce": lambda o, x: getattr(x, o["kind"])(o["axis"] + 1),
+    "reduce": lambda o, x: REDUCTIONS[o["kind"]](x, o["axis"] + 1),
     "reshape": lambda o, x: x.reshape(len(x), *o["shape"]),
     "sample": _sample,
     "softmax": _softmax,

@@ -21,6 +21,7 @@ from rllib_ext.export.program import (
     Result,
     arrays_of,
 )
+from rllib_ext.export.soundness import attribute, require_sound
 
 OPERATIONS: dict[str, type[Operation]] = {
     kind.__name__.lower(): kind for kind in Operation.__subclasses__()
@@ -100,12 +101,14 @@ def read_program(path: Path) -> Program:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return _program(json.loads(str(arrays.pop("description"))), arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+        program = _program(json.loads(str(arrays.pop("description"))), arrays)
+        require_sound(program)
+    except (OSError, ValueError, LookupError, TypeError, EOFError, AttributeError) as error:
         raise ExportError(
             f"{path} is not an exported policy: {error}. Expected a file that `prunefront export` "
             "wrote; nothing of it is unpickled. Export the policy again."
         ) from error
+    return program
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -127,14 +130,9 @@ def _program(found: Mapping[str, Any], arrays: Mapping[str, Array]) -> Program:
     nodes = []
     for number, values in enumerate(found["nodes"]):
         kind = OPERATIONS[values["op"]]
-        names = [f.name for f in dataclasses.fields(kind)]
         attributes = {
-            name: arrays[f"{number}.{name}"]
-            if f"{number}.{name}" in arrays
-            else tuple(values[name])
-            if isinstance(values[name], list)
-            else values[name]
-            for name in names
+            f.name: attribute(kind, f, arrays.get(f"{number}.{f.name}", values.get(f.name)))
+            for f in dataclasses.fields(kind)
         }
         nodes.append(
             Node(

@@ -1,5 +1,6 @@
 """Loading an export runs no code from it, and needs neither Ray nor RLlib."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -241,4 +242,70 @@ def test_further_files_in_a_torch_program_are_refused(tmp_path):
 
 def test_what_is_no_export_is_refused(tmp_path):
     with pytest.raises(ExportError, match=r"policy\.json"):
+        load(tmp_path)
+
+
+EVIL = """
+#include <stdio.h>
+__attribute__((constructor)) static void spring(void) { fclose(fopen("%s", "w")); }
+"""
+
+
+@pytest.mark.parametrize("where", ["comment", "self-test"])
+def test_c_that_hides_where_nobody_looks_never_runs(tmp_path, sprung, where):
+    source = write(tmp_path / "x", "c")
+    code = EVIL % sprung
+    if where == "comment":
+        header = source.with_suffix(".h")
+        hidden = header.read_text().replace("/*\n", f"/*\n */ {code} /*\n", 1)
+        header.write_text(hidden)
+    else:
+        source.write_text(source.read_text() + f"\n#ifdef POLICY_TEST\n#endif\n{code}")
+    with contextlib.suppress(ExportError):
+        load(tmp_path / "x")([0.1, 0.2, 0.3])
+    assert not sprung.exists()
+
+
+def edit_program(path, edit):
+    with np.load(path) as file:
+        arrays = dict(file)
+    description = json.loads(str(arrays["description"]))
+    edit(description, arrays)
+    np.savez(path, **{**arrays, "description": np.array(json.dumps(description))})
+
+
+def rename_input(description, arrays):
+    description["given"][0]["name"] = "x[9]; } void evil(void) { float y"
+    description["nodes"][0]["name"] = description["given"][0]["name"]
+
+
+def unknown_function(description, arrays):
+    description["nodes"][2]["kind"] = "system"
+
+
+def larger_result(description, arrays):
+    description["nodes"][1]["shape"] = [50]
+
+
+def shorter_bias(description, arrays):
+    arrays["1.bias"] = arrays["1.bias"][:1]
+
+
+def later_node(description, arrays):
+    description["nodes"][1]["inputs"] = [3]
+
+
+def text_for_a_number(description, arrays):
+    description["results"][0]["node"] = "0; evil()"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [rename_input, unknown_function, larger_result, shorter_bias, later_node, text_for_a_number],
+)
+@pytest.mark.parametrize("kind", ["c", "onnx"])
+def test_a_program_that_does_not_hold_together_is_refused(tmp_path, kind, edit):
+    write(tmp_path, kind)
+    edit_program(tmp_path / "policy.npz", edit)
+    with pytest.raises(ExportError, match="not an exported policy"):
         load(tmp_path)
