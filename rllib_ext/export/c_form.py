@@ -194,7 +194,7 @@ def _header(
     out: Sequence[Field],
 ) -> str:
     guard = f"{name.upper()}_H"
-    comment = "\n".join(f" * {line}".rstrip() for line in about)
+    comment = "\n".join(f" * {_harmless(line)}".rstrip() for line in about)
     # C has no empty struct.
     kept = state or [Field("unused", "uint8_t", "uint8", 1)]
     return (
@@ -211,6 +211,11 @@ def _header(
         f"void {name}_act({name}_state *state, const {name}_input *in, {name}_output *out);\n\n"
         "#endif\n"
     )
+
+
+def _harmless(line: str) -> str:
+    """Text that can't end a comment: neither by itself, nor by a continued line or a trigraph."""
+    return line.replace("*/", "* /").replace("\\", "|").replace("??", "? ?").replace("\n", " ")
 
 
 def _source(name: str, tables: Sequence[str], reset: str, body: str, stateful: bool) -> str:

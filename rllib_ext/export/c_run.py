@@ -16,7 +16,7 @@ import numpy as np
 
 from rllib_ext.export.c_form import Field, fields_of
 from rllib_ext.export.c_text import Numbers
-from rllib_ext.export.errors import ExportError
+from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.program import Array, Program
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -56,6 +56,26 @@ def compiled(sources: Sequence[Path], target: Path, *options: str, cc: str | Non
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         raise ExportError(f"{cc} refuses {sources[0]}:\n{done.stderr.strip()[:2000]}")
+
+
+def self_test(source: Path) -> str:
+    """Compiles a policy with its test vectors and runs them; gives what it says.
+
+    Raises:
+        MismatchError: A decision is not as expected.
+    """
+    with tempfile.TemporaryDirectory(prefix="prunefront-") as folder:
+        target = Path(folder) / "test"
+        compiled([source], target, "-O2", f"-D{source.stem.upper()}_TEST")
+        done = subprocess.run(
+            [str(target)], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    if done.returncode:
+        raise MismatchError(
+            f"the self-test of {source.name} fails: {done.stdout.strip()[:500]}. Nothing was written. "
+            "Take another --format, and please report this."
+        )
+    return done.stdout.strip()
 
 
 @dataclasses.dataclass(frozen=True)

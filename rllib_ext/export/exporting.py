@@ -17,7 +17,7 @@ from torch import Tensor
 from rllib_ext.base.aside import written_aside
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.evaluation.evaluator import Episodes, Evaluator
-from rllib_ext.export.c_run import compiler
+from rllib_ext.export.c_run import compiler, self_test
 from rllib_ext.export.c_text import FLOAT, Numbers
 from rllib_ext.export.contract import spaces_of
 from rllib_ext.export.errors import ExportError, MismatchError
@@ -165,6 +165,8 @@ class _Work:
         else:
             policy = self._loaded(folder, contract)
             contract["verified"] = self._verified(policy, numbers)
+            if kind == "c":
+                contract["verified"]["self_test"] = self_test(folder / written.main)
             self._weigh(folder, program, numbers, written, contract, policy, observed)
         names = sorted(p.name for p in folder.iterdir())
         contract["files"] = {
@@ -381,7 +383,7 @@ def _about(contract: Mapping[str, Any]) -> tuple[str, ...]:
         f"{size['multiply_accumulates']:,} multiply-accumulates a decision.",
         f"Mean return {returns['mean']:.6g} (95 % interval {returns['low']:.6g} to "
         f"{returns['high']:.6g}) over {returns['episodes']} episodes.",
-        *(f"Inside: {note.replace('*/', '')}." for note in contract["preprocessing"]),
+        *(f"Inside: {note}." for note in contract["preprocessing"]),
         "What comes in, what comes out and what was verified: policy.json.",
     ]
     return tuple(lines)
