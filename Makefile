@@ -8,6 +8,9 @@ WORKERS ?= 2
 STAMP  := $(VENV)/.installed
 PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
+# Each of the tests' hundreds of processes would compile what the one before it has compiled.
+test test-ray test-e2e test-slow: export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help search test test-ray test-e2e test-slow test-all lint format bench clean
 

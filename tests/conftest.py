@@ -1,14 +1,20 @@
 """What all tests share: quiet logs, one torch thread, one local Ray cluster, a small PPO."""
 
+import inspect
 import logging
 import os
+import shutil
 import signal
+import sys
 
 # Before torch and Ray are imported: both read the environment then.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Thousands of small folders are written and removed: on a disk that takes longer than what is tested.
+if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free >= 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 # A job in the background of a shell has SIGINT ignored, and all processes below it inherit that: the
 # commands whose interruption is tested would never hear of it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -22,6 +28,28 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("ray"):
             item.fixturenames.insert(0, "ray_cluster")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stacks_without_lines():
+    """Each of RLlib's connectors asks for the stack to look at its caller: 50 frames under pytest.
+
+    Reading the line of each, which nobody looks at, takes a tenth of a second a connector: more than
+    everything else that builds an algorithm.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", _callers)
+        yield
+
+
+def _callers(context=0):
+    frames, frame = [], sys._getframe(1)
+    while frame:
+        code = frame.f_code
+        seen = (frame, code.co_filename, frame.f_lineno, code.co_name, None, None)
+        frames.append(inspect.FrameInfo(*seen))
+        frame = frame.f_back
+    return frames
 
 
 @pytest.fixture(scope="session")

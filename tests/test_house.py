@@ -3,7 +3,17 @@
 import shutil
 
 import pytest
-from house import LOADS_NOT, MAY_IMPORT, ROOT, breaches, circle, loaded_by, modules, strays
+from house import (
+    LOADS_NOT,
+    MAY_IMPORT,
+    ROOT,
+    breaches,
+    circle,
+    loaded_by,
+    modules,
+    private_parts_of_ray,
+    strays,
+)
 
 WINGS = sorted(MAY_IMPORT)
 
@@ -33,6 +43,10 @@ def test_nothing_imports_in_a_circle_not_even_lazily():
 
 def test_nothing_lies_at_a_packages_root():
     assert strays() == set()
+
+
+def test_private_parts_of_ray_are_imported_where_they_are_explained():
+    assert private_parts_of_ray() == []
 
 
 @pytest.mark.parametrize("name", LOADS_NOT)
@@ -83,6 +97,20 @@ def test_a_planted_circle_is_seen_though_it_is_lazy(copy):
 def test_a_planted_stray_is_seen(copy):
     plant(copy, "search.planted", "")
     assert strays(copy) == {"search/planted.py"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import ray._private.services\n",
+        "def f():\n    from ray.tune import tune\n",
+        "from ray.air.execution import ResourceRequest\n",
+        "from ray.tune.registry import _global_registry\n",
+    ],
+)
+def test_a_planted_private_part_of_ray_is_seen(copy, text):
+    plant(copy, "search.training.planted", text)
+    assert len(private_parts_of_ray(copy)) == 1
 
 
 @pytest.mark.parametrize("package", ["ray", "torch"])

@@ -62,7 +62,7 @@ def load_for_pruning(
 
     Raises:
         CheckpointError: The checkpoint can't be read, or is of another network.
-        ConfigError: It can't be pruned in this way.
+        ConfigError: The policy can't be pruned in this way.
     """
     # As constant extent there is no horizon to speak of.
     pruning = pruning_config.replace(schedule="constant", horizon=1)
@@ -139,4 +139,4 @@ def _prune(learner: Any, statistics: Mapping[str, Any] | None) -> None:
     if statistics is not None:
         pruner.load_state_dict({**pruner.state_dict(), "statistics": statistics})
     pruner.before_update(pruner.env_steps)
-    pruner.hold()
+    pruner.freeze_masks()

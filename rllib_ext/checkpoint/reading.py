@@ -50,8 +50,8 @@ def check_layout(folder: Path) -> None:
     """Looks whether a folder can be a checkpoint of PPO's new API stack; runs no code from it.
 
     Raises:
-        CheckpointError: It is missing, something else, of the old API stack, of several agents, or
-            incomplete.
+        CheckpointError: The checkpoint is missing, something else, of the old API stack, of several
+            agents, or incomplete.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"

@@ -57,7 +57,7 @@ class Initial:
         """Reads what `save` wrote. A pickle: runs code from the results folder.
 
         Raises:
-            CheckpointError: It is missing or damaged.
+            CheckpointError: The checkpoint is missing or damaged.
         """
         with readable(path):
             return cls(**pickle.loads(path.read_bytes()))
@@ -67,7 +67,7 @@ def read_initial(folder: Path) -> Initial:
     """Reads a checkpoint of PPO; runs code from it.
 
     Args:
-        folder: As `algo.save_to_path` or Ray Tune wrote it.
+        folder: A checkpoint that `algo.save_to_path` or Ray Tune wrote.
 
     Raises:
         CheckpointError: It is no checkpoint of PPO with one policy on the new API stack, or damaged.

@@ -14,6 +14,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
+
+# There is no public way to ask what a name was registered for: all that is private of Ray here.
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_ext.envs.mujoco import is_mujoco, quieten_mujoco
@@ -72,7 +74,7 @@ def for_rllib(config: AlgorithmConfig) -> Any:
     """What RLlib takes for `config.env` and builds the very environments of `env_maker` from.
 
     Raises:
-        ConfigError: As `env_maker`.
+        ConfigError: The environment can't be built (see `env_maker`).
     """
     if config.env is None or isinstance(config.env, str):
         if config.num_env_runners and is_mujoco(str(config.env)):
@@ -88,7 +90,7 @@ def for_any_process(config: AlgorithmConfig) -> Any:
     """As `for_rllib`, and without what was registered in this process only: names and ids with it.
 
     Raises:
-        ConfigError: As `env_maker`.
+        ConfigError: The environment can't be built (see `env_maker`).
     """
     env: Any = _given(config)
     if not isinstance(env, str):
@@ -121,7 +123,7 @@ def keywords_of(config: AlgorithmConfig) -> list[str]:
     """Keywords by which the environment can be built; none where it takes a mapping of unknown keys.
 
     Raises:
-        ConfigError: As `env_maker`; or an id is not known.
+        ConfigError: The environment can't be built (see `env_maker`), or its id is not known.
     """
     env = _given(config)
     if not isinstance(env, str):

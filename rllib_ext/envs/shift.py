@@ -25,28 +25,25 @@ UNSHIFTED = "none"
 class Shift:
     """What is different from the environment that a policy was trained in.
 
-    Attributes:
-        noise: Standard deviation of Gaussian noise on every observation, ≥ 0. The environment goes on
-            undisturbed: only what the policy sees is noisy.
-        noise_unit: "std": in units of each component's own standard deviation, measured over undisturbed
-            episodes; "absolute": in the observation's units.
-        action_noise: For discrete actions the probability, in [0, 1], that a uniformly random one is
-            taken instead. For a Box the standard deviation of Gaussian noise, ≥ 0, in halves of the
-            action's range (absolute where it is unbounded); the sum is clipped to the range.
-        set: Pairs of a name and a value: a keyword of the environment's constructor or, where that has
-            none of the name, an attribute of the unwrapped environment. A mapping or pairs.
-        stochastic: Whether actions are drawn from the policy's distribution; otherwise its mode is
-            taken.
-
     Raises:
         ConfigError: A value is out of its range.
     """
 
     noise: float = 0.0
+    """Standard deviation of Gaussian noise on every observation, ≥ 0. The environment goes on
+    undisturbed: only what the policy sees is noisy."""
     noise_unit: NoiseUnit = "std"
+    """"std": in units of each component's own standard deviation, measured over undisturbed episodes;
+    "absolute": in the observation's units."""
     action_noise: float = 0.0
+    """For discrete actions the probability, in [0, 1], that a uniformly random one is taken instead.
+    For a Box the standard deviation of Gaussian noise, ≥ 0, in halves of the action's range (absolute
+    where it is unbounded); the sum is clipped to the range."""
     set: Settings = ()
+    """Pairs of a name and a value: a keyword of the environment's constructor or, where that has none
+    of the name, an attribute of the unwrapped environment. A mapping or pairs."""
     stochastic: bool = False
+    """Whether actions are drawn from the policy's distribution; otherwise its mode is taken."""
 
     def __post_init__(self) -> None:
         given: Any = self.set

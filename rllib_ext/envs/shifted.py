@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import tree
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from typing_extensions import override
 
 from rllib_ext.envs.env_maker import EnvMaker, env_maker, keywords_of
 from rllib_ext.envs.legal import sampled
@@ -98,17 +99,17 @@ class ObservationNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._amounts = [amount * np.asarray(factor, dtype=np.float64) for factor in factors]
         self._rng = np.random.default_rng(0)
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As `gymnasium.Env.reset`."""
         if seed is not None:
             self._rng = np.random.default_rng([seed, OBSERVATIONS])
         observation, info = self.env.reset(seed=seed, options=options)
         return self._noisy(observation), info
 
+    @override
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As `gymnasium.Env.step`."""
         observation, *rest = self.env.step(action)
         return (self._noisy(observation), *rest)
 
@@ -136,7 +137,7 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
             probability of a uniformly random action.
 
     Raises:
-        ConfigError: It is no probability.
+        ConfigError: The share is no probability.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], amount: float) -> None:
@@ -155,18 +156,18 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
                 "expected at most 1."
             )
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As `gymnasium.Env.reset`."""
         if seed is not None:
             self._rng = np.random.default_rng([seed, ACTIONS])
             self._space.seed(int(self._rng.integers(2**31)))
         self._seen, info = self.env.reset(seed=seed, options=options)
         return self._seen, info
 
+    @override
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As `gymnasium.Env.step`."""
         space = self._space
         if isinstance(space, gymnasium.spaces.Box):
             noisy = np.asarray(action, dtype=np.float64)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from typing_extensions import override
 
 from rllib_ext.envs.copied_observations import CopiedObservations
 from rllib_ext.envs.env_maker import EnvMaker, env_maker
@@ -188,7 +189,7 @@ def _warn_of_cut(seed: int, steps: int) -> None:
     )
 
 
-class RandomPolicy:
+class RandomPolicy(Policy):
     """Draws actions uniformly, of those that are legal, each episode from its own seed.
 
     Args:
@@ -199,14 +200,14 @@ class RandomPolicy:
         self._space = action_space
         self._spaces: list[gymnasium.Space[Any]] = []
 
+    @override
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `Policy.begin`."""
         self._spaces = [_seeded(self._space, seed) for seed in seeds]
 
+    @override
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
-        """As `Policy.act`."""
         return [
             sampled(self._spaces[i], observation)
             for i, observation in zip(episodes, observations, strict=True)
@@ -220,7 +221,7 @@ def _seeded(space: gymnasium.Space[Any], seed: int) -> gymnasium.Space[Any]:
     return space
 
 
-class ConstantPolicy:
+class ConstantPolicy(Policy):
     """Takes the same action at every step, or the legal one nearest to it.
 
     Args:
@@ -235,10 +236,10 @@ class ConstantPolicy:
     def begin(self, seeds: Sequence[int]) -> None:
         """As `Policy.begin`."""
 
+    @override
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
-        """As `Policy.act`."""
         return [nearest_legal(self.action, self._space, seen) for seen in observations]
 
 

@@ -60,7 +60,7 @@ def metadata_of(snapshot: Mapping[str, Any], env: str) -> dict[str, Any]:
     """What goes beside the saved policy of a snapshot.
 
     Args:
-        snapshot: Its values.
+        snapshot: The snapshot's plain values.
         env: Names the environment.
     """
     return {

@@ -86,7 +86,7 @@ class MemberSettings:
         Args:
             segment: The segment in training.
             iteration: Training iterations of the lineage.
-            over: As of `is_over`.
+            over: Whether the segment is over, as `is_over` says.
         """
         is_member = segment.member > DENSE
         return over or (is_member and iteration % self.evaluation_interval == 0)

@@ -38,7 +38,7 @@ class StackedAdam:
 
         Args:
             member: Whose.
-            rate: Its learning rate.
+            rate: The member's learning rate.
         """
         self.members[member] = self._view_of(member, rate)
 

@@ -45,7 +45,8 @@ class Architecture:
         policy_head: To the action distribution's inputs; to the means where `log_std` is named.
         value_head: To the value, of width 1.
         log_std: Name of the free log standard deviations; "" where the head gives them, or none.
-        log_std_limit: They are clipped to ± this; None: not clipped, or no continuous actions.
+        log_std_limit: Logarithms of standard deviations are clipped to ± this; None: not clipped,
+            or no continuous actions.
         discrete: Whether actions are discrete.
     """
 

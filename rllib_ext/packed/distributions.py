@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 class Distribution(Protocol):
@@ -51,7 +52,7 @@ class DistributionKind(Protocol):
         ...
 
 
-class Categorical:
+class Categorical(Distribution):
     """Over integers from 0 on.
 
     Args:
@@ -70,21 +71,21 @@ class Categorical:
         """Integers, one dimension less than the inputs."""
         return (self._logs + noise).argmax(dim=-1)
 
+    @override
     def log_probability(self, actions: Tensor) -> Tensor:
-        """As `Distribution.log_probability`."""
         return self._logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
+    @override
     def entropy(self) -> Tensor:
-        """As `Distribution.entropy`."""
         return -(self._logs.exp() * self._logs).sum(-1)
 
+    @override
     def divergence_from(self, inputs: Tensor) -> Tensor:
-        """As `Distribution.divergence_from`."""
         other = inputs.log_softmax(-1)
         return (other.exp() * (other - self._logs)).sum(-1)
 
 
-class DiagonalGaussian:
+class DiagonalGaussian(Distribution):
     """Over vectors.
 
     Args:
@@ -103,17 +104,17 @@ class DiagonalGaussian:
         """Vectors of half the inputs' width."""
         return self._mean + self._log_std.exp() * noise
 
+    @override
     def log_probability(self, actions: Tensor) -> Tensor:
-        """As `Distribution.log_probability`."""
         scaled = (actions - self._mean) / self._log_std.exp()
         return -(0.5 * scaled**2 + self._log_std + 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
+    @override
     def entropy(self) -> Tensor:
-        """As `Distribution.entropy`."""
         return (self._log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
+    @override
     def divergence_from(self, inputs: Tensor) -> Tensor:
-        """As `Distribution.divergence_from`."""
         mean, log_std = inputs.chunk(2, dim=-1)
         ratio = (2.0 * (log_std - self._log_std)).exp()
         shift = ((mean - self._mean) / self._log_std.exp()) ** 2

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from typing_extensions import override
 
 from rllib_ext.envs.copied_observations import CopiedObservations
 from rllib_ext.envs.env_maker import EnvMaker
@@ -63,7 +64,7 @@ class Environments(Protocol):
         ...
 
 
-class SingleEnvironments:
+class SingleEnvironments(Environments):
     """Environments of their own, each with a seed of its own.
 
     Args:
@@ -87,8 +88,8 @@ class SingleEnvironments:
         # A vector of which only some are reset must have been reset before.
         self._vector.reset(seed=0)
 
+    @override
     def reset(self, member: int, seed: int) -> Array:
-        """As `Environments.reset`."""
         rows = _rows(member, self.per_member)
         mask = np.zeros(self._vector.num_envs, dtype=np.bool_)
         mask[rows] = True
@@ -98,19 +99,19 @@ class SingleEnvironments:
         fresh: Array = observations[rows]
         return fresh
 
+    @override
     def step(self, actions: Array) -> Step:
-        """As `Environments.step`."""
         observations, rewards, terminated, truncated, infos = self._vector.step(actions)
         over = np.flatnonzero(terminated | truncated)
         last = {int(i): np.asarray(infos["final_obs"][i]) for i in over}
         return Step(observations, rewards, terminated, truncated, last)
 
+    @override
     def close(self) -> None:
-        """As `Environments.close`."""
         self._vector.close()
 
 
-class NativeEnvironments:
+class NativeEnvironments(Environments):
     """The same episodes as `SingleEnvironments`, of an environment that has a native version.
 
     Args:
@@ -127,14 +128,14 @@ class NativeEnvironments:
         self._states, _ = starts(self._dynamics, self._generators)
         self._ages = np.zeros(len(self._generators), dtype=np.int64)
 
+    @override
     def reset(self, member: int, seed: int) -> Array:
-        """As `Environments.reset`."""
         rows = _rows(member, self.per_member)
         self._generators[rows] = [seeded(s) for s in _seeds(seed, self.per_member)]
         return self._start(np.arange(rows.start, rows.stop))
 
+    @override
     def step(self, actions: Array) -> Step:
-        """As `Environments.step`."""
         self._states, rewards, terminated = self._dynamics.step(self._states, actions)
         self._ages += 1
         observations = self._dynamics.observe(self._states)
@@ -195,7 +196,7 @@ def build_environments(
         make: Builds one environment.
         members: How many members.
         per_member: Environments of each, ≥ 1.
-        mode: As `vectorize_mode_of` gives it for `make`.
+        mode: What `vectorize_mode_of` gives for `make`.
     """
     # Where constants are drawn, what the mode says may have been chance.
     native = native_of(make) if mode == VectorizeMode.VECTOR_ENTRY_POINT else None
@@ -222,7 +223,7 @@ def for_environment(space: gym.Space[Any], actions: Array, *, unsquash: bool, cl
 
     Args:
         space: The action space of one environment.
-        actions: As drawn, of shape (envs, …).
+        actions: Drawn actions, of shape (envs, …).
         unsquash: Whether [−1, 1] stands for the space's bounds (`normalize_actions`).
         clip: Whether actions are clipped to the bounds otherwise (`clip_actions`).
     """

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from typing_extensions import override
 
-from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observations
+from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observations, Policy
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.network import StackedNetwork
 
 
-class StackedPolicy:
+class StackedPolicy(Policy):
     """The deterministic policies of all members; each episode is played by one of them.
 
     Gives the actions that each member's own policy would give, as a
@@ -44,14 +45,14 @@ class StackedPolicy:
             rows = torch.from_numpy(self._rows).to(network.weights.device)
             self._parameters = network.parts(network.weights[rows])
 
+    @override
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluation.evaluator.Policy.begin`."""
         self._lay_out(range(len(seeds)))
 
+    @override
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> Actions:
-        """As `rllib_ext.evaluation.evaluator.Policy.act`."""
         if len(episodes) != len(self._places[0]):
             self._lay_out(episodes)
         seen = self._filters.normalised(self._players, np.asarray(observations))

@@ -45,7 +45,7 @@ class Hyperparameters:
         vf_loss_coeff: Weight of the value loss.
         entropy_coeff: Weight of the entropy.
         use_kl_loss: Whether the divergence from the policy that acted is penalised.
-        kl_coeff: Its initial weight; it adapts to `kl_target`.
+        kl_coeff: Initial weight of the KL penalty; it adapts to `kl_target`.
         kl_target: The divergence that is aimed at.
         grad_clip: Largest global norm of a gradient; None or 0: any.
         num_epochs: Passes over each batch.

@@ -31,8 +31,8 @@ class Dense:
     """A linear layer.
 
     Attributes:
-        weight: Its parameter's name.
-        bias: Its bias' name; "" without one.
+        weight: Name of the layer's weight among the module's parameters.
+        bias: Name of the layer's bias; "" without one.
     """
 
     weight: str
@@ -52,8 +52,8 @@ class Convolution:
     10 × 10 × 4). With that gradient it is the slower one.
 
     Attributes:
-        weight: Its parameter's name.
-        bias: Its bias' name; "" without one.
+        weight: Name of the layer's weight among the module's parameters.
+        bias: Name of the layer's bias; "" without one.
         padding: Rows and columns of zeros: left, right, top, bottom.
         kernel: Height and width.
         stride: Down and across.

@@ -167,24 +167,24 @@ def advantages_of(
         Advantages, not standardised; plus `values` they are the value targets.
     """
     gamma = discount.view(-1, 1, 1)
-    goes_on = (~terminated).to(values.dtype)
-    surprise = rewards + gamma * goes_on * next_values - values
-    passes = (~(terminated | truncated)).to(values.dtype) * gamma * decay.view(-1, 1, 1)
+    not_terminated = (~terminated).to(values.dtype)
+    td_error = rewards + gamma * not_terminated * next_values - values
+    carry = (~(terminated | truncated)).to(values.dtype) * gamma * decay.view(-1, 1, 1)
     advantages = torch.empty_like(values)
     running = torch.zeros_like(values[:, 0])
     for step in range(values.shape[1] - 1, -1, -1):
-        running = surprise[:, step] + passes[:, step] * running
+        running = td_error[:, step] + carry[:, step] * running
         advantages[:, step] = running
     return advantages
 
 
-def standardised(advantages: Tensor, of_stand_ins: Tensor) -> Tensor:
-    """A member's advantages, so that with those of its stand-ins their mean is 0 and their deviation 1.
+def standardised(advantages: Tensor, of_bootstrap_rows: Tensor) -> Tensor:
+    """A member's advantages: with those of its bootstrap rows, their mean is 0 and their deviation 1.
 
     Args:
         advantages: Of shape (batch,), the whole batch of an update.
-        of_stand_ins: As of `rllib_ext.packed.minibatch_order.advantages_of_stand_ins`.
+        of_bootstrap_rows: What `advantages_of_bootstrap_rows` gives for the member.
     """
-    everything = torch.cat([advantages, of_stand_ins])
+    everything = torch.cat([advantages, of_bootstrap_rows])
     deviation = everything.std(correction=0).clamp(min=SMALLEST_DEVIATION)
     return (advantages - everything.mean()) / deviation

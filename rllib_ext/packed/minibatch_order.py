@@ -1,10 +1,10 @@
-"""The order in which a member's steps are trained on, stand-ins included.
+"""The order in which a member's steps are trained on, bootstrap rows included.
 
 RLlib's learner trains on whole episodes and cut-off pieces of them, one after the other. Behind each it
 puts a row for the state that it ended in, whose value bootstraps the estimates. No loss counts such a
-stand-in, but it takes a place in a minibatch, and its advantage, though it means nothing, counts where
-advantages are standardised. That matters: of members that were trained without stand-ins for 150,000 env
-steps of Acrobot-v1 11 in 40 learned nothing or little, and none of RLlib's.
+bootstrap row, but it takes a place in a minibatch, and its advantage, though it means nothing, counts
+where advantages are standardised. That matters: of members that were trained without bootstrap rows for
+150,000 env steps of Acrobot-v1 11 in 40 learned nothing or little, and none of RLlib's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def in_time(ended: Tensor) -> list[Tensor]:
 
     Returns:
         Of each member, positions in its batch, which has all environments' first steps, then their
-        second ones, and on; the stand-in behind the step at position p is p + steps · envs.
+        second ones, and on; the bootstrap row behind the step at position p is p + steps · envs.
     """
     steps, envs = ended.shape[1:]
     time, env = np.arange(steps)[:, None], np.arange(envs)
@@ -32,7 +32,7 @@ def in_time(ended: Tensor) -> list[Tensor]:
     for own in ended.cpu().numpy():
         # When the piece that a step belongs to ends; `steps` where it is cut.
         ends = np.minimum.accumulate(np.where(own, time, steps)[::-1])[::-1]
-        # Pieces by end and environment, steps by time; odd ones are for stand-ins.
+        # Pieces by end and environment, steps by time; odd ones are for bootstrap rows.
         key = ((ends * envs + env) * steps + time) * 2
         closing = np.flatnonzero(own | (time == steps - 1))
         keys = np.concatenate([key.ravel(), key.ravel()[closing] + 1])
@@ -41,7 +41,7 @@ def in_time(ended: Tensor) -> list[Tensor]:
     return found
 
 
-def advantages_of_stand_ins(
+def advantages_of_bootstrap_rows(
     order: Tensor,
     values: Tensor,
     last_values: Tensor,
@@ -49,10 +49,10 @@ def advantages_of_stand_ins(
     discount: Tensor,
     decay: Tensor,
 ) -> Tensor:
-    """What RLlib takes for the advantages of a member's stand-ins: the next piece's start follows.
+    """What RLlib takes for the advantages of a member's bootstrap rows: the next piece's start follows.
 
     Args:
-        order: As of `in_time`.
+        order: Positions by time, as `in_time` gives them.
         values: Of the state before each step, of shape (steps · envs,).
         last_values: Of the state after it, of its own episode; of that shape.
         advantages: Of the steps, of that shape.
@@ -60,7 +60,7 @@ def advantages_of_stand_ins(
         decay: λ, a scalar.
 
     Returns:
-        Of shape (stand-ins,), in their order.
+        Of shape (bootstrap rows,), in their order.
     """
     size = len(values)
     at = (order >= size).nonzero().squeeze(1)

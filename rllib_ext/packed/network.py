@@ -30,8 +30,8 @@ class Slot:
     """Where a parameter lies in a member's row.
 
     Attributes:
-        shape: Its shape.
-        start: Its first element.
+        shape: The parameter's shape.
+        start: Index of the parameter's first element.
         stop: One after its last element.
     """
 
@@ -79,10 +79,11 @@ class StackedNetwork:
 
         Args:
             member: Which.
-            module: Its weights are taken over, then it is a view of the stack.
+            module: A member's module; the stack takes its weights over, and it becomes a view of
+                the stack.
 
         Raises:
-            ConfigError: Its layers or sizes are others than the members'.
+            ConfigError: The module's layers or sizes are others than the members'.
         """
         shapes = {name: p.shape for name, p in module.named_parameters()}
         if shapes != {name: slot.shape for name, slot in self.slots.items()}:

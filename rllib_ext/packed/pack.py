@@ -43,10 +43,10 @@ class Member:
     """A member in training, apart from what is stacked.
 
     Attributes:
-        hyperparameters: Its own.
+        hyperparameters: The member's own.
         shuffler: Draws the order of its minibatches.
         kl_coeff: What the weight of the divergence has come to.
-        env_steps: Its lineage's clock.
+        env_steps: The clock of the member's lineage.
         iteration: Training iterations of its lineage.
         failure: Why it trains no more; "" while it is whole.
     """
@@ -131,7 +131,7 @@ class Pack:
 
         Args:
             member: The place, 0 to P − 1.
-            training: Its own arguments of `PPOConfig.training`.
+            training: The member's own arguments of `PPOConfig.training`.
             pruning: How it is pruned; with `horizon`.
             seed: Fixes its first weights and all that is drawn for it, whoever else is in the pack.
             state: Where it starts from; None: `initial`. Hyperparameters stay its own.

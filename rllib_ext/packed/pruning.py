@@ -62,7 +62,7 @@ class PackedPruning:
             coefficients: What else goes back with the member's weights.
 
         Raises:
-            ConfigError: Its network has nothing that could be removed.
+            ConfigError: The network has nothing that could be removed.
         """
         module = self._network.modules[member]
         adam = self._adam

@@ -15,7 +15,7 @@ from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.environments import Environments, for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
-from rllib_ext.packed.minibatch_order import advantages_of_stand_ins, in_time
+from rllib_ext.packed.minibatch_order import advantages_of_bootstrap_rows, in_time
 from rllib_ext.packed.network import StackedNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -80,8 +80,8 @@ class Collector:
         action_space: Of one environment.
         steps: Of each environment in a rollout, ≥ 1.
         filters: Normalise the observations.
-        unsquash: As `rllib_ext.packed.environments.for_environment`.
-        clip: As there.
+        unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
+        clip: Whether actions are clipped to the action space's bounds.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ def batch_of(
         decay,
         strict=True,
     )
-    relative = [standardised(own[3], advantages_of_stand_ins(*own)) for own in flat]
+    relative = [standardised(own[3], advantages_of_bootstrap_rows(*own)) for own in flat]
     inputs, actions = rollout.inputs.flatten(1, 2), rollout.actions.flatten(1, 2)
     return Minibatch(
         observations=observations,

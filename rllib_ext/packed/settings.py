@@ -100,7 +100,7 @@ def refuse_unpackable(ppo: PPOConfig) -> None:
     if weights is not None:
         raise _refusal("rl_module_spec.load_state_path", weights, None)
     if not ppo.minibatch_size:
-        # RLlib counts its stand-ins (rllib_ext.packed.minibatch_order) as part of a whole batch.
+        # RLlib counts its bootstrap rows (rllib_ext.packed.minibatch_order) as part of a whole batch.
         raise ConfigError(
             f"minibatch_size = {ppo.minibatch_size!r}: RLlib then learns from whole batches, whose "
             "lengths differ from member to member with the ends of episodes in them, so that members "

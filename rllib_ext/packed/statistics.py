@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.network import StackedNetwork
-from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.criteria import StatisticKind
 from rllib_ext.pruning.training.statistics import FROM_GRADIENT, SUMMED, Gatherer
 
 
@@ -21,9 +21,9 @@ class StackedStatistics:
 
     def __init__(self, network: StackedNetwork) -> None:
         self._network = network
-        self._rooms: dict[Kind, Tensor] = {}
+        self._rooms: dict[StatisticKind, Tensor] = {}
 
-    def room(self, member: int, kind: Kind, name: str) -> Tensor:
+    def room(self, member: int, kind: StatisticKind, name: str) -> Tensor:
         """Zeroed room for one of a member's weights, as its Gatherer asks for it."""
         if kind not in self._rooms:
             self._rooms[kind] = torch.zeros_like(self._network.weights)
@@ -43,7 +43,9 @@ class StackedStatistics:
                 asking = {m: g for m, g in gatherers.items() if kind in g.kinds}
                 self._add(kind, gradients[rows], asking)
 
-    def _add(self, kind: Kind, gradients: Tensor, gatherers: Mapping[int, Gatherer]) -> None:
+    def _add(
+        self, kind: StatisticKind, gradients: Tensor, gatherers: Mapping[int, Gatherer]
+    ) -> None:
         said = FROM_GRADIENT[kind](self._network.weights[list(gatherers)], gradients)
         finite = torch.isfinite(said).all(dim=1).tolist()
         rows, members, divisors = [], [], []

@@ -55,7 +55,7 @@ class _Wide:
 
     def take(self, rows: Tensor, positions: Tensor) -> Minibatch:
         """Positions as of `in_time`, of shape (rows, minibatch), of the batches of some members."""
-        # Where a stand-in stands, the step before it is taken and not counted.
+        # Where a bootstrap row stands, the step before it is taken and not counted.
         index = (positions % self._size + rows.unsqueeze(1) * self._size).flatten()
         taken = self._flat.index_select(0, index).view(*positions.shape, -1)
         observations, actions, inputs, logs, advantages, targets, counted = torch.split(

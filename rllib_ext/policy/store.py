@@ -65,7 +65,7 @@ class PolicyParts:
         It acts through copies of the connectors: an evaluation must not move a filter's statistics.
 
         Args:
-            stochastic: As for `ConnectorPolicy`.
+            stochastic: Whether actions are drawn from the policy's distribution.
         """
         if self.plain:
             return DirectPolicy(self.module, stochastic=stochastic)
@@ -136,7 +136,7 @@ def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolic
 
     Args:
         path: A folder that `save_policy` wrote, such as `results/…/policies/m03-s002-i0014`.
-        stochastic: As for `ConnectorPolicy`.
+        stochastic: Whether actions are drawn from the policy's distribution.
 
     Returns:
         A policy for `rllib_ext.evaluation.evaluator.Evaluator.run`.

@@ -35,85 +35,83 @@ class PruningConfig:
     schedule value s. With `threshold` alone, weights whose score is below it are. With both, weights
     below the threshold go, but never more than the schedule's sparsity allows.
 
-    Attributes:
-        final_sparsity: Share of the policy path's weights that are zero at the end, in [0, 1).
-            None: `threshold` alone says how far.
-        critic_final_sparsity: The same for weights that only the critic uses, in [0, 1). Follows the
-            same schedule; 0 leaves the critic dense.
-        threshold: Prune where score < threshold, ≥ 0. Under a schedule it rises from 0. None: none.
-        threshold_unit: "absolute", or "std": multiples of a layer's standard deviation, of its weights
-            under "magnitude", of its scores under the other criteria.
-        schedule: How the sparsity (or the threshold) rises between `begin` and `end`; "plateau"
-            raises it only while the evaluated return holds; "constant" has it from the first update.
-        begin: Where the schedule starts, as a share of `horizon`, in [0, 1].
-        end: Where the schedule has reached its value, as a share of `horizon`, in [`begin`, 1].
-        horizon: The training budget in env steps, > 0.
-        criterion: The importance score of a weight. "gradient", "movement" and "activation" are
-            gathered in training, so with them nothing is pruned before the second update. Layers that
-            don't train have no gradients: they go by magnitude, at the share of the others.
-        window: Minibatches over which "gradient" and "activation" average, and "rigl" its gradients
-            (1 is the paper's), ≥ 1.
-        damage: For "sensitivity": for each layer of the policy path (and of the critic, where it has a
-            target) points (sparsity of the layer, damage), such as
-            `rllib_ext.policy.sensitivity.measure_sensitivity` measures; a mapping or pairs.
-        granularity: What is removed at a time: a weight; a "neuron" (hidden unit, convolution channel
-            or recurrent unit) with all that reads it; a "layer" with a path around it; a "branch", such
-            as one encoder of a dict observation. The coarser ones never exceed the sparsity.
-        scope: Where scores compete: over all layers, within each layer at the same sparsity, or within
-            each layer at the densities of Erdős–Rényi-kernel. Counts come first: single weights have
-            no protected last one, and "global" can empty a layer.
-        exclude: Layers that stay dense, as shell patterns over parameter names ("pi.*"), each of which
-            matches one at least. So do the units of which such a layer holds a part.
-        step: Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1].
-        min_step: The step below which "plateau" ends, in (0, `step`].
-        patience: Evaluations for which "plateau" waits for the return to recover, ≥ 0.
-        tolerance: Return that "plateau" may lose in all, as a share of (reference − random return), in
-            [0, 1]. The reference is the best mean of several evaluations; it never sinks. A level is
-            accepted after 3 to 5 evaluations that leave hardly a doubt, so their noise should be
-            smaller than what may be lost: average more episodes where it isn't.
-        random_return: Mean return of a policy that acts at random; "plateau" needs it. None: it is
-            measured when training starts.
-        round_share: Share of the remaining weights that a round of "iterative" removes, in (0, 1).
-            Rounds are spread evenly, the last one at `end`.
-        rewind_to: Share of the horizon, in [0, `begin`], to whose weights the surviving ones return
-            after each round of "iterative", all of the network's parameters and with fresh optimizer
-            moments; 0: the initial ones. None: weights go on from where they are.
-        regrow: Dynamic sparse training: with the schedule "constant" the network starts with random
-            masks, and between `begin` and `end` weak weights are exchanged for others: "set" at
-            random, "rigl" by gradient. What a clone prunes beyond its donor goes by `criterion`.
-            None: what is pruned stays pruned.
-        regrow_share: Share of the kept weights that is exchanged at `begin`, in (0, 1); it falls to 0
-            at `end` by a cosine.
-        regrow_interval: Share of the horizon between two exchanges, in (0, 1]; at most one an update.
-
     Raises:
         ConfigError: A value is out of its range, or the values contradict each other.
     """
 
     final_sparsity: float | None = 0.9
+    """Share of the policy path's weights that are zero at the end, in [0, 1). None: `threshold` alone
+    says how far."""
     critic_final_sparsity: float = 0.0
+    """The same for weights that only the critic uses, in [0, 1). Follows the same schedule; 0 leaves
+    the critic dense."""
     threshold: float | None = None
+    """Prune where score < threshold, ≥ 0. Under a schedule it rises from 0. None: none."""
     threshold_unit: ThresholdUnit = "absolute"
+    """"absolute", or "std": multiples of a layer's standard deviation, of its weights under
+    "magnitude", of its scores under the other criteria."""
     schedule: Schedule = "cubic"
+    """How the sparsity (or the threshold) rises between `begin` and `end`; "plateau" raises it only
+    while the evaluated return holds; "constant" has it from the first update."""
     begin: float = 0.2
+    """Where the schedule starts, as a share of `horizon`, in [0, 1]."""
     end: float = 0.8
+    """Where the schedule has reached its value, as a share of `horizon`, in [`begin`, 1]."""
     horizon: int | None = None
+    """The training budget in env steps, > 0."""
     criterion: Criterion = "magnitude"
+    """The importance score of a weight. "gradient", "movement" and "activation" are gathered in
+    training, so with them nothing is pruned before the second update. Layers that don't train have no
+    gradients: they go by magnitude, at the share of the others."""
     granularity: Granularity = "weight"
+    """What is removed at a time: a weight; a "neuron" (hidden unit, convolution channel or recurrent
+    unit) with all that reads it; a "layer" with a path around it; a "branch", such as one encoder of a
+    dict observation. The coarser ones never exceed the sparsity."""
     scope: Scope = "global"
+    """Where scores compete: over all layers, within each layer at the same sparsity, or within each
+    layer at the densities of Erdős–Rényi-kernel. Counts come first: single weights have no protected
+    last one, and "global" can empty a layer."""
     exclude: tuple[str, ...] = ()
+    """Layers that stay dense, as shell patterns over parameter names ("pi.*"), each of which matches
+    one at least. So do the units of which such a layer holds a part."""
     step: float = 0.05
+    """Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1]."""
     min_step: float = 0.005
+    """The step below which "plateau" ends, in (0, `step`]."""
     patience: int = 5
+    """Evaluations for which "plateau" waits for the return to recover, ≥ 0."""
     tolerance: float = 0.05
+    """Return that "plateau" may lose in all, as a share of (reference − random return), in [0, 1]. The
+    reference is the best mean of several evaluations; it never sinks. A level is accepted after 3 to 5
+    evaluations that leave hardly a doubt, so their noise should be smaller than what may be lost:
+    average more episodes where it isn't."""
     random_return: float | None = None
+    """Mean return of a policy that acts at random; "plateau" needs it. None: it is measured when
+    training starts."""
     window: int = 32
+    """Minibatches over which "gradient" and "activation" average, and "rigl" its gradients (1 is the
+    paper's), ≥ 1."""
     damage: Damage = ()
+    """For "sensitivity": for each layer of the policy path (and of the critic, where it has a target)
+    points (sparsity of the layer, damage), such as `rllib_ext.policy.sensitivity.measure_sensitivity`
+    measures; a mapping or pairs."""
     round_share: float = 0.2
+    """Share of the remaining weights that a round of "iterative" removes, in (0, 1). Rounds are spread
+    evenly, the last one at `end`."""
     rewind_to: float | None = None
+    """Share of the horizon, in [0, `begin`], to whose weights the surviving ones return after each
+    round of "iterative", all of the network's parameters and with fresh optimizer moments; 0: the
+    initial ones. None: weights go on from where they are."""
     regrow: Regrow | None = None
+    """Dynamic sparse training: with the schedule "constant" the network starts with random masks, and
+    between `begin` and `end` weak weights are exchanged for others: "set" at random, "rigl" by
+    gradient. What a clone prunes beyond its donor goes by `criterion`. None: what is pruned stays
+    pruned."""
     regrow_share: float = 0.3
+    """Share of the kept weights that is exchanged at `begin`, in (0, 1); it falls to 0 at `end` by a
+    cosine."""
     regrow_interval: float = 0.01
+    """Share of the horizon between two exchanges, in (0, 1]; at most one an update."""
 
     def __post_init__(self) -> None:
         if drawn_fields(self):
@@ -217,7 +215,7 @@ class PruningConfig:
         """A copy with some values changed.
 
         Raises:
-            ConfigError: As the constructor.
+            ConfigError: A value is wrong, or a key unknown.
         """
         return dataclasses.replace(self, **changes)
 

@@ -19,7 +19,7 @@ from rllib_ext.pruning.errors import ScoreError
 
 Weights = Mapping[str, Tensor]
 Scores = dict[str, Tensor]
-Kind = Literal["taylor", "movement", "activation", "gradient"]
+StatisticKind = Literal["taylor", "movement", "activation", "mean_gradient"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def gradient(weights: Weights, statistics: Statistics) -> Scores:
 
     Args:
         weights: Tensors of any shape by name.
-        statistics: Its `taylor`.
+        statistics: `taylor` is read.
 
     Returns:
         Scores of the weights' shapes, ≥ 0.
@@ -102,7 +102,7 @@ def movement(weights: Weights, statistics: Statistics) -> Scores:
 
     Args:
         weights: Tensors of any shape by name.
-        statistics: Its `movement`.
+        statistics: `movement` is read.
 
     Returns:
         Scores of the weights' shapes.
@@ -121,7 +121,7 @@ def activation(weights: Weights, statistics: Statistics) -> Scores:
 
     Args:
         weights: Tensors of any shape by name.
-        statistics: Its `activation`.
+        statistics: `activation` is read.
 
     Returns:
         Scores of the weights' shapes, ≥ 0.
@@ -142,7 +142,7 @@ def sensitivity(weights: Weights, statistics: Statistics) -> Scores:
 
     Args:
         weights: Tensors of any shape by name.
-        statistics: Its `damage`.
+        statistics: `damage` is read.
 
     Returns:
         Scores of the weights' shapes, ≥ 0, float64.
@@ -186,7 +186,7 @@ def random(weights: Weights, statistics: Statistics) -> Scores:
 
     Args:
         weights: Tensors of any shape by name.
-        statistics: Its seed fixes the scores; they are the same at every call, so that masks nest.
+        statistics: `seed` fixes the scores, which are the same at every call, so that masks nest.
 
     Returns:
         Scores of the weights' shapes, uniform in [0, 1); a layer's hang on its name, not on what it is
@@ -217,7 +217,7 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 # What has to be gathered while the network trains, for the criteria that read it.
-READS: dict[str, Kind] = {
+READS: dict[str, StatisticKind] = {
     "gradient": "taylor",
     "movement": "movement",
     "activation": "activation",

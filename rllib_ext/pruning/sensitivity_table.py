@@ -33,7 +33,7 @@ class SensitivityTable:
 
     Attributes:
         return_mean: Mean return of the policy as it was, on the same seeds.
-        return_std: Its sample standard deviation.
+        return_std: Sample standard deviation of the return.
         episodes: Episodes of each mean; 0: returns were not measured.
         measurements: Layer by layer, by rising sparsity.
     """

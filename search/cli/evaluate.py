@@ -57,14 +57,14 @@ def evaluate(
     stays in it. Noise and actions are drawn from each episode's seed.
     """
     from rllib_ext.envs.shift import Shift
-    from search.front.results import MARKS
+    from search.front.results import RESULTS_FILES
 
     if episodes < 2 or (seed is not None and seed < 0):
         raise ConfigError(
             f"episodes = {episodes}, seed = {seed}; expected 2 or more episodes and a seed of 0 or more."
         )
     wanted = Shift(**shift, set=tuple(_settings(settings)))
-    if any((path / mark).is_file() for mark in MARKS):
+    if any((path / mark).is_file() for mark in RESULTS_FILES):
         _evaluate_front(path, wanted, episodes, seed, env, address)
     else:
         _evaluate_policy(path, wanted, episodes, seed or 0, env)
@@ -110,10 +110,11 @@ def _evaluate_front(
     from search.evaluation.under_shift import evaluate_shifts
     from search.front.generalisation import labelled
     from search.front.results import read_results
-    from search.report import write_report
+    from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
     from search.runs.display import SearchDisplay
-    from search.runs.inputs import local_ray, open_results
+    from search.runs.inputs import open_results
+    from search.runs.session import connected
     from search.store.writer import only_writer
 
     results = read_results(path)
@@ -123,10 +124,10 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     elsewhere = env if env != results.manifest.get("env") else None
     label = labelled(shift, elsewhere)
-    with only_writer(path), local_ray(address), SearchDisplay() as display:
+    with only_writer(path), connected(address), SearchDisplay() as display:
         display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
-        page = write_report(path)
-    click.echo(generalisation_text(read_results(path), label))
-    click.echo(f"table: {path / 'shift.csv'}\nreport: {page}")
+        results = write_report_of(results)
+    click.echo(generalisation_text(results, label))
+    click.echo(f"table: {path / 'shift.csv'}\nreport: {results.page}")

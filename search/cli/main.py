@@ -22,6 +22,7 @@ from rllib_ext.pruning.errors import (
     ResultsError,
 )
 from search.cli.evaluate import evaluate
+from search.cli.export import export
 from search.cli.keys import keys
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
@@ -40,7 +41,7 @@ def cli() -> None:
 
 
 for verb in (
-    search, resume, submit, report, evaluate, retrain, check, keys, prune, sensitivity,
+    search, resume, submit, report, evaluate, export, retrain, check, keys, prune, sensitivity,
 ):  # fmt: skip
     cli.add_command(verb)
 

@@ -46,22 +46,22 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
 
     settings = settings_from(checkpoint, **how)
     refuse_taken(place_of(settings.name, output))
-    from search.front.results import read_results
     from search.runs.display import SearchDisplay
-    from search.runs.inputs import local_ray, open_checkpoint
+    from search.runs.inputs import open_checkpoint
     from search.runs.prune import run_prune
+    from search.runs.session import connected
 
     ppo = open_checkpoint(checkpoint, env, warn)
-    with local_ray(), SearchDisplay() as display:
-        folder = run_prune(
+    with connected(), SearchDisplay() as display:
+        results = run_prune(
             settings,
             ppo,
             output,
             command=["prunefront", *sys.argv[1:]],
             phase=display.phase,
         )
-    click.echo(levels_table(read_results(folder)))
-    click.echo(f"results: {folder}\nreport: {folder / 'report.html'}")
+    click.echo(levels_table(results))
+    click.echo(f"results: {results.folder}\nreport: {results.page}")
 
 
 @click.command()

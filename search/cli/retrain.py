@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from rllib_ext.pruning.errors import ConfigError, RunError
-from search.cli.shared import Folder
+from rllib_ext.pruning.errors import ConfigError
+from search.cli.shared import Folder, saying_what_is_safe
 
 
 @click.command()
@@ -32,27 +32,20 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
     wanted = [name.strip() for name in points.split(",") if name.strip()]
-    from search.front.results import read_results
     from search.report.terminal import recipe_check
     from search.runs.display import SearchDisplay
     from search.runs.retrain import run_retrain
 
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
-    try:
-        with SearchDisplay() as display:
-            page = run_retrain(
-                folder,
-                wanted,
-                seeds,
-                command=["prunefront", *sys.argv[1:]],
-                display=display,
-                address=address,
-            )
-    except KeyboardInterrupt:
-        click.echo(f"interrupted: {go_on}", err=True)
-        raise
-    except (RunError, OSError) as error:
-        raise RunError(f"{error}\n{go_on}") from error
-    click.echo(recipe_check(read_results(folder)))
-    click.echo(f"report: {page}")
+    with saying_what_is_safe(folder, lambda: go_on), SearchDisplay() as display:
+        results = run_retrain(
+            folder,
+            wanted,
+            seeds,
+            command=["prunefront", *sys.argv[1:]],
+            display=display,
+            address=address,
+        )
+    click.echo(recipe_check(results))
+    click.echo(f"report: {results.page}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from search.cli.shared import Folder, load_experiment, saying_what_is_safe, summarise
+from search.cli.shared import Folder, load_experiment, saying_what_is_safe, summarise, what_is_safe
 
 
 @click.command()
@@ -49,8 +50,9 @@ def search(
     from search.runs.display import SearchDisplay
     from search.runs.search import run_search
 
-    with saying_what_is_safe(folder, address), SearchDisplay() as display:
-        page = run_search(
+    safe = functools.partial(what_is_safe, folder, address)
+    with saying_what_is_safe(folder, safe), SearchDisplay() as display:
+        results = run_search(
             experiment,
             folder,
             command=["prunefront", *sys.argv[1:]],
@@ -58,7 +60,7 @@ def search(
             address=address,
             or_resume=resume_or_start,
         )
-    summarise(folder, page)
+    summarise(results)
 
 
 @click.command()
@@ -80,15 +82,16 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
     from search.runs.search import resume_search
 
     folder = folder.resolve()
-    with saying_what_is_safe(folder, address), SearchDisplay() as display:
-        page = resume_search(
+    safe = functools.partial(what_is_safe, folder, address)
+    with saying_what_is_safe(folder, safe), SearchDisplay() as display:
+        results = resume_search(
             folder,
             overrides,
             command=["prunefront", *sys.argv[1:]],
             display=display,
             address=address,
         )
-    summarise(folder, page)
+    summarise(results)
 
 
 @click.command()

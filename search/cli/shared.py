@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from rllib_ext.pruning.errors import RunError
 from search.cluster.failure import is_disk_full
 from search.config.experiment import ExperimentConfig
 from search.store.folder import refuse_address
+
+if TYPE_CHECKING:
+    from search.front.results import Results
 
 
 class Folder(click.Path):
@@ -49,27 +52,26 @@ def warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def summarise(folder: Path, page: Path) -> None:
+def summarise(results: Results) -> None:
     """Shows a search's outcome and where its report is."""
-    from search.front.results import read_results
     from search.report.terminal import summary
 
-    click.echo(summary(read_results(folder)))
-    click.echo(f"report: {page}")
+    click.echo(summary(results))
+    click.echo(f"report: {results.page}")
 
 
 @contextlib.contextmanager
-def saying_what_is_safe(folder: Path, address: str | None = None) -> Iterator[None]:
+def saying_what_is_safe(folder: Path, what: Callable[[], str]) -> Iterator[None]:
     """Where a run is cut short, says what is on disk and how to go on.
 
     Args:
         folder: The results folder.
-        address: Of the Ray cluster that it ran on, as it was given.
+        what: That, as it is by then.
     """
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {_what_is_safe(folder, address)}", err=True)
+        click.echo(f"interrupted: {what()}", err=True)
         raise
     except (RunError, OSError) as error:
         text = str(error)
@@ -78,10 +80,16 @@ def saying_what_is_safe(folder: Path, address: str | None = None) -> Iterator[No
                 f"no space is left on the disk of {folder}, or of Ray's temporary files ({error}). Free "
                 "some, then go on."
             )
-        raise RunError(f"{text}\n{_what_is_safe(folder, address)}") from error
+        raise RunError(f"{text}\n{what()}") from error
 
 
-def _what_is_safe(folder: Path, address: str | None) -> str:
+def what_is_safe(folder: Path, address: str | None) -> str:
+    """What is on disk of a search that was cut short, and how to go on.
+
+    Args:
+        folder: The results folder.
+        address: Of the Ray cluster that it ran on, as it was given.
+    """
     from search.store.folder import CONFIG
     from search.store.lines import read_lines
 

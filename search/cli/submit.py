@@ -31,13 +31,13 @@ def submit(
     if output:
         refuse_address(output, "--output")
     experiment = load_experiment(config, overrides)
-    prepare(experiment)
+    prepared = prepare(experiment)
     from search.cluster.job_server import JobServer
     from search.cluster.submit import output_for, submit_search, what_now
 
     server = JobServer(address)
     nodes = server.nodes()
-    click.echo(describe_plan(experiment, [node.resources for node in nodes]))
+    click.echo(describe_plan(experiment, [node.resources for node in nodes], prepared))
     folder = output_for(output, experiment.name, nodes, server.address)
     job, package = submit_search(server, experiment, folder, Path.cwd())
     click.echo(f"sent: {package.files} files, {package.bytes / 2**20:.1f} MiB")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services
 
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.machines import amounts, offered
 from search.cluster.package import write_package
+from search.cluster.ray_private import canonicalize_bootstrap_address, loopback_only
 from search.cluster.waiting import Say, each_minute
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
             environment["working_dir"] = str(package.path)
         try:
             with (
-                _loopback_only() if address is None else contextlib.nullcontext(),
+                loopback_only() if address is None else contextlib.nullcontext(),
                 each_minute(say, lambda: f"waiting for Ray at {address or 'this machine'}"),
             ):
                 ray.init(
@@ -121,7 +121,7 @@ def _refuse_other_protocols(address: str | None) -> None:
 def _refuse_silent(address: str) -> None:
     """Looks whether a head answers at all: Ray itself tries for a quarter of an hour."""
     try:
-        known = services.canonicalize_bootstrap_address(address)
+        known = canonicalize_bootstrap_address(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, first_line(error)) from error
     if known is None:
@@ -147,21 +147,6 @@ def _no_cluster(address: str, reason: str) -> ConfigError:
         "HOST:PORT as `ray start` shows it), with RAY_AUTH_MODE=token and its token where it asks for "
         "one. From elsewhere: prunefront submit."
     )
-
-
-@contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
-    """A cluster that is started meanwhile listens on 127.0.0.1 alone.
-
-    It is what Ray does where clusters of several machines aren't supported; `_node_ip_address` can't ask
-    for it, for 127.0.0.1 is replaced by the machine's address.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _env_vars() -> dict[str, str]:

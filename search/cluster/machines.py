@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from ray._private.utils import get_num_cpus
 from ray.tune import PlacementGroupFactory
 
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.placement import placed_at_once
+from search.cluster.ray_private import get_num_cpus
 
 Machine = Mapping[str, float]
 _SHOWN = ("CPU", "GPU")

@@ -1,6 +1,11 @@
 """What a cluster is sent: the working directory, prunefront itself, and what a job needs besides.
 
 One zip file, so that every node runs the same code, whatever is installed there. Imports no Ray.
+
+Ray takes it as its `working_dir`; its own packing (2.60) would send too much. That knows the
+`.gitignore` files from the working directory down: what the repository around it ignores goes along, or
+what `.git/info/exclude` does, such as secrets. It tells results folders and environments by their names
+alone, follows links in circles, can't add a file, and names no culprit where 500 MiB are too few.
 """
 
 from __future__ import annotations

@@ -6,18 +6,23 @@ that don't see the results folder, and say what it waits for.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
-from ray.tune import PlacementGroupFactory, tune
-from ray.tune.execution.tune_controller import TuneController
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 
 from rllib_ext.pruning.errors import UnseenFolderError
+from search.cluster.ray_private import (
+    PlacementGroupResourceManager,
+    ResourceRequest,
+    TuneController,
+    with_controller,
+)
 from search.cluster.shared_folder import SharedFolder
 from search.cluster.waiting import SAY_SECONDS, Say
 
@@ -50,15 +55,9 @@ class Supervisor:
     waits_for: Callable[[], str]
 
 
-@contextlib.contextmanager
-def supervised(supervisor: Supervisor) -> Iterator[None]:
+def supervised(supervisor: Supervisor) -> AbstractContextManager[None]:
     """Inside, a Tune run does what a supervisor says."""
-    found = tune.TuneController
-    tune.TuneController = lambda **arguments: _Controller(supervisor, **arguments)
-    try:
-        yield
-    finally:
-        tune.TuneController = found
+    return with_controller(functools.partial(_Controller, supervisor))
 
 
 class _Controller(TuneController):

@@ -22,7 +22,7 @@ from search.config.space_hints import space_hint
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
 
-Engine = Literal["packed", "rllib", "auto"]
+EngineName = Literal["packed", "rllib", "auto"]
 # Strategies whose members are compared with each other.
 RANKING = ("pareto_pbt", "pbt", "selection")
 
@@ -43,35 +43,30 @@ Pruning = Annotated[
 class PPOSettings(Settings):
     """What is passed through to the methods of RLlib's `PPOConfig` of the same names.
 
-    Attributes:
-        training: Keyword arguments of `PPOConfig.training`.
-        env_runners: Of `PPOConfig.env_runners`.
-        rl_module: Of `PPOConfig.rl_module`.
-        learners: Of `PPOConfig.learners`.
-        environment: Of `PPOConfig.environment`, beside `env` and `env_config`.
-        callbacks: Of `PPOConfig.callbacks`.
-
     Where RLlib takes a class or a callable, "package.module:Name" names it.
     """
 
-    training: dict[str, Any] = Field(default_factory=dict)
-    env_runners: dict[str, Any] = Field(default_factory=dict)
-    rl_module: dict[str, Any] = Field(default_factory=dict)
-    learners: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, Any] = Field(default_factory=dict)
-    callbacks: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default={})
+    """Keyword arguments of `PPOConfig.training`."""
+    env_runners: dict[str, Any] = Field(default={})
+    """Of `PPOConfig.env_runners`."""
+    rl_module: dict[str, Any] = Field(default={})
+    """Of `PPOConfig.rl_module`."""
+    learners: dict[str, Any] = Field(default={})
+    """Of `PPOConfig.learners`."""
+    environment: dict[str, Any] = Field(default={})
+    """Of `PPOConfig.environment`, beside `env` and `env_config`."""
+    callbacks: dict[str, Any] = Field(default={})
+    """Of `PPOConfig.callbacks`."""
 
 
 class PopulationSettings(Settings):
-    """The population.
-
-    Attributes:
-        members: Policies in training.
-        segments: Into how many segments a member's horizon is cut.
-    """
+    """The population."""
 
     members: int = Field(default=8, ge=1)
+    """Policies in training."""
     segments: int = Field(default=8, ge=1)
+    """Into how many segments a member's horizon is cut."""
 
 
 def _shift(value: Any) -> Any:
@@ -82,27 +77,24 @@ ShiftSettings = Annotated[Shift, BeforeValidator(_shift), PlainSerializer(Shift.
 
 
 class EvaluationSettings(Settings):
-    """How policies are evaluated: fresh deterministic episodes, one a seed.
-
-    Attributes:
-        interval: Training iterations between the evaluations of a member; baselines are evaluated at
-            their end only.
-        episodes: Episodes of an evaluation during the search.
-        candidates: Policies that are evaluated again after the search, at most.
-        selection_episodes: Episodes that decide who is on the front.
-        report_episodes: Further episodes that give the published figures.
-        shifts: What the front is tried under at the end of the search, each as in
-            `rllib_ext.envs.shift.Shift`: the generalisation table.
-        shift_episodes: Episodes of a policy under a shift: the first of the report's seeds.
-    """
+    """How policies are evaluated: fresh deterministic episodes, one a seed."""
 
     interval: int = Field(default=2, ge=1)
+    """Training iterations between the evaluations of a member; baselines are evaluated at their end
+    only."""
     episodes: int = Field(default=10, ge=1)
+    """Episodes of an evaluation during the search."""
     candidates: int = Field(default=16, ge=1)
+    """Policies that are evaluated again after the search, at most."""
     selection_episodes: int = Field(default=100, ge=2)
+    """Episodes that decide who is on the front."""
     report_episodes: int = Field(default=100, ge=2)
+    """Further episodes that give the published figures."""
     shifts: tuple[ShiftSettings, ...] = ()
+    """What the front is tried under at the end of the search, each as in `rllib_ext.envs.shift.Shift`:
+    the generalisation table."""
     shift_episodes: int = Field(default=50, ge=2)
+    """Episodes of a policy under a shift: the first of the report's seeds."""
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationSettings:
@@ -118,92 +110,81 @@ class BaselineSettings(Settings):
 
     Each is held against a point of the front: first the sparsest that keeps 95 % of the dense policy,
     then the knee, then those farthest from what is taken.
-
-    Attributes:
-        random_masks: How many networks start with random masks of a point's sparsity and keep them.
-        small_dense: How many are dense, with about as many weights as a point.
-        train_then_prune: How many are trained dense, pruned at once to a point's sparsity at half of
-            the horizon, and trained on.
-        untrained: Whether a random policy and constant actions are measured; false for an environment
-            that refuses illegal actions without showing the legal ones. `retained` is unknown then.
     """
 
     random_masks: int = Field(default=1, ge=0, le=100)
+    """How many networks start with random masks of a point's sparsity and keep them."""
     small_dense: int = Field(default=1, ge=0, le=100)
+    """How many are dense, with about as many weights as a point."""
     train_then_prune: int = Field(default=1, ge=0, le=100)
+    """How many are trained dense, pruned at once to a point's sparsity at half of the horizon, and
+    trained on."""
     untrained: bool = True
+    """Whether a random policy and constant actions are measured; false for an environment that refuses
+    illegal actions without showing the legal ones. `retained` is unknown then."""
 
 
 class ResourceSettings(Settings):
-    """Where members train.
-
-    Attributes:
-        slots: Members (or packs) that train at once; not given: as many as the cluster has CPUs for.
-        members_per_pack: Members that train in one process; not given: members ÷ slots.
-        cpus_per_member: CPUs that a member (or a pack) takes.
-        gpus_per_member: GPUs that a member (or a pack) takes, or a share of one, for all its Learners
-            together; 0: it trains on CPUs.
-    """
+    """Where members train."""
 
     slots: int | None = Field(default=None, ge=1)
+    """Members (or packs) that train at once; not given: as many as the cluster has CPUs for."""
     members_per_pack: int | None = Field(default=None, ge=1)
+    """Members that train in one process; not given: members ÷ slots."""
     cpus_per_member: float = Field(default=1.0, gt=0.0)
+    """CPUs that a member (or a pack) takes."""
     gpus_per_member: float = Field(default=0.0, ge=0.0)
+    """GPUs that a member (or a pack) takes, or a share of one, for all its Learners together; 0: it
+    trains on CPUs."""
 
 
 class TrackerSettings(Settings):
-    """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself.
-
-    Attributes:
-        wandb: Arguments of Ray's `WandbLoggerCallback`, such as `project`, and of `wandb.init`.
-        mlflow: Arguments of Ray's `MLflowLoggerCallback`, such as `tracking_uri`.
-    """
+    """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself."""
 
     wandb: dict[str, Any] | None = None
+    """Arguments of Ray's `WandbLoggerCallback`, such as `project`, and of `wandb.init`."""
     mlflow: dict[str, Any] | None = None
+    """Arguments of Ray's `MLflowLoggerCallback`, such as `tracking_uri`."""
 
 
 class ExperimentConfig(Settings):
-    """One experiment.
-
-    Attributes:
-        name: Names the results folder.
-        env: A Gymnasium id, or "package.module:Name" of a class or function.
-        env_config: Keyword arguments of the environment; one that takes a single parameter `config`
-            gets all of it as a mapping.
-        engine: Who trains: "rllib", a process a member; "packed", many members in one process; "auto":
-            packed where that can be.
-        ppo: What is passed through to RLlib.
-        pruning: How members prune; what is searched is overridden member by member.
-        search: How hyperparameters are searched: strategy and space.
-        population: How many members, in how many segments.
-        budget: What the search may cost: env steps or seconds.
-        evaluation: How often policies are evaluated, on how many episodes, and under which shifts.
-        baselines: What the front is compared with, beside the dense network.
-        resources: Where members train: CPUs and GPUs, and how many at once.
-        init_checkpoint: An RLlib PPO checkpoint whose weights every member, and the dense baseline, has
-            at its birth; not given: fresh ones.
-        trackers: W&B and MLflow.
-        seed: Everything that is drawn derives from it.
-        from_python: Set by `search.run`: members are those of its PPOConfig, kept in the results folder.
-    """
+    """One experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder."""
     env: str
-    env_config: dict[str, Any] = Field(default_factory=dict)
-    engine: Engine = "rllib"
+    """A Gymnasium id, or "package.module:Name" of a class or function."""
+    env_config: dict[str, Any] = Field(default={})
+    """Keyword arguments of the environment; one that takes a single parameter `config` gets all of it
+    as a mapping."""
+    engine: EngineName = "rllib"
+    """Who trains: "rllib", a process a member; "packed", many members in one process; "auto": packed
+    where that can be."""
     ppo: PPOSettings = PPOSettings()
+    """What is passed through to RLlib."""
     pruning: Pruning = PruningConfig()
+    """How members prune; what is searched is overridden member by member."""
     search: SearchSettings
+    """How hyperparameters are searched: strategy and space."""
     population: PopulationSettings = PopulationSettings()
+    """How many members, in how many segments."""
     budget: BudgetSettings
+    """What the search may cost: env steps or seconds."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    """How often policies are evaluated, on how many episodes, and under which shifts."""
     baselines: BaselineSettings = BaselineSettings()
+    """What the front is compared with, beside the dense network."""
     resources: ResourceSettings = ResourceSettings()
+    """Where members train: CPUs and GPUs, and how many at once."""
     init_checkpoint: str | None = None
+    """An RLlib PPO checkpoint whose weights every member, and the dense baseline, has at its birth; not
+    given: fresh ones."""
     trackers: TrackerSettings = TrackerSettings()
+    """W&B and MLflow."""
     seed: int = Field(default=0, ge=0)
+    """Everything that is drawn derives from it."""
     from_python: bool = False
+    """Set by `search.run`: members are those of its PPOConfig, kept in the results folder."""
 
     @model_validator(mode="after")
     def _check(self) -> ExperimentConfig:

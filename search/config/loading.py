@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import difflib
-import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from rllib_ext.base.hints import ELSEWHERE, nearest
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.settings.ranges import RANGED
 from search.config.experiment import ExperimentConfig
+from search.config.reference import keys
 
 
 class _TwiceError(yaml.MarkedYAMLError):
@@ -237,18 +237,12 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _paths() -> list[str]:
-    # The list of keys is made of this package's models, which it imports.
-    from search.config.reference import keys
-
     described = [key.path for key in keys() if "PATH" not in key.path and "[]" not in key.path]
     return [*described, *(f"ppo.training.{name}" for name in RANGED)]
 
 
-def _known_keys(parents: Iterable[Any]) -> list[str]:
-    model: Any = ExperimentConfig
-    for parent in parents:
-        field = model.model_fields.get(str(parent))
-        model = field.annotation if field is not None else None
-        if not (inspect.isclass(model) and issubclass(model, BaseModel)):
-            return ["type", "low", "high", "scale", "log", "choices"]
-    return list(model.model_fields)
+def _known_keys(parents: Sequence[Any]) -> list[str]:
+    searched = [*parents[:2], "PATH"] if parents[:2] == ["search", "space"] else parents
+    before = "".join(f"{parent}." for parent in searched)
+    below = [key.path.removeprefix(before) for key in keys() if key.path.startswith(before)]
+    return [name for name in dict.fromkeys(below) if "." not in name]

@@ -31,23 +31,20 @@ class Suggests(Protocol):
 
 
 class _Parameter(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class FloatParameter(_Parameter):
-    """A real number in [`low`, `high`].
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        scale: In what it is uniform: "linear"; "log" of the value; "log_density": log of 1 − value,
-            for sparsities, where 0.9 → 0.99 is as far as 0.99 → 0.999.
-    """
+    """A real number in [`low`, `high`]."""
 
     type: Literal["float"]
     low: float = Field(allow_inf_nan=False)
+    """Smallest value."""
     high: float = Field(allow_inf_nan=False)
+    """Largest value."""
     scale: Literal["linear", "log", "log_density"] = "linear"
+    """In what it is uniform: "linear"; "log" of the value; "log_density": log of 1 − value, for
+    sparsities, where 0.9 → 0.99 is as far as 0.99 → 0.999."""
 
     @model_validator(mode="after")
     def _check(self) -> FloatParameter:
@@ -118,18 +115,15 @@ class FloatParameter(_Parameter):
 
 
 class IntParameter(_Parameter):
-    """An integer in [`low`, `high`], both included.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Uniform in the logarithm.
-    """
+    """An integer in [`low`, `high`], both included."""
 
     type: Literal["int"]
     low: int
+    """Smallest value."""
     high: int
+    """Largest value."""
     log: bool = False
+    """Uniform in the logarithm."""
 
     @model_validator(mode="after")
     def _check(self) -> IntParameter:
@@ -188,14 +182,11 @@ class IntParameter(_Parameter):
 
 
 class ChoiceParameter(_Parameter):
-    """One of some values.
-
-    Attributes:
-        choices: The values; two at least.
-    """
+    """One of some values."""
 
     type: Literal["choice"]
     choices: tuple[Value, ...] = Field(min_length=2)
+    """The values; two at least."""
 
     @property
     def extremes(self) -> tuple[Value, ...]:

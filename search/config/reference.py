@@ -1,4 +1,4 @@
-"""Every key that a configuration can have, read from the classes that check it.
+"""Every key that a configuration can have, as the JSON Schema of the classes that check it says.
 
 Imports neither Ray nor torch.
 """
@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import math
-import re
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
 from rllib_ext.pruning.errors import ConfigError
 from search.config.experiment import ExperimentConfig
 
+Schema = dict[str, Any]
 REQUIRED = "required"
-# The search knows a member's horizon and refuses another one.
-_SET_BY_THE_SEARCH = "pruning.horizon"
 _SEARCHED = (
     "One searched hyperparameter. PATH is pruning.… (a key of pruning) or training.… (a keyword of "
     "PPOConfig.training)."
 )
-_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_NAMES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
+_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Key:
         path: As an override names it; "[]" stands for an item of a list, PATH for a hyperparameter.
         kind: What its value is, with its range where the model tells one; "" for a group of keys.
         default: As YAML, or "required"; "" for a group.
-        meaning: What the docstring of its class says; "" where that says nothing.
+        meaning: Its description; "" where it has none.
     """
 
     path: str
@@ -50,7 +45,21 @@ class Key:
 
 def keys() -> list[Key]:
     """All keys in the order of the models, what lies below a key right behind it."""
-    return list(_walk(ExperimentConfig))
+    return keys_of(schema())
+
+
+def keys_of(whole: Schema) -> list[Key]:
+    """All keys of what a JSON Schema describes."""
+    return list(_walk(whole, whole.get("$defs", {})))
+
+
+def schema() -> Schema:
+    """The JSON Schema of a configuration file, such as editors complete and check one by."""
+    whole = ExperimentConfig.model_json_schema()
+    # The search knows a member's horizon and refuses another one.
+    del whole["$defs"]["PruningConfig"]["properties"]["horizon"]
+    written: Schema = _as_written(whole)
+    return written
 
 
 def find(words: Iterable[str]) -> list[Key]:
@@ -92,162 +101,104 @@ def _near(word: str, among: Iterable[Key]) -> list[str]:
     return list(dict.fromkeys(path for name in near for path in paths[name]))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Field:
-    """What a pydantic model and a dataclass tell alike about an attribute."""
-
-    name: str
-    hint: Any
-    limits: Mapping[str, Any]
-    required: bool
-    value: Any
-
-
-def _fields(owner: Any) -> Iterator[_Field]:
-    if issubclass(owner, BaseModel):
-        for name, info in owner.model_fields.items():
-            limits = _limits(info.metadata)
-            value = info.get_default(call_default_factory=True)
-            yield _Field(name, info.annotation, limits, info.is_required(), value)
-        return
-    hints = typing.get_type_hints(owner)
-    for field in dataclasses.fields(owner):
-        required = field.default is dataclasses.MISSING
-        yield _Field(field.name, hints[field.name], {}, required, field.default)
+def _as_written(node: Any) -> Any:
+    """A part of a schema with descriptions in one line, and pairs as the mapping that YAML has there."""
+    if isinstance(node, list):
+        return [_as_written(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    part = {name: _as_written(value) for name, value in node.items()}
+    if isinstance(part.get("description"), str):
+        part["description"] = " ".join(part["description"].split())
+    items = part.get("items", {}) if part.get("type") == "array" else {}
+    pair: list[Any] = items.get("prefixItems", [])
+    if len(pair) == 2 and pair[0] == {"type": "string"}:
+        del part["items"]
+        part |= {"type": "object", "additionalProperties": pair[1], "default": {}}
+    return part
 
 
-def _limits(metadata: Iterable[Any]) -> dict[str, Any]:
-    names = (*_SIGNS, "min_length", "pattern")
-    return {name: getattr(m, name) for m in metadata for name in names if hasattr(m, name)}
-
-
-def _walk(owner: Any, before: str = "", of: str = "", without: str = "") -> Iterator[Key]:
-    """The keys of a class.
+def _walk(
+    node: Schema, models: Schema, before: str = "", of: str = "", without: str = ""
+) -> Iterator[Key]:
+    """The keys of a model.
 
     Args:
-        owner: A pydantic model or a dataclass.
-        before: What their paths begin with.
+        node: Its schema.
+        models: Schemas of all models, by name.
+        before: What its keys' paths begin with.
         of: What their meanings begin with.
         without: A name that is left out.
     """
-    meanings = _meanings(owner)
-    for field in _fields(owner):
-        path = before + field.name
-        if field.name == without or path == _SET_BY_THE_SEARCH:
+    for name, value in node["properties"].items():
+        if name == without:
             continue
-        meaning = of + meanings[field.name] if field.name in meanings else ""
-        if _is_group(field.hint):
+        path = before + name
+        meaning = of + value["description"] if "description" in value else ""
+        if group := _model(value, models):
             yield Key(path, "", "", meaning)
-            yield from _walk(field.hint, f"{path}.")
+            yield from _walk(group, models, f"{path}.")
             continue
-        yield Key(path, _kind(field.hint, field.limits), _default(field), meaning)
-        item = _item(field.hint)
-        if _is_group(item):
-            yield from _walk(item, f"{path}[].")
-        elif typing.get_origin(item) is Annotated:
-            yield from _walk_either(item, f"{path}.PATH")
+        required = name in node.get("required", ())
+        default = REQUIRED if required else _in_yaml(value.get("default"))
+        yield Key(path, _kind(value), default, meaning)
+        if item := _model(value.get("items", {}), models):
+            yield from _walk(item, models, f"{path}[].")
+        below = value.get("additionalProperties")
+        if isinstance(below, dict) and "discriminator" in below:
+            yield from _walk_either(below, models, f"{path}.PATH")
 
 
-def _walk_either(hint: Any, path: str) -> Iterator[Key]:
+def _walk_either(node: Schema, models: Schema, path: str) -> Iterator[Key]:
     """The keys of a value that is of one of several models, told apart by a key of theirs."""
-    union, mark = typing.get_args(hint)
-    tag = mark.discriminator
-    models = {_tag(model, tag): model for model in typing.get_args(union)}
+    tag = node["discriminator"]["propertyName"]
+    either = [_model(one, models) for one in node["oneOf"]]
+    named = {str(model["properties"][tag]["const"]): model for model in either}
     yield Key(path, "", "", _SEARCHED)
-    meanings = (f'"{name}": {_summary(model)}' for name, model in models.items())
-    yield Key(f"{path}.{tag}", " | ".join(models), REQUIRED, " ".join(meanings))
-    for name, model in models.items():
-        yield from _walk(model, f"{path}.", of=f"Of {tag} {name}: ", without=tag)
+    meanings = (f'"{name}": {model["description"]}' for name, model in named.items())
+    yield Key(f"{path}.{tag}", " | ".join(named), REQUIRED, " ".join(meanings))
+    for name, model in named.items():
+        yield from _walk(model, models, f"{path}.", of=f"Of {tag} {name}: ", without=tag)
 
 
-def _tag(model: Any, tag: str) -> str:
-    return str(typing.get_args(model.model_fields[tag].annotation)[0])
+def _model(node: Schema, models: Schema) -> Schema:
+    """The model that a part of a schema refers to; empty where it refers to none."""
+    found: Schema = models.get(node.get("$ref", "").rpartition("/")[2], {})
+    return found
 
 
-def _summary(owner: Any) -> str:
-    return inspect.cleandoc(owner.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+def _kind(node: Schema) -> str:
+    if "anyOf" in node:
+        kinds = [_kind(option) for option in node["anyOf"] if option.get("type") != "null"]
+        return " | ".join(kinds) + " or null" * (len(kinds) < len(node["anyOf"]))
+    if "enum" in node:
+        return " | ".join(map(str, node["enum"]))
+    if node["type"] == "object":
+        return "mapping" + _at_least(node.get("minProperties"))
+    if node["type"] == "array":
+        items = "mappings" if "$ref" in node["items"] else _kind(node["items"])
+        return f"list of {items}" + _at_least(node.get("minItems"))
+    return _NAMES[node["type"]] + _range(node)
 
 
-def _meanings(owner: Any) -> dict[str, str]:
-    """What the "Attributes:" section of a class's docstring says, by name."""
-    section = inspect.cleandoc(owner.__doc__ or "").partition("\nAttributes:\n")[2]
-    found: dict[str, list[str]] = {}
-    name = ""
-    for line in section.splitlines():
-        if line and not line.startswith(" "):
-            break
-        if entry := re.match(r" {4}(\w+): (.+)", line):
-            name, text = entry.groups()
-            found[name] = [text]
-        elif name and line.strip():
-            found[name].append(line.strip())
-    return {name: " ".join(lines) for name, lines in found.items()}
+def _at_least(count: int | None) -> str:
+    return f", {count} or more" if count else ""
 
 
-def _is_group(hint: Any) -> bool:
-    return isinstance(hint, type) and (
-        issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint)
-    )
-
-
-def _item(hint: Any) -> Any:
-    """The type of a mapping's or a list's values; None where it is neither."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is dict:
-        return arguments[1]
-    if typing.get_origin(hint) is not tuple:
-        return None
-    item = arguments[0]
-    # Annotations of a list's item only say how it is read and written.
-    return typing.get_args(item)[0] if typing.get_origin(item) is Annotated else item
-
-
-def _is_mapping(hint: Any) -> bool:
-    """Whether YAML writes it as a mapping; a frozen class holds one as pairs."""
-    item = _item(hint)
-    pairs = typing.get_origin(item) is tuple and typing.get_args(item)[0] is str
-    return pairs or typing.get_origin(hint) is dict
-
-
-def _kind(hint: Any, limits: Mapping[str, Any]) -> str:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        options = [_kind(option, limits) for option in typing.get_args(hint)]
-        null = options.count("null") > 0
-        return " | ".join(kind for kind in options if kind != "null") + " or null" * null
-    if hint is types.NoneType:
-        return "null"
-    if origin is Literal:
-        return " | ".join(map(str, typing.get_args(hint)))
-    if _is_mapping(hint):
-        return "mapping" + _length(limits)
-    if origin is tuple:
-        item = _item(hint)
-        return f"list of {'mappings' if _is_group(item) else _kind(item, {})}" + _length(limits)
-    return f"{hint.__name__}{_range(limits)}"
-
-
-def _length(limits: Mapping[str, Any]) -> str:
-    return f", {limits['min_length']} or more" if "min_length" in limits else ""
-
-
-def _range(limits: Mapping[str, Any]) -> str:
-    if "pattern" in limits:
-        return f" matching {limits['pattern']}"
+def _range(node: Schema) -> str:
+    if "pattern" in node:
+        return f" matching {node['pattern']}"
     low, high = (
-        next((limits[name] for name in names if name in limits), None)
-        for names in (("ge", "gt"), ("le", "lt"))
+        next((node[name] for name in (end, f"exclusive{end.title()}") if name in node), None)
+        for end in ("minimum", "maximum")
     )
     if low is not None and high is not None:
-        left, right = "[" if "ge" in limits else "(", "]" if "le" in limits else ")"
+        left, right = "[" if "minimum" in node else "(", "]" if "maximum" in node else ")"
         return f" in {left}{low:g}, {high:g}{right}"
-    return "".join(f" {sign} {limits[name]:g}" for name, sign in _SIGNS.items() if name in limits)
+    return "".join(f" {sign} {node[name]:g}" for name, sign in _SIGNS.items() if name in node)
 
 
-def _default(field: _Field) -> str:
-    if field.required:
-        return REQUIRED
-    value = dict(field.value) if _is_mapping(field.hint) else field.value
+def _in_yaml(value: Any) -> str:
     text = yaml.safe_dump(
         value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
     )

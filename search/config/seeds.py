@@ -6,13 +6,13 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal[
+SeedPurpose = Literal[
     "training", "search", "selection", "report", "baseline", "choice", "retraining", "fresh"
 ]
 
 # Each purpose draws from an interval of its own below 2³¹, so that no episode seen in one can return
 # in another.
-_PURPOSES: tuple[Purpose, ...] = (
+_PURPOSES: tuple[SeedPurpose, ...] = (
     "training",
     "search",
     "selection",
@@ -25,7 +25,7 @@ _PURPOSES: tuple[Purpose, ...] = (
 _WIDTH = 2**28
 
 
-def draw(seed: int, purpose: Purpose, count: int, *key: int) -> tuple[int, ...]:
+def draw(seed: int, purpose: SeedPurpose, count: int, *key: int) -> tuple[int, ...]:
     """Draws distinct seeds.
 
     Args:
@@ -45,7 +45,7 @@ def draw(seed: int, purpose: Purpose, count: int, *key: int) -> tuple[int, ...]:
     return tuple(index * _WIDTH + value for value in found)
 
 
-def generator_for(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+def generator_for(seed: int, purpose: SeedPurpose, *key: int) -> np.random.Generator:
     """A generator of its own for a purpose and key (NumPy's SeedSequence, spawn keys ≥ 0)."""
     spawn_key = (_PURPOSES.index(purpose), *(k + 1 for k in key))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))

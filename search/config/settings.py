@@ -22,56 +22,54 @@ GIVEN = frozenset({"return", "sparsity"})
 class Settings(BaseModel):
     """Some settings: frozen, and without keys that nobody knows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
 
 
 class SearchSettings(Settings):
-    """How hyperparameters are searched.
-
-    Attributes:
-        strategy: "pareto_pbt": population-based training over all objectives with an Optuna study
-            inside. "optuna": whole trainings of fresh proposals of the study, nothing is copied. "pbt":
-            population-based training over one weighted sum of return and sparsity. "selection": as
-            "pareto_pbt", but a clone keeps its donor's hyperparameters. "train_then_prune": one dense
-            training, then every member prunes it to a level of its own and trains on. "random": whole
-            trainings of random draws.
-        space: Searched hyperparameters by path.
-        objectives: What is searched for, the return first: "sparsity" of the policy path, "units"
-            removed from it, "params" (parameters) and "macs" (multiply-accumulates for one observation)
-            of the shrunk policy. The front that is reported is always that of return and sparsity.
-        sampler: Of the study, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
-            al. 2002), "gp" (Gaussian processes).
-        exploit_share: Share of the population that copies a donor, and share that may donate.
-        proposal_share: How often new hyperparameters are a proposal of the study (in "pbt": a random
-            draw); otherwise the donor's are perturbed.
-        perturbation: How far a perturbation moves, as a share of each parameter's range; no further
-            from the donor's lie the hyperparameters of training that the study proposes for a clone.
-        founders: Share of the members that begins; the population grows towards all of them at the
-            horizon, newcomers copying one of the best (`search.config.sizes`). Less than 1 makes
-            lineages longer for the same env steps, but leaves slots idle at first.
-        density_tolerance: A donor may be denser than the receiver by this share of the receiver's
-            density.
-        synchronous: Whether members wait for each other between segments, and decide on what all
-            of them had done by then.
-        min_retained: Members that retain less of the dense policy's return than this, above a random
-            policy's, rank last; nobody does before the dense baseline is known. None: no such limit.
-        sparsity_weight: Of "pbt": weight of the sparsity in the sum; the return has the rest.
-        dense_share: Of "train_then_prune": share of the budget that the dense training takes.
-    """
+    """How hyperparameters are searched."""
 
     strategy: StrategyName = "pareto_pbt"
+    """"pareto_pbt": population-based training over all objectives with an Optuna study inside.
+    "optuna": whole trainings of fresh proposals of the study, nothing is copied. "pbt":
+    population-based training over one weighted sum of return and sparsity. "selection": as
+    "pareto_pbt", but a clone keeps its donor's hyperparameters. "train_then_prune": one dense training,
+    then every member prunes it to a level of its own and trains on. "random": whole trainings of random
+    draws."""
     space: dict[str, Parameter] = Field(min_length=1)
+    """Searched hyperparameters by path."""
     objectives: tuple[Objective, ...] = ("return", "sparsity")
+    """What is searched for, the return first: "sparsity" of the policy path, "units" removed from it,
+    "params" (parameters) and "macs" (multiply-accumulates for one observation) of the shrunk policy.
+    The front that is reported is always that of return and sparsity."""
     sampler: Sampler = "tpe"
+    """Of the study, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et al. 2002),
+    "gp" (Gaussian processes)."""
     exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
+    """Share of the population that copies a donor, and share that may donate."""
     proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """How often new hyperparameters are a proposal of the study (in "pbt": a random draw); otherwise
+    the donor's are perturbed."""
     perturbation: float = Field(default=0.2, gt=0.0, le=1.0)
+    """How far a perturbation moves, as a share of each parameter's range; no further from the donor's
+    lie the hyperparameters of training that the study proposes for a clone."""
     founders: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the members that begins; the population grows towards all of them at the horizon,
+    newcomers copying one of the best (`search.config.sizes`). Less than 1 makes lineages longer for the
+    same env steps, but leaves slots idle at first."""
     density_tolerance: float = Field(default=0.1, ge=0.0)
+    """A donor may be denser than the receiver by this share of the receiver's density."""
     synchronous: bool = False
+    """Whether members wait for each other between segments, and decide on what all of them had done by
+    then."""
     min_retained: float | None = Field(default=None, allow_inf_nan=False)
+    """Members that retain less of the dense policy's return than this, above a random policy's, rank
+    last; nobody does before the dense baseline is known. None: no such limit."""
     sparsity_weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Of "pbt": weight of the sparsity in the sum; the return has the rest."""
     dense_share: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """Of "train_then_prune": share of the budget that the dense training takes."""
 
     @field_validator("objectives")
     @classmethod
@@ -108,19 +106,16 @@ class SearchSettings(Settings):
 
 
 class BudgetSettings(Settings):
-    """What a search may cost; at least one of `env_steps` and `seconds`.
-
-    Attributes:
-        env_steps: Training env steps of all members together; baselines and evaluation come on top.
-        seconds: Wall-clock of the training, earlier processes of a resumed search included, kept to
-            within one iteration a member; the dense baseline is trained to its end.
-        horizon: Training env steps of one lineage; not given: as long as `env_steps` allow, which is
-            `env_steps` ÷ members where all members train from the start.
-    """
+    """What a search may cost; at least one of `env_steps` and `seconds`."""
 
     env_steps: int | None = Field(default=None, gt=0)
+    """Training env steps of all members together; baselines and evaluation come on top."""
     seconds: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """Wall-clock of the training, earlier processes of a resumed search included, kept to within one
+    iteration a member; the dense baseline is trained to its end."""
     horizon: int | None = Field(default=None, gt=0)
+    """Training env steps of one lineage; not given: as long as `env_steps` allow, which is `env_steps`
+    ÷ members where all members train from the start."""
 
     @model_validator(mode="after")
     def _check(self) -> BudgetSettings:

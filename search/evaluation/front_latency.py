@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rllib_ext.policy.latency import latencies
 from rllib_ext.policy.store import add_metadata
-from search.front.results import read_results
+from search.front.results import Results
 
 
-def note_latencies(folder: Path) -> dict[str, float]:
+def note_latencies(results: Results) -> dict[str, float]:
     """Measures the front's policies and the networks they are compared with, in this process.
 
-    Call it when nothing else of the search runs. What is no longer on disk is left out.
+    Call it when nothing else of the search runs, and before the figures of these results are asked for,
+    which show the latencies. What is no longer on disk is left out.
 
     Args:
-        folder: The results folder; each policy's metadata takes its "latency_us".
+        results: The search; each policy's metadata on disk takes its "latency_us".
 
     Returns:
         Microseconds of a decision, by policy.
     """
-    results = read_results(folder)
-    front = results.confirmed.table
+    points = results.points
     named = {name: b.checkpoint for name, b in results.baseline_records.items()}
-    named |= dict(zip(front["snapshot_id"], front["policy"], strict=True))
+    named |= dict(zip(points["snapshot_id"], points["policy"], strict=True))
     places = {name: results.folder / path for name, path in named.items() if path}
     places = {name: place for name, place in places.items() if place.is_dir()}
     found = latencies(places)

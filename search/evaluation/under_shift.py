@@ -208,8 +208,8 @@ def _dense_beside(folder: Path) -> Path | None:
 def _policies(results: Results) -> tuple[Path, dict[str, Path | None]]:
     """The dense baseline's folder, and those of all policies by name; None: one that acts at random."""
     dense = results.baseline_records.get("dense")
-    front = results.front
-    rows = zip(front["snapshot_id"], front["policy"], strict=True)
+    results.require_front()
+    rows = zip(results.points["snapshot_id"], results.points["policy"], strict=True)
     named = {"dense": dense.checkpoint if dense else "", **{str(i): str(p) for i, p in rows}}
     missing = [
         name for name, path in named.items() if not (path and (results.folder / path).is_dir())

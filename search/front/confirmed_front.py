@@ -21,8 +21,9 @@ from search.front.intervals import (
     probability_nondominated,
     resampled_means,
 )
-from search.front.pareto import hypervolume, knee, log_density, nondominated
-from search.front.retained import Scale, scale_of
+from search.front.membership import KEEPS, choose, is_usable, scale_from, usable
+from search.front.pareto import hypervolume, log_density
+from search.front.retained import Scale
 from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
 FRONT_COLUMNS = (
@@ -87,7 +88,6 @@ NOTHING_GOOD = (
     "no policy of this search was better than random and constant action, so none was re-evaluated: the "
     "front is empty"
 )
-KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,24 +157,17 @@ def confirm(
         The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
         better than random and constant action.
     """
-    by_id = {s.snapshot_id: s for s in snapshots}
-    found: dict[Purpose, dict[str, Evaluation]] = {"selection": {}, "report": {}}
-    notes: list[str] = []
-    for e in evaluations:
+    selection, report = (usable(evaluations, purpose) for purpose in ("selection", "report"))
+    notes = [
+        f"{e.snapshot_id}: its {e.purpose} episodes hold no usable return; left out"
+        for e in evaluations
         # A newer version may have evaluated for more than these.
-        if e.purpose not in found:
-            continue
-        if e.returns and np.isfinite(e.returns).all():
-            found[e.purpose][e.snapshot_id] = e
-        else:
-            notes.append(
-                f"{e.snapshot_id}: its {e.purpose} episodes hold no usable return; left out"
-            )
-    selection = found["selection"]
-    policies = [by_id[i] for i in selection if i in by_id]
+        if e.purpose in ("selection", "report") and not is_usable(e)
+    ]
+    chosen = choose(snapshots, evaluations, baselines).to_dict("records")
     played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
     unplayed = [i for i in candidates or () if i not in played]
-    if not policies:
+    if not chosen:
         notes.append(UNCONFIRMED if candidates is None or unplayed else NOTHING_GOOD)
     elif unplayed:
         notes.append(
@@ -186,27 +179,23 @@ def confirm(
             f"the search has not ended ({unfinished}): the front lacks what it found since its policies "
             "were re-evaluated. Finish it with prunefront resume DIR"
         )
-    policies.sort(key=lambda s: (s.sparsity, s.snapshot_id))
-    means = {s.snapshot_id: float(np.mean(selection[s.snapshot_id].returns)) for s in policies}
-    scale = _scale(selection, baselines)
-    chosen = _choose(policies, means, scale)
     members = [row["snapshot_id"] for row in chosen if row["member"]]
-    if policies and not members:
+    if chosen and not members:
         notes.append(
             "no re-evaluated policy is better than random and constant action: the front is empty"
         )
     wanted = [*members, *(name for name in baselines if name in selection)]
-    lacking = [i for i in wanted if i not in found["report"]]
+    lacking = [i for i in wanted if i not in report]
     purpose: Purpose = "selection" if lacking else "report"
     if lacking:
         notes.append(
             f"report episodes are missing ({len(lacking)} of {len(wanted)} policies), "
             "so figures come from the selection episodes, which favour the policies they chose"
         )
-    figures = found[purpose]
-    shown_scale = _scale(figures, baselines)
+    figures = selection if lacking else report
+    shown_scale = scale_from(figures, baselines)
     notes += [shown_scale.note] if shown_scale.note else []
-    known = [n for n in (*(s.snapshot_id for s in policies), *baselines) if n in figures]
+    known = [n for n in (*(row["snapshot_id"] for row in chosen), *baselines) if n in figures]
     means_of = resampled_means([figures[n] for n in known], rng).T
     resampled = dict(zip(known, means_of, strict=True))
     details = metadata or {}
@@ -236,56 +225,6 @@ def confirm(
     )
     front = frame.loc[frame["member"], list(FRONT_COLUMNS)].reset_index(drop=True)
     return Front(front, frame, base, shown_scale, purpose, tuple(notes))
-
-
-def _scale(episodes: Mapping[str, Evaluation], baselines: Mapping[str, Baseline]) -> Scale:
-    """The scale of one seed set; a baseline without episodes there stands with its search score."""
-
-    def returns(name: str) -> Floats:
-        if name in episodes:
-            return np.asarray(episodes[name].returns, dtype=np.float64)
-        score = baselines[name].search_return if name in baselines else math.nan
-        return np.array([score] if math.isfinite(score) else [], dtype=np.float64)
-
-    return scale_of(returns("random"), returns("dense"), returns("constant"))
-
-
-def _choose(
-    policies: Sequence[Snapshot], means: Mapping[str, float], scale: Scale
-) -> list[dict[str, Any]]:
-    """Membership, knee and picks, decided on selection scores alone."""
-    score = np.array([means[s.snapshot_id] for s in policies])
-    sparsity = np.array([s.sparsity for s in policies])
-    feasible = score > scale.floor
-    member = np.zeros(len(policies), dtype=bool)
-    member[feasible] = nondominated(np.column_stack([score, sparsity])[feasible])
-    # Policies that nothing tells apart are one point of the front: the first stands for all.
-    points = list(zip(score, sparsity, strict=True))
-    member &= np.array([points.index(point) == i for i, point in enumerate(points)], dtype=bool)
-    on_front = np.flatnonzero(member)
-    decades = log_density(sparsity, [s.total_params for s in policies])
-    bend = knee(score[on_front], decades[on_front])
-    kept = scale.retained(score)
-    picks = {
-        name: next((i for i in reversed(on_front) if kept[i] >= share), None)
-        for name, share in KEEPS.items()
-    }
-    return [
-        {
-            "snapshot_id": s.snapshot_id,
-            "sparsity": s.sparsity,
-            "density": 1.0 - s.sparsity,
-            "search_return": s.return_mean,
-            "selection_return": score[i],
-            "nonzero_params": s.nonzero_params,
-            "total_params": s.total_params,
-            "knee": bend is not None and i == on_front[bend],
-            **{name: i == pick for name, pick in picks.items()},
-            "policy": s.checkpoint,
-            "member": bool(member[i]),
-        }
-        for i, s in enumerate(policies)
-    ]
 
 
 def episode_figures(

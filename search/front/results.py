@@ -6,7 +6,7 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,22 @@ from search.front.confirmed_front import UNCONFIRMED, Front, confirm
 from search.front.generalisation import generalisation_of
 from search.front.hypervolume_curve import hypervolume_points
 from search.front.importance import Importance, importance
+from search.front.membership import KEEPS, choose
 from search.front.recipe_check import recipe_table
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
-from search.store.folder import CONFIG, FINISHED, MANIFEST, refuse_address
+from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
 from search.store.losses import doubts, losses_of
 
+if TYPE_CHECKING:
+    from rllib_ext.export.numpy_loader import Policy
+
+# Where exports of points lie, each in a folder for its form; what a point can be called by.
+EXPORT = "export"
+FORMS = ("numpy", "onnx", "c", "torch")
+PICKS = (*KEEPS, "knee")
 # Any of these makes a folder a results folder.
-MARKS = (CONFIG, MANIFEST, "snapshots.jsonl")
+RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
 OPTIONAL = ("shift", "retrain")
 
@@ -53,9 +61,19 @@ class Results:
     losses: tuple[str, ...] = ()
 
     @property
+    def page(self) -> Path:
+        """Where the report is, once it is written."""
+        return self.folder / PAGE
+
+    @property
     def name(self) -> str:
         """What the search is called."""
         return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row a front point, what was chosen of it: no figures, whose resampling takes a while."""
+        return self._chosen[self._chosen["member"]].reset_index(drop=True)
 
     @cached_property
     def confirmed(self) -> Front:
@@ -82,7 +100,7 @@ class Results:
     @property
     def policies_gone(self) -> bool:
         """Whether a front point's policy is not on disk."""
-        return bool((self.confirmed.table["policy"] == "").any())
+        return bool((self.points["policy"] == "").any())
 
     @property
     def unfinished(self) -> str:
@@ -93,7 +111,16 @@ class Results:
     @property
     def has_front(self) -> bool:
         """Whether policies were re-evaluated, or none was worth it."""
-        return bool(len(self.confirmed.candidates)) or self._candidates == []
+        return bool(len(self._chosen)) or self._candidates == []
+
+    def require_front(self) -> None:
+        """Looks whether there is a front.
+
+        Raises:
+            ResultsError: No policy was re-evaluated yet.
+        """
+        if not self.has_front:
+            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
 
     @cached_property
     def front(self) -> pd.DataFrame:
@@ -102,8 +129,7 @@ class Results:
         Raises:
             ResultsError: No policy was re-evaluated yet.
         """
-        if not self.has_front:
-            raise ResultsError(f"{self.folder}: {UNCONFIRMED}.")
+        self.require_front()
         return self.confirmed.table
 
     @cached_property
@@ -147,6 +173,34 @@ class Results:
         random = self.baseline_records.get("random")
         return importance(self.records, random.search_return if random else np.nan)
 
+    def policy(self, point: str = "keeps_95") -> Policy:
+        """A front point's policy, out of Ray: `policy(observation)` gives the environment's action.
+
+        Args:
+            point: "keeps_95", "keeps_99", "knee", or a snapshot's id.
+
+        Raises:
+            ResultsError: There is no such point, or it was not exported yet.
+            ExportError: Its export is damaged or was tampered with, or what runs it is missing here.
+        """
+        from rllib_ext.export.loading import load
+
+        known = set(self.front["snapshot_id"].astype(str))
+        named = point if point in known else self.confirmed.pick(point) if point in PICKS else ""
+        if not named:
+            raise ResultsError(
+                f"{self.folder} has no point {point!r}; expected one of {', '.join(PICKS)} that the "
+                f"front has, or of {', '.join(sorted(known)) or 'none'}."
+            )
+        place = self.folder / EXPORT / named
+        found = [place / kind for kind in FORMS if (place / kind / "policy.json").is_file()]
+        if not found:
+            raise ResultsError(
+                f"{named} was not exported yet: prunefront export {self.folder} --point {named} "
+                "--format numpy"
+            )
+        return load(found[0])
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table that is written as CSV, by its file's stem."""
         return {
@@ -166,6 +220,10 @@ class Results:
             tables.write_parquet(self.folder / f"{stem}.parquet", self.tables()[stem])
         tables.write_parquet(self.folder / "episodes.parquet", self.episodes)
         tables.write_parquet(self.folder / "layers.parquet", self.layers)
+
+    @cached_property
+    def _chosen(self) -> pd.DataFrame:
+        return choose(self.records, self.evaluations, self.baseline_records)
 
     @property
     def _candidates(self) -> list[str] | None:
@@ -204,9 +262,9 @@ def read_results(folder: str | Path) -> Results:
         raise ResultsError(
             f"{path} is not a folder. Expected a results folder of `prunefront search`."
         )
-    if not any((path / mark).is_file() for mark in MARKS):
+    if not any((path / mark).is_file() for mark in RESULTS_FILES):
         raise ResultsError(
-            f"{path} is not a results folder: it holds none of {', '.join(MARKS)}. Expected the "
+            f"{path} is not a results folder: it holds none of {', '.join(RESULTS_FILES)}. Expected the "
             "--output of `prunefront search`."
         )
     # Before what it notes is read, for the search may still run.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from search.front.format import number, share, span
 from search.front.generalisation import PolicyScore
 from search.front.results import Results
+from search.front.text_table import text_table
+
+COLUMNS = ("<", ">weights", ">as trained", ">return", "<95 % interval", ">retained")
 
 
 def score_text(name: str, shift: str, score: PolicyScore) -> str:
@@ -41,18 +44,21 @@ def generalisation_text(results: Results, shift: str) -> str:
     }
     table = results.shifts
     rows = table[table["shift"] == shift].to_dict("records")
-    width = max(len(str(row["policy"])) for row in rows)
-    lines = [
-        f"{shift}, {rows[0]['episodes']} episodes a policy",
-        f"{'':<{width}}{'weights':>9}{'as trained':>12}{'return':>10}  {'95 % interval':<18}"
-        f"{'retained':>9}",
-    ]
-    for row in rows:
-        interval = span(row["return_ci_low"], row["return_ci_high"]) or "no variance"
-        lines.append(
-            f"{row['policy']:<{width}}{number(row['nonzero_params']):>9}"
-            f"{number(trained.get(row['policy'])):>12}{number(row['return_mean']):>10}  "
-            f"{interval:<18}{share(row['retained']):>9}"
+    cells = [
+        (
+            row["policy"],
+            number(row["nonzero_params"]),
+            number(trained.get(row["policy"])),
+            number(row["return_mean"]),
+            span(row["return_ci_low"], row["return_ci_high"]) or "no variance",
+            share(row["retained"]),
         )
-    lines.append("retained: 0 is the random policy, 1 the dense one, both under this shift")
-    return "\n".join(lines)
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            f"{shift}, {rows[0]['episodes']} episodes a policy",
+            *text_table(COLUMNS, cells),
+            "retained: 0 is the random policy, 1 the dense one, both under this shift",
+        ]
+    )

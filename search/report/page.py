@@ -19,7 +19,7 @@ from search.report.charts.importance import importance_chart
 from search.report.charts.layers import layer_cells, layers_chart
 from search.report.charts.parallel import parallel_chart
 from search.report.charts.recipes import recipes_chart
-from search.report.charts.theme import COLORS, Drawing, with_variables
+from search.report.charts.theme import COLORS, Drawing, specification, with_variables
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
@@ -54,7 +54,7 @@ def render(template: str, charts: Mapping[str, Drawing], **values: Any) -> str:
         charts: By the name that the template places them under.
         **values: What the template shows.
     """
-    specs = {name: with_variables(chart.to_dict()) for name, chart in charts.items()}
+    specs = {name: with_variables(specification(chart)) for name, chart in charts.items()}
     # Charts share data: each table stands in the page once.
     datasets: dict[str, Any] = {}
     for spec in specs.values():
@@ -118,4 +118,4 @@ def _json(spec: dict[str, Any]) -> str:
 
 def still(chart: Drawing) -> dict[str, Any]:
     """A chart's specification for PNG and SVG: on white."""
-    return {**chart.to_dict(), "background": "white", "padding": 16}
+    return {**specification(chart), "background": "white", "padding": 16}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from search.front.format import marks, number, percent, share, span
 from search.front.results import Results
+from search.front.text_table import text_table
 from search.report import facts
 from search.report.verdict import verdict
 
 # More rows than that say less, not more.
 MOST_ROWS = 12
+COLUMNS = (">sparsity", ">weights", ">return", "<95 % interval", ">retained", "<")
 
 
 def recipe_check(results: Results) -> str:
@@ -33,26 +35,32 @@ def summary(results: Results) -> str:
         results: A search with re-evaluated policies.
 
     Returns:
-        Lines of at most 100 characters but for the verdict.
+        Lines of about 100 characters at most, but for the verdict.
     """
     table = results.confirmed.table
     told = verdict(results)
     notes = [f"note: {note}" for note in results.confirmed.notes if note not in told]
-    lines = [told, *notes, ""]
-    if len(table):
-        lines.append(
-            f"{'sparsity':>10}{'weights':>9}{'return':>9}  {'95 % interval':<18}{'retained':>9}"
+    rows: list[tuple[str, ...]] = [
+        (
+            percent(row["sparsity"]),
+            f"{row['nonzero_params']:,}",
+            number(row["return_mean"]),
+            span(row["return_ci_low"], row["return_ci_high"]) or "no variance",
+            share(row["retained"]),
+            marks(row),
         )
-    for row in table.tail(MOST_ROWS).to_dict("records"):
-        interval = span(row["return_ci_low"], row["return_ci_high"])
-        lines.append(
-            f"{percent(row['sparsity']):>10}{row['nonzero_params']:>9,}"
-            f"{number(row['return_mean']):>9}  {interval or 'no variance':<18}"
-            f"{share(row['retained']):>9}  {marks(row)}".rstrip()
+        for row in table.tail(MOST_ROWS).to_dict("records")
+    ]
+    rows += [
+        (
+            row["name"],
+            "",
+            number(row["return_mean"]),
+            span(row["return_ci_low"], row["return_ci_high"]),
         )
+        for row in results.confirmed.baselines.to_dict("records")
+    ]
+    lines = text_table(COLUMNS, rows)
     if len(table) > MOST_ROWS:
-        lines.append(f"… and {len(table) - MOST_ROWS} denser points")
-    for row in results.confirmed.baselines.to_dict("records"):
-        interval = span(row["return_ci_low"], row["return_ci_high"])
-        lines.append(f"{row['name']:>19}{number(row['return_mean']):>9}  {interval}".rstrip())
-    return "\n".join(lines)
+        lines.insert(1 + MOST_ROWS, f"… and {len(table) - MOST_ROWS} denser points")
+    return "\n".join([told, *notes, "", *lines])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import vl_convert
 
 from rllib_ext.pruning.errors import ResultsError
 from search.front.comparison import compare
-from search.front.results import read_results
+from search.front.results import Results, read_results
 from search.report.charts.comparison import fronts_chart
 from search.report.charts.front import front_chart
 from search.report.comparison_markdown import comparison_markdown
@@ -25,10 +26,7 @@ PNG_SCALE = 2.0
 
 
 def write_report(folder: Path) -> Path:
-    """Writes tables, `report.html`, `report.md`, `front.png` and `front.svg` into a results folder.
-
-    Loads no Ray and no torch and unpickles nothing. Where the folder has lost something, the report that
-    is there is kept in `earlier/`.
+    """Writes the report of a results folder from what is on disk.
 
     Args:
         folder: The results folder.
@@ -39,10 +37,24 @@ def write_report(folder: Path) -> Path:
     Raises:
         ResultsError: The folder can't be reported; the message says how to mend it.
     """
-    results = read_results(folder)
+    return write_report_of(read_results(folder)).page
+
+
+def write_report_of(results: Results) -> Results:
+    """Writes tables, `report.html`, `report.md`, `front.png` and `front.svg` into a results folder.
+
+    Loads no Ray and no torch and unpickles nothing. Where the folder has lost something, the report that
+    is there is kept in `earlier/`.
+
+    Args:
+        results: What the folder holds now.
+
+    Returns:
+        What the report shows: the results, and where an earlier report was kept, notes that say so.
+    """
     if keep_earlier(results) is not None:
-        # The new one says where.
-        results = read_results(folder)
+        # Notes are made with the figures, which a copy makes anew.
+        results = dataclasses.replace(results)
     picture = still(front_chart(results, "weights", 760, 420))
     html, text = page(results), markdown(results)
     png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
@@ -51,8 +63,8 @@ def write_report(folder: Path) -> Path:
     write_aside(results.folder / "front.png", lambda aside: aside.write_bytes(png))
     write_text(results.folder / "front.svg", svg)
     write_text(results.folder / "report.md", text)
-    write_text(results.folder / "report.html", html)
-    return results.folder / "report.html"
+    write_text(results.page, html)
+    return results
 
 
 def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
@@ -69,10 +81,6 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
         ResultsError: A folder can't be reported, or the searches can't be compared.
     """
     comparison = compare([read_results(folder) for folder in folders])
-    html = comparison_page(comparison)
-    picture = still(fronts_chart(comparison, 760, 420))
-    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
-    svg = vl_convert.vegalite_to_svg(picture)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -80,6 +88,10 @@ def write_comparison(folders: Sequence[Path], output: Path) -> tuple[Path, str]:
             f"--output: {output} can't be made a folder ({error.strerror}). Name a folder, or a place "
             "for a new one."
         ) from error
+    html = comparison_page(comparison)
+    picture = still(fronts_chart(comparison, 760, 420))
+    png = vl_convert.vegalite_to_png(picture, scale=PNG_SCALE)
+    svg = vl_convert.vegalite_to_svg(picture)
     tables.write_csv(output / "comparison.csv", comparison.searches)
     write_aside(output / "comparison.png", lambda aside: aside.write_bytes(png))
     write_text(output / "comparison.svg", svg)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.config.experiment import ExperimentConfig
 from search.evaluation.held_out import evaluate_policies, held_out_seeds
 from search.evaluation.under_shift import evaluate_shifts
 from search.front.pareto import candidates
-from search.front.results import read_results
+from search.front.results import Results, read_results
 from search.population.baseline_plan import plan_baselines
 from search.population.progress import Display
 from search.store.archive import CANDIDATES, Archive
@@ -32,8 +33,10 @@ def after_training(
         PrunefrontError: A policy, or its environment, fails.
     """
     _evaluate(config, ppo, archive, display)
-    _train_baselines(config, ppo, archive, display)
-    _shift(config, ppo, archive, display)
+    # Who is on the front doesn't change any more.
+    results = read_results(archive.folder)
+    _train_baselines(config, ppo, archive, results.points, display)
+    _shift(config, ppo, results, display)
 
 
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
@@ -50,12 +53,14 @@ def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, displa
 
 
 def _train_baselines(
-    config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
+    config: ExperimentConfig,
+    ppo: PPOConfig,
+    archive: Archive,
+    points: pd.DataFrame,
+    display: Display,
 ) -> None:
     """Trains and evaluates what the front is compared with, but for what was done before."""
-    planned = plan_baselines(
-        config, read_results(archive.folder).confirmed.table, archive.baselines()
-    )
+    planned = plan_baselines(config, points, archive.baselines())
     if planned:
         display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps each")
         train_baselines(config, ppo, archive, planned, display.training_baselines, display.note)
@@ -67,10 +72,10 @@ def _train_baselines(
     update_manifest(archive.folder, env_steps=spent)
 
 
-def _shift(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
+def _shift(config: ExperimentConfig, ppo: PPOConfig, results: Results, display: Display) -> None:
     """Tries the front under the configuration's shifts."""
-    shifts, results = config.evaluation.shifts, read_results(archive.folder)
-    if not shifts or results.confirmed.table.empty:
+    shifts = config.evaluation.shifts
+    if not shifts or results.points.empty:
         return
     display.phase(f"evaluating the front under {len(shifts)} shifts")
     seeds = held_out_seeds(config)["report"][: config.evaluation.shift_episodes]

@@ -20,7 +20,7 @@ from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
 from search.evaluation.held_out import LEGAL
 from search.population.strategies import STRATEGIES
-from search.runs.preparation import prepare
+from search.runs.preparation import Prepared, prepare
 from search.training.engine import told_cap
 
 # An engine's share of an env step on one core: forward passes, connectors and updates of a small network
@@ -32,7 +32,11 @@ FIXED_SECONDS = 20.0
 UNKNOWN_STEPS = 200
 
 
-def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None = None) -> str:
+def describe_plan(
+    config: ExperimentConfig,
+    machines: Sequence[Machine] | None = None,
+    prepared: Prepared | None = None,
+) -> str:
     """What `search` would do with a configuration.
 
     Builds the PPO configuration and its network, and steps the environment for a moment.
@@ -40,11 +44,12 @@ def describe_plan(config: ExperimentConfig, machines: Sequence[Machine] | None =
     Args:
         config: The experiment.
         machines: Of the cluster; None: this machine.
+        prepared: Of `prepare`; None: it is called here.
 
     Raises:
         ConfigError: Something in it is refused, or the machines can't hold it.
     """
-    prepared = prepare(config)
+    prepared = prepared or prepare(config)
     ppo, engine = prepared.ppo, prepared.engine
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))

@@ -17,7 +17,7 @@ from rllib_ext.envs.env_maker import env_name
 from rllib_ext.pruning.errors import ConfigError
 from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config, read_values
-from search.report.notebook import ShownResults, load
+from search.report.notebook import ShownResults, shown
 from search.runs.display import SearchDisplay
 from search.runs.search import run_search
 from search.store.folder import place_of
@@ -69,15 +69,16 @@ def run(
         )
     folder = place_of(config.name, Path(output) if output is not None else None)
     with SearchDisplay(Console(quiet=True) if quiet else None) as display:
-        run_search(
-            config,
-            folder,
-            command=["python", *sys.argv],
-            display=display,
-            address=address,
-            ppo=ppo,
+        return shown(
+            run_search(
+                config,
+                folder,
+                command=["python", *sys.argv],
+                display=display,
+                address=address,
+                ppo=ppo,
+            )
         )
-    return load(folder)
 
 
 def _values(settings: Mapping[str, Any] | str | Path) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def experiment_of(ppo: PPOConfig, settings: Mapping[str, Any]) -> ExperimentConf
     """The experiment, as its results folder describes it: the environment by name.
 
     Args:
-        ppo: Of `search.given_ppo.for_keeping`.
+        ppo: Of `search.training.given_ppo.for_keeping`.
         settings: As of `run`.
 
     Raises:

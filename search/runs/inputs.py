@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import ray
 import yaml
 from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -18,7 +16,6 @@ from rllib_ext.checkpoint.reading import check_layout, read_ppo_config
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.policy.store import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
-from search.cluster.connection import connect
 from search.store.began_with import refuse_edited
 from search.store.folder import CONFIG, PPO_CONFIG
 from search.training.given_ppo import kept_ppo
@@ -78,20 +75,6 @@ def open_results(folder: Path, env: str | None, say: Say) -> PPOConfig:
         ConfigError: The environment can't be built.
     """
     return _described(folder, folder / METADATA, folder, env, say)
-
-
-@contextmanager
-def local_ray(address: str | None = None) -> Iterator[None]:
-    """A Ray of one's own on this machine for as long as the block runs: RLlib starts one otherwise.
-
-    Args:
-        address: Of a cluster to connect to instead.
-    """
-    connect(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def is_policy(path: Path) -> bool:

@@ -48,7 +48,7 @@ def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepare
 
     Args:
         config: The experiment.
-        given: What members share, of `search.given_ppo.made_ready`; None: what the experiment says.
+        given: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
 
     Raises:
         ConfigError: Something in it is refused.

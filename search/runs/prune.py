@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -42,14 +43,15 @@ from search.evaluation.held_out import (
     policy_episodes,
     random_baseline,
 )
-from search.report import write_report
+from search.front.results import Results, read_results
+from search.report import write_report_of
 from search.runs.prune_settings import PruneSettings
+from search.runs.session import recorded
 from search.store.archive import Archive, Baseline, Snapshot, Status
 from search.store.began_with import BEGAN_WITH
 from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
-    FINISHED,
     place_of,
     provenance,
     refuse_taken,
@@ -71,7 +73,7 @@ def run_prune(
     *,
     command: Sequence[str],
     phase: Phase,
-) -> Path:
+) -> Results:
     """Prunes a checkpoint at every level, evaluates, and writes a results folder.
 
     Needs a connection to Ray. Nothing is written before the checkpoint was loaded.
@@ -84,7 +86,7 @@ def run_prune(
         phase: Called with what is about to be done.
 
     Returns:
-        The results folder, its report written.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or a level failed; earlier levels stay readable.
@@ -97,10 +99,9 @@ def run_prune(
         folder = place_of(settings.name, output)
         with only_writer_of_new(folder):
             refuse_taken(folder)
-            _Run(settings, ppo, folder, phase).whole(dense, command)
+            return _Run(settings, ppo, folder, phase).whole(dense, command)
     finally:
         dense.stop()
-    return folder
 
 
 class _Run:
@@ -117,7 +118,7 @@ class _Run:
         self._seeds: Seeds = {p: draw(settings.seed, p, episodes) for p in PURPOSES}
         self._score_seeds = draw(settings.seed, "search", min(episodes, SCORE_EPISODES))
 
-    def whole(self, dense: Algorithm, command: Sequence[str]) -> None:
+    def whole(self, dense: Algorithm, command: Sequence[str]) -> Results:
         """From the checkpoint to the report."""
         settings = self._settings
         env = {"env": env_name(self._ppo), "env_config": dict(self._ppo.env_config)}
@@ -134,26 +135,17 @@ class _Run:
             **{BEGAN_WITH: plain},
             status="running",
         )
-        status = "failed"
-        try:
+        with recorded(self.folder, self._ended), contextlib.closing(self._evaluator):
             self._levels(dense)
-            status = FINISHED
-        except KeyboardInterrupt:
-            status = "interrupted"
-            done = len(self._archive.snapshots())
-            total = len(settings.levels())
+        results = read_results(self.folder)
+        note_latencies(results)
+        return write_report_of(results)
+
+    def _ended(self, status: str, seconds: float) -> dict[str, Any]:
+        if status == "interrupted":
+            done, total = len(self._archive.snapshots()), len(self._settings.levels())
             self._phase(f"interrupted: {done} of {total} levels are safe in {self.folder}")
-            raise
-        finally:
-            self._evaluator.close()
-            update_manifest(
-                self.folder,
-                status=status,
-                env_steps=self._spent,
-                wall_time=time.monotonic() - self._started,
-            )
-        note_latencies(self.folder)
-        write_report(self.folder)
+        return {"status": status, "env_steps": self._spent, "wall_time": seconds}
 
     def _levels(self, dense: Algorithm) -> None:
         floor = self._baselines(dense)

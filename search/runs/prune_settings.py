@@ -11,6 +11,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
 from search.front.format import marks, number, percent, share, span
 from search.front.results import Results
+from search.front.text_table import text_table
 from search.store.archive import Hyperparameter
 
 # Unless levels are given: what most networks bear, what some do, what few do.
@@ -163,30 +164,35 @@ def levels_table(results: Results) -> str:
         results: Of `prunefront prune`.
 
     Returns:
-        Lines of at most 110 characters.
+        Lines of about 110 characters at most.
     """
     front = results.confirmed
     before = {s.snapshot_id: s.objectives.get("return_before_retraining") for s in results.records}
     retrained = any(value is not None for value in before.values())
-    middle = f"{'as pruned':>11}{'retrained':>11}" if retrained else f"{'return':>11}"
-    lines = [
-        f"{'':<16}{'sparsity':>10}{'weights':>10}{middle}  {'95 % interval':<18}{'retained':>9}"
-    ]
+    middle = (">as pruned", ">retrained") if retrained else (">return",)
+    columns = ("<", ">sparsity", ">weights", *middle, "<95 % interval", ">retained", "<")
     order = {s.snapshot_id: i for i, s in enumerate(results.records)}
     rows = front.candidates.to_dict("records")
     rows.sort(key=lambda row: order[row["snapshot_id"]])
     dense = front.baselines[front.baselines["name"] == "dense"].to_dict("records")
+    cells: list[tuple[str, ...]] = []
     for row in [*dense, *rows]:
         name = str(row.get("snapshot_id") or row["name"])
-        cells = f"{number(before.get(name)):>11}" if retrained else ""
-        interval = span(row["return_ci_low"], row["return_ci_high"]) or "no variance"
-        remark = marks(row) if row.get("member", True) else "not on the front"
-        size = f"{percent(row['sparsity']):>10}{int(row['nonzero_params']):>10,}"
-        kept = f"{interval:<18}{share(row['retained']):>9}"
-        line = f"{name:<16}{size}{cells}{number(row['return_mean']):>11}  {kept}  {remark}"
-        lines.append(line.rstrip())
-    for row in front.baselines.to_dict("records"):
-        if row["name"] != "dense":
-            width = 58 if retrained else 47
-            lines.append(f"{row['name']:<16}{number(row['return_mean']):>{width - 16}}")
-    return "\n".join(lines)
+        cells.append(
+            (
+                name,
+                percent(row["sparsity"]),
+                f"{int(row['nonzero_params']):,}",
+                *([number(before.get(name))] if retrained else []),
+                number(row["return_mean"]),
+                span(row["return_ci_low"], row["return_ci_high"]) or "no variance",
+                share(row["retained"]),
+                marks(row) if row.get("member", True) else "not on the front",
+            )
+        )
+    cells += [
+        (row["name"], "", "", *([""] if retrained else []), number(row["return_mean"]))
+        for row in front.baselines.to_dict("records")
+        if row["name"] != "dense"
+    ]
+    return "\n".join(text_table(columns, cells))

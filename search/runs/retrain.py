@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from search.cluster.connection import connect
-from search.cluster.shared_folder import refuse_unseen
 from search.config.experiment import ExperimentConfig
 from search.evaluation.held_out import evaluate_policies
 from search.front.lineage import plans_of
-from search.front.results import read_results
+from search.front.results import Results, read_results
 from search.population.progress import Display
 from search.population.replays import Replay, Replays, chosen_points, plan_replays
-from search.report import write_report
+from search.report import write_report_of
 from search.runs.preparation import Prepared, prepare_again
+from search.runs.session import session
 from search.store.archive import Archive
 from search.store.continued import load_config_of
-from search.store.folder import RETRAIN, provenance, read_manifest, update_manifest
+from search.store.folder import RETRAIN, provenance, read_manifest
 from search.store.writer import only_writer
 from search.training.initial import kept_initial
 from search.training.tune_run import slots_of, train
@@ -38,7 +36,7 @@ def run_retrain(
     command: Sequence[str],
     display: Display,
     address: str | None = None,
-) -> Path:
+) -> Results:
     """Replays the recipes of front points on fresh seeds; what is done is not done again.
 
     Args:
@@ -50,7 +48,7 @@ def run_retrain(
         address: Of a Ray cluster; None: one of its own on this machine.
 
     Returns:
-        The report page, with the recipe check in it.
+        The search, as its report shows it, with the recipe check in it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or the run failed; what was done stays.
@@ -70,17 +68,15 @@ def run_retrain(
         replays = plan_replays(archive, results.records, plans, chosen, seeds)
         by_id = {s.snapshot_id: s for s in results.records}
         coordinator = Replays(config, archive, replays, by_id, results.confirmed.scale.floor)
-        started = time.monotonic()
-        try:
-            connect(address, display.note)
-            refuse_unseen(folder)
+
+        def ended(status: str, seconds: float) -> dict[str, Any]:
+            return _noted(folder, command, coordinator.spent, seconds)
+
+        with session(folder, address, display.note, ended):
             _train(config, prepared, archive, coordinator, display)
             _evaluate(config, prepared.ppo, archive, coordinator, display)
-        finally:
-            ray.shutdown()
-            _note(folder, command, coordinator.spent, time.monotonic() - started)
         display.phase("writing the report")
-        return write_report(folder)
+        return write_report_of(read_results(folder))
 
 
 def _train(
@@ -129,12 +125,12 @@ def _evaluate(
     evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",), display.note)
 
 
-def _note(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> None:
+def _noted(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> dict[str, Any]:
+    """What the manifest says of this check and the earlier ones."""
     run = provenance(command)
     noted = {
         **{key: run[key] for key in ("command", "started", "versions", "git_revision")},
         "env_steps": env_steps,
         "wall_time": seconds,
     }
-    earlier = read_manifest(folder).get("retrain", [])
-    update_manifest(folder, retrain=[*earlier, noted])
+    return {"retrain": [*read_manifest(folder).get("retrain", []), noted]}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,18 @@ from typing import Any
 import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from search.cluster.connection import connect
-from search.cluster.shared_folder import refuse_unseen
 from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import evaluate_untrained
+from search.front.results import Results, read_results
 from search.population.coordinator import Coordinator
 from search.population.progress import Display
 from search.population.strategies import STRATEGIES, open_study
-from search.report import write_report
+from search.report import write_report_of
 from search.runs.after_training import after_training
 from search.runs.preparation import Prepared, prepare, prepare_again
+from search.runs.session import session
 from search.runs.standing import Standing, has_finished, how_to_extend, standing_of
 from search.store.archive import Archive
 from search.store.began_with import BEGAN_WITH
@@ -32,7 +30,6 @@ from search.store.deletion import tidy
 from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
-    FINISHED,
     INITIAL,
     PAGE,
     provenance,
@@ -46,8 +43,6 @@ from search.training.given_ppo import keep_ppo
 from search.training.initial import kept_initial
 from search.training.tune_run import slots_of, train
 
-logger = logging.getLogger(__name__)
-
 
 def run_search(
     config: ExperimentConfig,
@@ -58,7 +53,7 @@ def run_search(
     address: str | None = None,
     ppo: PPOConfig | None = None,
     or_resume: bool = False,
-) -> Path:
+) -> Results:
     """Runs a search to its report.
 
     Args:
@@ -67,12 +62,12 @@ def run_search(
         command: What was typed, for the manifest.
         display: Shows progress.
         address: Of a Ray cluster; None: one of its own on this machine.
-        ppo: What members share, of `search.given_ppo.made_ready`; None: what the experiment says.
+        ppo: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
         or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
             Otherwise the folder must be empty.
 
     Returns:
-        The report page.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
@@ -81,16 +76,14 @@ def run_search(
     standing = _standing(config, folder, or_resume=or_resume)
     if standing == "finished":
         return _finished(config, folder, display)
-    prepared = prepare_again(config, folder) if standing == "begun" else prepare(config, ppo)
-    if address is None:
-        prepared.refuse_too_large()
+    prepared = _prepared(config, folder, standing, ppo, address)
     with only_writer_of_new(folder):
         # Another process may have come first, and ended since.
         now = _standing(config, folder, or_resume=or_resume)
         if now == "finished":
             return _said_to_be_finished(config, folder, display)
         if now != standing:
-            prepared = prepare_again(config, folder) if now == "begun" else prepare(config, ppo)
+            prepared = _prepared(config, folder, now, ppo, address)
         if now == "begun":
             return _go_on(config, prepared, folder, command, display, address)
         if prepared.initial is not None:
@@ -109,7 +102,7 @@ def resume_search(
     command: Sequence[str],
     display: Display,
     address: str | None = None,
-) -> Path:
+) -> Results:
     """Goes on with a search that ended too early, or extends one that has finished.
 
     What is done is not done again. Segments that had begun and not ended are trained again from their
@@ -125,7 +118,7 @@ def resume_search(
         address: As for `run_search`.
 
     Returns:
-        The report page.
+        What came of it, as its report shows it.
 
     Raises:
         PrunefrontError: As `run_search`; or the folder is no search's, is being written to, has lost
@@ -135,9 +128,7 @@ def resume_search(
     config = extended(load_config_of(folder), overrides)
     if has_finished(config, folder):
         return _finished(config, folder, display)
-    prepared = prepare_again(config, folder)
-    if address is None:
-        prepared.refuse_too_large()
+    prepared = _prepared(config, folder, "begun", None, address)
     with only_writer(folder):
         return _go_on(config, prepared, folder, command, display, address)
 
@@ -148,7 +139,21 @@ def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Sta
     return standing_of(config, folder)
 
 
-def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+def _prepared(
+    config: ExperimentConfig,
+    folder: Path,
+    standing: Standing,
+    ppo: PPOConfig | None,
+    address: str | None,
+) -> Prepared:
+    begun = standing == "begun"
+    prepared = prepare_again(config, folder) if begun else prepare(config, ppo)
+    if address is None:
+        prepared.refuse_too_large()
+    return prepared
+
+
+def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     """Says so; needs the folder to itself only where the report is still to be written."""
     if (folder / PAGE).is_file():
         return _said_to_be_finished(config, folder, display)
@@ -156,11 +161,10 @@ def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
         return _said_to_be_finished(config, folder, display)
 
 
-def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Path:
+def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     display.phase(how_to_extend(config, folder))
     # A search may have been killed while it wrote its report.
-    page = folder / PAGE
-    return page if page.is_file() else _report(folder, display)
+    return read_results(folder) if (folder / PAGE).is_file() else _report(folder, display)
 
 
 def _go_on(
@@ -170,7 +174,7 @@ def _go_on(
     command: Sequence[str],
     display: Display,
     address: str | None,
-) -> Path:
+) -> Results:
     """Takes up a search whose folder this process may write to."""
     tidy(Archive(folder))
     # Before the manifest: a larger budget that it doesn't know is taken, a smaller one refused.
@@ -208,31 +212,19 @@ def _run(
     folder: Path,
     display: Display,
     address: str | None,
-) -> Path:
+) -> Results:
     """Every phase that is not yet done, and the report."""
-    started = time.monotonic()
-    earlier = float(read_manifest(folder).get("wall_time", 0.0))
-    status = "failed"
-    try:
-        connect(address, display.note)
-        refuse_unseen(folder)
+    with session(folder, address, display.note):
         _search(config, prepared, folder, display)
-        status = FINISHED
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            update_manifest(folder, status=status, wall_time=earlier + time.monotonic() - started)
-        ray.shutdown()
     return _report(folder, display)
 
 
-def _report(folder: Path, display: Display) -> Path:
+def _report(folder: Path, display: Display) -> Results:
+    results = read_results(folder)
     display.phase("measuring latencies, one policy at a time")
-    note_latencies(folder)
+    note_latencies(results)
     display.phase("writing the report")
-    return write_report(folder)
+    return write_report_of(results)
 
 
 def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display: Display) -> None:

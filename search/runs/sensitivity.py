@@ -21,7 +21,9 @@ from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.sensitivity_table import SensitivityTable
 from search.config.seeds import draw
 from search.front.format import number, percent
-from search.runs.inputs import Say, is_policy, local_ray, open_checkpoint, open_policy
+from search.front.text_table import text_table
+from search.runs.inputs import Say, is_policy, open_checkpoint, open_policy
+from search.runs.session import connected
 
 
 def sensitivity_of(
@@ -56,7 +58,7 @@ def sensitivity_of(
             f"episodes = {episodes}, seed = {seed}; expected 1 or more episodes and a seed of 0 or more."
         )
     ppo = open_policy(path, env, say) if is_policy(path) else open_checkpoint(path, env, say)
-    with contextlib.nullcontext() if is_policy(path) else local_ray():
+    with contextlib.nullcontext() if is_policy(path) else connected():
         return _measured(
             path,
             ppo,
@@ -95,16 +97,14 @@ def sensitivity_text(table: SensitivityTable) -> str:
     levels = sorted({m.sparsity for m in table.measurements})
     layers = list(dict.fromkeys(m.layer for m in table.measurements))
     found = {(m.layer, m.sparsity): m for m in table.measurements}
-    width = max(len("layer"), *(len(layer) for layer in layers))
-    lines = [f"{'layer':<{width}}        " + "".join(f"{percent(s):>10}" for s in levels)]
+    rows: list[tuple[str, ...]] = []
     for layer in layers:
         measured = [found[layer, s] for s in levels]
-        named = f"{layer:<{width}}"
         if table.episodes:
-            cells = "".join(f"{number(m.return_mean):>10}" for m in measured)
-            lines.append(f"{named}  return{cells}")
-            named = " " * width
-        lines.append(f"{named}  KL    " + "".join(f"{number(m.kl):>10}" for m in measured))
+            rows.append((layer, "return", *(number(m.return_mean) for m in measured)))
+        named = "" if table.episodes else layer
+        rows.append((named, "KL", *(number(m.kl) for m in measured)))
+    lines = text_table(("<layer", "<", *(f">{percent(s)}" for s in levels)), rows)
     if table.episodes:
         lines.append(
             f"as it is: return {number(table.return_mean)} over {table.episodes} episodes; KL in nats"

@@ -56,19 +56,19 @@ class Record:
             ) from error
 
 
-Kind = type[Any] | tuple[type[Any], ...]
-_KINDS: dict[str, dict[str, Kind]] = {}
+FieldType = type[Any] | tuple[type[Any], ...]
+_FIELD_TYPES: dict[str, dict[str, FieldType]] = {}
 
 
-def _kinds(record: type[Record]) -> dict[str, Kind]:
+def _kinds(record: type[Record]) -> dict[str, FieldType]:
     """What JSON gives for each field: floats may have been written as whole numbers."""
-    if record.__name__ not in _KINDS:
+    if record.__name__ not in _FIELD_TYPES:
         hints = get_type_hints(record)
-        _KINDS[record.__name__] = {name: _kind(hint) for name, hint in hints.items()}
-    return _KINDS[record.__name__]
+        _FIELD_TYPES[record.__name__] = {name: _kind(hint) for name, hint in hints.items()}
+    return _FIELD_TYPES[record.__name__]
 
 
-def _kind(hint: Any) -> Kind:
+def _kind(hint: Any) -> FieldType:
     if hint is float:
         return (int, float)
     if get_origin(hint) is Literal:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import PlacementGroupFactory
+from typing_extensions import override
 
 from rllib_ext.member.trainable import MemberTrainable
 from rllib_ext.packed.blueprint import blueprint_of
@@ -69,16 +70,17 @@ class RLlibEngine(Engine):
         self.resources = member_resources(ppo)
         self.unpackable = unpackable
 
+    @override
     def slots(self, config: ExperimentConfig, fit: int) -> int:
-        """As `Engine.slots`. One more than members: the dense baseline trains beside them."""
+        """One more than members: the dense baseline trains beside them."""
         return min(config.resources.slots or fit, fit, config.population.members + 1)
 
+    @override
     def pack_size(self, config: ExperimentConfig, slots: int) -> None:
-        """As `Engine.pack_size`."""
         return
 
+    @override
     def describe(self, config: ExperimentConfig, slots: int) -> str:
-        """As `Engine.describe`."""
         return f"{slots} at a time"
 
 
@@ -97,19 +99,20 @@ class PackedEngine(Engine):
     def __init__(self, cpus: float, gpus: float) -> None:
         self.resources = PlacementGroupFactory([{"CPU": cpus} | ({"GPU": gpus} if gpus else {})])
 
+    @override
     def slots(self, config: ExperimentConfig, fit: int) -> int:
-        """As `Engine.slots`. One more than packs: the dense baseline trains beside them."""
+        """One more than packs: the dense baseline trains beside them."""
         members = config.population.members
         packs = math.ceil(members / (config.resources.members_per_pack or 1))
         return min(config.resources.slots or fit, fit, packs + 1)
 
+    @override
     def pack_size(self, config: ExperimentConfig, slots: int) -> int:
-        """As `Engine.pack_size`."""
         shared_out = math.ceil(config.population.members / slots)
         return config.resources.members_per_pack or shared_out
 
+    @override
     def describe(self, config: ExperimentConfig, slots: int) -> str:
-        """As `Engine.describe`."""
         return f"{self.pack_size(config, slots)} in a pack, {slots} packs at a time"
 
 

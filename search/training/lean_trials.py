@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from typing_extensions import override
 
 
 class LeanTrials(Callback):
@@ -18,6 +19,7 @@ class LeanTrials(Callback):
     Searches have hundreds of trials and look at none again: what counts is in the archive.
     """
 
+    @override
     def on_trial_result(
         self,
         iteration: int,
@@ -26,13 +28,14 @@ class LeanTrials(Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """As `ray.tune.Callback.on_trial_result`: before Tune's own files are written."""
+        """Before Tune's own files are written."""
         result.pop("config", None)
 
+    @override
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """As `ray.tune.Callback.on_trial_complete`: after `Searcher.on_trial_complete`."""
+        """After `Searcher.on_trial_complete`."""
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
         # What was written of it for the checkpoint is dropped with it.

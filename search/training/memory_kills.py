@@ -7,24 +7,16 @@ actor manager ends the whole run on what is neither that nor an exception of the
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from ray.air.execution._internal import RayActorManager
-from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
-from ray.tune.execution import tune_controller
+
+from search.cluster.ray_private import RayActorManager, TrackedActorTask, with_actor_manager
 
 
-@contextlib.contextmanager
-def survived() -> Iterator[None]:
+def survived() -> AbstractContextManager[None]:
     """Inside, a Tune run outlives the actors that are killed because memory runs low."""
-    found = tune_controller.RayActorManager
-    tune_controller.RayActorManager = _ActorManager
-    try:
-        yield
-    finally:
-        tune_controller.RayActorManager = found
+    return with_actor_manager(_ActorManager)
 
 
 class _ActorManager(RayActorManager):

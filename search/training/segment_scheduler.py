@@ -28,7 +28,7 @@ from search.population.progress import Progress
 
 
 class Decides(Protocol):
-    """Whoever decides which segments are trained, as `search.coordinator.Coordinator` does."""
+    """Whoever decides which segments are trained, as a search's `Coordinator` does."""
 
     @property
     def finished(self) -> bool:

@@ -11,6 +11,7 @@ from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from typing_extensions import override
 
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.pruning.errors import ConfigError
@@ -34,14 +35,14 @@ class NarrowActorCatalog(PPOCatalog):
             self.observation_space, narrow, self.action_space
         )
 
+    @override
     def build_actor_critic_encoder(self, framework: str) -> Any:
-        """As `PPOCatalog.build_actor_critic_encoder`."""
         encoder: Any = super().build_actor_critic_encoder(framework)
         encoder.actor_encoder = self._actor_config.build(framework=framework)
         return encoder
 
+    @override
     def build_pi_head(self, framework: str) -> Any:
-        """As `PPOCatalog.build_pi_head`."""
         wide: Any = self.latent_dims, self.pi_and_vf_head_hiddens  # type: ignore[has-type]
         self._latent_dims = self._actor_config.output_dims
         self.pi_and_vf_head_hiddens = self._model_config_dict[HEAD]

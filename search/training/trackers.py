@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
+from typing_extensions import override
 
 from rllib_ext.base.extras import install
 from rllib_ext.base.hints import nearest
@@ -76,8 +77,9 @@ class Tracker(LoggerCallback):
         self._logger = logger
         self._runs: dict[str, dict[int, Run]] = {}
 
+    @override
     def setup(self, *arguments: Any, **more: Any) -> None:
-        """As `LoggerCallback.setup`.
+        """Sets the tracker up.
 
         Raises:
             ConfigError: The tracker can't be reached, or refuses what it was given.
@@ -120,8 +122,8 @@ class Tracker(LoggerCallback):
         for run in self._runs.pop(trial.trial_id, {}).values():
             self._logger.log_trial_end(run, failed)
 
+    @override
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """As `Callback.on_experiment_end`."""
         self._logger.on_experiment_end(trials, **info)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 class Finished:
-    """The search, phase by phase as `search.after_training` goes through them."""
+    """The search, phase by phase as `search.runs.after_training` goes through them."""
 
     def __init__(self, folder):
         search = Search(folder, **SETTINGS)

@@ -1,6 +1,7 @@
 """Results folders of searches that never ran: simulated, with a known true front."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -39,9 +40,14 @@ def true_return(density: float, progress: float, skill: float) -> float:
     return RANDOM + (CAP - RANDOM) * min(1.0, 1.08 * kept * skill * (1 - math.exp(-5 * progress)))
 
 
+@functools.cache
+def luck_of(world: int, seed: int) -> float:
+    return float(np.random.default_rng([world, seed]).normal())
+
+
 def play(rng, mean, seeds, kind, world):
     """Returns of one episode a seed; an easy seed is easy for every policy of the world."""
-    common = np.array([np.random.default_rng([world, s]).normal() for s in seeds])
+    common = np.array([luck_of(world, seed) for seed in seeds])
     own = rng.normal(size=len(seeds))
     if kind == "normal":
         return mean + 24 * common + 32 * own

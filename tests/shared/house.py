@@ -9,7 +9,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # Wings of each package, by those that each may import; `rllib_ext` never imports `search`.
-ORDER = ("base", "pruning", "envs", "evaluation", "rl", "policy", "checkpoint", "member", "packed")
+ORDER = (
+    "base",
+    "pruning",
+    "envs",
+    "evaluation",
+    "rl",
+    "policy",
+    "checkpoint",
+    "export",
+    "member",
+    "packed",
+)
 MAY_IMPORT = {
     f"rllib_ext.{wing}": {f"rllib_ext.{w}" for w in ORDER[:i]} for i, wing in enumerate(ORDER)
 }
@@ -42,6 +53,7 @@ LOADS_NOT = {
     "rllib_ext.pruning.config": HEAVY,
     "rllib_ext.pruning.errors": HEAVY,
     "rllib_ext.envs.shift": HEAVY,
+    "rllib_ext.export.loading": HEAVY,
     "rllib_ext.member.segment": HEAVY,
     "rllib_ext.rl.settings.ranges": HEAVY,
     "search.config": HEAVY,
@@ -52,6 +64,10 @@ LOADS_NOT = {
     "search.runs.prune_settings": HEAVY,
     "search.cli": HEAVY,
 }
+# Each package's one file that imports private parts of Ray, and says what it works around; and what is
+# private of Ray without an underscore.
+EXPLAINS_RAY = {"search.cluster.ray_private", "rllib_ext.envs.env_maker"}
+RAY_PRIVATE = ("ray.tune.execution.", "ray.tune.tune.", "ray.air.execution.")
 AT_ROOT = {"__init__.py", "__main__.py", "py.typed"}
 
 
@@ -121,6 +137,25 @@ def circle(root: Path = ROOT) -> list[str]:
     except graphlib.CycleError as error:
         return list(error.args[1])
     return []
+
+
+def private_parts_of_ray(root: Path = ROOT) -> list[str]:
+    """Imports of Ray's private parts outside the files that explain them, a line each."""
+    return [
+        f"{module} imports {name}"
+        for module, path in modules(root).items()
+        if module not in EXPLAINS_RAY
+        for name in _imported_names(path)
+        if name.startswith("ray.") and (f"{name}.".startswith(RAY_PRIVATE) or "._" in name)
+    ]
+
+
+def _imported_names(path: Path) -> list[str]:
+    """In full: "ray.tune.registry._global_registry"."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    whole = [alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names]
+    parts = [(n.module, n.names) for n in nodes if isinstance(n, ast.ImportFrom)]
+    return whole + [f"{module}.{alias.name}" for module, names in parts for alias in names]
 
 
 def strays(root: Path = ROOT) -> set[str]:

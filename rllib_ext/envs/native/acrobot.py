@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 from gymnasium.envs.classic_control.acrobot import AcrobotEnv
+from typing_extensions import override
 
-from rllib_ext.envs.native.dynamics import Array, silent, squared
+from rllib_ext.envs.native.dynamics import Array, Dynamics, silent, squared
 
 GRAVITY = 9.8
 
 
-class Acrobot:
+class Acrobot(Dynamics):
     """Gymnasium's Acrobot; the state is (θ₁, θ₂, θ̇₁, θ̇₂).
 
     Args:
@@ -30,26 +31,29 @@ class Acrobot:
         self._seconds = float(env.dt)
         self._fastest = np.array([[env.MAX_VEL_1], [env.MAX_VEL_2]])
 
+    @override
     @staticmethod
     def covers(env: AcrobotEnv) -> bool:
-        """As `Dynamics.covers`: not with noise, nor with the equations of the earlier paper."""
+        """Not with noise, nor with the equations of the earlier paper."""
         return silent(env) and env.book_or_nips == "book" and env.torque_noise_max <= 0.0
 
+    @override
     def start(self, generator: np.random.Generator) -> Array:
-        """As `Dynamics.start`."""
         # Gymnasium rounds a first state, and no other.
         return generator.uniform(-0.1, 0.1, size=4).astype(np.float32)
 
+    @override
     def observe(self, states: Array) -> Array:
-        """As `Dynamics.observe`: cosine and sine of both angles, then the speeds."""
+        """Cosine and sine of both angles, then the speeds."""
         seen = np.empty((states.shape[1], 6), dtype=np.float32)
         seen[:, 0:4:2] = np.cos(states[:2]).T
         seen[:, 1:4:2] = np.sin(states[:2]).T
         seen[:, 4:] = states[2:].T
         return seen
 
+    @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """As `Dynamics.step`; actions are 0 to 2, numbers of torques."""
+        """Actions are 0 to 2, numbers of torques."""
         torque, whole = self._torques[actions], self._seconds
         half = whole / 2.0
         first = self._change(states, torque)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from typing_extensions import override
 
-from rllib_ext.envs.native.dynamics import Array, silent
+from rllib_ext.envs.native.dynamics import Array, Dynamics, silent
 
 
-class CartPole:
+class CartPole(Dynamics):
     """Gymnasium's CartPole; the state is (place, speed, angle, angular speed).
 
     Args:
@@ -26,21 +27,24 @@ class CartPole:
         self._limits = float(env.x_threshold), float(env.theta_threshold_radians)
         self._sutton_barto = bool(env._sutton_barto_reward)
 
+    @override
     @staticmethod
     def covers(env: CartPoleEnv) -> bool:
-        """As `Dynamics.covers`: not the other integrator."""
+        """Not the other integrator."""
         return silent(env) and env.kinematics_integrator == "euler"
 
+    @override
     def start(self, generator: np.random.Generator) -> Array:
-        """As `Dynamics.start`."""
         return generator.uniform(-0.05, 0.05, size=4)
 
+    @override
     def observe(self, states: Array) -> Array:
-        """As `Dynamics.observe`: the state."""
+        """The state."""
         return states.T.astype(np.float32)
 
+    @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """As `Dynamics.step`; actions are 0, left, and 1, right."""
+        """Actions are 0, left, and 1, right."""
         _, speed, angle, turning = states
         force = np.where(actions == 1, self._force, -self._force)
         cosine, sine = np.cos(angle), np.sin(angle)

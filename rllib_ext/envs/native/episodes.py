@@ -20,7 +20,7 @@ def play(
 
     Args:
         dynamics: The environment.
-        act: As `rllib_ext.evaluation.evaluator.Policy.act`.
+        act: Gives actions for observations, as `rllib_ext.evaluation.evaluator.Policy.act` does.
         seeds: What the single environments would be reset with, ≥ 0.
         limit: Steps after which an episode is cut, ≥ 1.
 

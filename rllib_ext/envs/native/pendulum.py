@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from typing_extensions import override
 
-from rllib_ext.envs.native.dynamics import Array, silent, squared
+from rllib_ext.envs.native.dynamics import Array, Dynamics, silent, squared
 
 
-class Pendulum:
+class Pendulum(Dynamics):
     """Gymnasium's Pendulum; the state is (angle, angular speed).
 
     Args:
@@ -24,23 +25,25 @@ class Pendulum:
         self._seconds = float(env.dt)
         self._fastest, self._strongest = float(env.max_speed), float(env.max_torque)
 
+    @override
     @staticmethod
     def covers(env: PendulumEnv) -> bool:
-        """As `Dynamics.covers`."""
         return silent(env)
 
+    @override
     def start(self, generator: np.random.Generator) -> Array:
-        """As `Dynamics.start`."""
         high = np.array([np.pi, 1.0])
         return generator.uniform(-high, high)
 
+    @override
     def observe(self, states: Array) -> Array:
-        """As `Dynamics.observe`: cosine and sine of the angle, and the speed."""
+        """Cosine and sine of the angle, and the speed."""
         angle, speed = states
         return np.stack((np.cos(angle), np.sin(angle), speed), axis=1).astype(np.float32)
 
+    @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """As `Dynamics.step`; actions are torques, of shape (envs, 1)."""
+        """Actions are torques, of shape (envs, 1)."""
         angle, speed = states
         torque = np.clip(actions[:, 0], -self._strongest, self._strongest)
         from_top = (angle + np.pi) % (2 * np.pi) - np.pi

@@ -19,7 +19,7 @@ Event = Literal["", "held", "pruned", "regrown", "rewound", "rolled_back"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Extent:
+class PruneTarget:
     """How far a network is, or is to be, pruned.
 
     Attributes:
@@ -34,7 +34,7 @@ class Extent:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Standing:
+class ScheduleState:
     """Where a lineage's schedule stands; it travels with every checkpoint and clone.
 
     Attributes:
@@ -58,7 +58,7 @@ class Standing:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Standing:
+    def from_dict(cls, values: Mapping[str, Any]) -> ScheduleState:
         """The inverse of `to_dict`."""
         plateau = values["plateau"]
         if plateau is not None:
@@ -79,7 +79,7 @@ class Decision:
         event: What to report, apart from weights that go: "held" while patience runs, "rolled_back".
     """
 
-    extent: Extent
+    extent: PruneTarget
     prune: bool = True
     regrow: float = 0.0
     accept: bool = False
@@ -87,14 +87,14 @@ class Decision:
     event: Event = ""
 
 
-def start(config: PruningConfig, at: Standing | None = None) -> Standing:
+def start(config: PruningConfig, at: ScheduleState | None = None) -> ScheduleState:
     """The standing of a schedule that starts now, from nothing or from where another one was left.
 
     Args:
         config: The schedule.
         at: Anchor and values that hold now; None: an unpruned network at progress 0.
     """
-    standing = at or Standing()
+    standing = at or ScheduleState()
     if config.schedule != "plateau":
         return dataclasses.replace(standing, plateau=None)
     # More than the whole way at once would be tried again unchanged after a roll-back.
@@ -106,12 +106,12 @@ def anchored(
     config: PruningConfig,
     progress: float,
     donor: PruningConfig,
-    donor_standing: Standing,
+    donor_standing: ScheduleState,
     env_steps: int,
     *,
     sparsity: float,
     critic_sparsity: float,
-) -> Standing:
+) -> ScheduleState:
     """The standing of a clone: its own schedule, from where the donor's has come to.
 
     Args:
@@ -124,7 +124,7 @@ def anchored(
         critic_sparsity: The same of the critic.
     """
     before, _ = decide(donor, donor_standing, env_steps / (donor.horizon or 1), None, 0.0)
-    now = Standing(
+    now = ScheduleState(
         anchor=progress,
         sparsity=sparsity,
         critic_sparsity=critic_sparsity,
@@ -135,11 +135,11 @@ def anchored(
 
 def decide(
     config: PruningConfig,
-    standing: Standing,
+    standing: ScheduleState,
     progress: float,
     evaluated_return: float | None,
     random_return: float,
-) -> tuple[Decision, Standing]:
+) -> tuple[Decision, ScheduleState]:
     """Says what the update that is about to start must do.
 
     Args:
@@ -188,7 +188,7 @@ def decide(
     return decision, standing
 
 
-def _span(config: PruningConfig, standing: Standing) -> float:
+def _span(config: PruningConfig, standing: ScheduleState) -> float:
     """What level 1 of the plateau rule adds to where it started: sparsity, or a share of the threshold.
 
     Of the policy path; where that has less than the smallest step to go, of the critic, which the level
@@ -202,7 +202,7 @@ def _span(config: PruningConfig, standing: Standing) -> float:
     return next((span for span in (policy, critic) if span >= config.min_step), config.min_step)
 
 
-def _regrow_share(config: PruningConfig, standing: Standing, progress: float) -> float:
+def _regrow_share(config: PruningConfig, standing: ScheduleState, progress: float) -> float:
     if config.regrow is None or not config.begin <= progress < config.end:
         return 0.0
     last = standing.regrown_at
@@ -214,7 +214,7 @@ def _regrow_share(config: PruningConfig, standing: Standing, progress: float) ->
     )
 
 
-def _extent(config: PruningConfig, standing: Standing, progress: float) -> Extent:
+def _extent(config: PruningConfig, standing: ScheduleState, progress: float) -> PruneTarget:
     rounds: tuple[float, ...] = ()
     if config.schedule == "iterative":
         assert config.final_sparsity is not None
@@ -229,7 +229,7 @@ def _extent(config: PruningConfig, standing: Standing, progress: float) -> Exten
     return _extent_from(config, standing, value)
 
 
-def _level_extent(config: PruningConfig, standing: Standing) -> Extent:
+def _level_extent(config: PruningConfig, standing: ScheduleState) -> PruneTarget:
     assert standing.plateau is not None
     level = standing.plateau.level
 
@@ -239,10 +239,10 @@ def _level_extent(config: PruningConfig, standing: Standing) -> Extent:
     return _extent_from(config, standing, value)
 
 
-def _extent_from(config: PruningConfig, standing: Standing, value: Any) -> Extent:
+def _extent_from(config: PruningConfig, standing: ScheduleState, value: Any) -> PruneTarget:
     sparsity = config.final_sparsity
     threshold = config.threshold
-    return Extent(
+    return PruneTarget(
         sparsity=None if sparsity is None else value(sparsity, standing.sparsity),
         critic_sparsity=value(config.critic_final_sparsity, standing.critic_sparsity),
         threshold=None if threshold is None else value(threshold, standing.threshold),

@@ -92,10 +92,10 @@ def advance(
     Args:
         plateau: Where the rule stands.
         evaluated_return: Mean return of the policy as it is now; finite.
-        tolerance: As `Plateau.bar`.
+        tolerance: Share of the reference that may be lost (see `Plateau.bar`).
         patience: Evaluations below the bar that are waited for before rolling back, ≥ 0.
         min_step: The step below which pruning ends.
-        random_return: As `Plateau.bar`.
+        random_return: Return of the random policy (see `Plateau.bar`).
         may_raise: Whether the level may still rise; one on trial is judged all the same.
 
     Returns:
@@ -137,8 +137,8 @@ def sure_return(returns: tuple[float, ...], deviation: float, patience: int) -> 
     Args:
         returns: Of evaluations, oldest first.
         deviation: Standard deviation that is taken at least: three returns can agree by chance.
-        patience: As `advance`. Every evaluation that is waited for is one more try, so that each may
-            be wrong less often.
+        patience: Evaluations that a level is given (see `advance`). Each is one more try, so each may be
+            wrong less often.
 
     Returns:
         The bound; −∞ for fewer than 3 returns.

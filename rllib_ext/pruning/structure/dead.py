@@ -35,7 +35,7 @@ def fold_constants_(
         module: The network.
         forward: Runs it.
         inputs: Example inputs.
-        graph: Its coupling.
+        graph: The coupling of the module's units, as `trace` finds it.
         stand_ins: Known values in the form of what its layers return.
 
     Raises:

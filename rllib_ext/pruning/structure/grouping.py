@@ -29,7 +29,7 @@ def build_structure(graph: Graph, granularity: Granularity, weights: Iterable[st
     """Finds the groups of a network.
 
     Args:
-        graph: Its coupling.
+        graph: The coupling of the module's units, as `trace` finds it.
         granularity: "neuron", "layer" or "branch".
         weights: Names of the prunable matrices; a group that contains any other stays whole.
 

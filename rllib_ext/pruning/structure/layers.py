@@ -27,10 +27,10 @@ class Layer:
     """One understood layer.
 
     Attributes:
-        name: Its name in `named_modules()`.
+        name: Name of the layer in `named_modules()`.
         module: The layer itself.
-        width: Its units.
-        columns: Its inputs: features, or channels.
+        width: Number of the layer's units.
+        columns: Number of the layer's inputs: features, or channels.
         incoming: Name of the matrix that reads the inputs; its second dimension are the columns.
         recurrent: Name of the matrix that reads the layer's own units; "" without one.
         biases: Names of its biases.

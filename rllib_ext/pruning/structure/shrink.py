@@ -153,8 +153,8 @@ def _remove_units_(small: nn.Module, probe: Probe, seed: int) -> tuple[Graph, di
         coupling = coupled_units(graph)
         generator = torch.Generator().manual_seed(seed)
         inputs = probe.inputs(small, generator)
-        spaces = stand_ins(small, probe.forward, inputs, graph.layers, generator)
-        fold_constants_(small, probe.forward, inputs, graph, spaces)
+        drawn = stand_ins(small, probe.forward, inputs, graph.layers, generator)
+        fold_constants_(small, probe.forward, inputs, graph, drawn)
         needed = needed_units(graph, coupling)
         for name, layer in graph.layers.items():
             kept[name] = torch.nonzero(needed[name]).flatten()

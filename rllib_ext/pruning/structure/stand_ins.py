@@ -98,7 +98,7 @@ class Marked:
         self._marks: list[Tensor] = []
 
     def __call__(self, name: str, call: int) -> Any:
-        """As `Values`."""
+        """The values of one layer in one call, marked where the layer is the followed one."""
         drawn = self._values(name, call)
         return _map2(drawn, drawn, self._mark) if name == self._layer else drawn
 

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import READS, Kind, Statistics
+from rllib_ext.pruning.criteria import READS, StatisticKind, Statistics
 from rllib_ext.pruning.masks import Masks, count_for, prune
-from rllib_ext.pruning.schedule.decide import Extent
+from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.structure.structured import prune_groups
@@ -18,25 +18,25 @@ from rllib_ext.pruning.training.ranking import comparable
 from rllib_ext.pruning.training.regrow import exchange, gradient_growth, random_growth
 
 
-def kinds_for(config: PruningConfig) -> list[Kind]:
+def kinds_for(config: PruningConfig) -> list[StatisticKind]:
     """What has to be gathered in training for a configuration."""
     return [*read_by_criterion(config), *read_by_regrowth(config)]
 
 
-def read_by_criterion(config: PruningConfig) -> list[Kind]:
+def read_by_criterion(config: PruningConfig) -> list[StatisticKind]:
     """What has to be gathered before a configuration's criterion can rank weights."""
     return [READS[config.criterion]] if config.criterion in READS else []
 
 
-def read_by_regrowth(config: PruningConfig) -> list[Kind]:
+def read_by_regrowth(config: PruningConfig) -> list[StatisticKind]:
     """What has to be gathered before a configuration's regrowth can choose."""
-    return ["gradient"] if config.regrow == "rigl" else []
+    return ["mean_gradient"] if config.regrow == "rigl" else []
 
 
 def statistics_for(
     config: PruningConfig,
     seed: int,
-    values: Callable[[Kind], dict[str, Tensor]],
+    values: Callable[[StatisticKind], dict[str, Tensor]],
     at_rest: Mapping[str, str] | None = None,
 ) -> Statistics:
     """What the configuration's criterion reads.
@@ -62,7 +62,7 @@ def config_for_next_masks(
     what goes is chosen, even if nothing went before.
 
     Args:
-        config: As configured.
+        config: The pruning configuration.
         masks: The masks so far.
         trained: Whether the network was trained before this schedule began.
     """
@@ -78,7 +78,7 @@ def masks_for(
     weights: PrunableWeights,
     masks: Mapping[str, Tensor],
     statistics: Statistics,
-    extent: Extent,
+    extent: PruneTarget,
 ) -> Masks:
     """Masks that prune the policy path and the critic as far as is asked.
 
@@ -158,7 +158,7 @@ def groups_pruned_to(
     weights: PrunableWeights,
     masks: Mapping[str, Tensor],
     statistics: Statistics,
-    extent: Extent,
+    extent: PruneTarget,
 ) -> Masks:
     """Masks that prune groups on the policy path, then in the critic: see `masks_for`."""
     scored: dict[str, Tensor] = {**weights.policy, **weights.critic}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from rllib_ext.pruning.masks import count_zeros, sparsity_of
-from rllib_ext.pruning.schedule.decide import Extent, Standing
+from rllib_ext.pruning.schedule.decide import PruneTarget, ScheduleState
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
 
@@ -46,7 +46,7 @@ def structure_metrics(structure: Structure | None, masks: Mapping[str, Tensor]) 
 
 
 def schedule_metrics(
-    extent: Extent | None, standing: Standing, patience: int
+    extent: PruneTarget | None, standing: ScheduleState, patience: int
 ) -> dict[str, float | int]:
     """The extent in force and, under "plateau", how the rule stands.
 

@@ -8,9 +8,9 @@ import torch
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.criteria import StatisticKind
 from rllib_ext.pruning.masks import Masks
-from rllib_ext.pruning.schedule.decide import Extent
+from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.training.agreement import Agreement
@@ -52,11 +52,11 @@ class NextMasks:
         self._gatherer = gatherer
         self._optimizers = optimizers
 
-    def knows(self, kinds: Iterable[Kind]) -> bool:
+    def knows(self, kinds: Iterable[StatisticKind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
         return self.agreement.on(self._gatherer.has(kinds))
 
-    def pruned(self, config: PruningConfig, masks: Masks, extent: Extent) -> Masks:
+    def pruned(self, config: PruningConfig, masks: Masks, extent: PruneTarget) -> Masks:
         """Masks that prune as far as is asked: see `choose.masks_for`.
 
         Raises:
@@ -86,7 +86,7 @@ class NextMasks:
             share: Share of the kept weights that is exchanged.
             moment: The lineage's clock, from which "set" draws.
         """
-        gradients = self._gatherer.values("gradient") if config.regrow == "rigl" else {}
+        gradients = self._gatherer.values("mean_gradient") if config.regrow == "rigl" else {}
         resting = at_rest(self._all, self._optimizers())
 
         def choose() -> Masks:

@@ -21,7 +21,14 @@ from rllib_ext.pruning.masks import (
     masks_from_numpy,
     masks_to_numpy,
 )
-from rllib_ext.pruning.schedule.decide import Event, Extent, Standing, anchored, decide, start
+from rllib_ext.pruning.schedule.decide import (
+    Event,
+    PruneTarget,
+    ScheduleState,
+    anchored,
+    decide,
+    start,
+)
 from rllib_ext.pruning.scope import (
     prunable_weights,
     refuse_nothing_to_prune,
@@ -45,7 +52,7 @@ from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.training.regrow import sprout_
 from rllib_ext.pruning.training.rewind import Rewinding
 from rllib_ext.pruning.training.side import Coefficients, SideState
-from rllib_ext.pruning.training.statistics import Gatherer, Room
+from rllib_ext.pruning.training.statistics import Allocate, Gatherer
 
 EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
@@ -59,9 +66,10 @@ class Pruner:
         config: What to prune, how far, and when; `horizon` is set.
         critic_prefixes: Names of submodules that only the critic uses.
         seed: For criteria that draw.
-        synchronise: As for `Agreement`, where several processes train this network together.
+        synchronise: Makes a mask the same on all processes that train this network together (see
+            `Agreement`); None: there is only this one.
         graph: Finds the network's coupling; called once, for granularities coarser than "weight".
-        room: As for `Gatherer`.
+        room: Where statistics are kept (see `Gatherer`); None: in tensors of their own.
         coefficients: What else adapts while the network trains, and goes back with its weights.
 
     Attributes:
@@ -81,7 +89,7 @@ class Pruner:
         seed: int = 0,
         synchronise: Synchronise | None = None,
         graph: Callable[[], Graph] | None = None,
-        room: Room | None = None,
+        room: Allocate | None = None,
         coefficients: Coefficients | None = None,
     ) -> None:
         self.module = module
@@ -90,13 +98,13 @@ class Pruner:
         refuse_nothing_to_prune(config, self.weights)
         self.all_weights = {**self.weights.policy, **self.weights.critic}
         self.masks: Masks = full_masks(self.all_weights)
-        self.standing: Standing = start(config)
+        self.standing: ScheduleState = start(config)
         self.env_steps = 0
         self.random_return = config.random_return
         self.begins_trained = False
         self.event = ""
         self.events = dict.fromkeys(EVENTS, 0)
-        self.extent: Extent | None = None
+        self.extent: PruneTarget | None = None
         self._evaluated_return: float | None = None
         self._accepted: Accepted | None = None
         self._optimizers = optimizers
@@ -207,7 +215,7 @@ class Pruner:
         """Sets every masked weight to zero again; called after every optimizer step."""
         self._enforcer.enforce_()
 
-    def hold(self) -> None:
+    def freeze_masks(self) -> None:
         """Keeps the masks as they are from now on, whatever becomes of the scores."""
         # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
         most = math.nextafter(1.0, 0.0)
@@ -267,7 +275,7 @@ class Pruner:
         self._rewinding.load_state_dict(state["rewind_to"])
         self._rolls_back = False
         if PruningConfig.from_dict(state["config"]) == self.config:
-            self.standing = Standing.from_dict(state["standing"])
+            self.standing = ScheduleState.from_dict(state["standing"])
             self.events = {**dict.fromkeys(EVENTS, 0), **state["events"]}
             self._evaluated_return = state["evaluated_return"]
             accepted = state["accepted"]
@@ -279,7 +287,7 @@ class Pruner:
                 self.config,
                 self.progress,
                 PruningConfig.from_dict(state["config"]),
-                Standing.from_dict(state["standing"]),
+                ScheduleState.from_dict(state["standing"]),
                 self.env_steps,
                 sparsity=self._masked_share(self.weights.policy),
                 critic_sparsity=self._masked_share(self.weights.critic),
@@ -294,7 +302,7 @@ class Pruner:
         kept = sum(int(self.masks[name].sum()) for name in weights)
         return 1.0 - kept / total if total else 0.0
 
-    def _prune(self, config: PruningConfig, extent: Extent) -> bool:
+    def _prune(self, config: PruningConfig, extent: PruneTarget) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""
         masks = self._next.pruned(config, self.masks, extent)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):

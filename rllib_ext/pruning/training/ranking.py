@@ -101,7 +101,7 @@ def comparable(
         Scores of the weights' shapes. Where no layer of any pool can be scored, magnitudes.
 
     Raises:
-        ScoreError: As `criteria.score`.
+        ScoreError: `criteria.score` raises it.
     """
     left = unscored(criterion, {name: masks[name] for name in weights}, statistics)
     scores = score(criterion, {n: w for n, w in weights.items() if n not in left}, statistics)

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.pruning.criteria import Kind
+from rllib_ext.pruning.criteria import StatisticKind
 from rllib_ext.pruning.training.activations import observe_activations
 
 # What a minibatch says of a weight, from the weight and its gradient.
-FROM_GRADIENT: Mapping[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+FROM_GRADIENT: Mapping[StatisticKind, Callable[[Tensor, Tensor], Tensor]] = {
     "taylor": lambda weight, gradient: (weight * gradient).abs(),
     "movement": lambda weight, gradient: -weight * gradient,
-    "gradient": lambda weight, gradient: gradient,
+    "mean_gradient": lambda weight, gradient: gradient,
 }
 # Of these, sums over the training are kept, of the others means.
-SUMMED: frozenset[Kind] = frozenset({"movement"})
+SUMMED: frozenset[StatisticKind] = frozenset({"movement"})
 # Gives a zeroed tensor of a weight's shape, for a kind and the weight's name.
-Room = Callable[[Kind, str], Tensor]
+Allocate = Callable[[StatisticKind, str], Tensor]
 
 
 class Average:
@@ -81,7 +81,7 @@ class Gatherer:
 
     Args:
         module: The network.
-        weights: Its prunable weights by name.
+        weights: The module's prunable weights by name.
         kinds: What to gather.
         window: Minibatches over which means run, ≥ 1.
         room: Where to keep what is learnt from gradients, for somebody who adds to that of many
@@ -89,7 +89,7 @@ class Gatherer:
 
     Attributes:
         kinds: What it gathers, in alphabetic order.
-        weights: As given.
+        weights: The prunable weights, as given.
         listens: Whether forward passes count as the training's; those without gradients never do.
     """
 
@@ -97,11 +97,11 @@ class Gatherer:
         self,
         module: nn.Module,
         weights: Mapping[str, nn.Parameter],
-        kinds: Collection[Kind],
+        kinds: Collection[StatisticKind],
         window: int,
-        room: Room | None = None,
+        room: Allocate | None = None,
     ) -> None:
-        self.kinds: tuple[Kind, ...] = tuple(sorted(set(kinds)))
+        self.kinds: tuple[StatisticKind, ...] = tuple(sorted(set(kinds)))
         self.weights = weights
         self.listens = True
         self._names = {id(weight): name for name, weight in weights.items()}
@@ -129,7 +129,7 @@ class Gatherer:
         finally:
             self.listens = before
 
-    def has(self, kinds: Iterable[Kind]) -> bool:
+    def has(self, kinds: Iterable[StatisticKind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
         return all(any(a.seen for a in self._averages[kind].values()) for kind in kinds)
 
@@ -155,21 +155,21 @@ class Gatherer:
             for kind in kinds:
                 self.add_(kind, name, FROM_GRADIENT[kind](parameter.detach(), gradient))
 
-    def add_(self, kind: Kind, name: str, value: Tensor) -> None:
+    def add_(self, kind: StatisticKind, name: str, value: Tensor) -> None:
         """Takes what one minibatch says of one layer's weights."""
         self._averages[kind][name].add_(value)
 
-    def divisor(self, kind: Kind) -> int | None:
+    def divisor(self, kind: StatisticKind) -> int | None:
         """`Average.divisor` of a kind; None where layers have seen different numbers of minibatches."""
         divisors = {average.divisor for average in self._averages[kind].values()}
         return divisors.pop() if len(divisors) == 1 else None
 
-    def count(self, kind: Kind) -> None:
+    def count(self, kind: StatisticKind) -> None:
         """Counts a minibatch whose values somebody else has added to the room that was given."""
         for average in self._averages[kind].values():
             average.seen += 1
 
-    def values(self, kind: Kind) -> dict[str, Tensor]:
+    def values(self, kind: StatisticKind) -> dict[str, Tensor]:
         """What was gathered, by layer.
 
         Args:

@@ -22,7 +22,7 @@ def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
         pruning: What to prune, how far, and when.
 
     Raises:
-        ConfigError: It cannot; the message says what to change.
+        ConfigError: The two contradict each other; the message says what to change.
     """
     if pruning.horizon is None:
         raise ConfigError(

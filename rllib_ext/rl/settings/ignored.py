@@ -85,7 +85,7 @@ def refuse_ignored(ppo: PPOConfig) -> None:
         ppo: Any PPO configuration of the new API stack.
 
     Raises:
-        ConfigError: It does; the message says what does it instead.
+        ConfigError: A setting is ignored; the message says what does it instead.
     """
     usual = PPOConfig()
     for (method, name), instead in IGNORED.items():
@@ -100,7 +100,7 @@ def refuse_ignored_argument(method: str, name: str, value: Any) -> None:
     """Looks whether an argument is one that RLlib ignores without storing it.
 
     Raises:
-        ConfigError: It is; the message says what does it instead.
+        ConfigError: The argument is ignored; the message says what does it instead.
     """
     if name in NOT_STORED and (method, name) in IGNORED and value is not None:
         raise ignored(method, name, value, IGNORED[method, name])

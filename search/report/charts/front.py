@@ -17,7 +17,7 @@ from search.report.charts.theme import COLORS, Drawing, finished, inline
 from search.report.provisional import SERIES as PROVISIONAL
 from search.report.provisional import is_provisional, provisional_layers, search_front
 
-Axis = Literal["weights", "sparsity"]
+DensityAxis = Literal["weights", "sparsity"]
 
 SERIES = (
     "front, report score with 95 % interval",

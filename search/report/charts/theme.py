@@ -8,6 +8,7 @@ from typing import Any, Literal
 import altair as alt
 import numpy as np
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
@@ -86,6 +87,15 @@ def finished(
         **config()
     )
     return done
+
+
+def specification(chart: Drawing) -> dict[str, Any]:
+    """A chart as Vega-Lite's JSON, which the tests hold against Vega-Lite's schema.
+
+    Holding every chart of every report against it would take a fourth of a report's time.
+    """
+    with debug_mode(False):
+        return dict(chart.to_dict(validate=False))
 
 
 def inline(table: pd.DataFrame) -> pd.DataFrame:

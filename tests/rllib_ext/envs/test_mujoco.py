@@ -13,7 +13,7 @@ import numpy as np
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from rllib_ext import PruningConfig, with_pruning
-from rllib_ext.env_maker import env_maker
+from rllib_ext.envs.env_maker import env_maker
 
 config = PPOConfig().environment("HalfCheetah-v5", env_config={{"max_episode_steps": 5}})
 config.env_runners(num_env_runners={runners})
@@ -36,6 +36,7 @@ if {unstable}:
 """
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("runners", "unstable"), [(0, True), (2, False)])
 def test_one_line_at_most_and_no_log_file(runners, unstable, tmp_path):
     script = BUILDS.format(runners=runners, unstable=unstable)

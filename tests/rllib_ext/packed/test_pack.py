@@ -35,31 +35,31 @@ MEMBERS = (
 )
 
 
-def start(pack, place, member, seed, **rest):
+def start(pack, place, member, seed, *, iterations=50, **rest):
     training, pruning = member
-    config = PruningConfig(horizon=50 * ITERATION, **pruning)
+    config = PruningConfig(horizon=iterations * ITERATION, **pruning)
     pack.start(place, training=training, pruning=config, seed=seed, **rest)
 
 
 @pytest.mark.parametrize(
-    ("env", "model", "updates"),
+    ("env", "model", "updates", "iterations"),
     [
-        ("CartPole-v1", {}, 50),
-        ("Pendulum-v1", {"vf_share_layers": True, "fcnet_activation": "relu"}, 8),
-        (Images, IMAGES, 50),
-        (Images, {**IMAGES, "vf_share_layers": True}, 4),
+        ("CartPole-v1", {}, 24, 24),
+        ("Pendulum-v1", {"vf_share_layers": True, "fcnet_activation": "relu"}, 8, 50),
+        (Images, IMAGES, 24, 24),
+        (Images, {**IMAGES, "vf_share_layers": True}, 4, 50),
     ],
 )
-def test_members_packed_are_members_alone(packed_ppo, env, model, updates):
+def test_members_packed_are_members_alone(packed_ppo, env, model, updates, iterations):
     ppo = packed_ppo(env, model)
     together = Pack(ppo, len(MEMBERS), dtype=torch.float64)
     for i, member in enumerate(MEMBERS):
-        start(together, i, member, seed=10 + i)
+        start(together, i, member, seed=10 + i, iterations=iterations)
     for _ in range(updates):
         last = together.train()
     for i, member in enumerate(MEMBERS):
         alone = Pack(ppo, 1, dtype=torch.float64)
-        start(alone, 0, member, seed=10 + i)
+        start(alone, 0, member, seed=10 + i, iterations=iterations)
         for _ in range(updates):
             expected = alone.train()[0]
         difference = (together.network.weights[i] - alone.network.weights[0]).abs().max()
@@ -70,7 +70,7 @@ def test_members_packed_are_members_alone(packed_ppo, env, model, updates):
         assert last[i]["learners"] == pytest.approx(expected["learners"], rel=1e-9)
         assert last[i]["env_runners"] == pytest.approx(expected["env_runners"], nan_ok=True)
     sparsities = [last[i]["pruning"]["sparsity"] for i in range(len(MEMBERS))]
-    if updates == 50:
+    if updates == iterations:
         assert sparsities == pytest.approx([0.9, 0.5, 0.8, 0.7], abs=2e-3)
         assert len({last[i]["learners"]["curr_kl_coeff"] for i in range(len(MEMBERS))}) > 2
 

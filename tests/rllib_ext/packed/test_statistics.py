@@ -11,7 +11,7 @@ from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.training.statistics import Gatherer
 
-KINDS = (["taylor"], ["movement", "gradient"], [], ["gradient"])
+KINDS = (["taylor"], ["movement", "mean_gradient"], [], ["mean_gradient"])
 WINDOW = 3
 
 
@@ -79,9 +79,9 @@ def test_one_layer_that_is_not_finite_holds_up_neither_other_layers_nor_members(
             network.part(seen[1], name)[0, 0] = broken
         members.observe(seen, range(len(KINDS)))
         members.assert_equal()
-    assert members.together[1].divisor("gradient") == WINDOW
+    assert members.together[1].divisor("mean_gradient") == WINDOW
     assert all(
-        bool(torch.isfinite(v).all()) for v in members.together[1].values("gradient").values()
+        bool(torch.isfinite(v).all()) for v in members.together[1].values("mean_gradient").values()
     )
 
 

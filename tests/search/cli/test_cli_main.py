@@ -37,6 +37,7 @@ def test_each_kind_of_error_has_its_status_and_one_message(
     assert re.match(said, errors)
 
 
+@pytest.mark.e2e
 def test_a_reader_that_has_had_enough_gets_no_traceback(finished):
     """As `prunefront report DIR | head -0` does it."""
     reading, writing = os.pipe()

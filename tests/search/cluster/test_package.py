@@ -42,6 +42,25 @@ def test_what_git_ignores_stays_at_home_too(root):
     assert set(shipped(root)) == WANTED - {"data/map.bin"} | {".gitignore"}
 
 
+def test_what_the_repository_around_it_ignores_stays_at_home_and_links_lead_nowhere(root):
+    (root / ".git" / "HEAD").unlink()
+    (root / ".git").rmdir()
+    around = root.parent
+    subprocess.run(["git", "init", "--quiet", str(around)], check=True)
+    (around / ".gitignore").write_text("secrets.env\n")
+    (around / ".git" / "info").mkdir(exist_ok=True)
+    (around / ".git" / "info" / "exclude").write_text("mine.env\n")
+    for name in ("secrets.env", "mine.env"):
+        (root / name).write_text("token")
+    (root / "walks" / "up").symlink_to(root)
+    assert set(shipped(root)) == WANTED
+
+
+def test_links_lead_nowhere_without_git_either(root):
+    (root / "walks" / "up").symlink_to(root)
+    assert set(shipped(root)) == WANTED
+
+
 def test_a_package_holds_prunefront_and_what_is_added(root, tmp_path):
     folder = tmp_path / "checkpoint"
     (folder / "deep").mkdir(parents=True)

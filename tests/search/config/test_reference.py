@@ -3,16 +3,19 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from rllib_ext.pruning.errors import ConfigError
 from search.cli.main import cli, main
-from search.config.experiment import ExperimentConfig, PopulationSettings
-from search.config.loading import load_config
-from search.config.reference import REQUIRED, Key, find, keys
+from search.config.experiment import ExperimentConfig
+from search.config.loading import load_config, read_values
+from search.config.reference import REQUIRED, Key, find, keys, keys_of, schema
+from search.config.settings import Settings
 
 # Only what has to be given.
 MINIMAL = {
@@ -21,6 +24,7 @@ MINIMAL = {
     "search": {"space": {"training.lr": {"type": "float", "low": 1e-4, "high": 1e-2}}},
     "budget": {"env_steps": 100_000},
 }
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 PARAMETERS = {
     "float": {"type": "float", "low": 0.1, "high": 0.9},
     "int": {"type": "int", "low": 1, "high": 9},
@@ -58,12 +62,57 @@ def test_every_key_has_a_meaning():
     assert [key.path for key in KEYS if not key.meaning] == []
 
 
-def test_a_missing_docstring_entry_is_a_missing_meaning(monkeypatch):
-    text = "The population.\n\nAttributes:\n    segments: So many.\n\nRaises:\n    members: No entry.\n"
-    monkeypatch.setattr(PopulationSettings, "__doc__", text)
-    meanings = {key.path: key.meaning for key in keys()}
-    assert meanings["population.members"] == ""
-    assert meanings["population.segments"] == "So many."
+class Told(Settings):
+    """Some settings."""
+
+    members: int = 1
+    segments: int = 2
+    """So many,
+    and no more."""
+
+
+def test_a_missing_description_is_a_missing_meaning():
+    meanings = {key.path: key.meaning for key in keys_of(Told.model_json_schema())}
+    assert meanings == {"members": "", "segments": "So many,\nand no more."}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_schema_accepts_the_configurations_that_come_along(path):
+    jsonschema.validate(read_values(path), schema())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"engin": "packed"}, "'engin' was unexpected"),
+        ({"pruning": {"damage": []}}, "is not of type 'object'"),
+        ({"pruning": {"horizon": 1_000}}, "'horizon' was unexpected"),
+        ({"population": {"members": 0}}, "less than the minimum of 1"),
+        (
+            {"search": {"space": {"training.lr": {"type": "float", "low": 0}}}},
+            "'high' is a required",
+        ),
+    ],
+)
+def test_the_schema_refuses_what_is_no_configuration(changes, told):
+    with pytest.raises(jsonschema.ValidationError) as refused:
+        jsonschema.validate({**MINIMAL, **changes}, schema())
+    causes = [refused.value, *(refused.value.context or ())]
+    assert any(told in cause.message for cause in causes)
+
+
+def test_what_the_schema_takes_for_a_mapping_is_one(resolved):
+    damage = {"pi": [[0.5, 0.1], [0.9, 1.0]]}
+    values = {**MINIMAL, "pruning": {"criterion": "sensitivity", "damage": damage}}
+    jsonschema.validate(values, schema())
+    assert resolved(values).pruning.damage == (("pi", ((0.5, 0.1), (0.9, 1.0))),)
+
+
+def test_two_configurations_share_no_default(resolved):
+    first, second = resolved(MINIMAL), resolved(MINIMAL)
+    first.ppo.training["lr"] = 1.0
+    assert second.ppo.training == {}
+    assert resolved(MINIMAL).ppo.training == {}
 
 
 def test_every_key_but_a_group_has_a_kind_and_a_default():

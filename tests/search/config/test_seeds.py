@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.config.seeds import Purpose, draw, generator_for
+from search.config.seeds import SeedPurpose, draw, generator_for
 
-PURPOSES = get_args(Purpose)
+PURPOSES = get_args(SeedPurpose)
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)

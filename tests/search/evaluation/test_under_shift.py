@@ -185,7 +185,7 @@ def test_a_single_policy_is_measured_against_the_dense_one_beside_it(results, co
 
 
 def test_the_command_line_shows_the_figures_of_the_same_episodes(results, config, monkeypatch):
-    monkeypatch.setattr("search.runs.inputs.local_ray", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr("search.runs.session.connected", lambda address: contextlib.nullcontext())
     folder = results.folder
     name = results.front["snapshot_id"][0]
     options = ["--episodes", "12", "--seed", "1", "--set", "gravity=14.0"]
@@ -207,7 +207,7 @@ def test_the_command_line_shows_the_figures_of_the_same_episodes(results, config
 
 
 def test_without_a_shift_the_episodes_are_fresh_ones(results, config, monkeypatch):
-    monkeypatch.setattr("search.runs.inputs.local_ray", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr("search.runs.session.connected", lambda address: contextlib.nullcontext())
     run = CliRunner().invoke(
         cli,
         ["evaluate", str(results.folder), "--episodes", "12", "--seed", "1"],

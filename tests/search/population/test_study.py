@@ -220,8 +220,9 @@ def test_the_same_seed_proposes_the_same(tmp_path, sampler):
             found.append(proposal.values)
         return found
 
-    assert proposed(tmp_path / "a", 1) == proposed(tmp_path / "b", 1)
-    assert proposed(tmp_path / "c", 2) != proposed(tmp_path / "d", 1)
+    first = proposed(tmp_path / "a", 1)
+    assert proposed(tmp_path / "b", 1) == first
+    assert proposed(tmp_path / "c", 2) != first
 
 
 def test_guided_proposals_learn_and_random_ones_do_not(tmp_path):

@@ -8,7 +8,8 @@ from search.front.format import marks, number, schedule_text
 from search.front.segment_gains import pruning_of
 from search.front.thinned import thinned
 from search.report.charts.data import lineage_points, training_points
-from search.report.charts.theme import COLORS, with_variables
+from search.report.charts.theme import COLORS, specification, with_variables
+from search.report.page import _charts
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,13 @@ def results(finished):
 def words_of(chart):
     """Every text that the drawn chart shows."""
     return vl_convert.vegalite_to_svg(chart.to_dict())
+
+
+def test_every_chart_of_a_report_is_vega_lite_by_its_schema(results):
+    charts = _charts(results)
+    assert len(charts) == 12
+    for chart in charts.values():
+        assert chart.to_dict(validate=True) == specification(chart)
 
 
 @pytest.mark.parametrize("axis", ["weights", "sparsity"])

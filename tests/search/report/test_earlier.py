@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from plain_charts import plain_charts
 
 import search
 from rllib_ext.pruning.errors import ResultsError
@@ -13,6 +14,13 @@ from search.report.notebook import load
 from search.report.terminal import summary
 from search.report.write import write_comparison
 from search.store.writer import only_writer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plain_charts():
+    """What becomes of a report's files doesn't depend on what is drawn in them."""
+    with plain_charts():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from plain_charts import plain_charts
 
 import search
 from rllib_ext.pruning.errors import ResultsError
@@ -91,9 +92,11 @@ def test_without_a_recipe_check_the_page_says_how_to_make_one(reported, html):
     assert not (reported / "retrain.csv").exists()
 
 
-def test_the_folder_that_one_stands_in_is_called_by_its_name(reported, monkeypatch):
-    monkeypatch.chdir(reported)
-    text = write_report(Path()).read_text(encoding="utf-8")
+def test_the_folder_that_one_stands_in_is_called_by_its_name(reported, tmp_path, monkeypatch):
+    folder = shutil.copytree(reported, tmp_path / "cartpole")
+    monkeypatch.chdir(folder)
+    with plain_charts():
+        text = write_report(Path()).read_text(encoding="utf-8")
     assert "<code>prunefront retrain cartpole</code>" in text
 
 
@@ -177,10 +180,12 @@ def test_tables_on_disk_are_those_in_memory(reported):
     assert set(episodes["purpose"]) == {"search", "selection", "report"}
 
 
-def test_a_report_loads_neither_ray_nor_torch(reported):
+@pytest.mark.e2e
+def test_a_report_loads_neither_ray_nor_torch(tmp_path, simulate):
+    folder = simulate(tmp_path / "a", members=4, segments=3).folder
     code = (
         "import sys, pathlib; from search.report import write_report;"
-        f"write_report(pathlib.Path({str(reported)!r}));"
+        f"write_report(pathlib.Path({str(folder)!r}));"
         "print(sorted({'ray', 'torch', 'gymnasium'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -246,7 +251,8 @@ def test_a_long_search_keeps_its_re_evaluated_points_and_says_that_others_are_no
     assert everything == 2000
     assert len(cloud) < 1600
     assert set(results.confirmed.candidates["snapshot_id"]) <= set(cloud["snapshot_id"])
-    text = write_report(world.folder).read_text(encoding="utf-8")
+    with plain_charts():
+        text = write_report(world.folder).read_text(encoding="utf-8")
     assert f"Of 2,000 search scores {len(cloud):,} are drawn" in " ".join(text.split())
 
 

@@ -11,6 +11,7 @@ from pretended_search import coordinated
 
 import search.runs.search
 from rllib_ext.pruning.errors import ConfigError, ResultsError
+from search.front.results import Results
 from search.runs.search import resume_search, run_search
 from search.store.continued import extended
 from search.store.folder import CONFIG, read_manifest, update_manifest
@@ -40,9 +41,14 @@ def ran(monkeypatch):
         (folder / "events.jsonl").touch()
         update_manifest(folder, status=outcome)
         (folder / "report.html").touch()
-        return folder / "report.html"
+        return read(folder)
+
+    def read(folder):
+        """There is nothing in it."""
+        return Results(folder, "", read_manifest(folder), [], [], {}, [])
 
     monkeypatch.setattr(search.runs.search, "_run", run)
+    monkeypatch.setattr(search.runs.search, "read_results", read)
     run.outcomes, run.runs = outcomes, runs
     return run
 
@@ -77,9 +83,9 @@ def test_the_same_search_goes_on_and_once_finished_says_so(tmp_path, ran):
         start(tmp_path / "out")
     assert len(ran.runs) == 3
     assert len(read_manifest(tmp_path / "out")["resumed"]) == 2
-    page, told = start(tmp_path / "out")
+    results, told = start(tmp_path / "out")
     assert len(ran.runs) == 3
-    assert page == tmp_path / "out" / "report.html"
+    assert results.page == tmp_path / "out" / "report.html"
     assert "has finished" in told[0]
     assert f"prunefront resume {tmp_path / 'out'} budget.env_steps=160000" in told[0]
 
@@ -137,8 +143,8 @@ def test_a_refused_extension_leaves_what_was_found(tmp_path, ran):
 
 def test_resume_of_a_finished_search_says_so_and_more_budget_extends_it(tmp_path, ran):
     start(tmp_path)
-    page, told = resume(tmp_path)
-    assert page == tmp_path / "report.html"
+    results, told = resume(tmp_path)
+    assert results.page == tmp_path / "report.html"
     assert "budget.env_steps=160000" in told[0]
     resume(tmp_path, "budget.env_steps=80_000")
     assert len(ran.runs) == 1
@@ -160,19 +166,21 @@ def test_a_folder_of_an_earlier_version_is_taken_by_its_configuration(tmp_path, 
 def test_a_report_that_a_kill_prevented_is_written(tmp_path, ran, monkeypatch):
     start(tmp_path)
     (tmp_path / "report.html").unlink()
-    monkeypatch.setattr(search.runs.search, "note_latencies", lambda folder: None)
-    monkeypatch.setattr(search.runs.search, "write_report", lambda folder: folder / "made.html")
-    assert resume(tmp_path)[0] == tmp_path / "made.html"
-    assert start(tmp_path)[0] == tmp_path / "made.html"
+    made = []
+    monkeypatch.setattr(search.runs.search, "note_latencies", lambda results: None)
+    monkeypatch.setattr(search.runs.search, "write_report_of", lambda results: made.append(results))
+    resume(tmp_path)
+    start(tmp_path)
+    assert [results.folder for results in made] == [tmp_path, tmp_path]
 
 
-RACER = """
-import sys, time
+RACERS = """
+import json, os, sys, time
 from pathlib import Path
 import search.runs.search
 from pretended_search import coordinated
 from rllib_ext.pruning.errors import ResultsError
-from search.archive import Archive
+from search.store.archive import Archive
 
 class Told:
     def phase(self, title):
@@ -184,42 +192,52 @@ def run(config, ppo, folder, display, address):
         time.sleep(0.01)
     search.runs.search.update_manifest(folder, status="finished")
     (folder / "report.html").touch()
-    return folder / "report.html"
+
+def race(folder):
+    search.runs.search.run_search(
+        coordinated(), folder, command=[], display=Told(), or_resume=True
+    )
 
 search.runs.search._run = run
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    search.runs.search.run_search(
-        coordinated(), Path(sys.argv[1]), command=[], display=Told(), or_resume=True
-    )
-except ResultsError as error:
-    print(error)
-    sys.exit(2)
+search.runs.search.read_results = lambda folder: None
+root = Path(sys.argv[1])
+# Everything is loaded by then.
+race(root / "before")
+gate, closed = os.pipe()
+racers = []
+for number in range(2):
+    racer = os.fork()
+    if not racer:
+        os.close(closed)
+        os.read(gate, 1)
+        try:
+            race(root / "out")
+        except ResultsError as error:
+            (root / f"told{number}").write_text(str(error))
+            os._exit(2)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    racers.append(racer)
+os.close(closed)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(racer, 0)[1]) for racer in racers]))
 """
 
 
+@pytest.mark.ray
 def test_of_two_that_start_at_once_one_writes(tmp_path):
     root = Path(search.runs.search.__file__).parents[2]
     paths = os.pathsep.join([str(root), str(root / "tests" / "shared")])
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(tmp_path / "out")], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths},
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    told = [racer.communicate(timeout=120)[0] for racer in racers]
-    statuses = [racer.returncode for racer in racers]
+    ended = subprocess.run(
+        [sys.executable, "-c", RACERS, str(tmp_path)], text=True, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=True,
+    )  # fmt: skip
+    statuses = json.loads(ended.stdout)
     # Or the second came when the first had finished.
     assert sorted(statuses) in ([0, 2], [0, 0])
     if 2 in statuses:
-        assert "being written by another process" in told[statuses.index(2)]
+        told = (tmp_path / f"told{statuses.index(2)}").read_text()
+        assert "being written by another process" in told
     lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["member"] for line in lines] == list(range(20))
     assert lost_records(tmp_path / "out", read_manifest(tmp_path / "out")) == []

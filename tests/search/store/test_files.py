@@ -22,7 +22,7 @@ def test_two_processes_may_write_one_file_at_a_time(tmp_path):
     """A report is made without the folder's lock, while a search may write its own."""
     path = tmp_path / "a.txt"
     code = (
-        "import sys; from pathlib import Path; from search.files import write_text\n"
+        "import sys; from pathlib import Path; from search.store.files import write_text\n"
         "write_text(Path(sys.argv[1]), 'theirs')"
     )
 

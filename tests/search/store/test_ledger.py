@@ -106,8 +106,8 @@ import sys, time
 from pathlib import Path
 import search.store.ledger
 search.store.ledger.INTERVAL = 0.0
-from search.archive import Archive
-from search.writer import only_writer
+from search.store.archive import Archive
+from search.store.writer import only_writer
 with only_writer(Path(sys.argv[1])):
     archive = Archive(Path(sys.argv[1]))
     for i in range(50):

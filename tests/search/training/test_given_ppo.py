@@ -94,13 +94,14 @@ def test_evaluation_and_policies_find_the_environment_that_was_kept(tmp_path):
     assert other.env == "Pendulum-v1"
 
 
+@pytest.mark.ray
 def test_classes_of_a_script_are_read_where_the_script_is_not(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"""
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from ray.rllib.algorithms.ppo import PPOConfig
-from search.from_python import experiment_of
-from search.given_ppo import for_keeping, keep_ppo, made_ready
+from search.runs.from_python import experiment_of
+from search.training.given_ppo import for_keeping, keep_ppo, made_ready
 from pathlib import Path
 
 class OfAScript(CartPoleEnv):

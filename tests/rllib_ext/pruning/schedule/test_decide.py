@@ -3,7 +3,7 @@
 import pytest
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.schedule.decide import Decision, Extent, Standing, decide, start
+from rllib_ext.pruning.schedule.decide import Decision, PruneTarget, ScheduleState, decide, start
 from rllib_ext.pruning.schedule.patience import WINDOW
 from rllib_ext.pruning.schedule.schedules import Ramp
 
@@ -51,7 +51,9 @@ def plateau_config(**changes: object) -> PruningConfig:
     return PruningConfig.from_dict({**values, **changes})
 
 
-def begun(config: PruningConfig, standing: Standing | None = None) -> tuple[Decision, Standing]:
+def begun(
+    config: PruningConfig, standing: ScheduleState | None = None
+) -> tuple[Decision, ScheduleState]:
     """The first raise, after a reference without noise."""
     standing = standing or start(config)
     for _ in range(WINDOW):
@@ -189,7 +191,7 @@ def test_regrowth_comes_at_its_interval_between_begin_and_end() -> None:
 
 def test_an_exploit_starts_the_ramp_from_the_sparsity_now() -> None:
     config = PruningConfig(final_sparsity=0.9, schedule="linear", begin=0.2, end=0.8)
-    now = Standing(anchor=0.5, sparsity=0.3, critic_sparsity=0.0)
+    now = ScheduleState(anchor=0.5, sparsity=0.3, critic_sparsity=0.0)
     standing = start(config, now)
     values = [decide(config, standing, p, None, 0.0)[0].extent for p in (0.5, 0.65, 0.8)]
     assert [v.sparsity for v in values] == pytest.approx([0.3, 0.6, 0.9])
@@ -202,14 +204,14 @@ def test_an_exploit_resets_the_plateaus_counters() -> None:
     _, standing = decide(config, standing, 0.31, 0.0, 0.0)
     assert standing.plateau is not None
     assert standing.plateau.waited == 1
-    fresh = start(config, Standing(anchor=0.5, sparsity=0.4))
+    fresh = start(config, ScheduleState(anchor=0.5, sparsity=0.4))
     assert fresh.plateau is not None
     assert (fresh.plateau.waited, fresh.plateau.reference, fresh.plateau.seen) == (0, None, ())
     decision, _ = begun(config, fresh)
     assert decision.extent.sparsity == pytest.approx(0.6)
 
 
-def raises(config: PruningConfig, standing: Standing) -> list[Extent]:
+def raises(config: PruningConfig, standing: ScheduleState) -> list[PruneTarget]:
     """What a return that always holds leads to, raise by raise."""
     extents = []
     for _ in range(30):
@@ -220,7 +222,7 @@ def raises(config: PruningConfig, standing: Standing) -> list[Extent]:
 
 def test_a_step_stays_one_of_sparsity_after_an_exploit() -> None:
     config = plateau_config(final_sparsity=0.9, step=0.05, min_step=0.005)
-    standing = start(config, Standing(anchor=0.5, sparsity=0.78, critic_sparsity=0.1))
+    standing = start(config, ScheduleState(anchor=0.5, sparsity=0.78, critic_sparsity=0.1))
     extents = raises(config, standing)
     assert [e.sparsity for e in extents] == pytest.approx([0.83, 0.88, 0.9])
     # The critic covers the same share of its way.
@@ -230,7 +232,7 @@ def test_a_step_stays_one_of_sparsity_after_an_exploit() -> None:
 
 def test_the_last_bit_after_an_exploit_is_one_step_that_can_be_halved() -> None:
     config = plateau_config(final_sparsity=0.9, step=0.05, min_step=0.005, patience=0)
-    standing = start(config, Standing(anchor=0.5, sparsity=0.88))
+    standing = start(config, ScheduleState(anchor=0.5, sparsity=0.88))
     sparsities = []
     # The return falls at every raise: the steps of 0.02, 0.01 and 0.005 are tried.
     for value in [100.0] * (WINDOW - 1) + [100.0, 0.0] * 4:
@@ -244,7 +246,7 @@ def test_the_last_bit_after_an_exploit_is_one_step_that_can_be_halved() -> None:
 
 def test_after_an_exploit_a_step_stays_a_share_of_the_whole_threshold() -> None:
     config = plateau_config(final_sparsity=None, threshold=0.5, step=0.25, min_step=0.1)
-    extents = raises(config, start(config, Standing(anchor=0.5, threshold=0.2)))
+    extents = raises(config, start(config, ScheduleState(anchor=0.5, threshold=0.2)))
     assert [e.threshold for e in extents] == pytest.approx([0.325, 0.45, 0.5])
 
 
@@ -252,14 +254,14 @@ def test_after_an_exploit_a_step_stays_a_share_of_the_whole_threshold() -> None:
 def test_where_the_policy_path_is_there_already_steps_are_the_critics(short: float) -> None:
     """Counts are whole: a target that was reached is missed by a part of a weight."""
     config = plateau_config(final_sparsity=0.5)
-    extents = raises(config, start(config, Standing(anchor=0.5, sparsity=0.5 - short)))
+    extents = raises(config, start(config, ScheduleState(anchor=0.5, sparsity=0.5 - short)))
     assert [e.critic_sparsity for e in extents] == pytest.approx([0.2, 0.4])
     assert [e.sparsity for e in extents] == pytest.approx([0.5, 0.5], abs=short)
 
 
 def test_what_is_less_than_the_smallest_step_goes_at_once() -> None:
     config = plateau_config(final_sparsity=0.5, critic_final_sparsity=0.0)
-    extents = raises(config, start(config, Standing(anchor=0.5, sparsity=0.499)))
+    extents = raises(config, start(config, ScheduleState(anchor=0.5, sparsity=0.499)))
     assert [e.sparsity for e in extents] == [0.5]
 
 
@@ -271,4 +273,4 @@ def test_the_standing_survives_plain_values(schedule: str) -> None:
     if values["plateau"] is not None:
         assert values["plateau"]["seen"] == (100.0,)
         values["plateau"]["seen"] = [100.0]
-    assert Standing.from_dict(values) == standing
+    assert ScheduleState.from_dict(values) == standing

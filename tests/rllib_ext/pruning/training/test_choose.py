@@ -10,7 +10,7 @@ from rllib_ext.pruning.config import Criterion, Granularity, PruningConfig, Scop
 from rllib_ext.pruning.criteria import READS
 from rllib_ext.pruning.errors import ScoreError
 from rllib_ext.pruning.masks import full_masks
-from rllib_ext.pruning.schedule.decide import Extent
+from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.structure.grouping import build_structure
@@ -74,7 +74,7 @@ class Case:
         self.statistics = statistics_for(self.config, 3, gatherer.values)
 
     def pruned_to(self, sparsity: float, masks=None) -> dict[str, torch.Tensor]:
-        extent = Extent(sparsity=sparsity, critic_sparsity=0.0, threshold=None)
+        extent = PruneTarget(sparsity=sparsity, critic_sparsity=0.0, threshold=None)
         masks = self.masks if masks is None else masks
         return masks_for(self.config, self.structure, self.weights, masks, self.statistics, extent)
 
@@ -144,7 +144,7 @@ def test_a_threshold_of_nothing_prunes_nothing_although_movement_is_signed(
 ) -> None:
     case = Case("movement", "global", granularity, networks, probe_for)
     assert any(bool((v < 0).any()) for v in case.statistics.movement.values())
-    extent = Extent(sparsity=None, critic_sparsity=0.0, threshold=0.0)
+    extent = PruneTarget(sparsity=None, critic_sparsity=0.0, threshold=0.0)
     masks = masks_for(
         case.config, case.structure, case.weights, case.masks, case.statistics, extent
     )
@@ -158,7 +158,7 @@ def test_only_what_a_criterion_and_rigl_read_is_gathered() -> None:
         )
         read = [READS[criterion]] if criterion in READS else []
         assert kinds_for(config) == kinds_for(config.replace(regrow="set")) == read
-        assert kinds_for(config.replace(regrow="rigl")) == [*read, "gradient"]
+        assert kinds_for(config.replace(regrow="rigl")) == [*read, "mean_gradient"]
 
 
 def test_only_the_first_masks_of_a_fresh_network_that_regrows_are_random() -> None:

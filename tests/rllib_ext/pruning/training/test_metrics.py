@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_ext.pruning.schedule.decide import Extent, Standing
+from rllib_ext.pruning.schedule.decide import PruneTarget, ScheduleState
 from rllib_ext.pruning.schedule.patience import Plateau
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.training.metrics import schedule_metrics, sparsity_metrics, structure_metrics
@@ -36,21 +36,21 @@ def test_a_network_without_prunable_weights_has_sparsity_0() -> None:
     [
         (None, {}),
         (
-            Extent(sparsity=0.4, critic_sparsity=0.2, threshold=None),
+            PruneTarget(sparsity=0.4, critic_sparsity=0.2, threshold=None),
             {"critic_target_sparsity": 0.2, "target_sparsity": 0.4},
         ),
         (
-            Extent(sparsity=None, critic_sparsity=0.0, threshold=0.1),
+            PruneTarget(sparsity=None, critic_sparsity=0.0, threshold=0.1),
             {"critic_target_sparsity": 0.0, "threshold": 0.1},
         ),
     ],
 )
-def test_only_what_is_in_force_is_reported(extent: Extent | None, expected) -> None:
-    assert schedule_metrics(extent, Standing(), patience=3) == expected
+def test_only_what_is_in_force_is_reported(extent: PruneTarget | None, expected) -> None:
+    assert schedule_metrics(extent, ScheduleState(), patience=3) == expected
 
 
 def test_the_plateau_rule_reports_how_long_it_waits() -> None:
-    standing = Standing(plateau=Plateau(step=0.1, waited=2))
+    standing = ScheduleState(plateau=Plateau(step=0.1, waited=2))
     assert schedule_metrics(None, standing, 3) == {"patience_left": 1, "plateau_step": 0.1}
 
 

@@ -524,7 +524,7 @@ def test_rigl_grows_where_the_gradient_is_largest() -> None:
     training = Training(regrowing("rigl"))
     training.update(30)
     training.update(30, steps=1)
-    gradient = training.pruner.gatherer.values("gradient")["encoder.weight"].abs()
+    gradient = training.pruner.gatherer.values("mean_gradient")["encoder.weight"].abs()
     before = training.pruner.masks["encoder.weight"].clone()
     training.update(30, steps=0)
     after = training.pruner.masks["encoder.weight"]
@@ -756,7 +756,7 @@ def test_held_masks_stay_whatever_becomes_of_the_scores(how):
     training.update(1, steps=0)
     masks = copy.deepcopy(training.pruner.masks)
     assert not all(bool(mask.all()) for mask in masks.values())
-    training.pruner.hold()
+    training.pruner.freeze_masks()
     for _ in range(5):
         with torch.no_grad():
             for weight in training.pruner.all_weights.values():

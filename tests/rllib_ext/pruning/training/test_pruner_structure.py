@@ -1,7 +1,9 @@
 """A network in training that is pruned by units, layers or branches, whatever happens to it."""
 
+import functools
 import math
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import CRITERIA
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.schedule.patience import WINDOW
-from rllib_ext.pruning.structure.graph import Probe, trace
+from rllib_ext.pruning.structure.graph import Graph, Probe, trace
 from rllib_ext.pruning.structure.shrink import shrink
 from rllib_ext.pruning.training.pruner import Pruner
 
@@ -45,24 +47,34 @@ PROBE = Probe(
 )
 
 
+def fresh() -> Network:
+    """A network with the weights of every other fresh one."""
+    torch.manual_seed(0)
+    return Network()
+
+
+@functools.cache
+def fresh_graph() -> Graph:
+    return trace(fresh(), PROBE)
+
+
 class Training:
     """A network, a real Adam and a Pruner, stepped the way the Learner steps them."""
 
     def __init__(self, config: PruningConfig) -> None:
         self.generator = torch.Generator().manual_seed(0)
-        torch.manual_seed(0)
-        self.module = Network()
+        self.module = fresh()
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=0.05)
-        self.pruner = self._pruner(config)
+        self.pruner = self._pruner(config, fresh_graph)
         self.env_steps = 0
 
-    def _pruner(self, config: PruningConfig) -> Pruner:
+    def _pruner(self, config: PruningConfig, graph: Callable[[], Graph] | None = None) -> Pruner:
         return Pruner(
             self.module,
             lambda: [self.optimizer],
             config,
             critic_prefixes=["vf"],
-            graph=lambda: trace(self.module, PROBE),
+            graph=graph or (lambda: trace(self.module, PROBE)),
         )
 
     def update(self, env_steps: int, steps: int = 2) -> None:

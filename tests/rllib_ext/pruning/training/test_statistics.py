@@ -59,7 +59,7 @@ def test_an_average_does_not_share_memory_with_what_it_is_given() -> None:
 
 def test_taylor_movement_and_gradient_are_by_their_formulas() -> None:
     module, weights = network()
-    gatherer = Gatherer(module, weights, ["taylor", "movement", "gradient"], window=8)
+    gatherer = Gatherer(module, weights, ["taylor", "movement", "mean_gradient"], window=8)
     batches = [gradients(module, seed) for seed in range(3)]
     for batch in batches:
         gatherer.observe_gradients(batch)
@@ -68,7 +68,7 @@ def test_taylor_movement_and_gradient_are_by_their_formulas() -> None:
         products = torch.stack([weight.detach() * g for g in seen])
         assert torch.allclose(gatherer.values("taylor")[name], products.abs().mean(0))
         assert torch.allclose(gatherer.values("movement")[name], -products.sum(0))
-        assert torch.allclose(gatherer.values("gradient")[name], torch.stack(seen).mean(0))
+        assert torch.allclose(gatherer.values("mean_gradient")[name], torch.stack(seen).mean(0))
 
 
 def test_movement_is_positive_where_a_step_leads_away_from_zero() -> None:
@@ -128,7 +128,7 @@ def test_nothing_is_hooked_that_is_not_asked_for() -> None:
 
 def test_statistics_travel_and_go_on_exactly() -> None:
     module, weights = network()
-    kinds = ["taylor", "movement", "gradient", "activation"]
+    kinds = ["taylor", "movement", "mean_gradient", "activation"]
     original = Gatherer(module, weights, kinds, window=3)
     for seed in range(5):
         original.observe_gradients(gradients(module, seed))

@@ -1,0 +1,97 @@
+"""What `policy.json` says of spaces: plain values that a reader without Gymnasium understands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rllib_ext.export.errors import ExportError
+from rllib_ext.export.program import Program
+
+
+def spaces_of(observation: Any, action: Any, program: Program) -> dict[str, Any]:
+    """The spaces, and what each part is called in an export.
+
+    Args:
+        observation: The environment's observation space.
+        action: Its action space.
+        program: What was exported.
+    """
+    numbers = program.numbers
+    return {
+        "observation_space": space_values(observation),
+        "action_space": space_values(action),
+        "inputs": [
+            {
+                "name": given.name,
+                "path": list(given.path),
+                "shape": list(program.nodes[numbers[given.name]].shape),
+                "dtype": program.nodes[numbers[given.name]].dtype,
+                **({"noise": given.noise} if given.noise else {}),
+            }
+            for given in program.given
+        ],
+        "outputs": [
+            {
+                "name": result.name,
+                "path": None if result.path is None else list(result.path),
+                "shape": list(program.nodes[result.node].shape),
+                "dtype": result.dtype,
+                "meaning": "a part of the action"
+                if result.is_action
+                else "of the action's distribution",
+            }
+            for result in program.results
+        ],
+        "state": [
+            {"name": c.name, "shape": list(c.initial.shape), "initial": _short(c.initial)}
+            for c in program.carried
+        ],
+    }
+
+
+def space_values(space: Any) -> dict[str, Any]:
+    """A space as plain values.
+
+    Raises:
+        ExportError: A kind of space that no export has.
+    """
+    spaces = gymnasium.spaces
+    if isinstance(space, spaces.Dict):
+        parts = {str(key): space_values(value) for key, value in space.spaces.items()}
+        return {"kind": "Dict", "parts": parts}
+    if isinstance(space, spaces.Tuple):
+        return {"kind": "Tuple", "parts": [space_values(value) for value in space.spaces]}
+    if isinstance(space, spaces.Box):
+        return {
+            "kind": "Box",
+            "shape": list(space.shape),
+            "dtype": str(space.dtype),
+            "low": _bound(space.low),
+            "high": _bound(space.high),
+        }
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "shape": list(space.shape)}
+    raise ExportError(f"{space} has no place in an export; expected Box, Discrete and the like.")
+
+
+def _bound(values: Any) -> Any:
+    """A bound as one number where all are equal; None where there is none."""
+    array = np.asarray(values, np.float64)
+    finite = np.where(np.isfinite(array), array, np.nan)
+    if array.size and (array == array.flat[0]).all():
+        return float(array.flat[0]) if np.isfinite(array.flat[0]) else None
+    return [None if np.isnan(value) else float(value) for value in finite.ravel()]
+
+
+def _short(values: Any) -> Any:
+    array = np.asarray(values)
+    if array.size and (array == array.flat[0]).all():
+        return float(array.flat[0])
+    return array.tolist()

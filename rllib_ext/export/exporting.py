@@ -1,0 +1,396 @@
+"""Exports a policy: written aside, verified, measured, described, and only then given its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from torch import Tensor
+
+from rllib_ext.base.aside import written_aside
+from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator
+from rllib_ext.export.c_run import compiler
+from rllib_ext.export.c_text import FLOAT, Numbers
+from rllib_ext.export.contract import spaces_of
+from rllib_ext.export.errors import ExportError, MismatchError
+from rllib_ext.export.forms import FORMATS, Choice, Written, read, run_form, write_form
+from rllib_ext.export.loading import CONTRACT
+from rllib_ext.export.measure import (
+    CORTEX_M4,
+    c_latency,
+    object_size,
+    ram_of,
+    run_latency,
+)
+from rllib_ext.export.numpy_loader import Policy
+from rllib_ext.export.program import Array, Program
+from rllib_ext.export.quantise import with_int8_weights
+from rllib_ext.export.source import Source, source_of
+from rllib_ext.export.storage import described
+from rllib_ext.export.verify import (
+    OBSERVATIONS,
+    TOLERANCE,
+    Actor,
+    Recording,
+    compare,
+    difference_of,
+    play,
+    record,
+    require,
+)
+from rllib_ext.policy.store import PolicyParts
+
+EPISODES = 20
+# Decisions in the self-test of C, and how many numbers of observations it holds at most.
+_VECTORS, _NUMBERS = 16, 20_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a policy is exported.
+
+    Attributes:
+        formats: Of `FORMATS`.
+        name: Prefix of all that is visible in C.
+        numbers: How C computes.
+        stochastic: Whether actions are drawn, from noise that is given.
+        episodes: In closed loop, ≥ 2.
+        observations: In open loop, at least.
+        seed: First seed of the episodes.
+        measure: Whether latencies are taken.
+    """
+
+    formats: tuple[str, ...] = FORMATS
+    name: str = "policy"
+    numbers: Numbers = FLOAT
+    stochastic: bool = False
+    episodes: int = EPISODES
+    observations: int = OBSERVATIONS
+    seed: int = 1_000_000
+    measure: bool = True
+
+
+def export_policy(
+    parts: PolicyParts,
+    masks: Mapping[str, Tensor],
+    config: AlgorithmConfig,
+    output: Path,
+    options: Options,
+    *,
+    known: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, dict[str, Any]]:
+    """Exports a policy in one form or several, each in a folder of its own.
+
+    Args:
+        parts: Of the policy, with all of its weights.
+        masks: By parameter name, True = keep; empty where nothing was pruned.
+        config: Names the environment.
+        output: Where a folder for each form goes; what is there of that name is replaced.
+        options: How.
+        known: What is known of the policy, for `policy.json`: "source", "return" and whatever else.
+        say: Told what is being done.
+
+    Returns:
+        What each form's `policy.json` says.
+
+    Raises:
+        ExportError: A part of the policy can't be exported, or there is no compiler.
+        MismatchError: An export does something else than the policy.
+    """
+    source = source_of(parts, masks, stochastic=options.stochastic)
+    evaluator = Evaluator(env_maker(config))
+    try:
+        say("playing the policy in RLlib")
+        seeds = list(range(options.seed, options.seed + options.episodes))
+        recording = record(parts, evaluator, seeds, options.observations)
+        work = _Work(source, options, evaluator, recording, seeds, env_name(config))
+        found = {}
+        for kind in options.formats:
+            say(f"writing and verifying {kind}")
+            with written_aside(output / kind) as folder:
+                found[kind] = work.form(folder, kind, dict(known or {}))
+        return found
+    finally:
+        evaluator.close()
+
+
+class _Work:
+    """One policy on its way into several forms."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        evaluator: Evaluator,
+        recording: Recording,
+        seeds: list[int],
+        env: str,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._evaluator = evaluator
+        self._recording = recording
+        self._seeds = seeds
+        self._env = env
+
+    def form(self, folder: Path, kind: str, known: dict[str, Any]) -> dict[str, Any]:
+        """Writes one form into a folder, holds it against the policy and describes it."""
+        numbers = self._options.numbers if kind == "c" else Numbers()
+        program = self._source.program
+        if numbers.int8:
+            program = with_int8_weights(program)
+        observed = self._observed(program)
+        contract = self._contract(kind, program, known)
+        choice = Choice(
+            format=kind,
+            name=self._options.name,
+            numbers=numbers,
+            about=_about(contract),
+            metadata=_metadata(contract),
+        )
+        written = write_form(folder, program, choice, self._vectors(program, observed))
+        contract["form"] = {"format": kind, "main": written.main, **written.facts}
+        if kind == "c" and compiler() is None:
+            contract["verified"] = {}
+            contract["not_verified"].insert(0, "anything: there was no C compiler on this machine")
+        else:
+            policy = self._loaded(folder, contract)
+            contract["verified"] = self._verified(policy, numbers)
+            self._weigh(folder, program, numbers, written, contract, policy, observed)
+        names = sorted(p.name for p in folder.iterdir())
+        contract["files"] = {
+            name: {
+                "bytes": (folder / name).stat().st_size,
+                "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+            }
+            for name in names
+        }
+        text = json.dumps(contract, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / CONTRACT).write_text(text, encoding="utf-8")
+        return contract
+
+    def _loaded(self, folder: Path, contract: Mapping[str, Any]) -> Policy:
+        """What was written, read back."""
+        program = read(folder)
+        run = run_form(folder, program, contract["form"])
+        if run is not None:
+            return Policy(described(program), run)
+        from rllib_ext.export.numpy_loader import load
+
+        return load(folder / str(contract["form"]["main"]))
+
+    def _contract(self, kind: str, program: Program, known: dict[str, Any]) -> dict[str, Any]:
+        source = self._source
+        parts = source.parts
+        return {
+            "prunefront": importlib.metadata.version("prunefront"),
+            "environment": self._env,
+            **spaces_of(
+                parts.env_to_module.input_observation_space, parts.module.action_space, program
+            ),
+            "units": f"those of {self._env}; RLlib knows none",
+            "stochastic": self._options.stochastic,
+            "preprocessing": list(program.notes),
+            "return": self._returns(known.pop("return", None)),
+            **known,
+            "size": {
+                "weights": program.weights,
+                "multiply_accumulates": program.macs,
+                "dense_weights": source.dense.parameters,
+                "dense_multiply_accumulates": source.dense.dense_macs,
+                "critic": "left out",
+                **({"not_shrunk": source.unshrunk} if source.unshrunk else {}),
+            },
+            "not_verified": [
+                "other environments, or this one under changed conditions",
+                "the chip it will run on: run the self-test there"
+                if kind == "c"
+                else "other versions of the libraries that run it",
+            ],
+        }
+
+    def _returns(self, front: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {"verification": _interval(self._recording.episodes)}
+        return {**found, "front": front} if front else found
+
+    def _observed(self, program: Program) -> list[dict[str, Array]]:
+        """What came in, decision by decision: observations, and noise where actions are drawn."""
+        actor = Actor(Policy(described(program), lambda feeds: {}))
+        actor.begin(range(1))
+        found: list[dict[str, Array]] = []
+        for observation in (o for episode in self._recording.observations for o in episode):
+            found.append(actor.feeds([0], [observation]))
+            if len(found) == 512:
+                break
+        names = [g.name for g in program.given]
+        return [{name: feeds[name][0] for name in names} for feeds in found]
+
+    def _vectors(
+        self, program: Program, observed: list[dict[str, Array]]
+    ) -> list[dict[str, Array]]:
+        """Decisions in a row, by numpy, for the self-test of C."""
+        from rllib_ext.export.storage import nodes_of
+
+        policy = Policy(described(program), nodes=nodes_of(program))
+        state = policy.initial(1)
+        numbers = sum(np.size(value) for value in observed[0].values())
+        vectors = []
+        for feeds in observed[: min(_VECTORS, max(2, _NUMBERS // numbers))]:
+            batch = {name: value[None] for name, value in feeds.items()}
+            found = policy.run({**batch, **state})
+            state = {name: found.pop(name) for name in state}
+            vectors.append({**feeds, **{name: value[0] for name, value in found.items()}})
+        return vectors
+
+    def _verified(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
+        recording, space = self._recording, self._source.parts.module.action_space
+        if self._options.stochastic:
+            return self._verified_sampling(policy)
+        agreement = compare(recording, policy, space)
+        if not numbers.int8:
+            require(recording, policy, agreement)
+        closed = play(policy, self._evaluator, self._seeds)
+        apart = difference_of(recording.episodes, closed)
+        if not numbers.int8 and not apart["equal"]:
+            _require_chaos(apart, agreement.observations, self._discrete)
+        return {
+            "observations": agreement.observations,
+            "largest_relative_difference": agreement.difference,
+            "allowed": None if numbers.int8 else TOLERANCE,
+            "other_discrete_actions": agreement.others,
+            "ties": agreement.ties,
+            "closed_loop": {"seeds": [self._seeds[0], self._seeds[-1]], **apart},
+            "return": _interval(closed),
+        }
+
+    @property
+    def _discrete(self) -> bool:
+        kinds = {array[0].dtype.kind for array in self._recording.actions.values()}
+        return "f" not in kinds
+
+    def _verified_sampling(self, policy: Policy) -> dict[str, Any]:
+        """Parameters observation by observation, and returns of drawn actions."""
+        agreement = compare(self._recording, policy, self._source.parts.module.action_space)
+        only = dataclasses.replace(agreement, others=0)
+        parameters = [r for r in policy.description["results"] if r["path"] is None]
+        found = self._parameters_only(policy) if parameters else only.difference
+        if found > TOLERANCE:
+            raise MismatchError(
+                f"the distribution's parameters differ by up to {found:.1e} of their largest value; "
+                f"allowed: {TOLERANCE:.0e}. Nothing was written."
+            )
+        drawn = play(policy, self._evaluator, self._seeds)
+        like = dataclasses.replace(self._source.parts, plain=False).policy(stochastic=True)
+        expected = self._evaluator.run(like, self._seeds)
+        return {
+            "observations": agreement.observations,
+            "largest_relative_difference": found,
+            "allowed": TOLERANCE,
+            "return": _interval(drawn),
+            "return_drawn_in_rllib": _interval(expected),
+        }
+
+    def _parameters_only(self, policy: Policy) -> float:
+        kept = [r for r in policy.description["results"] if r["path"] is None]
+        parameters = Policy({**policy.description, "results": kept}, policy.run)
+        return compare(
+            dataclasses.replace(self._recording, actions={}),
+            parameters,
+            self._source.parts.module.action_space,
+        ).difference
+
+    def _weigh(
+        self,
+        folder: Path,
+        program: Program,
+        numbers: Numbers,
+        written: Written,
+        contract: dict[str, Any],
+        policy: Policy,
+        observed: list[dict[str, Array]],
+    ) -> None:
+        size = contract["size"]
+        main = folder / written.main
+        size["file_bytes"] = main.stat().st_size
+        if main.suffix == ".c":
+            size["ram_bytes"] = ram_of(program, numbers, written.facts["stack_bytes"])
+            for chip, options, prefix in (
+                ("this machine", (), ""),
+                ("Cortex-M4", CORTEX_M4, "arm-none-eabi-"),
+            ):
+                try:
+                    size.setdefault("object", {})[chip] = object_size(main, *options, prefix=prefix)
+                except ExportError:
+                    continue
+        if not self._options.measure:
+            return
+        if main.suffix == ".c":
+            found = c_latency(program, numbers, main, observed)
+        else:
+            found = run_latency(policy.run, program, observed)
+        contract["latency"] = {
+            "threads": 1,
+            "batches": {str(batch): timing.as_json() for batch, timing in found.items()},
+        }
+
+
+def _require_chaos(apart: Mapping[str, Any], observations: int, discrete: bool) -> None:
+    """Continuous actions that agree to rounding can still part ways; no more than chance may differ."""
+    if not discrete and apart["low"] <= 0.0 <= apart["high"]:
+        return
+    raise MismatchError(
+        f"on the same seeds the exported policy's returns differ by {apart['mean']:+.4g} on average "
+        f"(95 % interval {apart['low']:+.4g} to {apart['high']:+.4g}), although its outputs agree on "
+        f"{observations:,} observations. Does the environment depend on more than its seed and the "
+        "actions? Nothing was written."
+    )
+
+
+def _interval(episodes: Episodes) -> dict[str, Any]:
+    """Mean return with a 95 % interval: percentiles of means of resampled episodes."""
+    returns = np.array(episodes.returns)
+    rng = np.random.default_rng(0)
+    means = returns[rng.integers(0, len(returns), (2000, len(returns)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {
+        "mean": float(returns.mean()),
+        "low": float(low),
+        "high": float(high),
+        "episodes": len(returns),
+        "seeds": [episodes.seeds[0], episodes.seeds[-1]],
+    }
+
+
+def _about(contract: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the header of a policy in C says."""
+    returns = contract["return"]["verification"]
+    size = contract["size"]
+    lines = [
+        f"A policy for {contract['environment']}, written by prunefront {contract['prunefront']}.",
+        "",
+        f"{size['weights']:,} weights (dense: {size['dense_weights']:,}), "
+        f"{size['multiply_accumulates']:,} multiply-accumulates a decision.",
+        f"Mean return {returns['mean']:.6g} (95 % interval {returns['low']:.6g} to "
+        f"{returns['high']:.6g}) over {returns['episodes']} episodes.",
+        *(f"Inside: {note.replace('*/', '')}." for note in contract["preprocessing"]),
+        "What comes in, what comes out and what was verified: policy.json.",
+    ]
+    return tuple(lines)
+
+
+def _metadata(contract: Mapping[str, Any]) -> dict[str, str]:
+    """Plain text for a model's own metadata."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in contract.items()
+        if key != "not_verified"
+    }

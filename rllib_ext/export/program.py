@@ -1,0 +1,435 @@
+"""What a policy computes, apart from every framework: one decision as a list of operations.
+
+Shapes leave the batch out; every form of an export adds it as its first axis, or has none. Operations
+are frozen values: arrays are their weights, everything else are plain numbers and words, so that
+`rllib_ext.export.storage` can write any of them without knowing it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+# Where a part lies in a nested space: names in dicts, numbers in tuples.
+Path = tuple[str | int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Operation:
+    """One step of a computation."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Input(Operation):
+    """What is given at each decision: a part of the raw observation, or noise.
+
+    Attributes:
+        name: Unique in the program.
+    """
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class State(Operation):
+    """What the decision before left, or an initial value.
+
+    Attributes:
+        name: Unique in the program.
+    """
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Constant(Operation):
+    """The same value at each decision.
+
+    Attributes:
+        value: Of the node's shape.
+    """
+
+    value: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Normalise(Operation):
+    """An observation filter: (x − mean) ÷ scale, clipped.
+
+    Attributes:
+        mean: float64, of the input's shape.
+        scale: float64 > 0, of the input's shape.
+        clip: Largest magnitude of the result; infinite without a limit.
+    """
+
+    mean: Array
+    scale: Array
+    clip: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Dense(Operation):
+    """A linear layer over the last axis.
+
+    Attributes:
+        weight: float32, (outputs, inputs); zeros are pruned weights.
+        bias: float32, (outputs,).
+    """
+
+    weight: Array
+    bias: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Conv(Operation):
+    """A two-dimensional convolution over (channels, height, width), without padding.
+
+    Attributes:
+        weight: float32, (outputs, inputs, height, width).
+        bias: float32, (outputs,).
+        stride: Down and across, ≥ 1.
+        dilation: Down and across, ≥ 1.
+    """
+
+    weight: Array
+    bias: Array
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Lstm(Operation):
+    """One step of an LSTM: (inputs,), hidden state, cell state -> hidden state then cell state.
+
+    Attributes:
+        weight: float32, (4 units, inputs); gates in torch's order: input, forget, cell, output.
+        recurrent: float32, (4 units, units).
+        bias: float32, (4 units,); the sum of torch's two.
+    """
+
+    weight: Array
+    recurrent: Array
+    bias: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Gru(Operation):
+    """One step of a GRU: (inputs,), hidden state -> hidden state.
+
+    Attributes:
+        weight: float32, (3 units, inputs); gates in torch's order: reset, update, new.
+        recurrent: float32, (3 units, units).
+        bias: float32, (3 units,).
+        recurrent_bias: float32, (3 units,); the reset gate scales its last third too.
+    """
+
+    weight: Array
+    recurrent: Array
+    bias: Array
+    recurrent_bias: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Unary(Operation):
+    """A function of each element.
+
+    Attributes:
+        kind: One of `UNARY`.
+        alpha: Slope below 0 of `leaky_relu`, limit of `elu`; unused otherwise.
+    """
+
+    kind: str
+    alpha: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Binary(Operation):
+    """A function of pairs of elements; shapes are broadcast from the right.
+
+    Attributes:
+        kind: One of `BINARY`.
+    """
+
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Clip(Operation):
+    """Each element between two bounds.
+
+    Attributes:
+        low: float32, broadcast to the input's shape; −infinity without a bound.
+        high: As `low`; infinity without a bound.
+    """
+
+    low: Array
+    high: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Reshape(Operation):
+    """The same elements in another shape, row by row.
+
+    Attributes:
+        shape: The new one.
+    """
+
+    shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Permute(Operation):
+    """Axes in another order.
+
+    Attributes:
+        order: For each new axis the old one.
+    """
+
+    order: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Concat(Operation):
+    """Inputs one after the other.
+
+    Attributes:
+        axis: Along which, ≥ 0.
+    """
+
+    axis: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Take(Operation):
+    """Some of an axis's positions.
+
+    Attributes:
+        axis: Of the input, ≥ 0.
+        indices: int64, (count,); which, in order.
+    """
+
+    axis: int
+    indices: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Pad(Operation):
+    """A constant around the elements.
+
+    Attributes:
+        before: How much before the first element of each axis, ≥ 0.
+        after: How much behind the last, ≥ 0.
+        value: The constant.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Reduce(Operation):
+    """One value of an axis, which goes.
+
+    Attributes:
+        kind: "sum", "mean" or "max".
+        axis: ≥ 0.
+    """
+
+    kind: str
+    axis: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class OneHot(Operation):
+    """Whole numbers to 1 at their position of a new last axis and 0 elsewhere.
+
+    Attributes:
+        size: Of the new axis.
+    """
+
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ToFloat(Operation):
+    """Whole numbers to real ones."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Softmax(Operation):
+    """Shares over the last axis."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMax(Operation):
+    """The position of the largest element of the last axis, which goes; the first of equals."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Sample(Operation):
+    """A draw: of logits (…, choices) and uniform noise in [0, 1), the choice that the noise falls on."""
+
+
+UNARY = (
+    "tanh", "relu", "sigmoid", "silu", "elu", "gelu", "softplus", "leaky_relu", "exp", "log", "neg",
+    "abs", "sqrt", "square",
+)  # fmt: skip
+BINARY = ("add", "sub", "mul", "div", "max", "min")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Node:
+    """An operation at its place in a program.
+
+    Attributes:
+        operation: What is computed.
+        inputs: Numbers of the nodes that it reads, all smaller than its own.
+        shape: Of the result, without a batch.
+        dtype: "float32", "int64", or what an observation's space says, such as "uint8".
+    """
+
+    operation: Operation
+    inputs: tuple[int, ...]
+    shape: Shape
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """A part of the observation, or noise.
+
+    Attributes:
+        name: Of the `Input`.
+        path: Where it lies in the observation; of noise: empty.
+        noise: What the noise is: "uniform" in [0, 1), or "normal"; "" of an observation.
+    """
+
+    name: str
+    path: Path
+    noise: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What goes from one decision to the next.
+
+    Attributes:
+        name: Of the `State`.
+        source: Number of the `State` node.
+        update: Number of the node that holds it after the decision.
+        initial: Its value before the first decision.
+    """
+
+    name: str
+    source: int
+    update: int
+    initial: Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a decision gives: a part of the action, or of the action's distribution.
+
+    Attributes:
+        name: Unique among results, such as "action" or "logits".
+        node: Its number.
+        path: Where a part of an action lies in it; None of a distribution's parameters.
+        dtype: numpy's name of what the environment takes.
+    """
+
+    name: str
+    node: int
+    path: Path | None
+    dtype: str
+
+    @property
+    def is_action(self) -> bool:
+        """Whether it is a part of the action."""
+        return self.path is not None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """One decision: raw observation (and noise, and state) in, action (and state) out.
+
+    Attributes:
+        nodes: In order of computation.
+        given: What comes in, in the order of its `Input` nodes.
+        carried: Its state; empty without one.
+        results: What comes out, the action's parts first.
+        notes: What was folded in, a sentence each, in order.
+    """
+
+    nodes: tuple[Node, ...]
+    given: tuple[Given, ...]
+    carried: tuple[Carried, ...]
+    results: tuple[Result, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The node of each input and state, by its name."""
+        return {
+            node.operation.name: number
+            for number, node in enumerate(self.nodes)
+            if isinstance(node.operation, Input | State)
+        }
+
+    @property
+    def weights(self) -> int:
+        """Elements of layers and biases that are not zero."""
+        return sum(
+            int(np.count_nonzero(array))
+            for node in self.nodes
+            if isinstance(node.operation, Dense | Conv | Lstm | Gru)
+            for array in arrays_of(node.operation).values()
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Elements of layers and biases, zeros too."""
+        return sum(
+            array.size
+            for node in self.nodes
+            if isinstance(node.operation, Dense | Conv | Lstm | Gru)
+            for array in arrays_of(node.operation).values()
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one decision, those with a pruned weight left out."""
+        return sum(uses * int(np.count_nonzero(matrix)) for uses, matrix in self._matrices())
+
+    @property
+    def dense_macs(self) -> int:
+        """Multiply-accumulates of one decision, those with a pruned weight too."""
+        return sum(uses * matrix.size for uses, matrix in self._matrices())
+
+    def _matrices(self) -> list[tuple[int, Array]]:
+        """Matrices and how often a decision uses each of their weights."""
+        return [
+            (_uses(node), matrix)
+            for node in self.nodes
+            for name, matrix in arrays_of(node.operation).items()
+            if name in ("weight", "recurrent")
+        ]
+
+
+def _uses(node: Node) -> int:
+    """How often a decision uses each weight of a layer."""
+    if isinstance(node.operation, Conv):
+        return int(np.prod(node.shape[1:]))
+    return int(np.prod(node.shape[:-1])) if isinstance(node.operation, Dense) else 1
+
+
+def arrays_of(operation: Operation) -> Mapping[str, Array]:
+    """The arrays of an operation by the names of its attributes."""
+    values = {f.name: getattr(operation, f.name) for f in dataclasses.fields(operation)}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

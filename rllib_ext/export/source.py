@@ -1,0 +1,90 @@
+"""What is exported: a policy's parts, shrunk, as one program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_ext.export.builder import Builder
+from rllib_ext.export.errors import ExportError
+from rllib_ext.export.head import act
+from rllib_ext.export.preprocess import observe
+from rllib_ext.export.program import Program
+from rllib_ext.export.trace import trace_module
+from rllib_ext.policy.store import PolicyParts
+from rllib_ext.pruning.errors import ShrinkError
+from rllib_ext.pruning.masks import apply_masks_
+from rllib_ext.rl.module.critic import critic_names, without_critic
+from rllib_ext.rl.module.shrinking import shrink_policy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A policy and what is exported of it.
+
+    Attributes:
+        parts: As RLlib has it.
+        module: The RLModule that was traced: without its critic, and shrunk where that can be.
+        program: All of a decision.
+        dense: The same before anything was removed, with masks not applied.
+        unshrunk: Why nothing was removed; "" where it was.
+    """
+
+    parts: PolicyParts
+    module: torch.nn.Module
+    program: Program
+    dense: Program
+    unshrunk: str
+
+
+def source_of(
+    parts: PolicyParts, masks: Mapping[str, Tensor], *, stochastic: bool = False
+) -> Source:
+    """Shrinks a policy and writes it as a program.
+
+    Args:
+        parts: Of a saved policy or a checkpoint; left as they are.
+        masks: By parameter name, True = keep; empty where nothing was pruned.
+        stochastic: Whether actions are drawn, from noise that is given.
+
+    Raises:
+        ExportError: A part of it can't be exported; says which, why and how to mend it.
+    """
+    module = parts.module
+    whole = without_critic(module, critic_names(module))
+    unshrunk = ""
+    try:
+        small: torch.nn.Module = shrink_policy(module, masks).module
+    except ShrinkError as error:
+        unshrunk, small = str(error), whole
+        apply_masks_(dict(small.named_parameters()), dict(_of(small, masks)))
+    return Source(
+        parts=parts,
+        module=small,
+        program=_program(parts, small, stochastic),
+        dense=_program(parts, whole, stochastic),
+        unshrunk=unshrunk,
+    )
+
+
+def _of(module: torch.nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = dict(module.named_parameters())
+    return {name: mask for name, mask in masks.items() if name in names}
+
+
+def _program(parts: PolicyParts, module: torch.nn.Module, stochastic: bool) -> Program:
+    space = parts.env_to_module.input_observation_space
+    if space is None:
+        raise ExportError(
+            "the policy's connectors don't know the environment's observation space. Save it again with "
+            "this version."
+        )
+    like: Any = module
+    builder = Builder()
+    outputs = trace_module(like, observe(builder, space, parts.env_to_module), builder)
+    act(builder, outputs, parts.module, parts.module_to_env, stochastic=stochastic)
+    return builder.program()

@@ -1,0 +1,168 @@
+"""A policy out of Ray: which one is meant, what is known of it, and where its export goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.ppo import PPOConfig
+from torch import Tensor
+
+from rllib_ext.export.exporting import Options, export_policy
+from rllib_ext.export.opened import open_saved, open_unpruned
+from rllib_ext.policy.store import PolicyParts
+from rllib_ext.pruning.errors import ResultsError
+from search.front.membership import KEEPS
+from search.front.results import RESULTS_FILES, Results, read_results
+from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
+
+EXPORT = "export"
+# What a point can be called by, beside its snapshot's id.
+PICKS = (*KEEPS, "knee")
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A policy that is to be exported.
+
+    Attributes:
+        parts: As RLlib has it.
+        masks: By parameter name.
+        ppo: Names its environment.
+        known: What `policy.json` shall say of it.
+        output: Where its export goes unless told otherwise.
+    """
+
+    parts: PolicyParts
+    masks: dict[str, Tensor]
+    ppo: PPOConfig
+    known: dict[str, Any]
+    output: Path
+
+
+def run_export(
+    path: Path,
+    options: Options,
+    *,
+    point: str | None = None,
+    output: Path | None = None,
+    env: str | None = None,
+    warn: Say,
+    say: Say,
+) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Exports a front point, a saved policy or a checkpoint that never saw this tool.
+
+    Args:
+        path: A results folder, a saved policy, or an RLlib checkpoint. Opening it runs code from it.
+        options: How.
+        point: Of a results folder: a snapshot's id, or one of `PICKS`; None: the sparsest that keeps
+            95 % of the dense policy.
+        output: Where a folder for each form goes; None: export/ in the results folder, or here.
+        env: Its environment instead of the one that it names.
+        warn: Shows a person that code is about to run.
+        say: Told what is being done.
+
+    Returns:
+        Where it went, and what each form's `policy.json` says.
+    """
+    found = opened(path, point, env, warn)
+    place = output or found.output
+    contracts = export_policy(
+        found.parts, found.masks, found.ppo, place, options, known=found.known, say=say
+    )
+    return place, contracts
+
+
+def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
+    """The policy that is meant, from wherever it lies; arguments as `run_export`."""
+    if any((path / mark).is_file() for mark in RESULTS_FILES):
+        results = read_results(path)
+        row = front_row(results, point)
+        folder = path / str(row["policy"])
+        ppo = open_results(path, env, warn)
+        parts, masks, _ = open_saved(folder)
+        name = str(row["snapshot_id"])
+        return Opened(parts, masks, ppo, _of_point(results, row), path / EXPORT / name)
+    if point is not None:
+        raise ResultsError(
+            f"--point {point}: only a results folder has points, and {path} is none."
+        )
+    name = path.resolve().name
+    if is_policy(path):
+        ppo = open_policy(path, env, warn)
+        parts, masks, metadata = open_saved(path)
+        results_folder = path.resolve().parent.parent
+        inside = any((results_folder / mark).is_file() for mark in RESULTS_FILES)
+        known = {"source": {"policy": name, **_plain(metadata)}}
+        return Opened(
+            parts, masks, ppo, known, (results_folder if inside else Path()) / EXPORT / name
+        )
+    ppo = open_checkpoint(path, env, warn)
+    parts, masks, _ = open_unpruned(path)
+    return Opened(parts, masks, ppo, {"source": {"checkpoint": name}}, Path(EXPORT) / name)
+
+
+def front_row(results: Results, point: str | None) -> dict[str, Any]:
+    """The front's row of a point.
+
+    Args:
+        results: Of the search.
+        point: As for `run_export`.
+
+    Raises:
+        ResultsError: There is no such point, or its policy is no longer on disk.
+    """
+    front = results.front
+    named = point or next((pick for pick in PICKS if results.confirmed.pick(pick)), "")
+    wanted = results.confirmed.pick(named) if named in PICKS else named
+    rows = [row for row in front.to_dict("records") if row["snapshot_id"] == wanted]
+    if not rows:
+        ids = ", ".join(front["snapshot_id"].astype(str)) or "none"
+        raise ResultsError(
+            f"{results.folder} has no point {point or 'that is picked'!r}; expected one of "
+            f"{', '.join(PICKS)}, or of the front's: {ids}."
+        )
+    row = {str(key): value for key, value in rows[0].items()}
+    if not row["policy"] or not (results.folder / str(row["policy"])).is_dir():
+        raise ResultsError(
+            f"the policy of {wanted} is no longer in {results.folder}. Bring policies/ back, or name "
+            "another point."
+        )
+    return row
+
+
+def _of_point(results: Results, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "source": {
+            "search": results.name,
+            "snapshot": str(row["snapshot_id"]),
+            "sparsity": float(row["sparsity"]),
+            "nonzero_weights": int(row["nonzero_params"]),
+        },
+        "return": {
+            "mean": _number(row["return_mean"]),
+            "low": _number(row["return_ci_low"]),
+            "high": _number(row["return_ci_high"]),
+            "episodes": int(row["episodes"]),
+            "retained": _number(row["retained"]),
+            "where": f"the search's {row['figures']} seeds",
+        },
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A figure as JSON has it: None where it isn't finite."""
+    return float(value) if math.isfinite(float(value)) else None
+
+
+def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
+    kinds = (str, int, float, bool)
+    return {
+        key: value
+        for key, value in metadata.items()
+        if isinstance(value, kinds) and not (isinstance(value, float) and not math.isfinite(value))
+    }

@@ -1,0 +1,80 @@
+"""A run's time on Ray: connected, timed, and however it ends its end told in the manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from search.cluster.connection import connect
+from search.cluster.shared_folder import refuse_unseen
+from search.cluster.waiting import Say
+from search.store.folder import FINISHED, read_manifest, update_manifest
+
+# From a status, and seconds that a run took, what the manifest says of that.
+Ended = Callable[[str, float], dict[str, Any]]
+
+
+@contextlib.contextmanager
+def session(
+    folder: Path, address: str | None, note: Say, ended: Ended | None = None
+) -> Iterator[None]:
+    """A cluster that sees the results folder, for as long as the block runs.
+
+    Args:
+        folder: The results folder.
+        address: Of a Ray cluster; None: one of its own on this machine.
+        note: Shows a person what is waited for.
+        ended: As for `recorded`.
+
+    Raises:
+        ConfigError: There is no cluster, it lets nobody in, or a node doesn't see the folder.
+    """
+    try:
+        with recorded(folder, ended):
+            connect(address, note)
+            refuse_unseen(folder)
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def recorded(folder: Path, ended: Ended | None = None) -> Iterator[None]:
+    """Tells the manifest how the block ended: "finished", "interrupted" or "failed".
+
+    Args:
+        folder: The results folder.
+        ended: What is told of that; None: "status", and "wall_time" with that of earlier processes.
+    """
+    earlier = float(read_manifest(folder).get("wall_time", 0.0))
+    told = ended or (lambda status, seconds: {"status": status, "wall_time": earlier + seconds})
+    started, status = time.monotonic(), "failed"
+    try:
+        yield
+        status = FINISHED
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        # On a full disk, what ended the run is what counts.
+        with contextlib.suppress(OSError):
+            update_manifest(folder, **told(status, time.monotonic() - started))
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None) -> Iterator[None]:
+    """Ray for as long as the block runs, of what has no results folder yet: RLlib starts one otherwise.
+
+    Args:
+        address: Of a Ray cluster; None: one of its own on this machine.
+    """
+    connect(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
