@@ -1,10 +1,11 @@
 """What taking a policy out of Ray gains: `make bench NAME=export ARGS="results/cartpole-…"`.
 
-One decision of the same policy, dense and as it was picked, on observations of its own episodes, with one
-thread: in RLlib (its module alone, and with its connectors, as an EnvRunner acts), with torch (eager, and
-compiled with --compile), with onnxruntime, and in C, called from C. Beside them what each weighs: the
-file, and flash and RAM as `size` has them. Held against: 0.1 µs and 1 kB for CartPole's pick in C, 300
-times RLlib's speed, and for continuous control 3 times the dense network's speed in the same form.
+One decision of the same policy, dense and as it was picked, on observations of its own episodes, with
+one thread: in RLlib (its module alone, and with its connectors, as an EnvRunner acts), with torch
+(eager, and compiled with --compile), with onnxruntime, and in C, called from C. Beside them what each
+weighs: the file, and flash and RAM as `size` has them. Held against: 0.1 µs and 1 kB for CartPole's
+pick in C, 300 times RLlib's speed, and for continuous control 3 times the dense network's speed in
+the same form.
 """
 
 from __future__ import annotations

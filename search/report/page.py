@@ -23,6 +23,7 @@ from search.report.charts.theme import COLORS, Drawing, specification, with_vari
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
+from search.report.take_it import take_it
 from search.report.verdict import RECIPE_CHECK, verdict
 
 
@@ -37,6 +38,7 @@ def page(results: Results) -> str:
         front=results.confirmed,
         results=results,
         tiles=facts.tiles(results),
+        taken=take_it(results),
         shifted=generalisation_rows(results),
         shifted_note=NOTE,
         recipe_check=RECIPE_CHECK,

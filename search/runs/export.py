@@ -15,13 +15,9 @@ from rllib_ext.export.exporting import Options, export_policy
 from rllib_ext.export.opened import open_saved, open_unpruned
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ResultsError
-from search.front.membership import KEEPS
-from search.front.results import RESULTS_FILES, Results, read_results
+from search.front.results import EXPORT, PICKS, RESULTS_FILES, Results, read_results
 from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
 
-EXPORT = "export"
-# What a point can be called by, beside its snapshot's id.
-PICKS = (*KEEPS, "knee")
 Say = Callable[[str], None]
 
 

@@ -14,12 +14,20 @@ from rllib_ext.export.opened import open_saved
 pytestmark = pytest.mark.ray
 
 SEEDS = range(70, 90)
-KINDS = [(name, pruned) for name in POLICIES for pruned in (False, True)]
+# These show most; all others are tests of minutes.
+OFTEN = ("lstm", "continuous, filter", "nested actions", "dict, filter", "cnn, frames")
+KINDS = [
+    pytest.param(
+        (name, pruned),
+        id=f"{name}-{'pruned' if pruned else 'dense'}",
+        marks=[] if pruned and name in OFTEN else [pytest.mark.slow],
+    )
+    for name in POLICIES
+    for pruned in (False, True)
+]
 
 
-@pytest.fixture(
-    scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'pruned' if kind[1] else 'dense'}"
-)
+@pytest.fixture(scope="module", params=KINDS)
 def exported(request, ray_cluster, tmp_path_factory):
     """A policy as RLlib has it, its environment, and where its exports lie."""
     name, pruned = request.param
