@@ -19,17 +19,26 @@ from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
 from search.config.space import Values
 from search.population.baselines import check_dense, dense_baseline, dense_segment, least_return
-from search.population.kept import KeptSnapshots
+from search.population.events import (
+    End,
+    Event,
+    Failure,
+    Iteration,
+    Lost,
+    Retry,
+    Revived,
+    Start,
+)
 from search.population.member import MOST_FAILURES, Member, segment_end
-from search.population.progress import Progress
-from search.population.recovery import REVIVED, Past, Running, note_clock, note_lost, replay
+from search.population.progress import BestSoFar, Progress
+from search.population.recovery import replay
 from search.population.removal import Removal
 from search.population.spending import Spending
+from search.population.state import Running
 from search.population.strategies import strategy_of
 from search.population.strategies.base import objective_values
 from search.population.study import NO_TRIAL, Study
 from search.store.archive import Archive, Snapshot
-from search.store.deletion import Trash
 
 
 class Coordinator:
@@ -56,50 +65,45 @@ class Coordinator:
         self._archive = archive
         self._study = study
         self._floor = floor
-        past = replay(archive, config.population.members)
-        self._members = past.members
-        self._running: dict[int, Running] = {}
-        self._lost = past.lost
-        trash = Trash(archive.folder)
-        self._kept = KeptSnapshots(
-            archive, past.snapshots, config.evaluation.candidates, floor, trash.take
-        )
-        self._failures = past.failures
+        self._state = replay(archive, config.population.members, floor)
+        # Whether a record is being written: interrupted, only the file knows whether it is there.
+        self._writing = False
         # The trial of a segment whose end is being written.
         self._ending = NO_TRIAL
-        self._needs_dense = "dense" not in archive.baselines()
         # Those of other baselines are no times of the search.
-        dense = [b.wall_time for name, b in archive.baselines().items() if name == "dense"]
-        earlier = [*(s.wall_time for s in past.snapshots), *dense]
-        self._spending = Spending(config, past, max(earlier, default=0.0), clock)
+        self._baseline = archive.baselines().get("dense")
+        dense = self._baseline.wall_time if self._baseline else 0.0
+        # The last snapshot of the dense baseline; nobody goes on from it.
+        self._dense: Snapshot | None = None
+        self._before = self._state.spent["training"]
+        self._spending = Spending(config, max(self._state.seconds, dense), clock)
         self._segment_steps = config.segment_steps
-        self._strategy = strategy_of(config, archive, study)
-        self._removal = Removal(
-            archive.folder, trash, self._strategy, self._kept, self._segment_steps
-        )
-        self._recover(past)
+        self._strategy = strategy_of(config, archive, study, self._state.snapshots)
+        self._removal = Removal(config, archive, self._strategy, floor)
+        self._recover()
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train, now or later."""
         # Asked after every result: while anything runs, nobody need be looked for.
-        if self._running or self._needs_dense:
+        if self._state.running or self._needs_dense:
             return False
-        return not (self._lost and self._left() > 0) and self._next_member() is None
+        return not (self._state.lost and self._left() > 0) and self._next_member() is None
 
     @property
     def progress(self) -> Progress:
         """How far the search is."""
+        state = self._state
         return Progress(
-            env_steps=self._spending.training,
+            env_steps=state.spent["training"],
             budget=self._config.budget.env_steps,
-            running=len(self._running),
-            members=len(self._members),
-            snapshots=self._kept.count,
-            best_return=self._kept.so_far.best,
-            sparsest_good=self._kept.so_far.sparsest_good,
-            failures=len(self._failures),
-            before=self._spending.before,
+            running=len(state.running),
+            members=len(state.members),
+            snapshots=state.made,
+            best_return=state.so_far.best,
+            sparsest_good=state.so_far.sparsest_good,
+            failures=len(state.failures),
+            before=self._before,
             seconds_left=self.seconds_left,
         )
 
@@ -110,21 +114,20 @@ class Coordinator:
 
     @property
     def spent(self) -> dict[str, int]:
-        """Env steps, as `Spending.by_purpose`."""
-        return self._spending.by_purpose()
+        """Env steps, as `State.spent`."""
+        return self._state.spent
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Segments that failed, with the reason."""
-        return list(self._failures)
+        return list(self._state.failures)
 
     def decide(self) -> Segment | None:
         """The segment to train next; None: nothing now."""
         if self._needs_dense:
-            self._needs_dense = False
-            return self._launch(dense_segment(self._config), {}, None)
-        if self._lost and self._left() > 0:
-            return self._repeat(self._lost.pop(0))
+            return self._launch(dense_segment(self._config), {}, 0)
+        if self._state.lost and self._left() > 0:
+            return self._repeat(next(iter(self._state.lost.values())))
         member = self._next_member()
         return None if member is None else self._start(member)
 
@@ -135,43 +138,30 @@ class Coordinator:
 
         Args:
             segment: What is being trained.
-            result: With "env_steps", "env_steps_this_iter" and, where it was evaluated,
-                "evaluation_env_steps".
+            result: With "env_steps" and, where it was evaluated, "evaluation_env_steps".
             snapshot: A `Snapshot`'s values but for hyperparameters and wall time, its policy on disk;
                 None: the iteration was not evaluated.
         """
-        self._spending.book(segment.member, result)
-        running = self._running[segment.member]
-        running.env_steps = int(result["env_steps"])
+        running = self._state.running[segment.member]
+        running.heard = int(result["env_steps"])
+        made = None if snapshot is None else self._snapshot(running, snapshot)
+        evaluation = int(result.get("evaluation_env_steps", 0))
         if segment.member == DENSE:
-            note_clock(self._archive, "dense", running, result)
-        if snapshot is None:
-            return
-        running.last = running.snapshot(snapshot, self._spending.seconds, self._floor)
-        if segment.member == DENSE:
-            # Nobody goes on from it.
-            self._removal.remove_state(running.last)
-        elif self._archive.add_snapshot(running.last):
-            self._kept.add(running.last)
-            self._strategy.add(running.last)
-        else:
-            note_clock(self._archive, "repeat", running, result)
-            self._strategy.add(self._kept.take_repeated(running.last))
-        if not running.last.usable:
-            self._removal.remove_state(running.last)
+            self._take(Iteration(**running.at, evaluation_env_steps=evaluation))
+            self._dense = made or self._dense
+        elif made is not None:
+            known = self._state.snapshots.get(made.snapshot_id)
+            if known is None:
+                self._take(made)
+            else:
+                self._take(Iteration(**running.at, evaluation_env_steps=evaluation))
+                self._correct(known, made)
+        if made is not None and (segment.member == DENSE or not made.usable):
+            self._removal.remove_state(made)
 
     def note_retry(self, segment: Segment, error: str) -> None:
         """Takes note that a segment failed and is trained again from its start."""
-        running = self._running[segment.member]
-        # Set back first: interrupted while the event is synced, `close` would count it once more.
-        reached, running.env_steps = running.env_steps, running.start
-        self._archive.add_event(
-            "retry",
-            member=segment.member,
-            segment=segment.segment,
-            env_steps=reached,
-            error=error,
-        )
+        self._take(Retry(**self._state.running[segment.member].at, error=error))
 
     def end(self, segment: Segment, error: str = "") -> None:
         """Takes note that a segment is over.
@@ -183,91 +173,113 @@ class Coordinator:
         Raises:
             RunError: The dense baseline failed, or every member does, segment after segment.
         """
-        running = self._running.pop(segment.member)
-        last = running.last
+        running = self._state.running[segment.member]
+        last = self._dense if segment.member == DENSE else running.last
         if not error and (last is None or not last.usable):
             error = "the policy or its return is not finite"
         if segment.member == DENSE and last is not None and not error:
-            self._archive.add_baseline(dense_baseline(last, self._spending.baselines))
+            self._baseline = dense_baseline(last, self.spent["baselines"])
+            self._archive.add_baseline(self._baseline)
             self._require_return()
         self._ending = segment.trial_number
-        self._archive.add_event(
-            "failure" if error else "end",
-            member=segment.member,
-            segment=segment.segment,
-            env_steps=running.env_steps,
-            **({"error": error} if error else {}),
-        )
-        if error:
-            self._failures.append(
-                {"member": segment.member, "segment": segment.segment, "error": error}
-            )
+        self._take(Failure(**running.at, error=error) if error else End(**running.at))
         if segment.member == DENSE:
             check_dense(error)
             return
-        member = self._members[segment.member]
         if error or last is None:
-            member.fail()
             self._study.tell(segment.trial_number, None)
             self._fail_if_all_do(error)
             return
         if self._strategy.ends_trial(last) or self._left() <= 0:
             self._study.tell(segment.trial_number, self._objectives(last))
         self._ending = NO_TRIAL
-        member.go_on(running.hyperparameters, running.source, last)
-        self._removal.remove_old(self._members, self._running, self._lost)
+        self._removal.remove_old(self._state)
 
     def close(self) -> None:
         """Marks what is still running as lost: a search that goes on will repeat it."""
         with contextlib.suppress(OSError):
-            note_lost(self._archive, self._running.values())
+            if self._writing:
+                self._state = replay(self._archive, self._config.population.members, self._floor)
+            self._lose_running()
         self._removal.close()
         # Interrupted in `end`, it may have ended well: the next process reads whether.
         self._study.close(but=self._ending)
 
-    def _recover(self, past: Past) -> None:
+    def _take(self, record: Event | Snapshot) -> None:
+        """Appends what happened to the log, then lets it count."""
+        self._writing = True
+        if isinstance(record, Snapshot):
+            self._archive.add_snapshot(record)
+        else:
+            self._archive.add_event(record.kind, **vars(record))
+        self._state.apply(record)
+        self._writing = False
+
+    def _recover(self) -> None:
         """Takes over from a search that ended too early; nothing to do for a new one."""
-        whole = {n: s for n, s in past.ended.items() if self._strategy.ends_trial(s)}
-        self._study.recover({number: self._objectives(s) for number, s in whole.items()})
+        state = self._state
+        ended = [] if state.ended is None else [state.ended]
+        whole = {n: self._objectives(s) for n, s in ended if self._strategy.ends_trial(s)}
+        self._study.recover(whole)
         self._require_return()
-        note_lost(self._archive, past.unclosed)
-        for snapshot in past.snapshots:
-            self._strategy.add(snapshot)
-        if all(m.given_up for m in self._members):
+        self._lose_running()
+        state.leave_out_gone(self._archive.on_disk())
+        if all(m.given_up for m in state.members):
             # Whoever resumes has mended what let all of them fail.
-            self._archive.add_event(REVIVED)
-            for member in self._members:
-                member.revive()
-        self._removal.remove_old(self._members, self._running, self._lost)
+            self._take(Revived())
+        self._removal.remove_old(state)
+
+    def _lose_running(self) -> None:
+        for running in list(self._state.running.values()):
+            self._take(Lost(**running.at))
+
+    def _snapshot(self, running: Running, values: Mapping[str, Any]) -> Snapshot:
+        """What came of a segment, as the archive holds it."""
+        # The same for all of a segment: thousands of donors are held in memory.
+        more = {"wall_time": self._spending.seconds, "hyperparameters": running.hyperparameters}
+        found = Snapshot.from_json({**values, **more})
+        if found.usable and found.return_mean <= self._floor:
+            return dataclasses.replace(found, status="infeasible")
+        return found
+
+    def _correct(self, known: Snapshot, made: Snapshot) -> None:
+        """A repeated segment makes the same snapshots; where it doesn't, the new policy counts."""
+        if (known.returns, known.nonzero_params) != (made.returns, made.nonzero_params):
+            self._take(made)
+            self._state.so_far = BestSoFar(self._archive.snapshots(), self._floor)
 
     def _repeat(self, lost: Running) -> Segment:
         """Trains a lost segment again, as it was planned."""
-        clock, plan = lost.start, lost.segment
+        plan = lost.segment
         told = plan.trial_number != NO_TRIAL
         number = self._study.enter(lost.hyperparameters).trial_number if told else NO_TRIAL
         segment = dataclasses.replace(
             plan,
             trial_number=number,
-            until_env_steps=min(plan.until_env_steps, clock + self._left()),
+            until_env_steps=min(plan.until_env_steps, lost.start + self._left()),
         )
-        self._members[plan.member].env_steps = clock
-        return self._launch(segment, lost.hyperparameters, lost.source)
+        return self._launch(segment, lost.hyperparameters, lost.start)
+
+    @property
+    def _needs_dense(self) -> bool:
+        return self._baseline is None and DENSE not in self._state.running
 
     def _next_member(self) -> Member | None:
         left = self._left()
         if left <= 0:
             return None
-        idle = [m for m in self._members if m.index not in self._running and not m.given_up]
-        running = [self._members[index] for index in self._running if index != DENSE]
+        members, busy = self._state.members, self._state.running
+        idle = [m for m in members if m.index not in busy and not m.given_up]
+        running = [members[index] for index in busy if index != DENSE]
         return self._strategy.next_member(idle, running, left)
 
     def _left(self) -> int:
-        return self._spending.left(self._running.values())
+        return self._spending.left(self._state)
 
     def _start(self, member: Member) -> Segment:
         plan = self._strategy.plan(member)
         source, proposal = plan.source, plan.proposal
-        clock = member.env_steps = source.env_steps if source else 0
+        clock = source.env_steps if source else 0
         end = segment_end(self._segment_steps, plan.horizon, clock)
         seed = self._config.seed
         segment = Segment(
@@ -285,12 +297,9 @@ class Coordinator:
             state=source.state if source else "",
             parent=source.snapshot_id if source else "",
         )
-        return self._launch(segment, proposal.values, source)
+        return self._launch(segment, proposal.values, clock)
 
-    def _launch(
-        self, segment: Segment, hyperparameters: Values, source: Snapshot | None
-    ) -> Segment:
-        clock = source.env_steps if source else 0
+    def _launch(self, segment: Segment, hyperparameters: Values, clock: int) -> Segment:
         self._study.describe(
             segment.trial_number,
             member=segment.member,
@@ -298,15 +307,14 @@ class Coordinator:
             parent=segment.parent,
             env_steps=clock,
         )
-        self._archive.add_event(
-            "start",
+        start = Start(
             member=segment.member,
             segment=segment.segment,
             env_steps=clock,
             hyperparameters=hyperparameters,
             plan=segment.to_dict(),
         )
-        self._running[segment.member] = Running(segment, hyperparameters, source, clock)
+        self._take(start)
         return segment
 
     def _objectives(self, last: Snapshot) -> tuple[float, ...]:
@@ -317,7 +325,7 @@ class Coordinator:
         self._strategy.require(least_return(self._config, baselines, self._floor))
 
     def _fail_if_all_do(self, error: str) -> None:
-        if all(m.given_up for m in self._members):
+        if all(m.given_up for m in self._state.members):
             raise RunError(
                 f"every member failed {MOST_FAILURES} segments in a row; the last: {error}. See "
                 "error.txt in the folders of tune/."

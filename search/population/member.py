@@ -22,6 +22,7 @@ class Member:
         hyperparameters: What it trained with last; empty before its birth.
         last: Its last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
+        trial_number: Of that segment, in the study.
         failures: Segments that failed in a row; after one it cannot go on as it is.
     """
 
@@ -31,19 +32,8 @@ class Member:
     hyperparameters: Values = dataclasses.field(default_factory=dict)
     last: Snapshot | None = None
     previous: Snapshot | None = None
+    trial_number: int = -1
     failures: int = 0
-
-    def go_on(self, hyperparameters: Values, source: Snapshot | None, last: Snapshot) -> None:
-        """A segment ended well: from `source`, with these hyperparameters, at `last`.
-
-        Their details aren't kept: a donor is known without them, and nobody asks.
-        """
-        self.segment += 1
-        self.failures = 0
-        self.env_steps = last.env_steps
-        self.hyperparameters = hyperparameters
-        self.previous = None if source is None else source.without_details()
-        self.last = last.without_details()
 
     def fail(self) -> None:
         """A segment failed."""

@@ -270,9 +270,7 @@ class Replays:
                     f"{segment_name(segment.member, segment.segment)}/error.txt in retrain/tune/."
                 )
             return
-        if not self._archive.add_snapshot(last):
-            # It was there once, but its training state had gone.
-            self._archive.correct_snapshot(last)
+        self._archive.add_snapshot(last)
         before = self._last.get(segment.member)
         self._last[segment.member] = last
         self._snapshots += 1

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin, get_type_hints
 
@@ -138,6 +138,14 @@ class Snapshot(Record):
         """Whether the snapshot can be ranked: it did not fail and its return is a number."""
         return self.status != "failed" and math.isfinite(self.return_mean)
 
+    def only_in(self, folders: Collection[str]) -> Self:
+        """A copy whose `checkpoint` and `state` are "" where they are not among some folders."""
+        return dataclasses.replace(
+            self,
+            checkpoint=self.checkpoint if self.checkpoint in folders else "",
+            state=self.state if self.state in folders else "",
+        )
+
     def without_details(self) -> Self:
         """A copy without what was seen episode by episode and layer by layer, most of its memory."""
         return dataclasses.replace(self, layers={}, seeds=[], returns=[], lengths=[])
@@ -209,22 +217,9 @@ class Archive:
     def __init__(self, folder: Path, results: Path | None = None) -> None:
         self.folder = folder
         self._ledger = Ledger(results or folder)
-        # Of the snapshots that are there; known once they have been read.
-        self._ids: set[str] | None = None
 
-    def add_snapshot(self, snapshot: Snapshot) -> bool:
-        """Appends a snapshot; returns False where its id is already there (a repeated segment)."""
-        if self._ids is None:
-            self.snapshots()
-        assert self._ids is not None
-        if snapshot.snapshot_id in self._ids:
-            return False
-        self._append("snapshots.jsonl", vars(snapshot))
-        self._ids.add(snapshot.snapshot_id)
-        return True
-
-    def correct_snapshot(self, snapshot: Snapshot) -> None:
-        """Appends a snapshot whose id is there: the policy on disk was made anew and differs."""
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        """Appends a snapshot; of several with one id, the policy made anew, the last counts."""
         self._append("snapshots.jsonl", vars(snapshot))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
@@ -246,26 +241,20 @@ class Archive:
     def snapshots(self) -> list[Snapshot]:
         """All snapshots in the order they were made; of several with one id the last counts."""
         found = (Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl"))
-        by_id = {snapshot.snapshot_id: snapshot for snapshot in found}
-        if self._ids is None:
-            self._ids = set(by_id)
-        return list(by_id.values())
+        return list({snapshot.snapshot_id: snapshot for snapshot in found}.values())
 
     def available(self) -> list[Snapshot]:
         """All snapshots; `checkpoint` and `state` are "" where the folder is no longer on disk."""
-        there = {
+        there = self.on_disk()
+        return [snapshot.only_in(there) for snapshot in self.snapshots()]
+
+    def on_disk(self) -> set[str]:
+        """Folders of policies and training states, relative to the results folder."""
+        return {
             f"{kind}/{path.name}"
             for kind in ("policies", "states")
             for path in self.folder.glob(f"{kind}/*")
         }
-        return [
-            dataclasses.replace(
-                s,
-                checkpoint=s.checkpoint if s.checkpoint in there else "",
-                state=s.state if s.state in there else "",
-            )
-            for s in self.snapshots()
-        ]
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations; of several of one policy and purpose the last counts."""

@@ -64,7 +64,7 @@ SPOILT = {
             ("failure", {"error": "nan"}),
         )
     ],
-    "rows that are there twice": lambda s: s.archive.correct_snapshot(s.archive.snapshots()[0]),
+    "rows that are there twice": lambda s: s.archive.add_snapshot(s.archive.snapshots()[0]),
     "there is no report": lambda s: (s.folder / "report.html").unlink(),
     "half-written": lambda s: (s.folder / "policies" / "x.part").mkdir(),
     "front.csv is another front": lambda s: (s.folder / "front.csv").write_text("snapshot_id\n"),

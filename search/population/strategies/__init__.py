@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search.config.experiment import ExperimentConfig
 from search.config.settings import StrategyName
+from search.population.register import Register
 from search.population.strategies.base import Plan, Strategy
 from search.population.strategies.independent import Optuna, Random
 from search.population.strategies.pareto_pbt import ParetoPBT
@@ -26,9 +27,11 @@ STRATEGIES: dict[StrategyName, type[Strategy]] = {
 __all__ = ["STRATEGIES", "Plan", "Strategy", "open_study", "strategy_of"]
 
 
-def strategy_of(config: ExperimentConfig, archive: Archive, study: Study) -> Strategy:
+def strategy_of(
+    config: ExperimentConfig, archive: Archive, study: Study, snapshots: Register
+) -> Strategy:
     """The strategy that a configuration asks for."""
-    return STRATEGIES[config.search.strategy](config, archive, study)
+    return STRATEGIES[config.search.strategy](config, archive, study, snapshots)
 
 
 def open_study(config: ExperimentConfig, folder: Path) -> Study:

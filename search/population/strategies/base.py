@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from rllib_ext.pruning.config import PruningConfig
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import generator_for
 from search.population.member import Member, segment_end
+from search.population.register import Register
 from search.population.study import Proposal, Study
 from search.store.archive import Archive, Snapshot
 
@@ -46,27 +47,27 @@ class Strategy(abc.ABC):
 
     Attributes:
         guided: Whether the study's sampler learns from its trials.
-        extends: Whether a larger budget can be spent after the search has ended.
         horizon: Where the clock of a lineage ends, in env steps.
 
     Args:
         config: The experiment.
         archive: Takes the events.
         study: Proposes hyperparameters and hears of all that are used.
+        snapshots: Knows who can be copied.
     """
 
     guided: ClassVar[bool] = False
-    extends: ClassVar[bool] = True
 
-    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
+    def __init__(
+        self, config: ExperimentConfig, archive: Archive, study: Study, snapshots: Register
+    ) -> None:
         self.horizon = self.horizon_of(config)
         self._config = config
         self._settings = config.search
         self._space = config.space
         self._archive = archive
         self._study = study
-        # Those with a training state, in the order they were made; there are thousands.
-        self._donors: dict[str, Snapshot] = {}
+        self._snapshots = snapshots
         self._least_return = -math.inf
 
     @classmethod
@@ -79,38 +80,18 @@ class Strategy(abc.ABC):
         """Trials that are drawn at random before the sampler's model is asked."""
         return config.population.members
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Takes a snapshot into account, where it can donate: it has a training state."""
-        if snapshot.usable and snapshot.state:
-            self._donors[snapshot.snapshot_id] = snapshot.without_details()
-
     def require(self, least_return: float) -> None:
         """Lets all below a mean return rank last."""
         self._least_return = least_return
 
-    def forget(
-        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
-    ) -> list[Snapshot]:
-        """Drops donors that no member can start from any more.
+    def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
+        """Donors that no member can start from any more: their training state may go.
 
         Args:
+            donors: Those that nobody needs in particular.
             before: Clock below which nobody looks for donors; at the horizon nobody does either.
-            needed: Training states that are still started from.
-            again: Member and segment of those that may still be trained again, and write theirs anew.
-
-        Returns:
-            Snapshots whose training state may go.
         """
-        old = [
-            s
-            for s in self._donors.values()
-            if not before <= s.env_steps < self.horizon
-            and s.state not in needed
-            and (s.member, s.segment) not in again
-        ]
-        for snapshot in old:
-            del self._donors[snapshot.snapshot_id]
-        return old
+        return [s for s in donors if not before <= s.env_steps < self.horizon]
 
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from search.config.experiment import ExperimentConfig
 from search.population.member import Member
@@ -24,18 +23,16 @@ class Random(Strategy):
         """As `Strategy.ends_trial`."""
         return last.env_steps >= self.horizon
 
-    def forget(
-        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
-    ) -> list[Snapshot]:
-        """As `Strategy.forget`: nobody looks for donors at all."""
-        return super().forget(sys.maxsize, needed, again)
+    def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
+        """As `Strategy.useless`: nobody looks for donors at all."""
+        return list(donors)
 
     def plan(self, member: Member) -> Plan:
         """As `Strategy.plan`. What failed is drawn anew."""
         last = member.last
         if last is None or member.failures or member.env_steps >= self.horizon:
             return self._planned(None, self._birth(member, self._generator(member)))
-        proposal = self._study.go_on(last.trial_number, member.hyperparameters)
+        proposal = self._study.go_on(member.trial_number, member.hyperparameters)
         return self._planned(last, proposal)
 
     def _turn(self, member: Member) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from search.config.seeds import generator_for
 from search.config.settings import MINIMISED
 from search.config.space import Values
 from search.population.member import Member
+from search.population.register import Register
 from search.population.selection import Moment, Rules, at_progress, choose_donor, rank, stagnant
 from search.population.strategies.base import TARGET, Plan, Strategy, objective_values, seed_from
 from search.population.study import Proposal, Study
@@ -32,62 +33,48 @@ class ParetoPBT(Strategy):
     guided = True
     # Whether members set out for sparsities that lie evenly over the range.
     spreads = True
+    # Whether a donor may be denser by any amount.
+    copies_denser = False
 
-    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
-        super().__init__(config, archive, study)
+    def __init__(
+        self, config: ExperimentConfig, archive: Archive, study: Study, snapshots: Register
+    ) -> None:
+        super().__init__(config, archive, study, snapshots)
         self._rules = Rules(
             exploit_share=config.search.exploit_share,
-            density_tolerance=config.search.density_tolerance,
+            density_tolerance=math.inf if self.copies_denser else config.search.density_tolerance,
             progress_tolerance=config.segment_steps,
         )
         self._sizes = config.sizes
-        # Of `_donors`, in their order: every decision looks at all of them.
+        # Every decision looks at all donors: what is ranked of each is made once.
+        self._donors: Mapping[str, Snapshot] = {}
         self._donor_moments: dict[str, Moment] = {}
         # Members that aren't given up, as last heard.
         self._in_play: set[int] = set()
 
-    def add(self, snapshot: Snapshot) -> None:
-        """As `Strategy.add`."""
-        super().add(snapshot)
-        donor = self._donors.get(snapshot.snapshot_id)
-        if donor is not None:
-            self._donor_moments[donor.snapshot_id] = self._moment(donor)
-
     def require(self, least_return: float) -> None:
         """As `Strategy.require`."""
         super().require(least_return)
-        self._donor_moments = {name: self._moment(s) for name, s in self._donors.items()}
+        self._donors, self._donor_moments = {}, {}
 
-    def forget(
-        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
-    ) -> list[Snapshot]:
-        """As `Strategy.forget`; of the horizon's last segment only the best starts stay."""
-        old = super().forget(before, needed, again)
-        for snapshot in old:
-            del self._donor_moments[snapshot.snapshot_id]
-        return old + self._forget_starts(needed, again)
+    def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
+        """As `Strategy.useless`; of the horizon's last segment only the best starts stay."""
+        old = super().useless(donors, before)
+        gone = {s.snapshot_id for s in old}
+        left = [m for name, m in self._all_moments().items() if name not in gone]
+        free = {s.snapshot_id for s in donors}
+        return old + self._worst_starts([m for m in self._ranked(left) if m.snapshot_id in free])
 
-    def _forget_starts(
-        self, needed: Collection[str], again: Collection[tuple[int, int]]
-    ) -> list[Snapshot]:
-        """Drops the worst of the last segment's donors: whoever restarts there makes more and more."""
-        last = [
-            m
-            for m in self._moments()
-            if m.env_steps >= self.horizon - self._config.segment_steps
-            and self._donors[m.snapshot_id].state not in needed
-            and (m.member, self._donors[m.snapshot_id].segment) not in again
-        ]
+    def _worst_starts(self, moments: Sequence[Moment]) -> list[Snapshot]:
+        """The worst of the last segment's donors: whoever restarts there makes more and more."""
+        last = [m for m in moments if m.env_steps >= self.horizon - self._config.segment_steps]
         most = STARTS_A_MEMBER * self._config.population.members
         if len(last) <= most:
             return []
         starts = {m.snapshot_id for m in self._starts(last)}
         able = np.array([m.snapshot_id in starts for m in last])
         kept = set(rank(np.array([m.objectives for m in last]), able, most))
-        worst = [self._donors.pop(m.snapshot_id) for i, m in enumerate(last) if i not in kept]
-        for snapshot in worst:
-            del self._donor_moments[snapshot.snapshot_id]
-        return worst
+        return [self._donors[m.snapshot_id] for i, m in enumerate(last) if i not in kept]
 
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
@@ -269,11 +256,28 @@ class ParetoPBT(Strategy):
 
     def _moments(self, member: Member | None = None) -> list[Moment]:
         """What may be ranked, in the order it was made; for a member, as far as it may know of it."""
-        return list(self._donor_moments.values() if member is None else self._known_to(member))
+        known = self._all_moments().values() if member is None else self._known_to(member)
+        return self._ranked(list(known))
+
+    def _ranked(self, moments: list[Moment]) -> list[Moment]:
+        """Moments with the objectives by which they are ranked among each other."""
+        return moments
+
+    def _all_moments(self) -> Mapping[str, Moment]:
+        """Of all donors, in their order."""
+        donors, before = self._snapshots.donors, self._donors
+        if donors is not before:
+            known = self._donor_moments
+            self._donor_moments = {
+                name: known[name] if before.get(name) is s else self._moment(s)
+                for name, s in donors.items()
+            }
+            self._donors = donors
+        return self._donor_moments
 
     def _known_to(self, member: Member) -> Iterator[Moment]:
         """As `_moments`, objectives as they are."""
-        for name, moment in self._donor_moments.items():
+        for name, moment in self._all_moments().items():
             if not self._settings.synchronous or self._donors[name].segment < member.segment:
                 yield moment
 

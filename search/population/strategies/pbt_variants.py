@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
-from search.config.experiment import ExperimentConfig
 from search.population.member import Member
 from search.population.selection import Moment
 from search.population.strategies.pareto_pbt import ParetoPBT
-from search.population.study import Proposal, Study
-from search.store.archive import Archive, Snapshot
+from search.population.study import Proposal
+from search.store.archive import Snapshot
 
 
 class Selection(ParetoPBT):
@@ -46,16 +44,12 @@ class PBT(ParetoPBT):
 
     guided = False
     spreads = False
-
-    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
-        super().__init__(config, archive, study)
-        self._rules = dataclasses.replace(self._rules, density_tolerance=math.inf)
+    copies_denser = True
 
     def _is_stagnant(self, member: Member) -> bool:
         return False
 
-    def _moments(self, member: Member | None = None) -> list[Moment]:
-        moments = super()._moments(member)
+    def _ranked(self, moments: list[Moment]) -> list[Moment]:
         returns = [m.objectives[0] for m in moments if m.feasible]
         low, high = min(returns, default=0.0), max(returns, default=1.0)
         weight = self._settings.sparsity_weight

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from search.config.experiment import ExperimentConfig
 from search.config.space import Values
 from search.population.member import Member
 from search.population.strategies.base import TARGET, Plan, Strategy
-from search.population.study import NO_TRIAL, Proposal, Study
-from search.store.archive import Archive, Snapshot
+from search.population.study import NO_TRIAL, Proposal
+from search.store.archive import Snapshot
 
 
 class TrainThenPrune(Strategy):
@@ -21,46 +21,39 @@ class TrainThenPrune(Strategy):
     level is trained for.
     """
 
-    extends = False
-
-    def __init__(self, config: ExperimentConfig, archive: Archive, study: Study) -> None:
-        super().__init__(config, archive, study)
-        self._dense_steps = _dense_steps(config)
-        self._dense: Snapshot | None = None
-
     @classmethod
     def horizon_of(cls, config: ExperimentConfig) -> int:
         """As `Strategy.horizon_of`: the dense training and an equal share of what is left."""
         dense = _dense_steps(config)
         return dense + (_budget(config) - dense) // config.population.members
 
-    def add(self, snapshot: Snapshot) -> None:
-        """As `Strategy.add`; all levels start from the end of the dense training."""
-        super().add(snapshot)
-        is_dense = snapshot.trial_number == NO_TRIAL and snapshot.env_steps >= self._dense_steps
-        again = self._dense is not None and self._dense.snapshot_id == snapshot.snapshot_id
-        if snapshot.usable and snapshot.state and is_dense and (self._dense is None or again):
-            self._dense = snapshot
+    @property
+    def _dense_steps(self) -> int:
+        return _dense_steps(self._config)
 
-    def forget(
-        self, before: int, needed: Collection[str], again: Collection[tuple[int, int]]
-    ) -> list[Snapshot]:
-        """As `Strategy.forget`."""
-        dense = {self._dense.state} if self._dense is not None else set()
-        return super().forget(before, dense.union(needed), again)
+    @property
+    def _dense(self) -> Snapshot | None:
+        """The end of the dense training, which all levels start from."""
+        untold = (s for s in self._snapshots.donors.values() if s.trial_number == NO_TRIAL)
+        return next((s for s in untold if s.env_steps >= self._dense_steps), None)
+
+    def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
+        """As `Strategy.useless`."""
+        dense = self._dense
+        return super().useless([s for s in donors if s is not dense], before)
 
     def plan(self, member: Member) -> Plan:
         """As `Strategy.plan`. After a failure a level begins again."""
-        last = member.last
-        if self._dense is None:
+        last, dense = member.last, self._dense
+        if dense is None:
             return self._dense_plan(None if member.failures else last)
         if last is None or member.failures or last.trial_number == NO_TRIAL:
             share = member.index / max(1, self._config.population.members - 1)
             values: Values = {TARGET: self._space.parameters[TARGET].at(share)}
             proposal = self._study.enter(values)
-            self._note_copy("replacement" if member.failures else "exploit", member, self._dense)
+            self._note_copy("replacement" if member.failures else "exploit", member, dense)
             self._note_exploration(member, "level", proposal)
-            return self._level_plan(self._dense, proposal)
+            return self._level_plan(dense, proposal)
         return self._level_plan(last, self._study.enter(member.hyperparameters))
 
     def next_member(

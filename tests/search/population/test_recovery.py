@@ -185,7 +185,7 @@ def test_failures_and_retries_are_remembered(tmp_path):
     assert again.coordinator.failures == first.coordinator.failures
     assert len(again.coordinator.failures) == 2
     assert again.coordinator.spent == first.coordinator.spent
-    assert again.coordinator._members == first.coordinator._members
+    assert again.coordinator._state.members == first.coordinator._state.members
 
 
 def test_an_interrupted_search_counts_to_the_iteration_and_loses_no_step_of_the_count(tmp_path):
@@ -337,7 +337,7 @@ def test_an_interrupted_resume_after_all_members_failed_leaves_none_of_them_out(
     second.coordinator.end(segment)
     second.coordinator.close()
     third = Search(tmp_path, **SMALL)
-    assert [m.failures for m in third.coordinator._members].count(1) == SMALL["members"] - 1
+    assert [m.failures for m in third.coordinator._state.members].count(1) == SMALL["members"] - 1
     assert {s.member for s in third.run().of_members} == set(range(SMALL["members"]))
 
 

@@ -165,11 +165,11 @@ def test_what_a_slow_or_lost_clone_starts_from_stays_while_others_go_far_ahead(
         search.run(slots=2, after_each=look)
     (clone,) = held
     clocks = {s.snapshot_id: s.env_steps for s in search.archive.snapshots()}
-    others = [m.env_steps for m in search.coordinator._members if m.index != clone.member]
+    others = [m.env_steps for m in search.coordinator._state.members if m.index != clone.member]
     assert min(others) - clocks[clone.parent] > 2 * search.config.segment_steps
     assert (tmp_path / clone.state).is_dir()
     again = Search(tmp_path, **options)
-    assert clone.state in {r.segment.state for r in again.coordinator._lost}
+    assert clone.state in {r.segment.state for r in again.coordinator._state.lost.values()}
     assert (tmp_path / clone.state).is_dir()
     again.run(slots=2)
     assert (clone.member, clone.segment) in {(s.member, s.segment) for s in again.segments}

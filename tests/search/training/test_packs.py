@@ -157,9 +157,9 @@ def test_of_a_lost_pack_only_what_is_left_is_trained_again(tmp_path, strategy):
     pack.running[1] = short, search.trainer.train(short)
     for _ in range(3):
         scheduler.on_trial_result("b", pack.step()[0])
-    over = search.coordinator._members[1].last
+    over = search.coordinator._state.members[1].last
     lose(scheduler, "b", config)
-    assert over is search.coordinator._members[1].last is not None
+    assert over is search.coordinator._state.members[1].last is not None
     left = scheduler.suggest("c")
     assert segments_of(left) == segments_of(config)[:1]
     again, done = Pack(search, left), False

@@ -119,7 +119,7 @@ def test_states_that_are_started_from_are_there_and_old_ones_go(tmp_path):
         nonlocal most
         states = {p.name for p in tmp_path.glob("states/*")}
         most = max(most, len([s for s in states if not s.startswith("dense")]))
-        for running in search.coordinator._running.values():
+        for running in search.coordinator._state.running.values():
             assert not running.segment.state or (tmp_path / running.segment.state).is_dir()
 
     # The trainer itself reads the state that a segment starts from.
