@@ -103,10 +103,10 @@ def require_sound(program: Program) -> None:
             node.operation.mean.shape != node.shape or node.operation.scale.shape != node.shape
         ):
             raise ValueError(f"node {number} has a filter of another shape")
-    named = [*program.given, *program.carried, *program.results]
-    for part in named:
-        if not _NAME.fullmatch(part.name):
-            raise ValueError(f"something is called {part.name[:40]!r}")
+    incoming = [part.name for part in program.given] + [part.name for part in program.carried]
+    for name in (*incoming, *(part.name for part in program.results)):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"something is called {name[:40]!r}")
     for carried in program.carried:
         shapes = {program.nodes[i].shape for i in (carried.source, carried.update)}
         if shapes != {carried.initial.shape}:
@@ -114,7 +114,7 @@ def require_sound(program: Program) -> None:
     for result in program.results:
         if result.node not in numbers or not _RESULT.fullmatch(result.dtype):
             raise ValueError(f"{result.name} is no result")
-    if {n.name for n in (*program.given, *program.carried)} != set(program.numbers):
+    if set(incoming) != set(program.numbers):
         raise ValueError("what comes in is not what is read")
 
 
