@@ -48,7 +48,8 @@ from rllib_ext.export.quantise import quantised
 # Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long.
 FAST_TANH = """static inline float fast_tanh(float x) {
     const float most = 7.90531110763549805f;
-    x = x < -most ? -most : x > most ? most : x;
+    x = x < -most ? -most : x;
+    x = x > most ? most : x;
     const float s = x * x;
     const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s
         - 8.60467152213735e-11f) * s + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s
