@@ -47,9 +47,11 @@ from rllib_ext.export.quantise import quantised
 # Within 4e-7 of tanh, in a form that compilers can do several at once: the rational approximation that
 # Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long.
 FAST_TANH = """static inline float fast_tanh(float x) {
-    const float most = 7.90531110763549805f;
-    x = x < -most ? -most : x;
-    x = x > most ? most : x;
+    union { float f; uint32_t u; } b; /* Whole numbers: compilers branch where floats are compared. */
+    b.f = x;
+    const uint32_t size = b.u & 0x7FFFFFFFu;
+    b.u = (b.u & 0x80000000u) | (size < 0x40FCF84Fu ? size : 0x40FCF84Fu); /* 7.905311 */
+    x = b.f;
     const float s = x * x;
     const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s
         - 8.60467152213735e-11f) * s + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s
