@@ -35,7 +35,7 @@ from search.population.recovery import replay
 from search.population.removal import Removal
 from search.population.spending import Spending
 from search.population.state import Running
-from search.population.strategies import strategy_of
+from search.population.strategies import STRATEGIES
 from search.population.strategies.base import objective_values
 from search.population.study import NO_TRIAL, Study
 from search.store.archive import Archive, Snapshot
@@ -78,7 +78,8 @@ class Coordinator:
         self._before = self._state.spent["training"]
         self._spending = Spending(config, max(self._state.seconds, dense), clock)
         self._segment_steps = config.segment_steps
-        self._strategy = strategy_of(config, archive, study, self._state.snapshots)
+        strategy = STRATEGIES[config.search.strategy]
+        self._strategy = strategy(config, archive, study, self._state.snapshots)
         self._removal = Removal(config, archive, self._strategy, floor)
         self._recover()
 

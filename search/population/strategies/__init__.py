@@ -6,14 +6,12 @@ from pathlib import Path
 
 from search.config.experiment import ExperimentConfig
 from search.config.settings import StrategyName
-from search.population.register import Register
 from search.population.strategies.base import Plan, Strategy
 from search.population.strategies.independent import Optuna, Random
 from search.population.strategies.pareto_pbt import ParetoPBT
 from search.population.strategies.pbt_variants import PBT, Selection
 from search.population.strategies.train_then_prune import TrainThenPrune
 from search.population.study import Study
-from search.store.archive import Archive
 
 STRATEGIES: dict[StrategyName, type[Strategy]] = {
     "pareto_pbt": ParetoPBT,
@@ -24,14 +22,7 @@ STRATEGIES: dict[StrategyName, type[Strategy]] = {
     "random": Random,
 }
 
-__all__ = ["STRATEGIES", "Plan", "Strategy", "open_study", "strategy_of"]
-
-
-def strategy_of(
-    config: ExperimentConfig, archive: Archive, study: Study, snapshots: Register
-) -> Strategy:
-    """The strategy that a configuration asks for."""
-    return STRATEGIES[config.search.strategy](config, archive, study, snapshots)
+__all__ = ["STRATEGIES", "Plan", "Strategy", "open_study"]
 
 
 def open_study(config: ExperimentConfig, folder: Path) -> Study:

@@ -28,14 +28,10 @@ class TrainThenPrune(Strategy):
         return dense + (_budget(config) - dense) // config.population.members
 
     @property
-    def _dense_steps(self) -> int:
-        return _dense_steps(self._config)
-
-    @property
     def _dense(self) -> Snapshot | None:
         """The end of the dense training, which all levels start from."""
         untold = (s for s in self._snapshots.donors.values() if s.trial_number == NO_TRIAL)
-        return next((s for s in untold if s.env_steps >= self._dense_steps), None)
+        return next((s for s in untold if s.env_steps >= _dense_steps(self._config)), None)
 
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
         """As `Strategy.useless`."""
@@ -69,17 +65,17 @@ class TrainThenPrune(Strategy):
 
     def _dense_plan(self, last: Snapshot | None) -> Plan:
         pruning = self._config.pruning.replace(
-            horizon=self._dense_steps,
+            horizon=_dense_steps(self._config),
             final_sparsity=0.0,
             critic_final_sparsity=0.0,
             threshold=None,
             schedule="linear",
         )
-        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, self._dense_steps)
+        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, _dense_steps(self._config))
 
     def _level_plan(self, source: Snapshot, proposal: Proposal) -> Plan:
         plain = self._config.pruning_with(proposal.values)
-        began = self._dense_steps / self.horizon
+        began = _dense_steps(self._config) / self.horizon
         shares = {name: began + (1.0 - began) * getattr(plain, name) for name in ("begin", "end")}
         pruning = dataclasses.replace(plain, horizon=self.horizon, **shares)
         return Plan(source, proposal, pruning, self.horizon)
