@@ -124,7 +124,5 @@ def _verified(verified: dict[str, Any]) -> str:
             f"{verified['return_drawn_in_rllib']['mean']:.6g}"
         )
     loop = verified["closed_loop"]
-    same = "the same" if loop["equal"] else f"{loop['mean']:+.4g} on average"
-    return (
-        f"verified: {shown}; {loop['episodes']} episodes in closed loop, {returns}, {same} in RLlib"
-    )
+    same = "the same as in RLlib" if loop["equal"] else f"{loop['mean']:+.4g} against RLlib"
+    return f"verified: {shown}; {loop['episodes']} episodes in closed loop, {returns}, {same}"

@@ -68,7 +68,7 @@ def test_a_checkpoint_that_never_saw_this_tool_is_exported(ppo_checkpoint, tmp_p
         "--no-measure",
     )  # fmt: skip
     assert found.exit_code == 0, found.exception
-    assert "the same in RLlib" in found.output
+    assert "the same as in RLlib" in found.output
     for kind in ("numpy", "c"):
         contract = json.loads((tmp_path / kind / "policy.json").read_text())
         assert contract["verified"]["observations"] >= 1000
