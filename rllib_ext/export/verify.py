@@ -222,12 +222,12 @@ class Actor:
         self._noise: list[np.random.Generator] = []
 
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `rllib_ext.evaluation.evaluator.Policy.begin`."""
+        """Begins an episode a seed; noise is drawn from it."""
         self._states = [self._policy.initial(1) for _ in seeds]
         self._noise = [np.random.default_rng([seed, 2]) for seed in seeds]
 
     def act(self, episodes: Sequence[int], observations: Any, rewards: Any) -> list[Any]:
-        """As `rllib_ext.evaluation.evaluator.Policy.act`."""
+        """Actions of the episodes that go on, nested as the environment's space."""
         found = self.outputs(episodes, observations)
         parts = [r for r in self._policy.description["results"] if r["path"] is not None]
         return [

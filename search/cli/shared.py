@@ -28,7 +28,7 @@ class Folder(click.Path):
         """As any path, but for addresses, which a path would make folders of.
 
         Raises:
-            ConfigError: It is an address.
+            ConfigError: The value is an address.
         """
         named = param.opts[0] if isinstance(param, click.Option) else "the folder"
         refuse_address(str(value), named)

@@ -59,7 +59,7 @@ def parse_yaml(text: str, what: str) -> Any:
     """Parses YAML.
 
     Raises:
-        ConfigError: It is not YAML; the message names `what` and the line.
+        ConfigError: The text is not YAML; the message names `what` and the line.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -172,7 +172,7 @@ def override_value(values: dict[str, Any], override: str) -> None:
         override: "dotted.path=value"; the value is YAML.
 
     Raises:
-        ConfigError: It is no override, or what it is to lie below is a value.
+        ConfigError: `override` is no override, or what it is to lie below is a value.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:

@@ -174,7 +174,7 @@ class IntParameter(_Parameter):
         return self.clip(value + (step or int(rng.choice((-1, 1)))))
 
     def within(self, value: Value, centre: Value, reach: float) -> int:
-        """As `FloatParameter.within`; a step of 1 is always within reach."""
+        """Clips a value to what lies within reach of another; a step of 1 always does."""
         at = self.clip(centre)
         most = reach * (at * math.log(self.high / self.low) if self.log else self.high - self.low)
         most = max(1.0, most)

@@ -31,10 +31,11 @@ class Key:
     """One key of a configuration.
 
     Attributes:
-        path: As an override names it; "[]" stands for an item of a list, PATH for a hyperparameter.
+        path: Dotted path, as an override names it; "[]" stands for an item of a list, PATH
+            for a hyperparameter.
         kind: What its value is, with its range where the model tells one; "" for a group of keys.
-        default: As YAML, or "required"; "" for a group.
-        meaning: Its description; "" where it has none.
+        default: The default as YAML, or "required"; "" for a group.
+        meaning: Description of the key; "" where it has none.
     """
 
     path: str
@@ -124,7 +125,7 @@ def _walk(
     """The keys of a model.
 
     Args:
-        node: Its schema.
+        node: JSON Schema of the key.
         models: Schemas of all models, by name.
         before: What its keys' paths begin with.
         of: What their meanings begin with.

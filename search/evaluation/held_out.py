@@ -54,7 +54,7 @@ def evaluate_untrained(
         config: The experiment.
         ppo: Names the environment.
         archive: Takes the episodes.
-        note: As for `run_tasks`.
+        note: Told what is waited for (see `run_tasks`).
 
     Returns:
         Mean return that a policy must exceed to be feasible: the better of the two, on the selection
@@ -101,7 +101,7 @@ def evaluate_policies(
         policies: Pairs of a name and a policy's folder, relative to the results folder.
         on_progress: Called with policies done and policies in all.
         purposes: On which seeds.
-        note: As for `run_tasks`.
+        note: Told what is waited for (see `run_tasks`).
 
     Raises:
         RunError: A policy, or its environment, fails.

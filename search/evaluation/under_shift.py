@@ -64,7 +64,7 @@ def evaluate_shifts(
         seeds: One episode each.
         on_progress: Called with policies done and policies in all.
         env: Names the environment where it isn't the search's; part of what the episodes are known by.
-        note: As for `run_tasks`.
+        note: Told what is waited for (see `run_tasks`).
 
     Raises:
         ConfigError: The environment has nothing of a name that is set.

@@ -63,7 +63,7 @@ def compare(searches: Sequence[Results]) -> Comparison:
         searches: Two or more, of one environment.
 
     Raises:
-        ResultsError: They are of several environments, one is there twice, or none has a front.
+        ResultsError: The searches are of several environments, one is there twice, or none has a front.
     """
     folders = [str(r.folder.resolve()) for r in searches]
     twice = sorted({f for f in folders if folders.count(f) > 1})

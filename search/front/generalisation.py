@@ -67,7 +67,7 @@ class PolicyScore:
     """What a single policy is worth.
 
     Attributes:
-        figures: As a row of `shift.csv` has them: "return_mean", "return_ci_low", "retained", ….
+        figures: Columns of `shift.csv`: "return_mean", "return_ci_low", "retained", ….
         against: What `retained` is measured on, or why it isn't.
     """
 
@@ -137,8 +137,8 @@ def generalisation_of(folder: Path, front: Front, rng: np.random.Generator) -> p
 
     Args:
         folder: The results folder.
-        front: Its front.
-        rng: As for `generalisation`.
+        front: The search's front.
+        rng: Draws the resampled episodes.
     """
     columns = ("sparsity", "nonzero_params")
     baselines, points = front.baselines.set_index("name"), front.table.set_index("snapshot_id")

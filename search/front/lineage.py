@@ -22,8 +22,8 @@ class Stage:
         hyperparameters: What it trained with, by path.
         start: Lineage's clock where it began, in env steps.
         stop: Where it ended.
-        pruning: Its `PruningConfig`, as plain values.
-        training: Its arguments of `PPOConfig.training`.
+        pruning: The stage's `PruningConfig`, as plain values.
+        training: The stage's arguments of `PPOConfig.training`.
     """
 
     hyperparameters: dict[str, Hyperparameter]
@@ -55,7 +55,7 @@ def lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot], plans: Plans) -> 
     Args:
         snapshot: The policy.
         by_id: The archive.
-        plans: As `plans_of`.
+        plans: What each segment was planned to train with (see `plans_of`).
 
     Returns:
         One stage a segment, each from where the one before it stopped; the first from 0.

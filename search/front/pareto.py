@@ -75,8 +75,8 @@ def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Fl
     """The hypervolume of the first 1, 2, … n points.
 
     Args:
-        points: As for `hypervolume`, in the order in which they were found.
-        reference: As for `hypervolume`.
+        points: Shape (points, 2), both to be maximised, in the order in which they were found.
+        reference: The point from which volumes are measured.
 
     Returns:
         Shape (n,), never falling.

@@ -53,7 +53,7 @@ def recipe_table(folder: Path, front: Front) -> pd.DataFrame:
 
     Args:
         folder: The results folder.
-        front: Its front; points that are no longer re-evaluated are left out.
+        front: The search's front; points that are no longer re-evaluated are left out.
 
     Returns:
         Columns `RETRAIN_COLUMNS`; empty where no replay was evaluated. For each point a row a seed

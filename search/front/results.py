@@ -181,7 +181,7 @@ class Results:
 
         Raises:
             ResultsError: There is no such point, or it was not exported yet.
-            ExportError: Its export is damaged or was tampered with, or what runs it is missing here.
+            ExportError: The export is damaged or was tampered with, or what runs it is missing here.
         """
         from rllib_ext.export.loading import load
 
@@ -252,9 +252,9 @@ def read_results(folder: str | Path) -> Results:
         folder: Such as "results/cartpole".
 
     Raises:
-        ConfigError: It is an address.
-        ResultsError: It doesn't exist, is no results folder, holds no snapshot yet, or a file of it
-            can't be read.
+        ConfigError: `folder` is an address.
+        ResultsError: The folder doesn't exist, is no results folder, holds no snapshot yet, or a
+            file of it can't be read.
     """
     refuse_address(str(folder), "the results folder")
     path = Path(folder)

@@ -27,12 +27,12 @@ class Planned:
     """A baseline that is to be trained.
 
     Attributes:
-        name: Its name in the archive, such as "random_masks-45".
+        name: Name of the baseline in the archive, such as "random_masks-45".
         kind: How it is made.
         description: One line for the report.
         weights: Non-zero weights of the front's point that it is held against.
         level: `snapshot_id` of that point.
-        segment: Its training.
+        segment: What it trains.
     """
 
     name: str

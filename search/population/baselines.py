@@ -60,7 +60,7 @@ def check_dense(error: str) -> None:
         error: Why it did; "" where it did not.
 
     Raises:
-        RunError: It did.
+        RunError: The dense baseline failed.
     """
     if error:
         raise RunError(

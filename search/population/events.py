@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import override
+
 from rllib_ext.member.segment import DENSE
 from search.config.space import Values
 from search.store.archive import Record
@@ -29,7 +31,7 @@ class SegmentEvent(Event):
 
     Attributes:
         member: Whose segment; the dense baseline's is `DENSE`.
-        segment: Its index.
+        segment: Index of the segment.
         env_steps: The lineage's clock.
     """
 
@@ -57,9 +59,9 @@ class Iteration(SegmentEvent):
 
     evaluation_env_steps: int
 
+    @override
     @property
     def kind(self) -> str:
-        """As `Event.kind`."""
         return "dense" if self.member == DENSE else "repeat"
 
 

@@ -20,7 +20,7 @@ class Member:
         segment: Index of its next segment.
         env_steps: The lineage's clock.
         hyperparameters: What it trained with last; empty before its birth.
-        last: Its last snapshot, where it goes on from; None: it is to be born.
+        last: The member's last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
         trial_number: Of that segment, in the study.
         failures: Segments that failed in a row; after one it cannot go on as it is.

@@ -24,7 +24,7 @@ def replay(archive: Archive, members: int, floor: float = -math.inf) -> State:
     Args:
         archive: Of its results folder.
         members: In the population.
-        floor: As of `State`.
+        floor: Mean return that a policy must exceed to be feasible.
     """
     state = State(members, floor)
     for record in records_of(archive.events(), archive.snapshots()):

@@ -34,7 +34,7 @@ class Replay:
     """One recipe on one seed.
 
     Attributes:
-        member: Its number in the archive of the recipe check.
+        member: Number of the replay in the archive of the recipe check.
         point: `snapshot_id` of the front point whose recipe it is.
         index: Which of the point's seeds, from 0.
         stages: The recipe.
@@ -133,7 +133,7 @@ class Replays:
         archive: Of the recipe check; only this writes to it.
         replays: What is to be done.
         by_id: The search's archive: the seeds derive from what stands there.
-        floor: As for `BestSoFar`.
+        floor: Mean return that a policy must exceed to count as good.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def thin_policies(
         snapshots: All of the search.
         keep: `snapshot_id` of those that stay in any case.
         limit: Candidates that the search will evaluate.
-        floor: As for `search.front.pareto.candidates`.
+        floor: Mean return that a policy must exceed to be a candidate.
         remove: How a folder goes.
 
     Returns:

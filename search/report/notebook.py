@@ -78,9 +78,9 @@ def load(folder: str | Path) -> ShownResults:
         folder: Such as "results/cartpole".
 
     Raises:
-        ConfigError: It is an address.
-        ResultsError: It doesn't exist, is no results folder, holds no snapshot yet, or a file of it
-            can't be read.
+        ConfigError: `folder` is an address.
+        ResultsError: The folder doesn't exist, is no results folder, holds no snapshot yet, or a
+            file of it can't be read.
     """
     return shown(read_results(folder))
 

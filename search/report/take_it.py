@@ -18,7 +18,7 @@ class Taken:
     Attributes:
         policy: The snapshot's id.
         picked: What it is picked as; "" for none.
-        weights: Its non-zero weights, in words.
+        weights: The point's non-zero weights, in words.
         command: What to type.
         exports: A row for each form that was exported.
     """

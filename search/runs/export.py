@@ -26,7 +26,7 @@ class Opened:
     """A policy that is to be exported.
 
     Attributes:
-        parts: As RLlib has it.
+        parts: The policy as RLlib has it.
         masks: By parameter name.
         ppo: Names its environment.
         known: What `policy.json` shall say of it.
@@ -58,7 +58,7 @@ def run_export(
         point: Of a results folder: a snapshot's id, or one of `PICKS`; None: the sparsest that keeps
             95 % of the dense policy.
         output: Where a folder for each form goes; None: export/ in the results folder, or here.
-        env: Its environment instead of the one that it names.
+        env: An environment instead of the one that the policy names.
         warn: Shows a person that code is about to run.
         say: Told what is being done.
 
@@ -107,7 +107,7 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
 
     Args:
         results: Of the search.
-        point: As for `run_export`.
+        point: A snapshot's id, or one of `PICKS`; None: the sparsest that keeps 95 %.
 
     Raises:
         ResultsError: There is no such point, or its policy is no longer on disk.

@@ -33,7 +33,7 @@ def open_checkpoint(path: Path, env: str | None, say: Say) -> PPOConfig:
 
     Args:
         path: The checkpoint's folder.
-        env: Its environment instead of the one that the checkpoint names.
+        env: An environment instead of the one that the checkpoint names.
         say: Shows a person that code is about to run.
 
     Raises:

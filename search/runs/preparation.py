@@ -36,7 +36,7 @@ class Prepared:
         """Looks whether this machine holds one member, or pack, at least.
 
         Raises:
-            ConfigError: It doesn't.
+            ConfigError: The configuration doesn't fit the machine.
         """
         slots_on([this_machine()], self.engine.resources, self.engine.unit)
 

@@ -115,15 +115,15 @@ def resume_search(
         overrides: "budget.env_steps=…", "budget.seconds=…" or nothing.
         command: What was typed, for the manifest.
         display: Shows progress.
-        address: As for `run_search`.
+        address: Of a Ray cluster; None: one of its own on this machine.
 
     Returns:
         What came of it, as its report shows it.
 
     Raises:
-        PrunefrontError: As `run_search`; or the folder is no search's, is being written to, has lost
-            something, or may not be changed as asked.
-        KeyboardInterrupt: As `run_search`.
+        PrunefrontError: What `run_search` refuses; or the folder is no search's, is written to, has
+            lost something, or may not be changed as asked.
+        KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
     config = extended(load_config_of(folder), overrides)
     if has_finished(config, folder):

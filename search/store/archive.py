@@ -181,9 +181,9 @@ class Baseline(Record):
         wall_time: Seconds until it was trained, since the search started; of all but the dense one,
             since all of them did.
         search_return: Mean return over the search's evaluation seeds; for "dense" of its last policy.
-        sparsity: As `Snapshot.sparsity`; NaN where there is no network.
-        nonzero_params: As `Snapshot.nonzero_params`; 0 where there is no network.
-        total_params: As `Snapshot.total_params`; 0 where there is no network.
+        sparsity: Sparsity of the policy path; NaN where there is no network.
+        nonzero_params: Non-zero weights of the policy path; 0 where there is no network.
+        total_params: Weights of the policy path; 0 where there is no network.
         checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
         kind: "random_masks", "small_dense" or "train_then_prune"; "" for the first three.
         level: `snapshot_id` of the front's point that it is held against; "" for the first three.

@@ -41,7 +41,7 @@ def place_of(name: str, output: Path | None) -> Path:
         output: Where to; None: `results/<name>-<date>-<time>`.
 
     Raises:
-        ConfigError: It is an address.
+        ConfigError: The path is an address.
     """
     if output is not None:
         refuse_address(str(output), "--output")
@@ -53,11 +53,11 @@ def refuse_address(text: str, what: str) -> None:
     """Looks whether a folder is named by a path: "s3://bucket" would be one called "s3:" here.
 
     Args:
-        text: As it was given, or as `Path` has it, with one slash.
+        text: A path as it was given, or as `Path` has it, with one slash.
         what: Begins the message.
 
     Raises:
-        ConfigError: It is an address.
+        ConfigError: The path is an address.
     """
     found = _ADDRESS.match(text)
     if found is None:
@@ -75,7 +75,7 @@ def refuse_taken(folder: Path) -> None:
     """Looks whether a new run may write here.
 
     Raises:
-        ResultsError: It is a file, or something lies in it that a run which never began would not leave.
+        ResultsError: The place is a file, or holds what a run that never began would not leave.
     """
     if not is_free(folder):
         raise ResultsError(
@@ -96,7 +96,7 @@ def remove_unbegun(folder: Path, *, refused: bool, made: bool) -> None:
     """Removes what a run wrote that recorded nothing; where it did record something, nothing goes.
 
     Args:
-        folder: Its results folder, whose lock it holds.
+        folder: The run's results folder, whose lock the caller holds.
         refused: Whether what was asked for is wrong: then its own description goes too, so that the
             corrected run finds the folder as this one did. Otherwise a described run can be resumed.
         made: Whether the run made the folder.

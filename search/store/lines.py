@@ -24,7 +24,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, sync: bool
         sync: Whether they are on disk on return; otherwise they are with the next that are.
 
     Raises:
-        OSError: They can't be written, or only in part.
+        OSError: The lines can't be written, or only in part.
     """
     text = "".join(json.dumps(values, separators=(",", ":")) + "\n" for values in records)
     with path.open("a+b") as file:

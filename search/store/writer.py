@@ -42,7 +42,7 @@ def only_writer_of_new(folder: Path) -> Iterator[None]:
     had not described itself.
 
     Raises:
-        ResultsError: As `only_writer`; or the folder can't be made.
+        ResultsError: Another process writes to the folder, or the folder can't be made.
     """
     made = not folder.exists()
     try:

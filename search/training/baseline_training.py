@@ -71,7 +71,7 @@ def train_baselines(
         archive: Takes the baselines.
         planned: What to train.
         on_progress: Called with baselines done and baselines in all.
-        note: As for `run_tasks`.
+        note: Told what is waited for (see `run_tasks`).
     """
     started = time.monotonic()
     packs = engine_of(config, ppo).name == "packed"

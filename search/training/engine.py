@@ -23,7 +23,7 @@ class Engine(abc.ABC):
     """What Tune runs, and how much of it at once.
 
     Attributes:
-        name: As in a configuration.
+        name: The engine's name in a configuration.
         unit: What one of what Tune runs is called.
         trainable: What Tune runs.
         resources: What one of it takes from the cluster.
@@ -59,7 +59,7 @@ class RLlibEngine(Engine):
 
     Args:
         ppo: What members share.
-        unpackable: As `Engine.unpackable`.
+        unpackable: Why the engine can't pack (see `Engine.unpackable`).
     """
 
     name = "rllib"

@@ -31,8 +31,8 @@ def for_keeping(ppo_config: Any) -> PPOConfig:
     """A copy that builds its environments in any process, as it is when it is read again.
 
     Raises:
-        ConfigError: It is no PPO configuration, names no environment, or can't be kept; the message says
-            where and why.
+        ConfigError: `ppo_config` is no PPO configuration, names no environment, or can't be kept; the
+            message says where and why.
     """
     if not isinstance(ppo_config, PPOConfig):
         raise ConfigError(
@@ -83,7 +83,7 @@ def ppo_of(config: ExperimentConfig, folder: Path) -> PPOConfig:
     Raises:
         ConfigError: RLlib or Gymnasium refuses something in it.
         ResultsError: What was kept is missing, or was changed since.
-        CheckpointError: It can't be read here.
+        CheckpointError: The kept configuration can't be read here.
     """
     if not config.from_python:
         return build_ppo(config)
@@ -96,8 +96,8 @@ def kept_ppo(folder: Path) -> PPOConfig:
     """What `keep_ppo` wrote. Runs code from it.
 
     Raises:
-        ResultsError: It is missing, or was changed since.
-        CheckpointError: It can't be read here.
+        ResultsError: The kept configuration is missing, or was changed since.
+        CheckpointError: The kept configuration can't be read here.
     """
     path = folder / PPO_CONFIG
     if not path.is_file():

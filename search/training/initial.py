@@ -18,7 +18,7 @@ def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
 
     Raises:
         CheckpointError: The checkpoint can't be read.
-        ConfigError: It is of another network.
+        ConfigError: The checkpoint is of another network.
     """
     if config.init_checkpoint is None:
         return None
@@ -37,7 +37,7 @@ def kept_initial(config: ExperimentConfig, results: Path) -> str:
         results: The results folder, of a recipe check too.
 
     Raises:
-        CheckpointError: It is missing, and members would start from something else.
+        CheckpointError: The copy is missing, and members would start from something else.
     """
     if config.init_checkpoint is None:
         return ""

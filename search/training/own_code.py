@@ -47,8 +47,8 @@ def with_own_code(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     or by a list of such.
 
     Args:
-        method: Its name, such as "learners".
-        arguments: As a YAML file has them.
+        method: Name of the method, such as "learners".
+        arguments: Plain values, as a YAML file has them.
 
     Raises:
         ConfigError: Something cannot be imported, or is not what RLlib takes there.
@@ -65,7 +65,7 @@ def imported(name: Any, what: str, expected: str) -> Any:
         expected: What belongs there, for the messages.
 
     Raises:
-        ConfigError: It is no such name, or cannot be imported.
+        ConfigError: The value is no such name, or cannot be imported.
     """
     module, colon, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module and colon and attribute):
@@ -106,7 +106,7 @@ class Connectors:
 
         Args:
             given: What RLlib passes; functions get it, classes don't.
-            named: As `given`.
+            named: The same by keyword.
         """
         found: list[Any] = []
         for make, arguments in self.pieces:

@@ -110,7 +110,7 @@ def environment(name: str) -> Any:
     """A Gymnasium id as it is; "package.module:Name" imported, from the working directory too.
 
     Raises:
-        ConfigError: It cannot be imported.
+        ConfigError: The environment cannot be imported.
     """
     attribute = name.partition(":")[2]
     if not attribute:

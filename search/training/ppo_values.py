@@ -24,7 +24,7 @@ def refuse_meaningless(ppo: PPOConfig, training: str = "ppo.training") -> None:
         training: What the message names before a hyperparameter that is out of its range.
 
     Raises:
-        ConfigError: It isn't; the message says what does it instead, or what was expected.
+        ConfigError: The value makes no sense; the message says what was expected.
     """
     refuse_other_than_classes(ppo)
     refuse_ignored(ppo)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
+from typing_extensions import override
 
 from rllib_ext.member.segment import DENSE, MEMBERS, Segment, config_of, segment_name, segments_of
 from rllib_ext.pruning.errors import PrunefrontError, RunError
@@ -236,16 +237,18 @@ class ErrorNotes(Callback):
     def __init__(self, scheduler: SegmentScheduler) -> None:
         self._scheduler = scheduler
 
+    @override
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """As `ray.tune.Callback.on_trial_error`: after `Searcher.on_trial_complete`."""
+        """After `Searcher.on_trial_complete`."""
         self._scheduler.take_failure(trial.trial_id, _reason(trial))
 
+    @override
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """As `ray.tune.Callback.on_trial_start`: also when a process is used again."""
+        """Also when a process is used again."""
         self._scheduler.note_start(trial.trial_id)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -277,12 +280,12 @@ class UntilOver(Stopper):
     def __init__(self, scheduler: SegmentScheduler) -> None:
         self._scheduler: SegmentScheduler | None = scheduler
 
+    @override
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """As `ray.tune.Stopper`."""
         return bool(result["segment_done"])
 
+    @override
     def stop_all(self) -> bool:
-        """As `ray.tune.Stopper`."""
         return self._scheduler is not None and self._scheduler.error is not None
 
     def __getstate__(self) -> dict[str, Any]:

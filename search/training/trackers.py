@@ -49,7 +49,7 @@ def trackers(config: ExperimentConfig) -> list[LoggerCallback]:
     """Callbacks for Tune that log every segment as a run of the trackers that are asked for.
 
     Raises:
-        ConfigError: As `refuse_missing`.
+        ConfigError: A tracker's package isn't installed.
     """
     refuse_missing(config)
     # Newer MLflow refuses folders, which it keeps but no longer extends; who names one wants one.

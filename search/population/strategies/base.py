@@ -175,7 +175,7 @@ def objective_values(
 
     Args:
         snapshot: Whose objectives.
-        names: As in `SearchSettings.objectives`.
+        names: Objectives, as `SearchSettings.objectives` names them.
         signs: −1 by the name of what is to be turned round.
     """
     given = {"return": snapshot.return_mean, "sparsity": snapshot.sparsity, **snapshot.objectives}

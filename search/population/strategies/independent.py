@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from search.config.experiment import ExperimentConfig
 from search.population.member import Member
 from search.population.strategies.base import Plan, Strategy
@@ -19,16 +21,18 @@ class Random(Strategy):
     A trial of the study is a lineage: it is told at the horizon.
     """
 
+    @override
     def ends_trial(self, last: Snapshot) -> bool:
-        """As `Strategy.ends_trial`."""
         return last.env_steps >= self.horizon
 
+    @override
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
-        """As `Strategy.useless`: nobody looks for donors at all."""
+        """Nobody looks for donors at all."""
         return list(donors)
 
+    @override
     def plan(self, member: Member) -> Plan:
-        """As `Strategy.plan`. What failed is drawn anew."""
+        """What failed is drawn anew."""
         last = member.last
         if last is None or member.failures or member.env_steps >= self.horizon:
             return self._planned(None, self._birth(member, self._generator(member)))
@@ -46,7 +50,8 @@ class Optuna(Random):
 
     guided = True
 
+    @override
     @classmethod
     def startup_trials(cls, config: ExperimentConfig) -> int:
-        """As `Strategy.startup_trials`: half of the lineages that the members train, 10 at most."""
+        """Half of the lineages that the members train, 10 at most."""
         return min(MOST_STARTUP_TRIALS, max(2, config.population.members // 2))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from typing_extensions import override
 
 from search.config.experiment import ExperimentConfig
 from search.config.parameter import FloatParameter
@@ -52,13 +53,14 @@ class ParetoPBT(Strategy):
         # Members that aren't given up, as last heard.
         self._in_play: set[int] = set()
 
+    @override
     def require(self, least_return: float) -> None:
-        """As `Strategy.require`."""
         super().require(least_return)
         self._donors, self._donor_moments = {}, {}
 
+    @override
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
-        """As `Strategy.useless`; of the horizon's last segment only the best starts stay."""
+        """Of the horizon's last segment only the best starts stay."""
         old = super().useless(donors, before)
         gone = {s.snapshot_id for s in old}
         left = [m for name, m in self._all_moments().items() if name not in gone]
@@ -90,8 +92,8 @@ class ParetoPBT(Strategy):
             idle = [m for m in idle if generation is None or m.segment <= generation]
         return super().next_member(idle, running, left)
 
+    @override
     def plan(self, member: Member) -> Plan:
-        """As `Strategy.plan`."""
         rng = self._generator(member)
         source = self._source(member, rng)
         if source is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from search.config.experiment import ExperimentConfig
 from search.config.space import Values
 from search.population.member import Member
@@ -21,9 +23,10 @@ class TrainThenPrune(Strategy):
     level is trained for.
     """
 
+    @override
     @classmethod
     def horizon_of(cls, config: ExperimentConfig) -> int:
-        """As `Strategy.horizon_of`: the dense training and an equal share of what is left."""
+        """The dense training and an equal share of what is left."""
         dense = _dense_steps(config)
         return dense + (_budget(config) - dense) // config.population.members
 
@@ -33,13 +36,14 @@ class TrainThenPrune(Strategy):
         untold = (s for s in self._snapshots.donors.values() if s.trial_number == NO_TRIAL)
         return next((s for s in untold if s.env_steps >= _dense_steps(self._config)), None)
 
+    @override
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
-        """As `Strategy.useless`."""
         dense = self._dense
         return super().useless([s for s in donors if s is not dense], before)
 
+    @override
     def plan(self, member: Member) -> Plan:
-        """As `Strategy.plan`. After a failure a level begins again."""
+        """After a failure a level begins again."""
         last, dense = member.last, self._dense
         if dense is None:
             return self._dense_plan(None if member.failures else last)
@@ -52,10 +56,11 @@ class TrainThenPrune(Strategy):
             return self._level_plan(dense, proposal)
         return self._level_plan(last, self._study.enter(member.hyperparameters))
 
+    @override
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
     ) -> Member | None:
-        """As `Strategy.next_member`: all wait for the one that trains the dense policy."""
+        """All wait for the one that trains the dense policy."""
         if self._dense is None:
             return next(iter(idle), None) if not running and left > 0 else None
         return super().next_member(idle, running, left)
