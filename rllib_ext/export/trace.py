@@ -12,7 +12,8 @@ import tree
 from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
-from rllib_ext.export.aten import NotExpressibleError, Traced, Translator
+from rllib_ext.export.aten.handlers import HANDLERS
+from rllib_ext.export.aten.translator import NotExpressibleError, Traced, Translator
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Path, Reshape, Shape
@@ -82,7 +83,7 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
     ] + [torch.zeros((batch, *value.shape)) for _, value in initial]
     decision = _Decision(module, observed, state)
     graph = _traced(decision, module, examples)
-    translator = Translator(builder, batch)
+    translator = Translator(builder, batch, HANDLERS)
     values: list[Traced] = []
     for (_, node), (shape, _kind) in zip(parts, shapes, strict=True):
         values.append(_with_time(builder, node, (*time, *shape)))
@@ -147,7 +148,7 @@ def trace_function(
     shape = builder.shape(node)
     batch = _unlike_any(whole, [shape])
     graph = _traced(whole, whole, [torch.zeros((batch, *shape))], name)
-    translator = Translator(builder, batch)
+    translator = Translator(builder, batch, HANDLERS)
     (found,) = _translated(graph, translator, [Traced(node, 0)], name)
     return translator.known(found).node
 
