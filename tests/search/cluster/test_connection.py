@@ -55,7 +55,7 @@ LISTENERS = """
 import os, ray
 from command_line import descendants
 from listeners import listeners
-from search.cluster import connect
+from search.cluster.connection import connect
 
 connect()
 
