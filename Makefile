@@ -27,10 +27,10 @@ search: $(STAMP) ## run a search to its report (CONFIG=configs/cartpole.yaml)
 	$(BIN)/prunefront search $(CONFIG) $(ARGS)
 
 test: $(STAMP)   ## everything without Ray and a few real runs (WORKERS=2 at once)
-	$(PYTEST) --dist worksteal -m "everyday or not (ray or e2e)" $(ARGS)
+	$(PYTEST) --dist worksteal -m "everyday or not (ray or e2e or slow)" $(ARGS)
 
 test-ray: $(STAMP) ## what needs a cluster, one warm one a worker
-	$(PYTEST) --dist loadfile -m "ray and not (e2e or everyday)" $(ARGS)
+	$(PYTEST) --dist loadfile -m "ray and not (e2e or everyday or slow)" $(ARGS)
 
 test-e2e: $(STAMP) ## the command line from end to end
 	$(PYTEST) --dist loadfile -m "e2e and not (slow or everyday)" $(ARGS)
