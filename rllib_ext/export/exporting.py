@@ -30,11 +30,11 @@ from rllib_ext.export.measure import (
     ram_of,
     run_latency,
 )
-from rllib_ext.export.numpy_loader import Policy
+from rllib_ext.export.numpy_loader import Policy, load
 from rllib_ext.export.program import Array, Program
 from rllib_ext.export.quantise import with_int8_weights
 from rllib_ext.export.source import Source, source_of
-from rllib_ext.export.storage import described
+from rllib_ext.export.storage import described, nodes_of
 from rllib_ext.export.verify import (
     OBSERVATIONS,
     TOLERANCE,
@@ -186,8 +186,6 @@ class _Work:
         run = run_form(folder, program, contract["form"])
         if run is not None:
             return Policy(described(program), run)
-        from rllib_ext.export.numpy_loader import load
-
         return load(folder / str(contract["form"]["main"]))
 
     def _contract(self, kind: str, program: Program, known: dict[str, Any]) -> dict[str, Any]:
@@ -240,8 +238,6 @@ class _Work:
         self, program: Program, observed: list[dict[str, Array]]
     ) -> list[dict[str, Array]]:
         """Decisions in a row, by numpy, for the self-test of C."""
-        from rllib_ext.export.storage import nodes_of
-
         policy = Policy(described(program), nodes=nodes_of(program))
         state = policy.initial(1)
         numbers = sum(np.size(value) for value in observed[0].values())
