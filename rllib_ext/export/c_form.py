@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rllib_ext.export.c_memory import REAL, kind_of, plan
-from rllib_ext.export.c_operations import Place, Written, write
+from rllib_ext.export.c_operations import write
+from rllib_ext.export.c_place import Place, Written
 from rllib_ext.export.c_text import REALS, Numbers, reals, size, table
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from rllib_ext.export.c_operations import spare_size
+from rllib_ext.export.c_place import spare_size
 from rllib_ext.export.c_text import size, strides
 from rllib_ext.export.program import Carried, Constant, Input, Node, Program, Reshape, State, Take
 

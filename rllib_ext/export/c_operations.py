@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from rllib_ext.export.c_matrix import product
+from rllib_ext.export.c_layers import write_conv, write_dense, write_gru, write_lstm
+from rllib_ext.export.c_place import Place, Written
 from rllib_ext.export.c_text import (
-    Numbers,
     at,
     nested,
     reals,
@@ -28,7 +27,6 @@ from rllib_ext.export.program import (
     Dense,
     Gru,
     Lstm,
-    Node,
     Normalise,
     OneHot,
     Operation,
@@ -42,89 +40,6 @@ from rllib_ext.export.program import (
     ToFloat,
     Unary,
 )
-from rllib_ext.export.quantise import quantised
-
-# Within 4e-7 of tanh, in a form that compilers can do several at once: the rational approximation that
-# Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long.
-FAST_TANH = """static inline float fast_tanh(float x) {
-    union { float f; uint32_t u; } b; /* Whole numbers: compilers branch where floats are compared. */
-    b.f = x;
-    const uint32_t size = b.u & 0x7FFFFFFFu;
-    b.u = (b.u & 0x80000000u) | (size < 0x40FCF84Fu ? size : 0x40FCF84Fu); /* 7.905311 */
-    x = b.f;
-    const float s = x * x;
-    const float p = ((((((-2.76076847742355e-16f * s + 2.00018790482477e-13f) * s
-        - 8.60467152213735e-11f) * s + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s
-        + 6.37261928875436e-04f) * s + 4.89352455891786e-03f) * x;
-    const float q = ((1.19825839466702e-06f * s + 1.18534705686654e-04f) * s + 2.26843463243900e-03f) * s
-        + 4.89352518554385e-03f;
-    return p / q;
-}
-"""
-
-
-@dataclasses.dataclass
-class Written:
-    """What has been written of a file.
-
-    Attributes:
-        numbers: How it computes.
-        tables: Constants, at the file's level.
-        kinds: Which form each matrix took.
-        functions: That the code calls, beside those of math.h.
-    """
-
-    numbers: Numbers
-    tables: list[str] = dataclasses.field(default_factory=list)
-    kinds: list[str] = dataclasses.field(default_factory=list)
-    functions: set[str] = dataclasses.field(default_factory=set)
-
-    def tanh(self, value: str) -> str:
-        """The hyperbolic tangent of a value."""
-        if self.numbers.real == "double":
-            return f"tanh({value})"
-        self.functions.add(FAST_TANH)
-        return f"fast_tanh({value})"
-
-    def sigmoid(self, value: str) -> str:
-        """1 / (1 + exp(−value))."""
-        half = self.numbers.literal(0.5)
-        return f"({half} + {half} * {self.tanh(f'{half} * ({value})')})"
-
-    def multiply(self, name: str, matrix: Any, bias: Any, source: str, target: str) -> str:
-        """Statements for target = bias + matrix × source."""
-        found = product(self.numbers, name, matrix, bias, source, target)
-        self.tables.append(found.tables)
-        self.kinds.append(found.kind)
-        return found.code
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """One node to write.
-
-    Attributes:
-        name: Prefix of its tables.
-        node: Itself.
-        shapes: Of its inputs.
-        sources: Where its inputs lie.
-        target: Where its values go.
-        spare: Memory of its own that it may use, of the size that `spare_size` says.
-    """
-
-    name: str
-    node: Node
-    shapes: Sequence[Shape]
-    sources: Sequence[str]
-    target: str
-    spare: str
-
-
-def spare_size(operation: Operation) -> int:
-    """How many real numbers an operation needs beside its result."""
-    if isinstance(operation, Lstm):
-        return 2 * len(operation.bias)
-    return 2 * len(operation.bias) if isinstance(operation, Gru) else 0
 
 
 def write(out: Written, place: Place) -> str:
@@ -136,101 +51,6 @@ def _each(place: Place, text: str) -> str:
     """A statement for each element; x and y stand for the input's and the result's."""
     body = text.replace("$x", f"{place.sources[0]}[i]").replace("$y", f"{place.target}[i]")
     return f"    for (int i = 0; i < {size(place.node.shape)}; i++) {body}\n"
-
-
-def _dense(out: Written, p: Place, o: Dense) -> str:
-    rows = size(p.node.shape[:-1])
-    if rows == 1:
-        return out.multiply(p.name, o.weight, o.bias, p.sources[0], p.target)
-    outputs, inputs = o.weight.shape
-    inner = out.multiply(p.name, o.weight, o.bias, "x", "y")
-    inside = "".join(f"    {line}\n" for line in inner.splitlines())
-    real = out.numbers.real
-    return (
-        f"    for (int r = 0; r < {rows}; r++) {{\n"
-        f"        const {real} *x = {p.sources[0]} + r * {inputs};\n"
-        f"        {real} *y = {p.target} + r * {outputs};\n{inside}    }}\n"
-    )
-
-
-def _conv(out: Written, p: Place, o: Conv) -> str:
-    """Weight by weight over the whole picture: pruned weights take no time. The input is padded."""
-    n, real = out.numbers, out.numbers.real
-    channels, height, width = p.node.shape
-    _, rows, columns = p.shapes[0]
-    places = [
-        c * rows * columns + y * o.dilation[0] * columns + x * o.dilation[1]
-        for c in range(o.weight.shape[1])
-        for y in range(o.weight.shape[2])
-        for x in range(o.weight.shape[3])
-    ]
-    matrix = o.weight.reshape(channels, -1)
-    order = np.flatnonzero(matrix.ravel())
-    ends = np.cumsum(np.count_nonzero(matrix, axis=1))
-    offsets = np.array(places)[order % matrix.shape[1]]
-    scale = ""
-    if n.int8:
-        whole, scales = quantised(matrix)
-        out.tables.append(table("int8_t", f"{p.name}_w", whole.ravel()[order]))
-        out.tables.append(table(real, f"{p.name}_s", reals(n, scales)))
-        scale = f" * {p.name}_s[c]"
-    else:
-        out.tables.append(table(real, f"{p.name}_w", reals(n, matrix.ravel()[order])))
-    out.tables.append(table(real, f"{p.name}_b", reals(n, o.bias)))
-    out.tables.append(table(whole_type(int(max(places))), f"{p.name}_i", offsets))
-    out.tables.append(table(whole_type(int(ends[-1])), f"{p.name}_e", ends))
-    out.kinds.append("sparse")
-    area = height * width
-    across = "x" if o.stride[1] == 1 else f"x * {o.stride[1]}"
-    return (
-        f"    for (int c = 0, k = 0; c < {channels}; c++) {{\n"
-        f"        {real} *to = {p.target} + c * {area};\n"
-        f"        for (int i = 0; i < {area}; i++) to[i] = {p.name}_b[c];\n"
-        f"        for (; k < (int){p.name}_e[c]; k++) {{\n"
-        f"            const {real} w = ({real}){p.name}_w[k]{scale};\n"
-        f"            const {real} *from = {p.sources[0]} + {p.name}_i[k];\n"
-        f"            for (int y = 0; y < {height}; y++)\n"
-        f"                for (int x = 0; x < {width}; x++)\n"
-        f"                    to[y * {width} + x] += w * from[y * {o.stride[0] * columns} + {across}];\n"
-        f"        }}\n"
-        f"    }}\n"
-    )
-
-
-def _lstm(out: Written, p: Place, o: Lstm) -> str:
-    units = len(o.bias) // 4
-    zeros = np.zeros_like(o.bias)
-    a, b = p.spare, f"({p.spare} + {4 * units})"
-
-    def gate(i: int) -> str:
-        return f"{a}[i + {i * units}] + {b}[i + {i * units}]"
-
-    return (
-        out.multiply(f"{p.name}x", o.weight, o.bias, p.sources[0], a)
-        + out.multiply(f"{p.name}h", o.recurrent, zeros, p.sources[1], b)
-        + f"    for (int i = 0; i < {units}; i++) {{\n"
-        f"        const {out.numbers.real} cell = {p.sources[2]}[i] * {out.sigmoid(gate(1))}\n"
-        f"            + {out.tanh(gate(2))} * {out.sigmoid(gate(0))};\n"
-        f"        {p.target}[i] = {out.tanh('cell')} * {out.sigmoid(gate(3))};\n"
-        f"        {p.target}[i + {units}] = cell;\n"
-        f"    }}\n"
-    )
-
-
-def _gru(out: Written, p: Place, o: Gru) -> str:
-    units = len(o.bias) // 3
-    a, b = p.spare, f"({p.spare} + {3 * units})"
-    one, real = out.numbers.literal(1.0), out.numbers.real
-    new = out.tanh(f"{a}[i + {2 * units}] + reset * {b}[i + {2 * units}]")
-    return (
-        out.multiply(f"{p.name}x", o.weight, o.bias, p.sources[0], a)
-        + out.multiply(f"{p.name}h", o.recurrent, o.recurrent_bias, p.sources[1], b)
-        + f"    for (int i = 0; i < {units}; i++) {{\n"
-        f"        const {real} reset = {out.sigmoid(f'{a}[i] + {b}[i]')};\n"
-        f"        const {real} keep = {out.sigmoid(f'{a}[i + {units}] + {b}[i + {units}]')};\n"
-        f"        {p.target}[i] = ({one} - keep) * {new} + keep * {p.sources[1]}[i];\n"
-        f"    }}\n"
-    )
 
 
 def _normalise(out: Written, p: Place, o: Normalise) -> str:
@@ -456,10 +276,10 @@ _WRITERS: dict[type[Operation], Callable[[Written, Place, Any], str]] = {
     Binary: _binary,
     Clip: _clip,
     Concat: _concat,
-    Conv: _conv,
-    Dense: _dense,
-    Gru: _gru,
-    Lstm: _lstm,
+    Conv: write_conv,
+    Dense: write_dense,
+    Gru: write_gru,
+    Lstm: write_lstm,
     Normalise: _normalise,
     OneHot: _onehot,
     Pad: _pad,
