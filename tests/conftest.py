@@ -24,10 +24,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked `ray` share the cluster; all others run without."""
+    """Tests marked `ray` share the cluster; real runs begin first, so that no worker waits for one."""
     for item in items:
         if item.get_closest_marker("ray"):
             item.fixturenames.insert(0, "ray_cluster")
+    items.sort(key=lambda item: item.get_closest_marker("everyday") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

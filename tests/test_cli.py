@@ -44,7 +44,6 @@ def without_ray(tmp_path_factory):
     return folder
 
 
-@pytest.mark.everyday
 def test_a_search_says_where_its_report_is_and_what_it_found(smoke):
     folder, run = smoke
     assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"

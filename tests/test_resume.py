@@ -1,21 +1,17 @@
 """`prunefront resume`: a search that is killed in training, resumed, and extended."""
 
-import contextlib
 import json
-import os
 import signal
 
 import pandas as pd
 import pytest
 from command_line import (
     SMOKE,
-    alive,
     assert_refused,
-    descendants,
+    end_with_descendants,
     in_training,
     prunefront,
     rows,
-    wait_until,
 )
 
 pytestmark = pytest.mark.e2e
@@ -29,13 +25,7 @@ SMALL = ("budget.env_steps=16_000", "population.segments=2", "evaluation.shifts=
 def stop_when(folder, snapshots, how, *arguments):
     """Runs the command until there are so many snapshots; kills or interrupts it in training."""
     with in_training(folder, "snapshots.jsonl", snapshots, *arguments) as process:
-        family = descendants(process.pid)
-        process.send_signal(how)
-        process.wait(timeout=120)
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(alive, family)), 30)
+        end_with_descendants(process, how)
     return process.returncode, (folder.parent / "messages").read_text()
 
 
@@ -72,7 +62,6 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
-@pytest.mark.everyday
 def test_a_killed_search_is_resumed_to_its_report(resumed):
     folder, run, _ = resumed
     assert run.stdout.splitlines()[-1] == f"report: {folder.resolve() / 'report.html'}"

@@ -68,7 +68,6 @@ def finished(folder):
     return manifest["status"] == "finished" and len(rows(folder, "snapshots.jsonl")) >= 2
 
 
-@pytest.mark.everyday
 def test_a_search_runs_as_a_job_with_what_lies_in_the_working_directory(head, place):
     # Relative: this one node is this machine.
     run = head.run(

@@ -24,8 +24,8 @@ def in_one_process(ppo_config: PPOConfig, *, seed: int, lr: float | None = None)
     Batches stay as large as they were over all Learners.
 
     Args:
-        ppo_config: Of a checkpoint; left as it is.
-        seed: Of environments, actions and minibatches.
+        ppo_config: A checkpoint's configuration; left as it is.
+        seed: Fixes environments, actions and minibatches.
         lr: Learning rate; None: the checkpoint's own.
     """
     config: PPOConfig = ppo_config.copy(copy_frozen=False)
@@ -57,7 +57,7 @@ def load_for_pruning(
 
     Args:
         folder: The checkpoint; loading it runs code from it.
-        ppo_config: Of `in_one_process`.
+        ppo_config: What `in_one_process` returned.
         pruning_config: What to prune and how far; its schedule and horizon are not read.
 
     Raises:
@@ -81,7 +81,8 @@ def gather_statistics(algorithm: Algorithm, iterations: int) -> dict[str, Any]:
     """What the algorithm's criterion reads of training, gathered while it trains on.
 
     Args:
-        algorithm: Of `load_for_pruning`, with a sparsity of 0; no longer the checkpoint's afterwards.
+        algorithm: What `load_for_pruning` returned, with a sparsity of 0; afterwards it is no longer the
+            checkpoint's.
         iterations: Training iterations, ≥ 1.
 
     Returns:
@@ -97,8 +98,8 @@ def prune_now(algorithm: Algorithm, statistics: Mapping[str, Any] | None = None)
     """Prunes to the configured extent and holds the masks for all training that follows.
 
     Args:
-        algorithm: Of `load_for_pruning`.
-        statistics: Of `gather_statistics`, for criteria that read them.
+        algorithm: What `load_for_pruning` returned.
+        statistics: What `gather_statistics` returned, for criteria that read them.
 
     Raises:
         ScoreError: The weights cannot be ranked.

@@ -91,8 +91,8 @@ def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None
     """Looks whether members of a configuration can take over a checkpoint's weights; runs its code.
 
     Args:
-        initial: Of the checkpoint.
-        ppo: Of the members.
+        initial: What the checkpoint holds.
+        ppo: The members' PPO configuration.
         folder: The checkpoint, for the message.
 
     Raises:

@@ -87,7 +87,7 @@ def for_rllib(config: AlgorithmConfig) -> Any:
 
 
 def for_any_process(config: AlgorithmConfig) -> Any:
-    """As `for_rllib`, and without what was registered in this process only: names and ids with it.
+    """What `for_rllib` gives, without what was registered in this process only: names and ids with it.
 
     Raises:
         ConfigError: The environment can't be built (see `env_maker`).

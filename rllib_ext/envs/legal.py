@@ -19,7 +19,7 @@ def legal_mask(observation: Any, space: gymnasium.Space[Any]) -> np.ndarray[Any,
     """1 for each allowed action of a discrete space; None where the observation doesn't tell.
 
     Args:
-        observation: Of the environment, before any connector.
+        observation: The environment's observation, before any connector.
         space: The action space.
     """
     if not isinstance(observation, Mapping) or MASK not in observation:

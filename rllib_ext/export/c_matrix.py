@@ -40,7 +40,7 @@ def product(
 
     Args:
         numbers: How it computes.
-        name: Of the layer's tables.
+        name: What the layer's tables are called.
         matrix: (rows, columns).
         bias: (rows,).
         source: Name of the vector.

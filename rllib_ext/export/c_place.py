@@ -81,7 +81,7 @@ class Place:
     Attributes:
         name: Prefix of its tables.
         node: Itself.
-        shapes: Of its inputs.
+        shapes: The shapes of its inputs.
         sources: Where its inputs lie.
         target: Where its values go.
         spare: Memory of its own that it may use, of the size that `spare_size` says.

@@ -30,12 +30,12 @@ class Numbers:
 
     @property
     def suffix(self) -> str:
-        """Of literals and of functions in math.h."""
+        """The suffix of literals and of functions in math.h."""
         return REALS[self.real][1]
 
     @property
     def bytes(self) -> int:
-        """Of a real number."""
+        """How many bytes a real number takes."""
         return 4 if self.real == "float" else 8
 
     def literal(self, value: float) -> str:

@@ -58,7 +58,7 @@ class Options:
     """How a policy is exported.
 
     Attributes:
-        formats: Of `FORMATS`.
+        formats: Any of `FORMATS`.
         name: Prefix of all that is visible in C.
         numbers: How C computes.
         stochastic: Whether actions are drawn, from noise that is given.
@@ -91,7 +91,7 @@ def export_policy(
     """Exports a policy in one form or several, each in a folder of its own.
 
     Args:
-        parts: Of the policy, with all of its weights.
+        parts: The policy's parts, with all of its weights.
         masks: By parameter name, True = keep; empty where nothing was pruned.
         config: Names the environment.
         output: Where a folder for each form goes; what is there of that name is replaced.

@@ -63,7 +63,7 @@ def write_form(
         folder: Where to; exists.
         program: What to compute.
         choice: What is written.
-        vectors: As for `rllib_ext.export.c_form.write_c`.
+        vectors: Test vectors, as `rllib_ext.export.c_form.write_c` takes them.
 
     Raises:
         ExportError: This form can't be written; says why.
@@ -102,7 +102,7 @@ def run_form(folder: Path, program: Program, described: Mapping[str, Any]) -> Ru
 
     Args:
         folder: The export's.
-        program: Of its `PROGRAM`.
+        program: What its `PROGRAM` holds.
         described: Its "form", as `policy.json` has it.
 
     Raises:

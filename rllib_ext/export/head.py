@@ -63,7 +63,7 @@ def act(
 
     Args:
         builder: Takes the nodes.
-        outputs: Of `trace_module`.
+        outputs: What `trace_module` returned.
         module: The RLModule; names the distribution and the action space.
         pipeline: RLlib's, from the module's outputs to actions.
         stochastic: Whether an action is drawn, with noise that is given, instead of the mode.

@@ -99,7 +99,7 @@ def batch_feeds(
     Args:
         program: What is run.
         observed: What came in, by name, without a batch.
-        size: Of the batch.
+        size: The batch's size.
     """
     feeds = {
         name: np.stack([observed[i % len(observed)][name] for i in range(size)])
@@ -179,7 +179,7 @@ def object_size(source: Path, *options: str, prefix: str = "", cc: str = "gcc") 
     Args:
         source: Its .c file.
         options: Further options, such as `CORTEX_M4`.
-        prefix: Of the tools' names, such as "arm-none-eabi-".
+        prefix: How the tools' names begin, such as "arm-none-eabi-".
         cc: The compiler's name behind it.
 
     Returns:

@@ -160,7 +160,7 @@ class Policy:
         return nested({tuple(r["path"]): found[r["name"]] for r in parts})
 
     def outputs(self, observation: Any, noise: Any = None) -> Arrays:
-        """As a call, but all that comes out, by name: also parameters of the action's distribution."""
+        """All that a decision gives, by name: also parameters of the action's distribution."""
         first = self.description["given"][0]
         sample = np.asarray(_part(observation, first["path"]))
         batch = sample.ndim > len(first["shape"])

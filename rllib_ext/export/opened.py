@@ -28,7 +28,7 @@ def open_saved(folder: Path) -> tuple[PolicyParts, dict[str, Tensor], dict[str, 
     """Opens a saved policy.
 
     Args:
-        folder: As under policies/ of a results folder.
+        folder: A folder such as those under policies/ of a results folder.
 
     Returns:
         Its parts, masks by parameter name, and what its metadata says.
@@ -58,7 +58,7 @@ def open_unpruned(folder: Path) -> tuple[PolicyParts, dict[str, Tensor], dict[st
     """Opens the checkpoint of an RLlib algorithm; returns as `open_saved`.
 
     Args:
-        folder: As `algo.save_to_path`, or Ray Tune, wrote it.
+        folder: A checkpoint that `algo.save_to_path`, or Ray Tune, wrote.
 
     Raises:
         CheckpointError: It is no checkpoint of PPO with one policy on the new API stack, or damaged.

@@ -52,7 +52,7 @@ class Constant(Operation):
     """The same value at each decision.
 
     Attributes:
-        value: Of the node's shape.
+        value: An array of the node's shape.
     """
 
     value: Array
@@ -165,7 +165,7 @@ class Clip(Operation):
 
     Attributes:
         low: float32, broadcast to the input's shape; −infinity without a bound.
-        high: As `low`; infinity without a bound.
+        high: The upper bound, of `low`'s shape; infinity without a bound.
     """
 
     low: Array
@@ -210,7 +210,7 @@ class Take(Operation):
     """Some of an axis's positions.
 
     Attributes:
-        axis: Of the input, ≥ 0.
+        axis: An axis of the input, ≥ 0.
         indices: int64, (count,); which, in order.
     """
 
@@ -251,7 +251,7 @@ class OneHot(Operation):
     """Whole numbers to 1 at their position of a new last axis and 0 elsewhere.
 
     Attributes:
-        size: Of the new axis.
+        size: The new axis's length.
     """
 
     size: int
@@ -291,7 +291,7 @@ class Node:
     Attributes:
         operation: What is computed.
         inputs: Numbers of the nodes that it reads, all smaller than its own.
-        shape: Of the result, without a batch.
+        shape: The result's shape, without a batch.
         dtype: "float32", "int64", or what an observation's space says, such as "uint8".
     """
 
@@ -306,7 +306,7 @@ class Given:
     """A part of the observation, or noise.
 
     Attributes:
-        name: Of the `Input`.
+        name: The name of the `Input`.
         path: Where it lies in the observation; of noise: empty.
         noise: What the noise is: "uniform" in [0, 1), or "normal"; "" of an observation.
     """
@@ -321,7 +321,7 @@ class Carried:
     """What goes from one decision to the next.
 
     Attributes:
-        name: Of the `State`.
+        name: The name of the `State`.
         source: Number of the `State` node.
         update: Number of the node that holds it after the decision.
         initial: Its value before the first decision.

@@ -49,7 +49,7 @@ def attribute(kind: type[Operation], field: dataclasses.Field[Any], value: Any) 
     Args:
         kind: The operation.
         field: The attribute.
-        value: As it was read.
+        value: What was read from the file.
 
     Raises:
         ValueError: It is something else.

@@ -27,7 +27,7 @@ class Source:
     """A policy and what is exported of it.
 
     Attributes:
-        parts: As RLlib has it.
+        parts: The policy's parts, as RLlib has them.
         module: The RLModule that was traced: without its critic, and shrunk where that can be.
         program: All of a decision.
         dense: The same before anything was removed, with masks not applied.
@@ -47,7 +47,7 @@ def source_of(
     """Shrinks a policy and writes it as a program.
 
     Args:
-        parts: Of a saved policy or a checkpoint; left as they are.
+        parts: The parts of a saved policy or a checkpoint; left as they are.
         masks: By parameter name, True = keep; empty where nothing was pruned.
         stochastic: Whether actions are drawn, from noise that is given.
 

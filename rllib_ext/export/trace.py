@@ -136,7 +136,7 @@ def trace_function(
     """Adds a function of one node, with a batch in front, to a program; gives the node of its result.
 
     Args:
-        function: Of a tensor of real numbers.
+        function: Takes one tensor of real numbers.
         node: Its argument.
         builder: Takes the nodes.
         name: What it is called in messages.

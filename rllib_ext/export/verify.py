@@ -34,7 +34,7 @@ class Recording:
     """What a policy saw and did.
 
     Attributes:
-        observations: Of each episode, step by step, as the environment gave them.
+        observations: Each episode's, step by step, as the environment gave them.
         actions: What the environment was given: for each part of an action and each episode, an array
             with a row a step.
         outputs: The distribution's parameters alike, (steps, parameters); None where a module has none.
@@ -107,7 +107,7 @@ def record(
 
     Args:
         parts: The policy as RLlib has it, with all of its weights.
-        evaluator: Of its environment.
+        evaluator: Plays episodes of its environment.
         seeds: One episode each; more follow where these are too short.
         least: Observations.
     """
@@ -135,7 +135,7 @@ def compare(recording: Recording, policy: Policy, space: gymnasium.Space[Any]) -
     """Shows an export what the policy saw.
 
     Args:
-        recording: Of the policy.
+        recording: What the policy saw and did.
         policy: The export, not stochastic.
         space: The action space.
 

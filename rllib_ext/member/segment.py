@@ -18,7 +18,7 @@ class Segment:
         member: Index of the member.
         segment: Index of the member's segment.
         trial_number: The segment's trial in the Optuna study; −1 without a study.
-        seed: Of everything that is drawn in this segment: environments, actions, minibatches. RLlib's
+        seed: Fixes everything that is drawn in this segment: environments, actions, minibatches. RLlib's
             environments take seed, seed + 1, …, so seeds of different segments must lie far apart.
         pruning: A `PruningConfig` as plain values.
         training: Keyword arguments for `PPOConfig.training`.

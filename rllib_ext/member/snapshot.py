@@ -26,7 +26,7 @@ def snapshot_of(
 
     Args:
         segment: That the member is in.
-        episodes: Of its policy as it is now.
+        episodes: Evaluation episodes of its policy as it is now.
         pruning: What stands now, as the Pruner reports it.
         iteration: Training iterations of the lineage.
         env_steps: The lineage's clock.

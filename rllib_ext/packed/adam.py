@@ -74,7 +74,7 @@ class StackedAdam:
         """One step of Kingma & Ba 2015 (arXiv 1412.6980), as torch computes it.
 
         Args:
-            gradients: Of shape (rows, parameters of one).
+            gradients: A tensor of shape (rows, parameters of one).
             rates: Learning rates, of shape (rows,).
             rows: Members that step.
         """

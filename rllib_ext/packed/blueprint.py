@@ -33,13 +33,13 @@ class Blueprint:
         ppo: The configuration.
         make_env: Builds one environment.
         vectorize: How environments are stepped.
-        action_space: Of one environment.
+        action_space: One environment's action space.
         spec: Builds a member's module.
         env_to_module: RLlib's connectors from episodes to the module's batch.
         module_to_env: RLlib's connectors from the module's outputs to actions.
         filter: The observation filter among them, for its settings.
         envs: Environments of each member.
-        steps: Of each environment in an iteration.
+        steps: How many each environment takes in an iteration.
         minibatch: Steps of a member in a minibatch.
         device: Where members learn and act: "cuda" with `num_gpus_per_learner`, else "cpu".
     """

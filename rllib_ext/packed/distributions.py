@@ -45,8 +45,8 @@ class DistributionKind(Protocol):
         """Noise for as many actions as `shape` has elements, of shape (*shape, …).
 
         Args:
-            shape: Of the batch.
-            width: Of the distribution's inputs.
+            shape: The batch's shape.
+            width: How many inputs the distribution has.
             generator: What it is drawn from.
         """
         ...

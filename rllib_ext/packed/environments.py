@@ -25,7 +25,7 @@ class Step:
 
     Attributes:
         observations: After the step; of the next episode's start where one is over.
-        rewards: Of the step.
+        rewards: The step's rewards.
         terminated: Whether the episode ended.
         truncated: Whether it was cut.
         last: By environment, the last observation of each episode that is over.
@@ -214,7 +214,7 @@ def _rows(member: int, per_member: int) -> slice:
 
 
 def _seeds(seed: int, count: int) -> list[int]:
-    """Of a member's environments."""
+    """Seeds of a member's environments."""
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]
 
 

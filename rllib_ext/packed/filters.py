@@ -21,7 +21,7 @@ class Filters:
     Args:
         connector: RLlib's filter, for its settings; None: observations pass as they are.
         members: How many.
-        shape: Of an observation.
+        shape: An observation's shape.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Filters:
 
         Args:
             member: Index of the member.
-            observations: Of shape (observations, *shape).
+            observations: An array of shape (observations, *shape).
 
         Returns:
-            Of shape (observations, features), float32.
+            An array of shape (observations, features), float32.
         """
         seen = _flat(observations)
         if self._connector is None:
@@ -66,10 +66,10 @@ class Filters:
 
         Args:
             members: Whose each observation is.
-            observations: Of shape (observations, *shape).
+            observations: An array of shape (observations, *shape).
 
         Returns:
-            Of shape (observations, features), float32.
+            An array of shape (observations, features), float32.
         """
         seen = _flat(observations)
         if self._connector is None:

@@ -40,7 +40,7 @@ class Hyperparameters:
         lr: Adam's learning rate.
         gamma: Discount.
         lambda_: Decay of the advantage estimates.
-        clip_param: Of the probability ratio.
+        clip_param: How far the probability ratio may go from 1.
         vf_clip_param: Largest squared value error that counts; None: any.
         vf_loss_coeff: Weight of the value loss.
         entropy_coeff: Weight of the entropy.
@@ -120,8 +120,8 @@ class Stacked:
         rate: Learning rates.
         discount: γ.
         decay: λ.
-        largest_norm: Of a gradient; infinite where it isn't clipped.
-        coefficients: Of the loss.
+        largest_norm: The norm to which a gradient is clipped; infinite where it isn't.
+        coefficients: The loss's coefficients.
     """
 
     rate: Tensor
@@ -137,7 +137,7 @@ def stacked(
     """Stacks hyperparameters.
 
     Args:
-        members: Of each member.
+        members: One entry for each member.
         divergence: The weight of the divergence that each has come to.
         like: Gives number format and device.
     """

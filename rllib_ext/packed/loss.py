@@ -18,7 +18,7 @@ class Coefficients:
     """Hyperparameters of the loss, each of shape (rows,).
 
     Attributes:
-        clip: Of the probability ratio.
+        clip: How far the probability ratio may go from 1.
         value_clip: Largest squared value error that counts.
         value: Weight of the value loss.
         entropy: Weight of the entropy.
@@ -46,9 +46,9 @@ class Minibatch:
         observations: What the policy saw, flat.
         actions: What it did, as drawn from the distribution.
         inputs: The distribution's inputs at that time.
-        log_probabilities: Of the actions at that time.
+        log_probabilities: Log-probabilities of the actions at that time.
         advantages: Standardised.
-        targets: Of the value estimate.
+        targets: What the value estimate is trained towards.
         counted: 1 where a step counts in the losses; 0 for what only takes a place.
     """
 
@@ -103,7 +103,7 @@ def losses(
     """The terms of PPO's loss (Schulman et al. 2017, arXiv 1707.06347) with RLlib's additions.
 
     Args:
-        distribution: Of the actions.
+        distribution: What the actions were drawn from.
         inputs: The current policy's, of shape (rows, batch, inputs).
         values: The current value estimates, of shape (rows, batch).
         batch: What the members train on.
@@ -154,10 +154,10 @@ def advantages_of(
     that ended is not. All but the last two arguments are of shape (rows, steps, envs).
 
     Args:
-        rewards: Of each step.
-        values: Of the state before it.
-        next_values: Of the state after it; where an episode was cut, of its last state, not of the
-            next episode's first. What stands there after an end isn't read, as long as it is finite.
+        rewards: The reward of each step.
+        values: The value of the state before it.
+        next_values: The value of the state after it; where an episode was cut, of its last state, not of
+            the next episode's first. What stands there after an end isn't read, as long as it is finite.
         terminated: Whether the episode ended with the step.
         truncated: Whether it was cut after the step.
         discount: γ, of shape (rows,).
@@ -182,7 +182,7 @@ def standardised(advantages: Tensor, of_bootstrap_rows: Tensor) -> Tensor:
     """A member's advantages: with those of its bootstrap rows, their mean is 0 and their deviation 1.
 
     Args:
-        advantages: Of shape (batch,), the whole batch of an update.
+        advantages: A tensor of shape (batch,), the whole batch of an update.
         of_bootstrap_rows: What `advantages_of_bootstrap_rows` gives for the member.
     """
     everything = torch.cat([advantages, of_bootstrap_rows])

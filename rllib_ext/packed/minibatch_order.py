@@ -53,14 +53,14 @@ def advantages_of_bootstrap_rows(
 
     Args:
         order: Positions by time, as `in_time` gives them.
-        values: Of the state before each step, of shape (steps · envs,).
-        last_values: Of the state after it, of its own episode; of that shape.
-        advantages: Of the steps, of that shape.
+        values: Values of the state before each step, of shape (steps · envs,).
+        last_values: Values of the state after it, in its own episode; of that shape.
+        advantages: Advantages of the steps, of that shape.
         discount: γ, a scalar.
         decay: λ, a scalar.
 
     Returns:
-        Of shape (bootstrap rows,), in their order.
+        A tensor of shape (bootstrap rows,), in their order.
     """
     size = len(values)
     at = (order >= size).nonzero().squeeze(1)
@@ -80,10 +80,10 @@ class MinibatchOrder:
     on, weights move farther: LunarLander's value networks by 8 % in an iteration.)
 
     Args:
-        generators: Of each member that takes part.
-        epochs: Of each of them, ≥ 1.
-        orders: Of each of them, as of `in_time`.
-        minibatch: Of a minibatch, at most the shortest order.
+        generators: One for each member that takes part.
+        epochs: How many each of them trains, ≥ 1.
+        orders: For each of them what `in_time` gives.
+        minibatch: Rows of a minibatch, at most the shortest order.
 
     Attributes:
         counts: Minibatches of each member.

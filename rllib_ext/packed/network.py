@@ -114,7 +114,7 @@ class StackedNetwork:
 
         Args:
             parameters: Stacked, by name: `parts` of some rows of `weights`.
-            observations: Of shape (rows, batch, …), flat or not.
+            observations: A tensor of shape (rows, batch, …), flat or not.
 
         Returns:
             Logits, or means and log standard deviations, of shape (rows, batch, inputs).

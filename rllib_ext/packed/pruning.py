@@ -34,7 +34,7 @@ class PackedPruning:
         adam: Their moments.
 
     Attributes:
-        pruners: Of the members; None before they are started.
+        pruners: The members' pruners; None before they are started.
     """
 
     def __init__(self, network: StackedNetwork, adam: StackedAdam) -> None:
@@ -93,7 +93,7 @@ class PackedPruning:
             env_steps: Training env steps of its lineage, those of this update's batch included.
 
         Returns:
-            As `Pruner.before_update`.
+            What `Pruner.before_update` returns.
 
         Raises:
             ScoreError: The weights cannot be ranked.

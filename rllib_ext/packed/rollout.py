@@ -46,7 +46,7 @@ class Rollout:
         observations: What the policies saw, flat.
         actions: What they did, as drawn.
         inputs: The distributions' inputs.
-        rewards: Of each step.
+        rewards: The reward of each step.
         terminated: Whether the episode ended with the step.
         truncated: Whether it was cut after it.
         following: The observations after the last step, of shape (members, envs, …).
@@ -66,7 +66,7 @@ class Rollout:
 
     @functools.cached_property
     def orders(self) -> list[Tensor]:
-        """Of each member, as of `rllib_ext.packed.minibatch_order.in_time`."""
+        """For each member what `rllib_ext.packed.minibatch_order.in_time` gives."""
         return in_time(self.terminated | self.truncated)
 
 
@@ -75,10 +75,10 @@ class Collector:
 
     Args:
         network: The members.
-        distribution: Of their actions.
+        distribution: What their actions are drawn from.
         environments: The members' environments.
-        action_space: Of one environment.
-        steps: Of each environment in a rollout, ≥ 1.
+        action_space: One environment's action space.
+        steps: How many each environment takes in a rollout, ≥ 1.
         filters: Normalise the observations.
         unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
         clip: Whether actions are clipped to the action space's bounds.
@@ -208,7 +208,7 @@ def batch_of(
 
     Args:
         network: The members, as they will be updated.
-        distribution: Of their actions.
+        distribution: What their actions are drawn from.
         rollout: What the members did, step by step.
         discount: γ, of shape (members,).
         decay: λ, of shape (members,).

@@ -34,8 +34,8 @@ class StackedStatistics:
         """Takes one minibatch's gradients.
 
         Args:
-            gradients: Of shape (rows, parameters of one).
-            gatherers: Of the members that the rows are of, in their order.
+            gradients: A tensor of shape (rows, parameters of one).
+            gatherers: One for each row, in the rows' order.
         """
         for kind in FROM_GRADIENT:
             rows = [row for row, g in enumerate(gatherers.values()) if kind in g.kinds]

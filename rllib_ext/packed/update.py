@@ -87,10 +87,10 @@ def update(
     Args:
         network: All members.
         adam: Their moments.
-        distribution: Of their actions.
-        batch: Of all members.
-        hyperparameters: Of all members.
-        order: Of the minibatches of those that train.
+        distribution: What their actions were drawn from.
+        batch: All members' rollouts.
+        hyperparameters: All members'.
+        order: Which rows make the minibatches of those that train.
         members: Those that train, ascending.
         guard: Prunes.
 
@@ -132,7 +132,7 @@ def clip_(gradients: Tensor, largest: Tensor, network: StackedNetwork) -> None:
     As RLlib does, parameters without a finite norm don't count in a member's norm.
 
     Args:
-        gradients: Of shape (rows, parameters of one).
+        gradients: A tensor of shape (rows, parameters of one).
         largest: Norms, of shape (rows,); infinite where nothing is clipped.
         network: Says where each parameter lies.
     """

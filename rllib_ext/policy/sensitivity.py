@@ -40,10 +40,10 @@ def measure_sensitivity(
     """Prunes one layer at a time by magnitude and looks at returns and action distributions.
 
     Args:
-        policy: Of `rllib_ext.policy_of` or `rllib_ext.load_policy`; left as it is.
+        policy: What `rllib_ext.policy_of` or `rllib_ext.load_policy` returned; left as it is.
         evaluator: Runs the episodes.
         seeds: One episode each; the policy as it is plays them in any case, for observations.
-        sparsities: Of the layer, in (0, 1].
+        sparsities: Levels to try at the layer, in (0, 1].
         exclude: Shell patterns over parameter names; what matches is not measured.
         returns: Whether each pruned policy plays the episodes too: layers × sparsities times as many.
             Without, only the divergence is measured.

@@ -21,7 +21,7 @@ def measured_size(
     A policy that no smaller one equals is as large as it was built.
 
     Args:
-        names: Of "units" (removed from the policy path), "params" (parameters of the shrunk policy,
+        names: Any of "units" (removed from the policy path), "params" (parameters of the shrunk policy,
             biases included) and "macs" (its multiply-accumulates for one observation); none: nothing
             is measured.
         module: The RLModule; left as it is.

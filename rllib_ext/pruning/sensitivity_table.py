@@ -13,7 +13,7 @@ class Measurement:
 
     Attributes:
         layer: Name of the layer's weights.
-        sparsity: Of this layer, in (0, 1].
+        sparsity: This layer's sparsity, in (0, 1].
         return_mean: Mean return of fresh episodes; NaN where none were run.
         return_std: Their sample standard deviation.
         kl: Mean KL(before ‖ pruned) of the action distributions, in nats, ≥ 0, over observations of the

@@ -43,7 +43,7 @@ class LearningRates:
         """Takes over schedulers after the optimizers' own state was loaded.
 
         Args:
-            state: Of `state_dict`; None: the checkpoint is plain RLlib's.
+            state: What `state_dict` returned; None: the checkpoint is plain RLlib's.
         """
         self._learner._lr_schedulers = {}
         found = {} if state is None else state["based_on"]

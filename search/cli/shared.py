@@ -90,7 +90,7 @@ def what_is_safe(folder: Path, address: str | None) -> str:
 
     Args:
         folder: The results folder.
-        address: Of the Ray cluster that it ran on, as it was given.
+        address: The address of the Ray cluster that it ran on, as it was given.
     """
     from search.store.folder import CONFIG
     from search.store.lines import read_lines

@@ -40,7 +40,7 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
     of one's own listens on the loopback interface only: whoever reaches its ports may run code.
 
     Args:
-        address: Of the cluster, from a machine that belongs to it; None: one of its own on this machine.
+        address: The cluster's, from a machine that belongs to it; None: one of its own on this machine.
         say: Shows a person, each minute, what is waited for.
 
     Raises:

@@ -42,7 +42,7 @@ class Package:
     Attributes:
         path: The zip file.
         files: How many it holds.
-        bytes: Of the zip file.
+        bytes: The content of the zip file.
     """
 
     path: Path

@@ -24,7 +24,7 @@ def placed_at_once(
     Args:
         machines: What each offers, by resource.
         processes: What each process of one of them takes.
-        strategy: Of Ray's placement groups: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+        strategy: How Ray's placement groups spread: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
 
     Returns:
         A count; 0 where not even one can be placed, or it takes nothing.

@@ -29,7 +29,7 @@ class Retries:
 
         Args:
             what: Identifies it.
-            reason: As of `search.cluster.failure.reason_of`.
+            reason: What `search.cluster.failure.reason_of` returned.
             reached: How far it had come.
             begun: Whether it had been begun at all: Tune hands trials also to idle processes that have
                 died meanwhile.

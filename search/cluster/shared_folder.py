@@ -111,7 +111,7 @@ def unseen(folder: Path, node: str) -> str:
 
     Args:
         folder: The results folder.
-        node: As `rllib_ext.member.seen.this_node` names it.
+        node: The node's name, from `rllib_ext.member.seen.this_node`.
     """
     return (
         f"what node {node} wrote to {folder} {NOT_SEEN} the driver: another folder lies there at this "

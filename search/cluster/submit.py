@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         id: By which Ray knows it.
-        address: Of the job server.
+        address: The job server's address.
         output: The results folder, as the cluster's nodes see it.
     """
 
@@ -46,7 +46,7 @@ def output_for(output: str | None, name: str, nodes: Sequence[Node], address: st
         output: What was asked for; None: nothing.
         name: The experiment's.
         nodes: The cluster.
-        address: Of the job server.
+        address: The job server's address.
 
     Returns:
         An absolute path, or one under the home folder ("~/…") of the user who runs Ray there.
@@ -90,7 +90,7 @@ def submit_search(
     Args:
         server: Where.
         config: The experiment; it goes along resolved.
-        output: Of `output_for`.
+        output: What `output_for` returned.
         root: The working directory, which is sent along.
 
     Raises:

@@ -31,7 +31,7 @@ class Task:
 
     Attributes:
         what: Begins the message where it fails.
-        function: Of a module.
+        function: A function that a module holds, not a lambda or a nested one.
         arguments: Its own.
         needs: A placement group of its own, for it and what it starts; None: one CPU.
         written: What it says to have written, relative to the results folder, by what it returned.
@@ -57,7 +57,7 @@ def run_tasks(
         note: Shows a person what is waited for, and which nodes are avoided.
 
     Yields:
-        As they end, each key with what the function returned, or why it failed for good.
+        Each key, as its task ends, with what the function returned, or why it failed for good.
 
     Raises:
         RunError: No node sees the folder.

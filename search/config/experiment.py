@@ -49,15 +49,15 @@ class PPOSettings(Settings):
     training: dict[str, Any] = Field(default={})
     """Keyword arguments of `PPOConfig.training`."""
     env_runners: dict[str, Any] = Field(default={})
-    """Of `PPOConfig.env_runners`."""
+    """Arguments of `PPOConfig.env_runners`."""
     rl_module: dict[str, Any] = Field(default={})
-    """Of `PPOConfig.rl_module`."""
+    """Arguments of `PPOConfig.rl_module`."""
     learners: dict[str, Any] = Field(default={})
-    """Of `PPOConfig.learners`."""
+    """Arguments of `PPOConfig.learners`."""
     environment: dict[str, Any] = Field(default={})
-    """Of `PPOConfig.environment`, beside `env` and `env_config`."""
+    """Arguments of `PPOConfig.environment`, beside `env` and `env_config`."""
     callbacks: dict[str, Any] = Field(default={})
-    """Of `PPOConfig.callbacks`."""
+    """Arguments of `PPOConfig.callbacks`."""
 
 
 class PopulationSettings(Settings):

@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 takes 1e-3 for a string, and the last of equal keys; here is a number, and a mistake."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As `SafeLoader.construct_mapping`, without silence about a key that is there twice."""
+        """The mapping that `SafeLoader` would construct; a key that is there twice is refused."""
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -168,7 +168,7 @@ def override_value(values: dict[str, Any], override: str) -> None:
     """Sets one value of nested plain values, in place.
 
     Args:
-        values: Of a configuration.
+        values: The values of a configuration, as its YAML file nests them.
         override: "dotted.path=value"; the value is YAML.
 
     Raises:

@@ -44,8 +44,8 @@ class SearchSettings(Settings):
     "params" (parameters) and "macs" (multiply-accumulates for one observation) of the shrunk policy.
     The front that is reported is always that of return and sparsity."""
     sampler: Sampler = "tpe"
-    """Of the study, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et al. 2002),
-    "gp" (Gaussian processes)."""
+    """The study's sampler, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
+    al. 2002), "gp" (Gaussian processes)."""
     exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
     """Share of the population that copies a donor, and share that may donate."""
     proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)
@@ -67,9 +67,9 @@ class SearchSettings(Settings):
     """Members that retain less of the dense policy's return than this, above a random policy's, rank
     last; nobody does before the dense baseline is known. None: no such limit."""
     sparsity_weight: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Of "pbt": weight of the sparsity in the sum; the return has the rest."""
+    """In "pbt", the weight of the sparsity in the sum; the return has the rest."""
     dense_share: float = Field(default=0.25, gt=0.0, lt=1.0)
-    """Of "train_then_prune": share of the budget that the dense training takes."""
+    """In "train_then_prune", the share of the budget that the dense training takes."""
 
     @field_validator("objectives")
     @classmethod

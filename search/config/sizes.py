@@ -12,9 +12,9 @@ def sizes(members: int, founders: float, segments: int) -> tuple[int, ...]:
     that are saved make lineages longer.
 
     Args:
-        members: Of the full population, ≥ 1.
+        members: How many the full population has, ≥ 1.
         founders: Share of them that begins, in (0, 1]; 1: all of them train every segment.
-        segments: Of the horizon, ≥ 1.
+        segments: Into how many the horizon is cut, ≥ 1.
 
     Returns:
         One size a segment, never falling; at least two, so that there is a choice.

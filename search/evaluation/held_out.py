@@ -181,7 +181,7 @@ def policy_episodes(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose,
 
 
 def _joined(seeds: Seeds) -> list[int]:
-    """Of all purposes: a policy plays many episodes at once in little more time than one."""
+    """The seeds of all purposes: many episodes at once take a policy little longer than one."""
     return [seed for own in seeds.values() for seed in own]
 
 

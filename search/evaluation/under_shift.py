@@ -106,7 +106,7 @@ def shifted_episodes(
         folder: The saved policy; None: one that acts at random.
         shifts: What is different.
         seeds: One episode each.
-        scale: Of `observation_scale`, where a shift reads it.
+        scale: What `observation_scale` gives, where a shift reads it.
     """
     torch.set_num_threads(1)
     found = []
@@ -143,7 +143,7 @@ def score_policy(
         ppo: Names the environment.
         shift: What is different.
         seeds: One episode each.
-        seed: Of the episodes in which the observation's standard deviation is measured.
+        seed: Fixes the episodes in which the observation's standard deviation is measured.
 
     Raises:
         ConfigError: The environment has nothing of a name that is set.

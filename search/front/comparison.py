@@ -250,7 +250,7 @@ def attained(
 ) -> Floats:
     """What a search attains with at most so many weights; the floor where it has no such point.
 
-    Of the front points that fit, the one that selection episodes rate best, with its report score. The
+    The one of the front points that fit that selection episodes rate best, with its report score. The
     best report score among those that fit would be the luckiest: too high by what choosing adds.
 
     Args:

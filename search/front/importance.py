@@ -71,7 +71,7 @@ def importance(records: Sequence[Snapshot], random_return: float) -> Importance:
 
     Args:
         records: Snapshots in the order they were made.
-        random_return: Of the random policy; NaN where it isn't known.
+        random_return: The random policy's return; NaN where it isn't known.
     """
     gains, recipes = segment_gains(records, random_return)
     everything = len(gains)

@@ -104,7 +104,7 @@ def probability_nondominated(means: Floats, sparsity: Floats, floor: Floats) -> 
 
     Args:
         means: Resampled mean returns, shape (resamples, policies).
-        sparsity: Of each policy, shape (policies,).
+        sparsity: The sparsity of each policy, shape (policies,).
         floor: Return that a policy must exceed in each resample, shape (resamples,).
 
     Returns:

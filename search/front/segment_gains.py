@@ -75,7 +75,7 @@ def segment_gains(
 
     Args:
         records: Snapshots in the order they were made.
-        random_return: Of the random policy; NaN where it isn't known.
+        random_return: The random policy's return; NaN where it isn't known.
 
     Returns:
         One row a segment: `member, segment, snapshot_id, progress` in [0, 1], `start_return,

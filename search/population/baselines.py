@@ -37,7 +37,7 @@ def dense_baseline(last: Snapshot, env_steps: int) -> Baseline:
     """The dense baseline, from its last snapshot.
 
     Args:
-        last: Of its training.
+        last: The last snapshot of its training.
         env_steps: That its training took.
     """
     return Baseline(

@@ -46,8 +46,8 @@ class Coordinator:
 
     Args:
         config: The experiment.
-        archive: Of its results folder.
-        study: Of its results folder.
+        archive: The archive in its results folder.
+        study: The Optuna study in its results folder.
         floor: Mean return that a policy must exceed to be feasible: the better of a random and the
             best constant policy.
         clock: Seconds since some moment.
@@ -110,7 +110,7 @@ class Coordinator:
 
     @property
     def seconds_left(self) -> float:
-        """Of a budget in seconds; infinite without one."""
+        """What is left of a budget in seconds; infinite without one."""
         return self._spending.seconds_left
 
     @property

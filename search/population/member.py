@@ -22,7 +22,7 @@ class Member:
         hyperparameters: What it trained with last; empty before its birth.
         last: The member's last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
-        trial_number: Of that segment, in the study.
+        trial_number: That segment's number in the study.
         failures: Segments that failed in a row; after one it cannot go on as it is.
     """
 

@@ -28,7 +28,7 @@ class Progress:
             best; NaN before the first, and without a floor.
         failures: Segments that failed.
         before: Those of the env steps that were done before this process went on with the search.
-        seconds_left: Of a budget in seconds; infinite without one.
+        seconds_left: What is left of a budget in seconds; infinite without one.
     """
 
     env_steps: int

@@ -22,7 +22,7 @@ def replay(archive: Archive, members: int, floor: float = -math.inf) -> State:
     snapshot, for each time that the search was killed.
 
     Args:
-        archive: Of its results folder.
+        archive: The archive in its results folder.
         members: In the population.
         floor: Mean return that a policy must exceed to be feasible.
     """
@@ -42,7 +42,7 @@ def records_of(
 
     Args:
         events: Lines of `events.jsonl`.
-        snapshots: Of `snapshots.jsonl`.
+        snapshots: The records of `snapshots.jsonl`.
     """
     by_id = {s.snapshot_id: i for i, s in enumerate(snapshots)}
     own: dict[tuple[int, int], list[int]] = {}

@@ -43,7 +43,7 @@ class Register:
         """Takes a new snapshot, or one in the place of another with its id.
 
         Returns:
-            As it is held: nobody goes on from what isn't usable.
+            The snapshot as it is held: nobody goes on from what isn't usable.
         """
         if not snapshot.usable:
             snapshot = dataclasses.replace(snapshot, state="")

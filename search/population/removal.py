@@ -18,7 +18,7 @@ class Removal:
 
     Args:
         config: The experiment.
-        archive: Of its results folder.
+        archive: The archive in its results folder.
         strategy: Knows who can still be copied.
         floor: Mean return that a policy must exceed to be feasible.
     """

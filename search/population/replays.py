@@ -47,7 +47,7 @@ class Replay:
 
     @property
     def env_steps(self) -> int:
-        """Of the whole recipe."""
+        """Env steps of the whole recipe."""
         return self.stages[-1].stop
 
 
@@ -98,9 +98,9 @@ def plan_replays(
     """The replays to be done, noted in the archive; those that it knows keep their number.
 
     Args:
-        archive: Of the recipe check.
-        snapshots: Of the search.
-        plans: Of its segments.
+        archive: The recipe check's archive.
+        snapshots: The search's snapshots.
+        plans: The plans of its segments.
         points: `snapshot_id` of the chosen points.
         seeds: Replays of each.
 
@@ -130,7 +130,7 @@ class Replays:
 
     Args:
         config: The search's experiment.
-        archive: Of the recipe check; only this writes to it.
+        archive: The recipe check's archive; only this writes to it.
         replays: What is to be done.
         by_id: The search's archive: the seeds derive from what stands there.
         floor: Mean return that a policy must exceed to count as good.

@@ -29,10 +29,10 @@ class Moment:
         member: Index of the member.
         env_steps: The lineage's clock.
         objectives: Values to maximise, such as (return, sparsity); all finite.
-        sparsity: Of the policy path, in [0, 1].
+        sparsity: The policy path's sparsity, in [0, 1].
         feasible: Whether it is better than a random and a constant policy.
         donates: Whether its training state is still there to be copied.
-        standard_error: Of the first objective.
+        standard_error: The first objective's standard error.
     """
 
     snapshot_id: str

@@ -35,7 +35,7 @@ class Spending:
 
     @property
     def seconds_left(self) -> float:
-        """Of a budget in seconds; infinite without one."""
+        """What is left of a budget in seconds; infinite without one."""
         limit = self._budget.seconds
         return math.inf if limit is None else limit - self.seconds
 

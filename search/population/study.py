@@ -36,7 +36,7 @@ class Proposal:
     """Hyperparameters that the study knows of.
 
     Attributes:
-        trial_number: Of the open trial.
+        trial_number: The open trial's number.
         values: By path, of the parameters that act.
     """
 
@@ -79,7 +79,7 @@ class Study:
 
     Args:
         folder: The results folder; nobody else writes to it.
-        name: Of the study.
+        name: The study's name.
         space: What is searched.
         sampler: What proposals come from: "random" draws, or what learns from earlier trials: "tpe"
             (Bergstra et al. 2011; Ozaki et al. 2022 for several objectives), "nsga2" (Deb et al. 2002),
@@ -130,7 +130,7 @@ class Study:
         A proposal is clipped to what it can still do before the study hears of it.
 
         Args:
-            seed: Of what the sampler draws: equal seeds and trials give equal proposals.
+            seed: Fixes what the sampler draws: equal seeds and trials give equal proposals.
             at_least: What can no longer be undone, such as the sparsity reached.
             donor: Hyperparameters of the lineage; what belongs to it is inherited.
             reach: How far from the donor's the hyperparameters of training may lie, as a share of each
@@ -208,7 +208,7 @@ class Study:
         """Closes what a killed process left open.
 
         Args:
-            objectives: Of trials that ended well, by number; of all others nothing came.
+            objectives: By number, the objectives of trials that ended well; the others have none.
         """
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         for _ in waiting:

@@ -36,7 +36,7 @@ def thin_policies(
         remove: How a folder goes.
 
     Returns:
-        As `remove_policies`.
+        The same as `remove_policies`.
     """
     held = [s for s in snapshots if s.checkpoint]
     most = POLICIES_PER_CANDIDATE * limit

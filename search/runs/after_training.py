@@ -26,7 +26,7 @@ def after_training(
     Args:
         config: The experiment.
         ppo: What its members share.
-        archive: Of its results folder; takes what is found.
+        archive: The archive in its results folder; takes what is found.
         display: Shows progress.
 
     Raises:

@@ -43,8 +43,8 @@ def describe_plan(
 
     Args:
         config: The experiment.
-        machines: Of the cluster; None: this machine.
-        prepared: Of `prepare`; None: it is called here.
+        machines: The cluster's machines; None: this machine.
+        prepared: What `prepare` returned; None: it is called here.
 
     Raises:
         ConfigError: Something in it is refused, or the machines can't hold it.
@@ -142,7 +142,7 @@ def _budget(config: ExperimentConfig) -> str:
 
 
 def _training_env_steps(config: ExperimentConfig) -> int:
-    """Of members and the dense baseline."""
+    """What members and the dense baseline cost."""
     return _members_env_steps(config) + config.horizon
 
 
@@ -163,7 +163,7 @@ class _Steps:
     Attributes:
         least: Env steps of a random policy's episode.
         most: At which the environment ends an episode; `least` where it names no such limit.
-        seconds: Of a step of the environment by itself.
+        seconds: How long a step of the environment by itself takes.
     """
 
     least: float

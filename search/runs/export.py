@@ -55,8 +55,8 @@ def run_export(
     Args:
         path: A results folder, a saved policy, or an RLlib checkpoint. Opening it runs code from it.
         options: How.
-        point: Of a results folder: a snapshot's id, or one of `PICKS`; None: the sparsest that keeps
-            95 % of the dense policy.
+        point: Which policy of a results folder: a snapshot's id, or one of `PICKS`; None: the sparsest
+            that keeps 95 % of the dense policy.
         output: Where a folder for each form goes; None: export/ in the results folder, or here.
         env: An environment instead of the one that the policy names.
         warn: Shows a person that code is about to run.
@@ -106,7 +106,7 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
     """The front's row of a point.
 
     Args:
-        results: Of the search.
+        results: The search's results.
         point: A snapshot's id, or one of `PICKS`; None: the sparsest that keeps 95 %.
 
     Raises:

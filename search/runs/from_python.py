@@ -48,7 +48,7 @@ def run(
             {"space": {...}}, "budget": {"env_steps": 100_000}}`, or the path of such a file. `resources`
             replace the configuration's own where they are given.
         output: The results folder; None: one under results/.
-        address: Of a Ray cluster that this machine belongs to; None: one of its own.
+        address: The address of a Ray cluster that this machine belongs to; None: one of its own.
         quiet: Whether to show no progress.
 
     Returns:
@@ -96,8 +96,8 @@ def experiment_of(ppo: PPOConfig, settings: Mapping[str, Any]) -> ExperimentConf
     """The experiment, as its results folder describes it: the environment by name.
 
     Args:
-        ppo: Of `search.training.given_ppo.for_keeping`.
-        settings: As of `run`.
+        ppo: What `search.training.given_ppo.for_keeping` returned.
+        settings: What `run` was given.
 
     Raises:
         ConfigError: Something in the settings is refused.

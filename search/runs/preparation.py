@@ -59,7 +59,7 @@ def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepare
 
 
 def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
-    """As `prepare`, of an experiment that goes on in its results folder, with the engine it began with.
+    """What `prepare` returns, for an experiment that goes on with the engine it began with.
 
     An engine can't read another one's training states, and what "auto" packs grows from version to
     version. What members start from is the folder's.

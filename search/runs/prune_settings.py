@@ -26,14 +26,14 @@ class PruneSettings:
         checkpoint: The algorithm's checkpoint.
         pruning: Granularity, scope and what else holds for all levels; criterion and how far are not
             read.
-        criterion: As in `PruningConfig`; "sensitivity" is measured before pruning.
+        criterion: One of `PruningConfig`'s; "sensitivity" is measured before pruning.
         sparsities: Levels that are sparsities of the policy path, in [0, 1).
         thresholds: Levels that are thresholds of the score, > 0. Without any level: `SPARSITIES`.
         retrain: Training iterations after pruning, with masks held.
         gather: Training iterations over which a criterion's statistics are gathered, ≥ 1; the policy
             that they lead to is thrown away.
         episodes: Episodes that choose, and as many again that give the figures, ≥ 2.
-        seed: Of episodes and training.
+        seed: Fixes episodes and training.
         lr: Learning rate of training; None: the checkpoint's own.
 
     Raises:
@@ -161,7 +161,7 @@ def levels_table(results: Results) -> str:
     """Every level's return and sparsity beside the checkpoint as it was, and how they were measured.
 
     Args:
-        results: Of `prunefront prune`.
+        results: What `prunefront prune` wrote.
 
     Returns:
         Lines of about 110 characters at most.

@@ -41,11 +41,11 @@ def run_retrain(
 
     Args:
         folder: The results folder of a search with a front.
-        points: As for `chosen_points`.
+        points: Points of the front, as `chosen_points` takes them.
         seeds: Replays of each, ≥ 1.
         command: What was typed, for the manifest.
         display: Shows progress.
-        address: Of a Ray cluster; None: one of its own on this machine.
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
 
     Returns:
         The search, as its report shows it, with the recipe check in it.

@@ -61,7 +61,7 @@ def run_search(
         folder: The results folder; made when missing, and as it was where the search is refused.
         command: What was typed, for the manifest.
         display: Shows progress.
-        address: Of a Ray cluster; None: one of its own on this machine.
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
         ppo: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
         or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
             Otherwise the folder must be empty.
@@ -115,7 +115,7 @@ def resume_search(
         overrides: "budget.env_steps=…", "budget.seconds=…" or nothing.
         command: What was typed, for the manifest.
         display: Shows progress.
-        address: Of a Ray cluster; None: one of its own on this machine.
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
 
     Returns:
         What came of it, as its report shows it.

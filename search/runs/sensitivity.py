@@ -43,10 +43,11 @@ def sensitivity_of(
         path: The algorithm's checkpoint, or the policy's folder.
         env: Its environment instead of the one that it names.
         say: Shows a person that code is about to run.
-        sparsities: Of each layer, in (0, 1]; none: `rllib_ext.policy.sensitivity.SPARSITIES`.
+        sparsities: Levels to try at each layer, in (0, 1]; none: those of
+            `rllib_ext.policy.sensitivity.SPARSITIES`.
         exclude: Shell patterns over parameter names; what matches is not measured.
-        episodes: Of each measurement.
-        seed: Of the episodes.
+        episodes: How many a measurement takes.
+        seed: Fixes the episodes.
         returns: Whether each pruned policy plays them too; otherwise only divergence is measured.
 
     Raises:

@@ -27,9 +27,9 @@ def session(
 
     Args:
         folder: The results folder.
-        address: Of a Ray cluster; None: one of its own on this machine.
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
         note: Shows a person what is waited for.
-        ended: As for `recorded`.
+        ended: What the manifest is told at the end, as `recorded` takes it.
 
     Raises:
         ConfigError: There is no cluster, it lets nobody in, or a node doesn't see the folder.
@@ -71,7 +71,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     """Ray for as long as the block runs, of what has no results folder yet: RLlib starts one otherwise.
 
     Args:
-        address: Of a Ray cluster; None: one of its own on this machine.
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
     """
     connect(address)
     try:

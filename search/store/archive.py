@@ -235,7 +235,7 @@ class Archive:
         self._append("events.jsonl", {"event": kind, **values})
 
     def note(self, kind: str, **values: Any) -> None:
-        """As `add_event`, of what means nothing without the event that follows: only that is synced."""
+        """Adds an event that means nothing without the one that follows: only that one is synced."""
         self._append("events.jsonl", {"event": kind, **values}, sync=False)
 
     def snapshots(self) -> list[Snapshot]:

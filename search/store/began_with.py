@@ -56,7 +56,7 @@ def refuse_edited(folder: Path, values: Mapping[str, Any]) -> None:
 
     Args:
         folder: The results folder.
-        values: Of its `config.yaml`.
+        values: What its `config.yaml` says.
 
     Raises:
         ResultsError: Something was edited but the budget.
@@ -73,7 +73,7 @@ def edited(folder: Path, told: list[str]) -> ResultsError:
 
     Args:
         folder: The results folder.
-        told: Of `differences`.
+        told: What `differences` returned.
     """
     return ResultsError(
         f"{folder / CONFIG} was changed since the run began: {'; '.join(told)}. What is on disk was "

@@ -88,7 +88,7 @@ class Ledger:
         self._looked = time.monotonic()
 
     def seal_now_and_then(self) -> None:
-        """As `seal`, but not more often than every `INTERVAL` seconds."""
+        """Seals, but not more often than every `INTERVAL` seconds."""
         if time.monotonic() - self._looked >= INTERVAL:
             self.seal()
 

@@ -73,7 +73,7 @@ def doubts(
         folder: The results folder.
         manifest: What the run says of itself.
         config: The configuration, verbatim.
-        losses: Of `losses_of`.
+        losses: What `losses_of` returned.
         policies: Folder of each front point's policy, by `snapshot_id`; "" where it isn't there.
     """
     told = []

@@ -106,7 +106,7 @@ def train_to_end(
     """Trains segments to their end in this process.
 
     Args:
-        settings: Of all of them.
+        settings: What all of them train with.
         segments: What to train; one, where they are not packed.
         packed: Whether a pack trains them; otherwise RLlib does.
 

@@ -50,7 +50,7 @@ def made_ready(
     """What members share, as it is kept and read again.
 
     Args:
-        ppo_config: Of `for_keeping`; left as it is.
+        ppo_config: What `for_keeping` returned; left as it is.
         config: The experiment.
         resources: Those of `config.resources` that replace the PPO configuration's own.
 

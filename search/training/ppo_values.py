@@ -20,7 +20,7 @@ def refuse_meaningless(ppo: PPOConfig, training: str = "ppo.training") -> None:
     """Looks whether all that a configuration sets is read, and can mean something.
 
     Args:
-        ppo: Of the members of a search.
+        ppo: What the members of a search train with.
         training: What the message names before a hyperparameter that is out of its range.
 
     Raises:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,16 @@ BEFORE_RAY = dict(os.environ)
 NOTHING_MORE = (
     "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
     "evaluation.shifts=[]",
+)
+# The smoke search at its briefest: two members, a segment each, only the baselines that must be.
+BRIEF = (
+    "budget.env_steps=4_000",
+    "population={members: 2, segments: 1}",
+    "search.strategy=random",
+    "evaluation.candidates=2",
+    "evaluation.selection_episodes=5",
+    "evaluation.report_episodes=5",
+    *NOTHING_MORE,
 )
 
 
@@ -163,6 +174,17 @@ def descendants(pid):
         front = [child for child, parent in parents.items() if parent in front]
         found += front
     return found
+
+
+def end_with_descendants(process, how=signal.SIGKILL):
+    """Ends a process with a signal, kills what it leaves behind, and waits until all are gone."""
+    family = descendants(process.pid)
+    process.send_signal(how)
+    process.wait(timeout=120)
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, family)), 30)
 
 
 def alive(pid):

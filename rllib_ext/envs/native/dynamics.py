@@ -40,8 +40,8 @@ class Dynamics(Protocol):
         """One step.
 
         Args:
-            states: Of shape (state, envs), float64; left as they are.
-            actions: Of shape (envs, …), of the action space's kind and within it.
+            states: States of shape (state, envs), float64; left as they are.
+            actions: Actions of shape (envs, …), of the action space's kind and within it.
 
         Returns:
             The next states, the rewards and whether the episode ended there.

@@ -43,7 +43,7 @@ class Native:
 
 
 def native_of(make: Make) -> Native | None:
-    """As `native_version`, of what `make` builds."""
+    """The native version of what `make` builds; None where there is none."""
     env = make()
     try:
         return native_version(env, make)

@@ -63,7 +63,7 @@ class Translator:
         Args:
             target: torch's operation.
             args: `Traced`, tensors that are the same at each decision, and plain values.
-            kwargs: As `args`.
+            kwargs: Keyword arguments, of the kinds that `args` has.
             like: What it gave in the trace, for its shape.
 
         Raises:
@@ -78,7 +78,7 @@ class Translator:
         return handler(self, like, *args, **kwargs)
 
     def shape(self, value: Traced) -> tuple[int, ...]:
-        """Of a node, without the batch."""
+        """A node's shape, without the batch."""
         return self.builder.shape(value.node)
 
     def axis_of(self, value: Traced, dim: int) -> int:

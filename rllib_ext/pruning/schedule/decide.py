@@ -23,8 +23,8 @@ class PruneTarget:
     """How far a network is, or is to be, pruned.
 
     Attributes:
-        sparsity: Of the policy path, in [0, 1); None: only the threshold says.
-        critic_sparsity: Of the weights that only the critic uses.
+        sparsity: The policy path's target, in [0, 1); None: only the threshold says.
+        critic_sparsity: The target of the weights that only the critic uses.
         threshold: Prune where score < threshold; None: only the sparsity says.
     """
 

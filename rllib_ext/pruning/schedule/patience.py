@@ -135,7 +135,7 @@ def sure_return(returns: tuple[float, ...], deviation: float, patience: int) -> 
     policy has recovered must not weigh for long.
 
     Args:
-        returns: Of evaluations, oldest first.
+        returns: The returns of evaluations, oldest first.
         deviation: Standard deviation that is taken at least: three returns can agree by chance.
         patience: Evaluations that a level is given (see `advance`). Each is one more try, so each may be
             wrong less often.

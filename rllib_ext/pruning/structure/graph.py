@@ -124,7 +124,7 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
     Args:
         module: The network; left as it is.
         probe: How to run it.
-        seed: Of the example inputs and the known values.
+        seed: Fixes the example inputs and the known values.
 
     Returns:
         The graph.

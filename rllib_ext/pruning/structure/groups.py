@@ -57,7 +57,7 @@ class Structure:
         return into + out_of
 
     def split_totals(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """As `totals`, for the rows (what a group reads) and the columns (what reads it) apart."""
+        """`totals`, for the rows (what a group reads) and the columns (what reads it) apart."""
         into = torch.zeros(len(self) + 1, dtype=torch.float64)
         out_of = torch.zeros_like(into)
         for name, rows in self.rows.items():

@@ -112,7 +112,7 @@ def shrink(
         check: How to run it when outputs are compared, such as over longer sequences. None: `probe`.
         adapt: Called with the smaller module and the indices of the units that stayed, before outputs
             are compared: for what else must know the sizes, such as an initial state.
-        seed: Of all inputs that are drawn.
+        seed: Fixes all inputs that are drawn.
 
     Returns:
         The smaller module and its counts.

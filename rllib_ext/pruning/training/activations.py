@@ -61,7 +61,7 @@ def read_by(layer: nn.Module, parameter: str, inputs: tuple[Any, ...], output: A
             only ones that every layer of a stack gives away.
 
     Returns:
-        As the observer of `observe_activations` gets it.
+        Layers and values as the observer of `observe_activations` gets them.
     """
     if isinstance(layer, nn.RNNBase):
         return _read_by_recurrent(layer, parameter, inputs, output)

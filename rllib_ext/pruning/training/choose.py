@@ -43,7 +43,7 @@ def statistics_for(
 
     Args:
         config: Criterion and measured damage.
-        seed: Of the criterion "random".
+        seed: Fixes what the criterion "random" draws.
         values: Gives what was gathered of a kind.
         at_rest: Weights that don't train, each with the reason.
     """

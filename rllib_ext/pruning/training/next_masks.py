@@ -28,7 +28,7 @@ class NextMasks:
         gatherer: Has what was seen of the weights in training.
         optimizers: Returns the optimizers of the network's parameters.
         seed: For criteria and regrowth that draw.
-        agreement: Of the processes that train the network together.
+        agreement: How the processes that train the network together agree.
 
     Attributes:
         by_magnitude: Layers that were last pruned by magnitude since they don't train, with the reason.

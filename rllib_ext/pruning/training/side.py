@@ -26,8 +26,8 @@ class SideState:
     """Statistics and coefficients: they go back together with the weights that they speak of.
 
     Args:
-        gatherer: Of the network's statistics.
-        coefficients: Of the engine that trains the network; None: it has none.
+        gatherer: Gathers the network's statistics.
+        coefficients: Those that the engine that trains the network keeps; None: it keeps none.
     """
 
     def __init__(self, gatherer: Gatherer, coefficients: Coefficients | None = None) -> None:

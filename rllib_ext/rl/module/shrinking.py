@@ -77,7 +77,7 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
 
 
 def dense_policy_size(module: nn.Module) -> dict[str, int]:
-    """As `policy_size`, of a policy that nothing can be removed from.
+    """What `policy_size` gives, for a policy that nothing can be removed from.
 
     Args:
         module: An RLModule for torch.

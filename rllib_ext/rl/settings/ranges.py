@@ -33,7 +33,7 @@ def expected(name: str, value: Any, *, schedules: bool = True) -> str:
 
     Args:
         name: An argument of `PPOConfig.training`, one of `RANGED`.
-        value: Of it.
+        value: What it was given.
         schedules: Whether a schedule will do where RLlib takes one.
     """
     if name in _COUNTS:

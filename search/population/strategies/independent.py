@@ -46,7 +46,7 @@ class Random(Strategy):
 
 
 class Optuna(Random):
-    """As `Random`, with the proposals of the study's sampler."""
+    """Whole trainings like `Random`'s, with the proposals of the study's sampler."""
 
     guided = True
 

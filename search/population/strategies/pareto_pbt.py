@@ -60,7 +60,7 @@ class ParetoPBT(Strategy):
 
     @override
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
-        """Of the horizon's last segment only the best starts stay."""
+        """Donors whom nobody starts from; of starts of the horizon's last segment only the best stay."""
         old = super().useless(donors, before)
         gone = {s.snapshot_id for s in old}
         left = [m for name, m in self._all_moments().items() if name not in gone]
@@ -81,9 +81,10 @@ class ParetoPBT(Strategy):
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
     ) -> Member | None:
-        """As `Strategy.next_member`, of those that have begun, while the population is large enough.
+        """The member that `Strategy.next_member` would choose, of those that have begun.
 
-        Where members wait for each other, none is a segment ahead.
+        Others begin only while the population is large enough for them. Where members wait for each
+        other, none is a segment ahead.
         """
         idle = self._admitted(idle, running)
         if self._settings.synchronous:
@@ -266,7 +267,7 @@ class ParetoPBT(Strategy):
         return moments
 
     def _all_moments(self) -> Mapping[str, Moment]:
-        """Of all donors, in their order."""
+        """The moment of each donor, by its snapshot's id, in the donors' order."""
         donors, before = self._snapshots.donors, self._donors
         if donors is not before:
             known = self._donor_moments
@@ -278,7 +279,7 @@ class ParetoPBT(Strategy):
         return self._donor_moments
 
     def _known_to(self, member: Member) -> Iterator[Moment]:
-        """As `_moments`, objectives as they are."""
+        """Moments that a member may decide on: in a synchronous search, those of earlier segments."""
         for name, moment in self._all_moments().items():
             if not self._settings.synchronous or self._donors[name].segment < member.segment:
                 yield moment

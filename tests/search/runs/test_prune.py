@@ -49,7 +49,6 @@ def pruned(ppo_checkpoint, tmp_path_factory):
     return prunefront(*words, cwd=here), here / "out"
 
 
-@pytest.mark.everyday
 @pytest.mark.ray
 @pytest.mark.e2e
 def test_the_command_ends_well_and_says_once_that_code_is_run(pruned):
