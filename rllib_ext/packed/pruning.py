@@ -73,6 +73,7 @@ class PackedPruning:
             critic_prefixes=self._critic,
             seed=seed,
             graph=lambda: self._graph,
+            probe=probe_of(module),
             room=functools.partial(self._statistics.room, member),
             coefficients=coefficients,
         )

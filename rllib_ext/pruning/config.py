@@ -23,6 +23,7 @@ Schedule = Literal[
 ]
 ThresholdUnit = Literal["absolute", "std"]
 Regrow = Literal["set", "rigl"]
+Count = Literal["live", "kept"]
 # For each layer, points (sparsity of the layer, damage) by rising sparsity.
 Damage = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
@@ -31,9 +32,10 @@ Damage = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 class PruningConfig:
     """How a policy is pruned while it trains.
 
-    With `final_sparsity` alone, exactly round(s·n) of the n weights on the policy path are zero at
-    schedule value s. With `threshold` alone, weights whose score is below it are. With both, weights
-    below the threshold go, but never more than the schedule's sparsity allows.
+    With `final_sparsity` alone, n − round(s·n) of the n weights on the policy path are left at work at
+    schedule value s; fewer where one weight takes others along, and never none. With `threshold` alone,
+    weights whose score is below it go. With both, weights below the threshold go, but never more than
+    the schedule's sparsity allows.
 
     Raises:
         ConfigError: A value is out of its range, or the values contradict each other.
@@ -69,8 +71,13 @@ class PruningConfig:
     dict observation. The coarser ones never exceed the sparsity."""
     scope: Scope = "global"
     """Where scores compete: over all layers, within each layer at the same sparsity, or within each
-    layer at the densities of Erdős–Rényi-kernel. Counts come first: single weights have no protected
-    last one, and "global" can empty a layer."""
+    layer at the densities of Erdős–Rényi-kernel. "global" can empty
+    a layer that others lead around, and all but one path of the rest."""
+    count: Count = "live"
+    """Of single weights, which ones a sparsity counts. "live": those at work, on a path of kept weights
+    from an observation to an action or a value; all others go with them, and what they added goes into
+    biases. "kept": whatever the masks keep, as the literature counts. Networks whose coupling can't be
+    found are counted so too, with a warning."""
     exclude: tuple[str, ...] = ()
     """Layers that stay dense, as shell patterns over parameter names ("pi.*"), each of which matches
     one at least. So do the units of which such a layer holds a part."""
@@ -227,6 +234,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "schedule": get_args(Schedule),
     "threshold_unit": get_args(ThresholdUnit),
     "regrow": (*get_args(Regrow), None),
+    "count": get_args(Count),
 }
 
 

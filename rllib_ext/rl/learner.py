@@ -57,6 +57,7 @@ class PruningLearnerMixin(KeepsMasks):
             seed=learner.config.seed or 0,
             synchronise=_broadcast_from_first if learner.distributed else None,
             graph=lambda: trace(module, probe_of(module)),
+            probe=probe_of(module),
             coefficients=self._kl_coefficients(),
         )
         self.pruner.gatherer.listens = False

@@ -39,7 +39,14 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)
     for way in {(way.exclude, way.granularity): way for way in by_demand}.values():
         refuse_contradictions(ppo, way)
-        Pruner(module, list, way, critic_prefixes=critic_names(module), graph=graph)
+        Pruner(
+            module,
+            list,
+            way,
+            critic_prefixes=critic_names(module),
+            graph=graph,
+            probe=probe_of(module),
+        )
 
 
 def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:

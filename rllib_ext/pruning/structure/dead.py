@@ -17,6 +17,7 @@ from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.structure.coupling import NO_GROUP, Coupling
 from rllib_ext.pruning.structure.graph import Graph
 from rllib_ext.pruning.structure.layers import Layer, plane_of
+from rllib_ext.pruning.structure.liveness import folds_constants
 from rllib_ext.pruning.structure.probe import Forward, run
 from rllib_ext.pruning.structure.reach import NONE, SEVERAL
 from rllib_ext.pruning.structure.stand_ins import StandIns
@@ -57,7 +58,7 @@ def fold_constants_(
             for column in torch.nonzero(_constant_columns(graph, name, levels) & ~folded[name]):
                 index = int(column)
                 values = torch.cat([call[index] for call in seen.layer_inputs[name]])
-                folded[name][index] = _fold_column_(layer, index, values)
+                folded[name][index] = fold_column_(layer, index, values)
             if layer.recurrent:
                 # A unit that is always zero adds nothing to the next step.
                 zero = ~levels[name].isnan()
@@ -93,8 +94,17 @@ def _constant_columns(graph: Graph, sink: str, levels: Mapping[str, Tensor]) -> 
     return reached & constant
 
 
-def _fold_column_(layer: Layer, column: int, values: Tensor) -> bool:
-    """Adds a constant input to the bias; returns whether that could be done exactly."""
+def fold_column_(layer: Layer, column: int, values: Tensor) -> bool:
+    """Adds a constant input to a layer's bias and zeroes the weights that read it, in place.
+
+    Args:
+        layer: The layer.
+        column: Which of its inputs.
+        values: Values of that input that were seen, of any shape.
+
+    Returns:
+        Whether that could be done exactly; where not, nothing was changed.
+    """
     weight = layer.parameter(layer.incoming)
     level = values[0]
     # Vectorised activations round the last elements of a tensor differently.
@@ -102,18 +112,12 @@ def _fold_column_(layer: Layer, column: int, values: Tensor) -> bool:
     if bool(((values - level).abs() > rounding).any()):
         return False
     if bool(level != 0):
-        if not layer.biases or _pads(layer.module):
+        if not folds_constants(layer):
             return False
         by_row = weight[:, column].flatten(1).sum(1) if layer.kernel_dims else weight[:, column]
         layer.parameter(layer.biases[0]).add_(by_row * level)
     weight[:, column] = 0.0
     return True
-
-
-def _pads(module: nn.Module) -> bool:
-    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) or module.padding_mode != "zeros":
-        return False
-    return any(size > 0 for size in module._reversed_padding_repeated_twice)
 
 
 def _refuse_normalised(graph: Graph, levels: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,9 @@ from rllib_ext.pruning.masks import Masks, count_for, prune
 from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
+from rllib_ext.pruning.structure.liveness import Liveness
 from rllib_ext.pruning.structure.structured import prune_groups
+from rllib_ext.pruning.training.at_work import AtWork
 from rllib_ext.pruning.training.ranking import comparable
 from rllib_ext.pruning.training.regrow import exchange, gradient_growth, random_growth
 
@@ -79,6 +81,7 @@ def masks_for(
     masks: Mapping[str, Tensor],
     statistics: Statistics,
     extent: PruneTarget,
+    liveness: Liveness | None = None,
 ) -> Masks:
     """Masks that prune the policy path and the critic as far as is asked.
 
@@ -91,22 +94,30 @@ def masks_for(
         masks: Their masks so far.
         statistics: What the criterion reads.
         extent: How far to prune.
+        liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
 
     Returns:
-        New masks, subsets of `masks`, of all weights.
+        New masks, subsets of `masks`, of all weights; dead ones are among them.
 
     Raises:
         ScoreError: The weights cannot be ranked.
     """
     if structure is not None:
         return groups_pruned_to(config, structure, weights, masks, statistics, extent)
-    pruned: Masks = {}
+    pruned: Masks = dict(masks)
     for among, sparsity, threshold in (
         (weights.policy, extent.sparsity, extent.threshold),
         (weights.critic, extent.critic_sparsity, None),
     ):
+        at_work = None if liveness is None else AtWork(liveness, pruned)
         pruned |= pruned_to(
-            config, among, masks, statistics, sparsity=sparsity, threshold=threshold
+            config,
+            among,
+            masks,
+            statistics,
+            sparsity=sparsity,
+            threshold=threshold,
+            at_work=at_work,
         )
     return pruned
 
@@ -119,6 +130,7 @@ def pruned_to(
     *,
     sparsity: float | None,
     threshold: float | None,
+    at_work: AtWork | None = None,
 ) -> Masks:
     """Masks that prune weights which compete with each other as far as is asked.
 
@@ -129,6 +141,7 @@ def pruned_to(
         statistics: What the criterion reads.
         sparsity: Share of the weights that is to be pruned; None: the threshold alone says.
         threshold: Prune where score < threshold; None, or 0: no threshold, or nothing below it.
+        at_work: Where the sparsity speaks of weights at work, counts them; None: of all weights.
 
     Returns:
         New masks, subsets of `masks`.
@@ -149,7 +162,17 @@ def pruned_to(
         pools=[kept],
         deviations=threshold is not None and config.threshold_unit == "std",
     )
-    return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
+    if at_work is None:
+        return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
+
+    def pruned(number: int) -> Masks:
+        return prune(scores, kept, scope=config.scope, count=number, threshold=threshold)
+
+    total = sum(mask.numel() for mask in kept.values())
+    already = total - sum(int(mask.sum()) for mask in kept.values())
+    most = total if count is None else max(count, already)
+    wanted = 0 if count is None else total - count
+    return at_work.pruned(pruned, scores, (already, most), wanted)
 
 
 def groups_pruned_to(
@@ -202,6 +225,7 @@ def exchanged(
     share: float,
     seed: tuple[int, int],
     at_rest: Collection[str] = (),
+    at_work: AtWork | None = None,
 ) -> Masks:
     """Masks of the same counts in which weak weights gave way to others.
 
@@ -213,6 +237,7 @@ def exchanged(
         share: Share of the kept weights that is exchanged.
         seed: What "set" draws from; numbers that are the same after a restore.
         at_rest: Layers that don't train, and keep what they have: what came in would stay at zero.
+        at_work: Lets weights grow only where they connect; None: everywhere.
     """
     trained = {name: weight for name, weight in weights.items() if name not in at_rest}
     if config.regrow == "rigl":
@@ -221,4 +246,5 @@ def exchanged(
         growth = random_growth(trained, int(np.random.SeedSequence(seed).generate_state(1)[0]))
     exchanging = {name: masks[name] for name in trained}
     resting = {name: mask.clone() for name, mask in masks.items() if name not in trained}
-    return {**resting, **exchange(trained, exchanging, growth, share)}
+    exchange_ = exchange if at_work is None else at_work.exchanged
+    return {**resting, **exchange_(trained, exchanging, growth, share)}

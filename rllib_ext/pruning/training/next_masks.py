@@ -13,7 +13,9 @@ from rllib_ext.pruning.masks import Masks
 from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
+from rllib_ext.pruning.structure.liveness import Liveness
 from rllib_ext.pruning.training.agreement import Agreement
+from rllib_ext.pruning.training.at_work import AtWork
 from rllib_ext.pruning.training.choose import exchanged, masks_for, statistics_for
 from rllib_ext.pruning.training.ranking import at_rest, unscored, warn_of_unscored
 from rllib_ext.pruning.training.statistics import Gatherer
@@ -29,6 +31,7 @@ class NextMasks:
         optimizers: Returns the optimizers of the network's parameters.
         seed: For criteria and regrowth that draw.
         agreement: How the processes that train the network together agree.
+        liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
 
     Attributes:
         by_magnitude: Layers that were last pruned by magnitude since they don't train, with the reason.
@@ -42,6 +45,7 @@ class NextMasks:
         optimizers: Callable[[], Sequence[Optimizer]],
         seed: int,
         agreement: Agreement,
+        liveness: Liveness | None = None,
     ) -> None:
         self.by_magnitude: dict[str, str] = {}
         self.seed = seed
@@ -51,6 +55,7 @@ class NextMasks:
         self._structure = structure
         self._gatherer = gatherer
         self._optimizers = optimizers
+        self._liveness = liveness
 
     def knows(self, kinds: Iterable[StatisticKind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
@@ -66,7 +71,15 @@ class NextMasks:
         statistics = statistics_for(config, self.seed, self._gatherer.values, resting)
 
         def choose() -> Masks:
-            return masks_for(config, self._structure, self._weights, masks, statistics, extent)
+            return masks_for(
+                config,
+                self._structure,
+                self._weights,
+                masks,
+                statistics,
+                extent,
+                self._liveness,
+            )
 
         found = self.agreement.on_masks(choose, masks)
         if any(not torch.equal(mask, masks[name]) for name, mask in found.items()):
@@ -98,6 +111,7 @@ class NextMasks:
                 share=share,
                 seed=(self.seed, moment),
                 at_rest=resting,
+                at_work=None if self._liveness is None else AtWork(self._liveness, masks),
             )
 
         return self.agreement.on_masks(choose, masks)

@@ -34,7 +34,8 @@ from rllib_ext.pruning.scope import (
     refuse_nothing_to_prune,
     warn_of_unknown_layers,
 )
-from rllib_ext.pruning.structure.graph import Graph
+from rllib_ext.pruning.structure.constants import DeadWeights, dead_weights
+from rllib_ext.pruning.structure.graph import Graph, Probe
 from rllib_ext.pruning.structure.grouping import build_structure
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.training.accepted import Accepted
@@ -68,7 +69,9 @@ class Pruner:
         seed: For criteria that draw.
         synchronise: Makes a mask the same on all processes that train this network together (see
             `Agreement`); None: there is only this one.
-        graph: Finds the network's coupling; called once, for granularities coarser than "weight".
+        graph: Finds the network's coupling; called once. None: single weights are pruned, and all that
+            are kept count as at work.
+        probe: How to run the network on example inputs; comes with the graph.
         room: Where statistics are kept (see `Gatherer`); None: in tensors of their own.
         coefficients: What else adapts while the network trains, and goes back with its weights.
 
@@ -89,6 +92,7 @@ class Pruner:
         seed: int = 0,
         synchronise: Synchronise | None = None,
         graph: Callable[[], Graph] | None = None,
+        probe: Probe | None = None,
         room: Allocate | None = None,
         coefficients: Coefficients | None = None,
     ) -> None:
@@ -113,8 +117,11 @@ class Pruner:
         self._rewinding = Rewinding(config.rewind_to, self._side)
         self._rolls_back = False
         self.structure: Structure | None = None
+        self._dead: DeadWeights | None = None
         if config.granularity == "weight":
             warn_of_unknown_layers(module)
+            if config.count == "live" and graph is not None and probe is not None:
+                self._dead = dead_weights(module, probe, graph)
         else:
             assert graph is not None, "coarser granularities need the network's coupling"
             self.structure = build_structure(graph(), config.granularity, self.all_weights)
@@ -123,7 +130,13 @@ class Pruner:
         )
         agreement = Agreement(synchronise, next(iter(self.all_weights.values())).device)
         self._next = NextMasks(
-            self.weights, self.structure, self.gatherer, optimizers, seed, agreement
+            self.weights,
+            self.structure,
+            self.gatherer,
+            optimizers,
+            seed,
+            agreement,
+            None if self._dead is None else self._dead.liveness,
         )
 
     @property
@@ -307,13 +320,22 @@ class Pruner:
         masks = self._next.pruned(config, self.masks, extent)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False
-        self._set_masks(masks)
+        self._set_masks(self._without_dead(masks))
         return True
+
+    def _without_dead(self, masks: Masks) -> Masks:
+        """Masks without dead weights, whose part in what the network computes went into biases."""
+        if self._dead is None:
+            return masks
+        # A critic without a target stays dense.
+        spared = self.weights.critic if self.config.critic_final_sparsity == 0 else {}
+        return self._dead.remove_(self.all_weights, masks, lambda name: name not in spared)
 
     def _regrow(self, share: float) -> bool:
         """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
         before = self.masks
         masks = self._next.exchanged(self.config, before, share, self.env_steps)
+        masks = self._without_dead(masks)
         grown = {name: mask & ~before[name] for name, mask in masks.items()}
         if not any(bool(new.any()) for new in grown.values()):
             return False

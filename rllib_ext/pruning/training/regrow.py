@@ -7,12 +7,15 @@ paper, and the share that is exchanged decays by a cosine (`schedules.decayed_sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from rllib_ext.pruning.masks import Masks
+
+# Where a weight of each layer could grow, given what is kept.
+Places = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 def exchange(
@@ -20,6 +23,7 @@ def exchange(
     masks: Mapping[str, Tensor],
     growth: Mapping[str, Tensor],
     share: float,
+    places: Places | None = None,
 ) -> Masks:
     """Drops a share of each layer's kept weights and grows as many, layer by layer.
 
@@ -32,26 +36,52 @@ def exchange(
         masks: Masks by the same names.
         growth: Growth scores of the same names and shapes, not NaN.
         share: Share of the kept weights that is exchanged, in [0, 1].
+        places: Where weights may grow, from the masks of those that stayed; None: everywhere.
 
     Returns:
-        New masks that keep exactly as many weights of each layer.
+        New masks that keep exactly as many weights of each layer; fewer where there are fewer places.
     """
-    return {
-        name: _exchange(weights[name].detach(), mask, growth[name], share)
-        for name, mask in masks.items()
+    survivors = {
+        name: _survivors(weights[name].detach(), mask, share) for name, mask in masks.items()
     }
+    wanted = {name: int(mask.sum()) for name, mask in masks.items()}
+    return grow(survivors, growth, wanted, places)
 
 
-def _exchange(weight: Tensor, mask: Tensor, growth: Tensor, share: float) -> Tensor:
+def grow(
+    masks: Mapping[str, Tensor],
+    growth: Mapping[str, Tensor],
+    wanted: Mapping[str, int],
+    places: Places | None = None,
+) -> Masks:
+    """Adds the weights of the highest growth scores until each layer keeps as many as are wanted.
+
+    Args:
+        masks: Masks by layer.
+        growth: Growth scores of the same names and shapes, not NaN.
+        wanted: How many weights each layer is to keep.
+        places: Where weights may grow, from the masks; None: everywhere.
+    """
+    free = None if places is None else places(masks)
+    grown = {}
+    for name, mask in masks.items():
+        kept = mask.flatten()
+        open_ = ~kept if free is None else ~kept & free[name].flatten()
+        count = min(max(0, wanted[name] - int(kept.sum())), int(open_.sum()))
+        score = torch.where(open_, growth[name].flatten(), -torch.inf)
+        new = kept.clone()
+        new[torch.argsort(score, descending=True, stable=True)[:count]] = True
+        grown[name] = new.view_as(mask)
+    return grown
+
+
+def _survivors(weight: Tensor, mask: Tensor, share: float) -> Tensor:
     kept = mask.flatten()
-    count = round(share * int(kept.sum()))
     magnitude = torch.where(kept, weight.abs().flatten(), torch.inf)
     survivors = kept.clone()
-    survivors[torch.argsort(magnitude, stable=True)[:count]] = False
-    score = torch.where(survivors, -torch.inf, growth.flatten())
-    grown = survivors.clone()
-    grown[torch.argsort(score, descending=True, stable=True)[:count]] = True
-    return grown.view_as(mask)
+    weakest = torch.argsort(magnitude, stable=True)
+    survivors[weakest[: round(share * int(kept.sum()))]] = False
+    return survivors.view_as(mask)
 
 
 def random_growth(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -1,0 +1,131 @@
+"""Dead weights taken out of a network that goes on training, without changing what it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rllib_ext.pruning.errors import TraceError
+from rllib_ext.pruning.masks import Masks, apply_masks_
+from rllib_ext.pruning.structure.dead import fold_column_
+from rllib_ext.pruning.structure.graph import Graph, Probe
+from rllib_ext.pruning.structure.layers import Layer
+from rllib_ext.pruning.structure.liveness import Array, Liveness
+from rllib_ext.pruning.structure.runs import evaluating, fixed_draws
+
+logger = logging.getLogger(__name__)
+
+
+class DeadWeights:
+    """Finds the dead weights of a network and moves what they add into biases.
+
+    Args:
+        module: The network.
+        probe: How to run it.
+        graph: The coupling of its units; of another network of the same form, if need be.
+    """
+
+    def __init__(self, module: nn.Module, probe: Probe, graph: Graph) -> None:
+        self.liveness = Liveness(graph)
+        self._module = module
+        self._probe = probe
+        modules = dict(module.named_modules())
+        self._modules = {name: modules[name] for name in graph.layers}
+        self._layers = graph.layers
+
+    @torch.no_grad()
+    def remove_(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        masks: Mapping[str, Tensor],
+        among: Callable[[str], bool],
+    ) -> Masks:
+        """Applies masks to the network, then takes the dead weights out of it, in place.
+
+        What the network computes with the given masks it computes without the dead weights too: a
+        constant that some of them read goes into the bias of who reads it.
+
+        Args:
+            weights: Prunable weights by name.
+            masks: Masks by the same names.
+            among: Whether dead weights of a matrix, by its name, may go.
+
+        Returns:
+            Masks without what was dead.
+        """
+        live = self.liveness.live(masks)
+        found = {name: live[name] if among(name) else mask.clone() for name, mask in masks.items()}
+        apply_masks_(weights, masks)
+        columns = self.liveness.flow(masks).columns
+        constant = {
+            name: np.flatnonzero(~columns[name] & _read(masks[layer.incoming])).tolist()
+            for name, layer in self._layers.items()
+            if layer.incoming in masks and among(layer.incoming)
+        }
+        constant = {name: chosen for name, chosen in constant.items() if chosen}
+        for name, seen in self._inputs_of(constant).items():
+            layer = self._own(name)
+            for column in constant[name]:
+                if not fold_column_(layer, column, seen[column]):
+                    # Rounding, or a layer of somebody's own: the weights that read it stay.
+                    kept = found[layer.incoming][:, column]
+                    kept |= masks[layer.incoming][:, column]
+        apply_masks_(weights, found)
+        return found
+
+    def _inputs_of(self, names: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What some layers read on example inputs: (columns, values) for each."""
+        if not names:
+            return {}
+        seen: dict[str, list[Tensor]] = {name: [] for name in names}
+        hooks = []
+        for name in names:
+            layer = self._layers[name]
+
+            def look(_: nn.Module, args: Any, kwargs: Any, at: Layer = layer) -> None:
+                given = args[0] if args else kwargs["input"]
+                seen[at.name].append(given.movedim(at.axis, 0).reshape(at.columns, -1).clone())
+
+            hooks.append(self._modules[name].register_forward_pre_hook(look, with_kwargs=True))
+        try:
+            with evaluating(self._module), fixed_draws():
+                generator = torch.Generator().manual_seed(0)
+                self._probe.forward(self._module, self._probe.inputs(self._module, generator))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: torch.cat(calls, dim=1) for name, calls in seen.items()}
+
+    def _own(self, name: str) -> Layer:
+        """A layer of this network, where the graph may speak of another one's."""
+        return dataclasses.replace(self._layers[name], module=self._modules[name])
+
+
+def dead_weights(module: nn.Module, probe: Probe, graph: Callable[[], Graph]) -> DeadWeights | None:
+    """How to find the dead weights of a network; None, with a warning, where it can't be traced.
+
+    Args:
+        module: The network.
+        probe: How to run it.
+        graph: Finds the coupling of its units.
+    """
+    try:
+        return DeadWeights(module, probe, graph())
+    except TraceError as error:
+        logger.warning(
+            "%s, so that it isn't known which weights are at work: sparsities count all that are kept",
+            error.reason,
+        )
+        return None
+
+
+def _read(mask: Tensor) -> Array:
+    """Columns of a matrix of which any weight is kept."""
+    found: Array = mask.transpose(0, 1).flatten(1).any(1).cpu().numpy()
+    return found
