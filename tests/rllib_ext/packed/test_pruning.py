@@ -71,6 +71,7 @@ class Shadow:
             critic_prefixes=self.module.get_non_inference_attributes(),
             seed=seed,
             graph=lambda: trace(self.module, probe_of(self.module)),
+            probe=probe_of(self.module),
         )
 
     def learn(self, gradients, observations):
