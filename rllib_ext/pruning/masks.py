@@ -56,43 +56,81 @@ def prune(
     Returns:
         New masks, subsets of `masks`.
     """
-    names = list(masks)
-    if not names:
-        return {}
-    sizes = [masks[name].numel() for name in names]
-    limit = sum(sizes) if count is None else count
-    if scope == "global":
-        return _prune_jointly(names, scores, masks, limit, threshold)
-    lost = [sizes[i] - int(masks[name].sum()) for i, name in enumerate(names)]
-    pruned: Masks = {}
-    limits = pruned_by_layer(scope, limit, [masks[name].shape for name in names], lost)
-    for name, layer_limit in zip(names, limits, strict=True):
-        pruned |= _prune_jointly([name], scores, masks, layer_limit, threshold)
-    return pruned
+    return Cuts(scores, masks, scope=scope, threshold=threshold).at(count)
 
 
-def _prune_jointly(
-    names: list[str],
-    scores: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-    limit: int,
-    threshold: float | None,
-) -> Masks:
-    kept = torch.cat([masks[name].flatten() for name in names])
-    flat = torch.cat([scores[name].flatten() for name in names])
-    already = kept.numel() - int(kept.sum())
-    if threshold is not None:
-        limit = min(limit, already + int((kept & (flat < threshold)).sum()))
-    if limit <= already:
-        return {name: masks[name].clone() for name in names}
-    # Pruned weights rank below every score, so that the first `limit` contain them all.
-    ranking = torch.where(kept, flat, torch.full_like(flat, -torch.inf))
-    order = torch.argsort(ranking, stable=True)
-    keep = torch.ones_like(kept)
-    keep[order[:limit]] = False
-    keep &= kept
-    parts = torch.split(keep, [masks[name].numel() for name in names])
-    return {n: part.view_as(masks[n]).clone() for n, part in zip(names, parts, strict=True)}
+class Cuts:
+    """Masks at every cut through one ranking, which is made once.
+
+    Args:
+        scores: Scores by layer.
+        masks: The masks so far, of the same names and shapes.
+        scope: As for `prune`.
+        threshold: As for `prune`.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        *,
+        scope: str,
+        threshold: float | None = None,
+    ) -> None:
+        self._masks = masks
+        self._scope = scope
+        names = list(masks)
+        pools = [names] if scope == "global" else [[name] for name in names]
+        self._pools = [_Pool(pool, scores, masks, threshold) for pool in pools if pool]
+        self._shapes = [masks[name].shape for name in names]
+        self.size = sum(mask.numel() for mask in masks.values())
+        self.already = sum(pool.already for pool in self._pools)
+
+    def at(self, count: int | None) -> Masks:
+        """Masks with so many weights pruned, as far as the threshold lets them go; None: as far."""
+        if not self._pools:
+            return {}
+        limit = self.size if count is None else count
+        limits = [limit]
+        if self._scope != "global":
+            lost = [pool.already for pool in self._pools]
+            limits = pruned_by_layer(self._scope, limit, self._shapes, lost)
+        found: Masks = {}
+        for pool, own in zip(self._pools, limits, strict=True):
+            found |= pool.at(own)
+        return found
+
+
+class _Pool:
+    """Layers whose weights compete."""
+
+    def __init__(
+        self,
+        names: list[str],
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        threshold: float | None,
+    ) -> None:
+        self._kept = {name: masks[name] for name in names}
+        kept = torch.cat([masks[name].flatten() for name in names])
+        flat = torch.cat([scores[name].flatten() for name in names])
+        self.already = kept.numel() - int(kept.sum())
+        self._most = kept.numel()
+        if threshold is not None:
+            self._most = self.already + int((kept & (flat < threshold)).sum())
+        # Pruned weights rank below every score, so that the first ones are all of them.
+        ranking = torch.where(kept, flat, torch.full_like(flat, -torch.inf))
+        order = torch.argsort(ranking, stable=True)
+        ranks = torch.empty_like(order)
+        ranks[order] = torch.arange(len(order), device=order.device)
+        parts = torch.split(ranks, [masks[name].numel() for name in names])
+        self._ranks = {n: part.view_as(masks[n]) for n, part in zip(names, parts, strict=True)}
+
+    def at(self, limit: int) -> Masks:
+        limit = min(limit, self._most)
+        if limit <= self.already:
+            return {name: mask.clone() for name, mask in self._kept.items()}
+        return {name: self._kept[name] & (ranks >= limit) for name, ranks in self._ranks.items()}
 
 
 @torch.no_grad()

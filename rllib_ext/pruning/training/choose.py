@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import READS, StatisticKind, Statistics
-from rllib_ext.pruning.masks import Masks, count_for, prune
+from rllib_ext.pruning.masks import Cuts, Masks, count_for
 from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
@@ -162,17 +162,12 @@ def pruned_to(
         pools=[kept],
         deviations=threshold is not None and config.threshold_unit == "std",
     )
+    cuts = Cuts(scores, kept, scope=config.scope, threshold=threshold)
     if at_work is None:
-        return prune(scores, kept, scope=config.scope, count=count, threshold=threshold)
-
-    def pruned(number: int) -> Masks:
-        return prune(scores, kept, scope=config.scope, count=number, threshold=threshold)
-
-    total = sum(mask.numel() for mask in kept.values())
-    already = total - sum(int(mask.sum()) for mask in kept.values())
-    most = total if count is None else max(count, already)
-    wanted = 0 if count is None else total - count
-    return at_work.pruned(pruned, scores, (already, most), wanted)
+        return cuts.at(count)
+    most = cuts.size if count is None else max(count, cuts.already)
+    wanted = 0 if count is None else cuts.size - count
+    return at_work.pruned(cuts.at, scores, (cuts.already, most), wanted)
 
 
 def groups_pruned_to(
