@@ -82,7 +82,7 @@ def test_the_checkpoint_comes_back_as_it_was(load, ppo_checkpoint):
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.999])
 def test_counts_are_exact_where_episodes_are_played_and_the_smallest_weights_go(load, sparsity):
-    algorithm = load(final_sparsity=sparsity)
+    algorithm = load(final_sparsity=sparsity, count="kept")
     before = flat(runner_weights(algorithm))
     prune_now(algorithm)
     after = flat(runner_weights(algorithm))
@@ -96,8 +96,24 @@ def test_counts_are_exact_where_episodes_are_played_and_the_smallest_weights_go(
     assert report["critic_sparsity"] == 0.0
 
 
+@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.98])
+def test_as_many_weights_stay_as_were_asked_for_and_all_are_at_work(load, sparsity):
+    algorithm = load(final_sparsity=sparsity)
+    before = flat(runner_weights(algorithm))
+    prune_now(algorithm)
+    weights = runner_weights(algorithm)
+    after = flat(weights)
+    kept = after != 0.0
+    assert int(kept.sum()) == TOTAL - round(sparsity * TOTAL)
+    assert torch.equal(after[kept], before[kept])
+    first, second, head = weights.values()
+    # Of two hidden layers, each unit that is read reads something, and the other way round.
+    assert torch.equal((first != 0).any(1), (second != 0).any(0))
+    assert torch.equal((second != 0).any(1), (head != 0).any(0))
+
+
 def test_a_threshold_takes_what_lies_below_it(load):
-    algorithm = load(final_sparsity=None, threshold=0.2)
+    algorithm = load(final_sparsity=None, threshold=0.2, count="kept")
     before = flat(runner_weights(algorithm))
     prune_now(algorithm)
     assert torch.equal(flat(runner_weights(algorithm)) == 0.0, before.abs() < 0.2)
@@ -133,7 +149,7 @@ def test_retraining_moves_weights_and_holds_masks(load, pruning):
 
 
 def test_everything_below_a_threshold_can_go(load):
-    algorithm = load(final_sparsity=None, threshold=1e6)
+    algorithm = load(final_sparsity=None, threshold=1e6, count="kept")
     prune_now(algorithm)
     algorithm.train()
     assert zeros(runner_weights(algorithm)) == TOTAL

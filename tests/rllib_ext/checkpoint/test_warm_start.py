@@ -58,7 +58,12 @@ def test_of_the_checkpoints_weights_the_smallest_go_where_others_are_drawn(
     initial = read_initial(ppo_checkpoint)
     initial.save(tmp_path / "initial.pkl")
     regrowing = PruningConfig(
-        final_sparsity=0.5, schedule="constant", begin=0.0, regrow="set", horizon=100_000
+        final_sparsity=0.5,
+        count="kept",
+        schedule="constant",
+        begin=0.0,
+        regrow="set",
+        horizon=100_000,
     )
     started = dataclasses.replace(segment(), pruning=regrowing.to_dict())
     trainable = PackTrainable if packed else MemberTrainable
