@@ -197,7 +197,8 @@ class Liveness:
 def _plane(mask: Tensor) -> Array:
     found: Array = mask.cpu().numpy()
     # As numbers with a fast product, which says how many weights read what varies.
-    return found.reshape(*found.shape[:2], -1).sum(2, dtype=np.float32)
+    counts: Array = found.reshape(*found.shape[:2], -1).sum(2, dtype=np.float32)
+    return counts
 
 
 def _feeds(graph: Graph, sink: str) -> list[_Feed]:

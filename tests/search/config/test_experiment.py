@@ -199,7 +199,9 @@ def test_a_misspelt_path_is_compared_level_by_level(given, meant):
 
 
 def test_where_nothing_is_near_only_that_level_is_listed():
-    with pytest.raises(ConfigError, match=r"'pruning.xyz'.*Known: begin, count, criterion") as caught:
+    with pytest.raises(
+        ConfigError, match=r"'pruning.xyz'.*Known: begin, count, criterion"
+    ) as caught:
         experiment(search={"space": {"pruning.xyz": between(0.3, 0.5)}})
     assert "lambda_" not in str(caught.value)
 
