@@ -134,6 +134,8 @@ def write_c(
     body += "".join(statements)
     body += "".join(_copy(target, f, place) for target, f, place in copies)
     body += "" if state else "    (void)state;\n"
+    # A policy that always does the same reads nothing.
+    body += "" if "in->" in body else "    (void)in;\n"
     reset = "".join(
         _fill(written, f, c.initial) for f, c in zip(state, program.carried, strict=True)
     )

@@ -55,10 +55,18 @@ CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d1
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Microseconds of a call: of one decision, or of a batch of them."""
+    """Microseconds of a call: of one decision, or of a batch of them.
+
+    Attributes:
+        median: Of the rounds.
+        p99: Exceeded by one round of a hundred.
+        least: Of the fastest round: what it takes when nothing comes between, and what repeats best
+            where other work runs on the machine.
+    """
 
     median: float
     p99: float
+    least: float
 
     def as_json(self) -> dict[str, float]:
         """Rounded to four digits."""
@@ -88,7 +96,15 @@ def timed(
         for _ in range(calls):
             work()
         found.append((clock() - started) / calls * 1e6)
-    return Timing(float(np.median(found)), float(np.percentile(found, 99)))
+    return _timing(np.array(found))
+
+
+def _timing(rounds: Array) -> Timing:
+    return Timing(
+        median=float(np.median(rounds)),
+        p99=float(np.percentile(rounds, 99)),
+        least=float(rounds.min()),
+    )
 
 
 def batch_feeds(
@@ -144,6 +160,26 @@ def c_latency(
         batches: Sizes.
         cc: The compiler; None: this machine's.
         rounds: How many times are taken for each.
+
+    Raises:
+        ExportError: There is no compiler, or it refuses the source.
+    """
+    measure = c_timer(program, numbers, source, observed, cc=cc)
+    return {size: measure(size, rounds) for size in batches}
+
+
+def c_timer(
+    program: Program,
+    numbers: Numbers,
+    source: Path,
+    observed: Sequence[Mapping[str, Array]],
+    *,
+    cc: str | None = None,
+) -> Callable[[int, int], Timing]:
+    """Compiles a policy in C to be timed again and again; arguments and errors as `c_latency`.
+
+    Returns:
+        Times decisions in a row, given how many make a batch and how many times are taken.
     """
     structs: Structs = structs_of(program, numbers)
     with tempfile.TemporaryDirectory(prefix="prunefront-") as scratch:
@@ -153,24 +189,24 @@ def c_latency(
         target = folder / "timed.so"
         options = ("-D_POSIX_C_SOURCE=199309L", f"-I{source.parent.resolve()}", "-shared", "-fPIC")
         compiled([harness, source], target, *FAST, *options, cc=cc)
-        measure: Any = ctypes.CDLL(str(target)).time_decisions
+        run: Any = ctypes.CDLL(str(target)).time_decisions
     count = min(len(observed), 256)
     inputs = (structs.given * count)()
     for struct, seen in zip(inputs, observed, strict=False):
         for field in structs.fields[0]:
             values = np.ascontiguousarray(seen[field.name], field.dtype).ravel()
             np.frombuffer(getattr(struct, field.name), field.dtype)[:] = values
-    found = {}
     once = (ctypes.c_double * 1)()
-    measure(inputs, count, 1, 64, once)
+    run(inputs, count, 1, 64, once)
     each = max(once[0] / 64, 1e-3)
-    for size in batches:
+
+    def measure(size: int, rounds: int) -> Timing:
         decisions = max(size, int(_ROUND_S * 1e6 / each) // size * size)
         times = (ctypes.c_double * (rounds + 1))()
-        measure(inputs, count, rounds + 1, decisions, times)
-        values = np.array(times[1:]) / decisions * size
-        found[size] = Timing(float(np.median(values)), float(np.percentile(values, 99)))
-    return found
+        run(inputs, count, rounds + 1, decisions, times)
+        return _timing(np.array(times[1:]) / decisions * size)
+
+    return measure
 
 
 def object_size(source: Path, *options: str, prefix: str = "", cc: str = "gcc") -> dict[str, int]:

@@ -1,6 +1,6 @@
-"""The parts of a policy from a saved policy, or from a checkpoint that RLlib itself wrote.
+"""The parts of a policy: saved, in a checkpoint that RLlib itself wrote, or before any training.
 
-Both are pickles: opening one runs code from it.
+The first two are pickles: opening one runs code from it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from torch import Tensor
 
 from rllib_ext.checkpoint.reading import check_layout, readable
 from rllib_ext.policy.store import MASKS, METADATA, PARTS, PolicyParts
 from rllib_ext.pruning.errors import CheckpointError
 from rllib_ext.pruning.masks import load_masks
+from rllib_ext.rl.prunable import fresh_network
 
 _MODULE = Path("learner_group") / "learner" / "rl_module" / DEFAULT_MODULE_ID
 _RUNNERS = (Path("env_runner"), Path())
@@ -76,3 +79,24 @@ def open_unpruned(folder: Path) -> tuple[PolicyParts, dict[str, Tensor], dict[st
             plain=False,
         )
     return parts, {}, {}
+
+
+def untrained(ppo: PPOConfig) -> PolicyParts:
+    """The policy that training with a configuration begins with.
+
+    Args:
+        ppo: Any PPO configuration of the new API stack with one policy.
+
+    Raises:
+        ConfigError: RLlib can't build its network.
+    """
+    module, pipeline = fresh_network(ppo)
+    whole = (pipeline.input_observation_space, pipeline.input_action_space)
+    spaces: dict[str, Any] = dict.fromkeys((INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES), whole)
+    spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, module.action_space)
+    return PolicyParts(
+        module=module,
+        env_to_module=pipeline,
+        module_to_env=ppo.build_module_to_env_connector(spaces=spaces),
+        plain=False,
+    )

@@ -54,14 +54,8 @@ def source_of(
     Raises:
         ExportError: A part of it can't be exported; says which, why and how to mend it.
     """
-    module = parts.module
-    whole = without_critic(module, critic_names(module))
-    unshrunk = ""
-    try:
-        small: torch.nn.Module = shrink_policy(module, masks).module
-    except ShrinkError as error:
-        unshrunk, small = str(error), whole
-        apply_masks_(dict(small.named_parameters()), dict(_of(small, masks)))
+    whole = _whole(parts)
+    small, unshrunk = _shrunk(parts, masks)
     return Source(
         parts=parts,
         module=small,
@@ -69,6 +63,34 @@ def source_of(
         dense=_program(parts, whole, stochastic),
         unshrunk=unshrunk,
     )
+
+
+def program_of(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Program:
+    """What an export of a policy computes; arguments and errors as `source_of`."""
+    return _program(parts, _shrunk(parts, masks)[0], stochastic=False)
+
+
+def masked_program_of(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Program:
+    """The same of a policy as it was built, with pruned weights at zero."""
+    return _program(parts, _masked(parts, masks), stochastic=False)
+
+
+def _shrunk(parts: PolicyParts, masks: Mapping[str, Tensor]) -> tuple[torch.nn.Module, str]:
+    """A policy's smaller module, or why there is none and the one that it has."""
+    try:
+        return shrink_policy(parts.module, masks).module, ""
+    except ShrinkError as error:
+        return _masked(parts, masks), str(error)
+
+
+def _masked(parts: PolicyParts, masks: Mapping[str, Tensor]) -> torch.nn.Module:
+    whole = _whole(parts)
+    apply_masks_(dict(whole.named_parameters()), dict(_of(whole, masks)))
+    return whole
+
+
+def _whole(parts: PolicyParts) -> torch.nn.Module:
+    return without_critic(parts.module, critic_names(parts.module))
 
 
 def _of(module: torch.nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

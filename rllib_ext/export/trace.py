@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +84,7 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
         torch.zeros((batch, *time, *shape), dtype=getattr(torch, kind)) for shape, kind in shapes
     ] + [torch.zeros((batch, *value.shape)) for _, value in initial]
     decision = _Decision(module, observed, state)
-    graph = _traced(decision, module, examples)
+    traced = _traced(decision, module, examples)
     translator = Translator(builder, batch, HANDLERS)
     values: list[Traced] = []
     for (_, node), (shape, _kind) in zip(parts, shapes, strict=True):
@@ -90,10 +92,15 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
     names = [_state_name(path) for path, _ in initial]
     for name, (_, value) in zip(names, initial, strict=True):
         values.append(Traced(builder.state(name, value), 0))
-    found = _translated(graph, translator, values, type(module).__name__)
+    found = _translated(traced, translator, values, type(module).__name__)
     results: dict[tuple[Any, ...], int] = {}
     for path, value in zip(decision.outputs.names, found, strict=True):
-        node = translator.known(value).node
+        try:
+            node = translator.known(value).node
+        except NotExpressibleError as error:
+            raise ExportError(
+                f"{type(module).__name__} can't be exported: it gives {error}. {MEND}."
+            ) from error
         if path[0] == Columns.STATE_OUT:
             builder.update(_state_name(path[1:]), node)
         elif time and builder.shape(node)[:1] == (1,):
@@ -147,22 +154,47 @@ def trace_function(
     whole = _Function(function)
     shape = builder.shape(node)
     batch = _unlike_any(whole, [shape])
-    graph = _traced(whole, whole, [torch.zeros((batch, *shape))], name)
+    traced = _traced(whole, whole, [torch.zeros((batch, *shape))], name)
     translator = Translator(builder, batch, HANDLERS)
-    (found,) = _translated(graph, translator, [Traced(node, 0)], name)
+    (found,) = _translated(traced, translator, [Traced(node, 0)], name)
     return translator.known(found).node
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """A module's trace, as it was taken or brought to torch's core operations."""
+
+    plain: _Graph
+    core: Callable[[], _Graph]
+
+    @property
+    def mutates(self) -> bool:
+        """Whether an operation of the plain one changes a tensor in place."""
+        schemas = [getattr(node.target, "_schema", None) for node in self.plain.nodes]
+        return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
 def _traced(
     decision: nn.Module, module: nn.Module, examples: list[Tensor], name: str = ""
-) -> _Graph:
+) -> _Trace:
     name = name or type(module).__name__
+
+    def core() -> _Graph:
+        with _tracing(module, name):
+            return _Graph(exported.run_decompositions({}))
+
+    with _tracing(module, name):
+        exported = torch.export.export(decision, tuple(examples), strict=False)
+        return _Trace(_Graph(exported), core)
+
+
+@contextlib.contextmanager
+def _tracing(module: nn.Module, name: str) -> Iterator[None]:
     try:
         with evaluating(module), torch.no_grad(), warnings.catch_warnings():
             # Of torch about itself, and about what recurrent layers keep for GPUs.
             warnings.simplefilter("ignore")
-            exported = torch.export.export(decision, tuple(examples), strict=False)
-            return _Graph(exported.run_decompositions({}))
+            yield
     except Exception as error:
         # A module is anybody's code, and torch raises errors of many kinds where it can't trace it.
         text = str(error).strip().splitlines() or [type(error).__name__]
@@ -174,6 +206,16 @@ def _traced(
 
 
 def _translated(
+    traced: _Trace, translator: Translator, given: list[Traced], module: str
+) -> list[Any]:
+    # Core operations are fewer, but bringing a trace to them takes torch five times as long as taking it.
+    if not traced.mutates:
+        with contextlib.suppress(ExportError):
+            return _translated_graph(traced.plain, translator, given, module)
+    return _translated_graph(traced.core(), translator, given, module)
+
+
+def _translated_graph(
     graph: _Graph, translator: Translator, given: list[Traced], module: str
 ) -> list[Any]:
     values: dict[Any, Any] = {}

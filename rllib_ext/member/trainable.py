@@ -27,8 +27,9 @@ from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.member.seen import prove_seen, this_node
 from rllib_ext.member.segment import DENSE, Segment
 from rllib_ext.member.snapshot import metadata_of, snapshot_of
-from rllib_ext.policy.size import measured_size
-from rllib_ext.policy.store import policy_of, save_policy
+from rllib_ext.export.objectives import measured_objectives
+from rllib_ext.export.timing import refuse_untimed
+from rllib_ext.policy.store import parts_of, policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.rl.callback import foreach_learner, hand_over_evaluation, masks_of
 from rllib_ext.rl.with_pruning import build_algorithm, with_pruning
@@ -44,7 +45,9 @@ class MemberSettings:
         evaluation_interval: Iterations between evaluations of a member; a segment's end is always
             evaluated.
         initial: File of what a segment without a state starts from; "" for fresh weights.
-        measured: What is measured on the shrunk policy at every evaluation (`rllib_ext.policy.size`).
+        measured: What is measured on the policy at every evaluation
+            (`rllib_ext.export.objectives.measured_objectives`).
+        timed_form: The form that "latency" among them is taken in; "" without it.
         deadline: Seconds since the epoch, by the clock of whoever trains, after which a member's
             segment ends with the iteration that it is in.
         token: Proves that a process sees the results folder (`rllib_ext.member.seen`); "" without
@@ -56,16 +59,19 @@ class MemberSettings:
     evaluation_interval: int
     initial: str = ""
     measured: tuple[str, ...] = ()
+    timed_form: str = ""
     deadline: float = math.inf
     token: str = ""
 
     def prove_seen(self) -> None:
-        """Looks whether this process sees the results folder.
+        """Looks whether this process sees the results folder, and can measure what it is asked for.
 
         Raises:
             UnseenFolderError: It doesn't.
+            ExportError: What times policies is missing here.
         """
         prove_seen(Path(self.folder), self.token)
+        refuse_untimed(self.timed_form)
 
     def is_over(self, segment: Segment, env_steps: int) -> bool:
         """Whether a segment ends here: it has come to its end, or time is up.
@@ -178,15 +184,21 @@ class MemberTrainable(Trainable):
             iteration=algorithm.iteration,
             env_steps=self._clock,
             finite=finite,
-            objectives=measured_size(
-                self._settings.measured, algorithm.get_module(), masks_of(algorithm)
-            ),
+            objectives=self._objectives(),
         )
         folder = Path(self._settings.folder)
         metadata = metadata_of(snapshot, env_name(self._settings.ppo_config))
         save_policy(algorithm, masks_of(algorithm), folder / snapshot["checkpoint"], metadata)
         save_state(algorithm, folder / snapshot["state"])
         return snapshot
+
+    def _objectives(self) -> dict[str, float]:
+        settings, algorithm = self._settings, self._algorithm
+        if not settings.measured:
+            return {}
+        return measured_objectives(
+            settings.measured, parts_of(algorithm), masks_of(algorithm), settings.timed_form
+        )
 
 
 def save_state(algorithm: Algorithm, folder: Path) -> None:

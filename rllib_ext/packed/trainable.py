@@ -19,13 +19,13 @@ from ray.tune import Trainable
 
 from rllib_ext.checkpoint.warm_start import Initial
 from rllib_ext.envs.env_maker import env_name
+from rllib_ext.export.objectives import measured_objectives
 from rllib_ext.member.seen import this_node
 from rllib_ext.member.segment import MEMBERS, Segment, iteration_of, segments_of
 from rllib_ext.member.snapshot import metadata_of, snapshot_of
 from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import MemberState
-from rllib_ext.policy.size import measured_size
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import CheckpointError
 
@@ -81,7 +81,7 @@ class PackTrainable(Trainable):
                 iteration=result["iteration"],
                 env_steps=result["env_steps"],
                 finite=True,
-                objectives=self._size(pack, place),
+                objectives=self._objectives(pack, place),
             )
             self._save(pack, place, snapshot)
             result["evaluation_env_steps"] = sum(episodes.lengths)
@@ -157,12 +157,15 @@ class PackTrainable(Trainable):
         segment, over = self._segments[place], bool(result["segment_done"])
         return self._settings.is_due(segment, result["iteration"], over=over)
 
-    def _size(self, pack: Pack, place: int) -> dict[str, float]:
-        if not self._settings.measured:
+    def _objectives(self, pack: Pack, place: int) -> dict[str, float]:
+        settings = self._settings
+        if not settings.measured:
             return {}
         # The policy is on the CPU, wherever the pack learns.
         masks = {name: mask.cpu() for name, mask in pack.pruning.pruner(place).masks.items()}
-        return measured_size(self._settings.measured, pack.policy(place).module, masks)
+        return measured_objectives(
+            settings.measured, pack.policy(place), masks, settings.timed_form
+        )
 
     def _save(self, pack: Pack, place: int, snapshot: Mapping[str, Any]) -> None:
         metadata = metadata_of(snapshot, env_name(self._settings.ppo_config))

@@ -118,7 +118,7 @@ def describe(
 
 def policy_of(algorithm: Algorithm) -> ConnectorPolicy | DirectPolicy:
     """The policy of an algorithm as it is now; its local EnvRunner holds weights and connectors."""
-    return _parts_of(algorithm).policy()
+    return parts_of(algorithm).policy()
 
 
 def save_policy(
@@ -128,7 +128,7 @@ def save_policy(
     metadata: Mapping[str, Any],
 ) -> None:
     """Writes the policy of an algorithm as it is now; arguments as `PolicyParts.save`."""
-    _parts_of(algorithm).save(masks, folder, metadata)
+    parts_of(algorithm).save(masks, folder, metadata)
 
 
 def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolicy | DirectPolicy:
@@ -199,7 +199,8 @@ def compressed_size(module: torch.nn.Module) -> int:
     return buffer.getbuffer().nbytes
 
 
-def _parts_of(algorithm: Algorithm) -> PolicyParts:
+def parts_of(algorithm: Algorithm) -> PolicyParts:
+    """The policy of an algorithm as it is now, itself and no copy."""
     runner = algorithm.env_runner
     module = algorithm.get_module()
     return PolicyParts(

@@ -10,13 +10,15 @@ from search.config.parameter import Parameter
 
 StrategyName = Literal["pareto_pbt", "optuna", "pbt", "selection", "train_then_prune", "random"]
 Sampler = Literal["tpe", "nsga2", "gp"]
-Objective = Literal["return", "sparsity", "units", "params", "macs"]
+Objective = Literal["return", "sparsity", "units", "params", "macs", "bytes", "latency"]
 
 STRATEGIES: tuple[str, ...] = get_args(StrategyName)
 # What is minimised; everything else is maximised.
-MINIMISED = frozenset({"params", "macs"})
-# What every snapshot tells anyway; the rest is measured on the shrunk policy.
+MINIMISED = frozenset({"params", "macs", "bytes", "latency"})
+# What every snapshot tells anyway; the rest is measured on the policy.
 GIVEN = frozenset({"return", "sparsity"})
+# What only a policy that can be exported has.
+EXPORTED = frozenset({"bytes", "latency"})
 
 
 class Settings(BaseModel):
@@ -41,8 +43,11 @@ class SearchSettings(Settings):
     """Searched hyperparameters by path."""
     objectives: tuple[Objective, ...] = ("return", "sparsity")
     """What is searched for, the return first: "sparsity" of the policy path, "units" removed from it,
-    "params" (parameters) and "macs" (multiply-accumulates for one observation) of the shrunk policy.
-    The front that is reported is always that of return and sparsity."""
+    "params" (parameters) and "macs" (multiply-accumulates for one observation) of the shrunk policy,
+    "bytes" (flash of its C, in float: tables exactly, code by a model of a Cortex-M4; no compiler needed)
+    and "latency" (microseconds of a decision of its C where there is a compiler, else of its ONNX form,
+    as the machine measures that trains it; nodes should be alike). The last two take some 0.2 s an
+    evaluation of each member. The front that is reported is always that of return and sparsity."""
     sampler: Sampler = "tpe"
     """The study's sampler, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
     al. 2002), "gp" (Gaussian processes)."""
@@ -81,7 +86,7 @@ class SearchSettings(Settings):
         ):
             raise ValueError(
                 f"[{', '.join(objectives)}]; expected return first, and at least one of sparsity, "
-                "units, params, macs, each once"
+                "units, params, macs, bytes, latency, each once"
             )
         return objectives
 
@@ -101,7 +106,7 @@ class SearchSettings(Settings):
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Objectives that are measured on the shrunk policy."""
+        """Objectives that are measured on the policy."""
         return tuple(name for name in self.objectives if name not in GIVEN)
 
 

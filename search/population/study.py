@@ -86,7 +86,7 @@ class Study:
             "gp" (Gaussian processes).
         startup_trials: Trials before the sampler takes over from random draws; of "nsga2" the size of
             a generation.
-        objectives: What a trial is told, by name; parameters and multiply-accumulates are minimised.
+        objectives: What a trial is told, by name; those of `MINIMISED` are minimised.
     """
 
     def __init__(

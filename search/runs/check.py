@@ -13,6 +13,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.native.registry import native_of
 from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.export.objectives import measured_objectives
+from rllib_ext.export.opened import untrained
+from rllib_ext.export.timing import NAMES
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.machines import Machine, amounts, offered, slots_on, this_machine
 from search.config.baseline_kinds import KINDS, TITLES
@@ -86,6 +89,7 @@ def describe_plan(
         f"{during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
         *_afterwards(config),
         f"  searched    {', '.join(config.search.space)}",
+        *_objectives(config, prepared),
         f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
         *([f"  capped      {capped}"] if capped else []),
@@ -100,6 +104,27 @@ def describe_plan(
 def _members(config: ExperimentConfig) -> str:
     first, last = config.sizes[0], config.sizes[-1]
     return str(last) if first == last else f"{first} at first, {last} at last"
+
+
+def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
+    """What is searched for beside return and sparsity, and what measuring it costs."""
+    names = config.search.measured
+    if not names:
+        return []
+    lines = [f"  objectives  {', '.join(config.search.objectives)}"]
+    if "bytes" in names:
+        lines.append("  bytes       flash of the policy in C, counted: no compiler is needed")
+    if form := prepared.timed_form:
+        lines.append(f"  latency     of the policy in {NAMES[form]}, by the machine that trains it")
+    parts = untrained(prepared.ppo)
+    # The first time loads what the others find.
+    for _ in range(2):
+        started = time.perf_counter()
+        measured_objectives(names, parts, {}, prepared.timed_form)
+        took = time.perf_counter() - started
+    again = evaluations(config, prepared.ppo)
+    lines.append(f"  measured    about {again:,} times, here in {took:.2f} s for the dense policy")
+    return lines
 
 
 def _afterwards(config: ExperimentConfig) -> list[str]:

@@ -12,10 +12,14 @@ from search.cluster.machines import slots_on, this_machine
 from search.config.experiment import ExperimentConfig
 from search.store.folder import read_manifest
 from search.training.engine import Engine, engine_of
+from search.training.exported_objectives import refuse_unexportable, timed_form_of
 from search.training.given_ppo import ppo_of
 from search.training.initial import initial_of, kept_initial
 from search.training.ppo_config import build_ppo, refuse_unprunable_members
 from search.training.trackers import refuse_missing
+
+# In the manifest, the form that latencies are taken in.
+TIMED_FORM = "timed_form"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Prepared:
         ppo: What its members share.
         engine: Who trains them.
         initial: What they start from; None: fresh weights, or what the results folder keeps.
+        timed_form: The form that latency is taken in, where it is an objective; "" otherwise.
     """
 
     ppo: PPOConfig
     engine: Engine
     initial: Initial | None = None
+    timed_form: str = ""
 
     def refuse_too_large(self) -> None:
         """Looks whether this machine holds one member, or pack, at least.
@@ -75,12 +81,15 @@ def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
     """
     kept_initial(config, folder)
     ppo = ppo_of(config, folder)
-    known = read_manifest(folder).get("engine", config.engine)
-    return _prepare(config.model_copy(update={"engine": known}), ppo)
+    manifest = read_manifest(folder)
+    known = manifest.get("engine", config.engine)
+    timed_form = str(manifest.get(TIMED_FORM, ""))
+    return _prepare(config.model_copy(update={"engine": known}), ppo, timed_form)
 
 
-def _prepare(config: ExperimentConfig, ppo: PPOConfig) -> Prepared:
+def _prepare(config: ExperimentConfig, ppo: PPOConfig, timed_form: str = "") -> Prepared:
     engine = engine_of(config, ppo)
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
-    return Prepared(ppo, engine)
+    refuse_unexportable(config, ppo)
+    return Prepared(ppo, engine, timed_form=timed_form_of(config, timed_form))

@@ -20,7 +20,7 @@ from search.population.progress import Display
 from search.population.strategies import STRATEGIES, open_study
 from search.report import write_report_of
 from search.runs.after_training import after_training
-from search.runs.preparation import Prepared, prepare, prepare_again
+from search.runs.preparation import TIMED_FORM, Prepared, prepare, prepare_again
 from search.runs.session import session
 from search.runs.standing import Standing, has_finished, how_to_extend, standing_of
 from search.store.archive import Archive
@@ -234,6 +234,7 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
     update_manifest(
         folder,
         engine=engine.name,
+        **({TIMED_FORM: prepared.timed_form} if prepared.timed_form else {}),
         slots=slots,
         hardware={
             **provenance(())["hardware"],
@@ -253,8 +254,10 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
                 f"training {config.population.members} members, {engine.describe(config, slots)}"
                 + (f" ({capped})" if capped else "")
             )
-            initial = kept_initial(config, folder)
-            train(config, ppo, folder, coordinator, engine, slots, display, initial=initial)
+            train(
+                config, ppo, folder, coordinator, engine, slots, display,
+                initial=kept_initial(config, folder), timed_form=prepared.timed_form,
+            )
     finally:
         # On a full disk, what ended the search is what counts.
         with contextlib.suppress(OSError):

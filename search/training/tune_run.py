@@ -43,6 +43,7 @@ def train(
     display: Display,
     *,
     initial: str = "",
+    timed_form: str = "",
 ) -> None:
     """Trains segments with Ray Tune until the coordinator has none left.
 
@@ -55,6 +56,7 @@ def train(
         slots: How many of what Tune runs at once.
         display: Shows progress.
         initial: File of what members start from; "" for fresh weights.
+        timed_form: The form that latency is taken in, where it is an objective.
 
     Raises:
         RunError: Nothing can be trained any more.
@@ -73,6 +75,7 @@ def train(
             evaluation_interval=config.evaluation.interval,
             initial=initial,
             measured=config.search.measured,
+            timed_form=timed_form,
             deadline=time.time() + coordinator.progress.seconds_left,
             token=shared.token,
         )

@@ -1,0 +1,54 @@
+"""How much flash a policy takes in C, counted rather than compiled: the same number on every machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from typing_extensions import override
+
+from rllib_ext.export.c_form import write_c
+from rllib_ext.export.c_place import FAST_TANH
+from rllib_ext.export.c_text import Numbers, size_of
+from rllib_ext.export.program import Program
+
+# Bytes of code and of what it loads, fitted to what arm-none-eabi-gcc 12 -Os makes of 130 random policies
+# for a Cortex-M4, of 0.3 to 13 kB: perceptrons of one and two layers with and without a filter, and programs
+# with every operation. Half of them are off by 2 % or less, 95 % by 8 % or less, the worst by 14 %.
+_LITERAL, _ELEMENT, _LOOP, _FAST_TANH = 8.3, 3.3, 23.0, 195.0
+_TABLE = re.compile(r"^static const (\w+) \w+\[(\d+)\] = \{$", re.MULTILINE)
+_NUMBER = re.compile(r"\b\d+\.\d*(?:e[-+]?\d+)?f")
+
+
+def counted_bytes(program: Program) -> int:
+    """Flash that a policy takes as `prunefront export --format c` writes it, in float.
+
+    Tables – weights, indices, biases, constants – are counted as they are laid out, sparse or dense,
+    exactly. Code is estimated from the C that would be compiled: by its literals, its elements read and
+    written, and its loops, each at what it takes on a Cortex-M4. math.h is not counted.
+
+    Args:
+        program: What is computed.
+
+    Returns:
+        Bytes.
+    """
+    text = write_c(program, _Unread(), "policy", ()).source
+    tables = sum(size_of(kind) * int(count) for kind, count in _TABLE.findall(text))
+    code = text[text.index("\nvoid policy_reset(") :]
+    estimated = (
+        _LITERAL * len(_NUMBER.findall(code))
+        + _ELEMENT * code.count("[")
+        + _LOOP * code.count("for (")
+        + (_FAST_TANH if FAST_TANH in text else 0.0)
+    )
+    return round(tables + estimated)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unread(Numbers):
+    """Numbers that nobody reads: writing each to the last digit would take most of the time."""
+
+    @override
+    def literal(self, value: float) -> str:
+        return "0.0f"
