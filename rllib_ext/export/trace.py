@@ -208,7 +208,7 @@ def _tracing(module: nn.Module, name: str) -> Iterator[None]:
 def _translated(
     traced: _Trace, translator: Translator, given: list[Traced], module: str
 ) -> list[Any]:
-    # Core operations are fewer, but bringing a trace to them takes torch five times as long as taking it.
+    # Core operations are fewer, but bringing a trace to them takes torch longer than taking it.
     if not traced.mutates:
         with contextlib.suppress(ExportError):
             return _translated_graph(traced.plain, translator, given, module)

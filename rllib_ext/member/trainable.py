@@ -24,11 +24,11 @@ from rllib_ext.base.aside import written_aside
 from rllib_ext.checkpoint.warm_start import Initial, start_from
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.export.objectives import measured_objectives
+from rllib_ext.export.timing import refuse_untimed
 from rllib_ext.member.seen import prove_seen, this_node
 from rllib_ext.member.segment import DENSE, Segment
 from rllib_ext.member.snapshot import metadata_of, snapshot_of
-from rllib_ext.export.objectives import measured_objectives
-from rllib_ext.export.timing import refuse_untimed
 from rllib_ext.policy.store import parts_of, policy_of, save_policy
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.rl.callback import foreach_learner, hand_over_evaluation, masks_of

@@ -57,8 +57,6 @@ def summarise(results: Results) -> None:
     from search.report.terminal import summary
 
     click.echo(summary(results))
-    if results.confirmed.table["policy"].astype(bool).any():
-        click.echo(f"take it: prunefront export {results.folder} --format c")
     click.echo(f"report: {results.page}")
 
 

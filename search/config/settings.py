@@ -44,10 +44,11 @@ class SearchSettings(Settings):
     objectives: tuple[Objective, ...] = ("return", "sparsity")
     """What is searched for, the return first: "sparsity" of the policy path, "units" removed from it,
     "params" (parameters) and "macs" (multiply-accumulates for one observation) of the shrunk policy,
-    "bytes" (flash of its C, in float: tables exactly, code by a model of a Cortex-M4; no compiler needed)
-    and "latency" (microseconds of a decision of its C where there is a compiler, else of its ONNX form,
-    as the machine measures that trains it; nodes should be alike). The last two take some 0.2 s an
-    evaluation of each member. The front that is reported is always that of return and sparsity."""
+    "bytes" (flash of its C, in float: tables exactly, code by a model of a Cortex-M4; no compiler is
+    needed) and "latency" (microseconds of a decision of its C where there is a compiler, else of its
+    ONNX form, as the machine measures that trains it; nodes should be alike). `prunefront check` says
+    in which form and how long measuring takes. The front that is reported is always that of return and
+    sparsity."""
     sampler: Sampler = "tpe"
     """The study's sampler, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
     al. 2002), "gp" (Gaussian processes)."""

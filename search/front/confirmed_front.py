@@ -26,6 +26,14 @@ from search.front.pareto import hypervolume, log_density
 from search.front.retained import Scale
 from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
+# What a policy takes as `prunefront export` writes it, named as in its `policy.json`.
+AS_EXPORTED = (
+    "c_flash_bytes",
+    "c_latency_us",
+    "onnx_file_bytes",
+    "onnx_latency_us",
+    "export_note",
+)
 FRONT_COLUMNS = (
     "snapshot_id",
     "sparsity",
@@ -52,6 +60,7 @@ FRONT_COLUMNS = (
     "keeps_95",
     "keeps_99",
     "policy_bytes",
+    *AS_EXPORTED,
     "return_note",
     "figures",
 )
@@ -73,13 +82,14 @@ BASELINE_COLUMNS = (
     "macs",
     "latency_us",
     "policy_bytes",
+    *AS_EXPORTED,
     "return_note",
     "checkpoint",
     "kind",
     "level",
 )
 # What a policy's metadata may say that a snapshot's line doesn't.
-MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes")
+MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes", *AS_EXPORTED)
 UNCONFIRMED = (
     "no policy of this search was re-evaluated on fresh seeds, so there is no front yet; search scores "
     "alone favour the lucky. Finish the search with prunefront resume DIR"

@@ -132,6 +132,11 @@ class Results:
         self.require_front()
         return self.confirmed.table
 
+    @property
+    def pick(self) -> str:
+        """What the point is picked as that is taken out of Ray where none is named; "" for none."""
+        return next((name for name in PICKS if self.confirmed.pick(name)), "")
+
     @cached_property
     def baselines(self) -> pd.DataFrame:
         """One row a baseline, the columns of `baselines.csv`."""

@@ -8,12 +8,17 @@ from typing import Any
 from search.front.format import marks, number, percent, recipe, share, size, span
 from search.front.recipe_check import RECIPE
 from search.front.results import Results
+from search.report.exported import as_exported
 
 # What only the shrunk policy's own measurement gives; a column appears once one is measured.
 MEASURED = {
     "shrunk_params": "weights, shrunk",
     "macs": "multiply-accumulates",
-    "latency_us": "latency, µs",
+    "latency_us": "latency in RLlib, µs",
+    "c_flash_bytes": "flash in C, bytes",
+    "c_latency_us": "latency in C, µs",
+    "onnx_file_bytes": "ONNX file, bytes",
+    "onnx_latency_us": "latency in ONNX, µs",
 }
 # Columns that a table sets flush right.
 NUMBERS = frozenset(
@@ -87,6 +92,7 @@ def tiles(results: Results) -> list[Row]:
     for row in results.confirmed.table.to_dict("records"):
         if picked := marks(row):
             kept = f"return {number(row['return_mean'])}, retained {share(row['retained'])}"
+            kept += f" · {told}" if (told := as_exported(row)) else ""
             found.append(
                 {
                     "title": picked[0].upper() + picked[1:],

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from search.front.results import Results
 from search.report import facts, record
+from search.report.exported import export_notes
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION, is_provisional
+from search.report.take_it import take_the_pick
 from search.report.verdict import RECIPE_CHECK, verdict
 
 
@@ -18,6 +20,7 @@ def markdown(results: Results) -> str:
     parts = [
         f"# {plain(results.name)}: reward–sparsity front",
         f"**{plain(verdict(results))}**",
+        *(("Take it:", _block(take, "sh")) if (take := take_the_pick(results)) else ()),
         *(f"> **Note:** {plain(note)}." for note in front.notes),
         *_picture(results),
         "## Before and after",
@@ -25,6 +28,7 @@ def markdown(results: Results) -> str:
         f"Returns are from {front.figures} episodes; selection episodes chose the points. Optimism is "
         "search score − return. Retained is (R − R_random) ÷ (R_dense − R_random). P(non-dominated) "
         "is the share of bootstrap resamples, paired by seed, in which the point stays on the front.",
+        *(f"{plain(note)}." for note in export_notes(results)),
         facts.reference(results),
         "## Baselines",
         table(facts.baselines(results)) or "None were run.",

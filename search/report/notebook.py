@@ -16,6 +16,7 @@ from search.report.charts.importance import importance_chart
 from search.report.charts.layers import layers_chart
 from search.report.charts.parallel import parallel_chart
 from search.report.charts.recipes import recipes_chart
+from search.report.take_it import take_the_pick
 from search.report.verdict import verdict
 
 
@@ -100,4 +101,6 @@ def summary_html(results: Results) -> str:
         for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-    return f"<h3>{escape(results.name)}</h3><p>{escape(verdict(results))}</p>{table}"
+    take = take_the_pick(results, str(results.folder))
+    taken = f"<p>Take it: <code>{escape(take)}</code></p>" if take else ""
+    return f"<h3>{escape(results.name)}</h3><p>{escape(verdict(results))}</p>{taken}{table}"

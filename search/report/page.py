@@ -20,10 +20,11 @@ from search.report.charts.layers import layer_cells, layers_chart
 from search.report.charts.parallel import parallel_chart
 from search.report.charts.recipes import recipes_chart
 from search.report.charts.theme import COLORS, Drawing, specification, with_variables
+from search.report.exported import export_notes
 from search.report.generalisation import NOTE, generalisation_rows
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
-from search.report.take_it import take_it
+from search.report.take_it import take_it, take_the_pick
 from search.report.verdict import RECIPE_CHECK, verdict
 
 
@@ -38,7 +39,9 @@ def page(results: Results) -> str:
         front=results.confirmed,
         results=results,
         tiles=facts.tiles(results),
+        take=take_the_pick(results),
         taken=take_it(results),
+        export_notes=export_notes(results),
         shifted=generalisation_rows(results),
         shifted_note=NOTE,
         recipe_check=RECIPE_CHECK,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from search.front.format import marks, number
 from search.front.results import EXPORT, FORMS, Results
+from search.report.exported import as_exported, measured_form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Taken:
         policy: The snapshot's id.
         picked: What it is picked as; "" for none.
         weights: The point's non-zero weights, in words.
+        exported: What it takes as exported, in words; "" where that was not measured.
         command: What to type.
         exports: A row for each form that was exported.
     """
@@ -26,6 +30,7 @@ class Taken:
     policy: str
     picked: str
     weights: str
+    exported: str
     command: str
     exports: list[dict[str, str]]
 
@@ -37,7 +42,8 @@ def take_it(results: Results) -> list[Taken]:
             policy=str(row["snapshot_id"]),
             picked=marks(row),
             weights=f"{int(row['nonzero_params']):,}",
-            command=command(results, str(row["snapshot_id"])),
+            exported=as_exported(row),
+            command=command(results, row),
             exports=_exports(results.folder / EXPORT / str(row["snapshot_id"])),
         )
         for row in results.confirmed.table.to_dict("records")
@@ -46,9 +52,30 @@ def take_it(results: Results) -> list[Taken]:
     return sorted(found, key=lambda taken: not taken.picked)
 
 
-def command(results: Results, point: str) -> str:
-    """What to type to get a point out of Ray."""
-    return f"prunefront export {results.folder.resolve().name} --point {point} --format c"
+def command(results: Results, row: Mapping[Any, Any], folder: str = "") -> str:
+    """What to type to get a point out of Ray, in the form that it was measured in.
+
+    Args:
+        results: The search.
+        row: The point's, of the front.
+        folder: The results folder as it is reached from where one types; "": from beside it.
+    """
+    folder = folder or results.folder.resolve().name
+    form = measured_form(row) or "c"
+    return f"prunefront export {shlex.quote(folder)} --point {row['snapshot_id']} --format {form}"
+
+
+def take_the_pick(results: Results, folder: str = "") -> str:
+    """What to type for the point that the verdict names; "" where none is, or its policy is gone.
+
+    Args:
+        results: The search.
+        folder: As for `command`.
+    """
+    pick = results.pick
+    rows = results.confirmed.table.to_dict("records")
+    row = next((row for row in rows if pick and row[pick] and row["policy"]), None)
+    return "" if row is None else command(results, row, folder)
 
 
 def _exports(folder: Path) -> list[dict[str, str]]:

@@ -6,6 +6,8 @@ from search.front.format import marks, number, percent, share, span
 from search.front.results import Results
 from search.front.text_table import text_table
 from search.report import facts
+from search.report.exported import export_notes
+from search.report.take_it import take_the_pick
 from search.report.verdict import verdict
 
 # More rows than that say less, not more.
@@ -29,17 +31,19 @@ def recipe_check(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """The verdict and the front as a plain table.
+    """The verdict, how to take its policy, and the front as a plain table.
 
     Args:
         results: A search with re-evaluated policies.
 
     Returns:
-        Lines of about 100 characters at most, but for the verdict.
+        Lines of about 100 characters at most, but for the verdict, notes and what to type.
     """
     table = results.confirmed.table
     told = verdict(results)
+    take = take_the_pick(results, str(results.folder))
     notes = [f"note: {note}" for note in results.confirmed.notes if note not in told]
+    notes += [f"note: {note}" for note in export_notes(results)]
     rows: list[tuple[str, ...]] = [
         (
             percent(row["sparsity"]),
@@ -63,4 +67,5 @@ def summary(results: Results) -> str:
     lines = text_table(COLUMNS, rows)
     if len(table) > MOST_ROWS:
         lines.insert(1 + MOST_ROWS, f"… and {len(table) - MOST_ROWS} denser points")
-    return "\n".join([told, *notes, "", *lines])
+    taken = [f"take it: {take}"] if take else []
+    return "\n".join([told, *taken, *notes, "", *lines])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from search.front.format import number, percent, share, span
 from search.front.results import Results
+from search.report.exported import picked_against_dense
 
 RECIPE_CHECK = (
     "“This checkpoint” is the policy on disk. “This recipe” is all that its lineage trained with, "
@@ -29,6 +30,11 @@ def _verdict(results: Results) -> str:
         return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
         return "No policy of this search is better than random and constant action."
+    return f"{_of_front(results)} {picked_against_dense(results)}".rstrip()
+
+
+def _of_front(results: Results) -> str:
+    front = results.confirmed
     if front.scale.note:
         sparsest = front.table.iloc[-1]
         return (

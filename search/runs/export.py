@@ -113,7 +113,7 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
         ResultsError: There is no such point, or its policy is no longer on disk.
     """
     front = results.front
-    named = point or next((pick for pick in PICKS if results.confirmed.pick(pick)), "")
+    named = point or results.pick
     wanted = results.confirmed.pick(named) if named in PICKS else named
     rows = [row for row in front.to_dict("records") if row["snapshot_id"] == wanted]
     if not rows:

@@ -98,7 +98,10 @@ def _train(
     # Of the search, in whose folder the recipe check lies.
     initial = kept_initial(config, archive.folder.parent)
     ppo = prepared.ppo
-    train(engine_config, ppo, archive.folder, coordinator, engine, slots, display, initial=initial)
+    train(
+        engine_config, ppo, archive.folder, coordinator, engine, slots, display,
+        initial=initial, timed_form=prepared.timed_form,
+    )  # fmt: skip
 
 
 def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:

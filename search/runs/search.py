@@ -257,7 +257,7 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
             train(
                 config, ppo, folder, coordinator, engine, slots, display,
                 initial=kept_initial(config, folder), timed_form=prepared.timed_form,
-            )
+            )  # fmt: skip
     finally:
         # On a full disk, what ended the search is what counts.
         with contextlib.suppress(OSError):

@@ -59,7 +59,7 @@ def timed_form_of(config: ExperimentConfig, kept: str = "") -> str:
     if not form:
         raise ConfigError(
             "search.objectives: latency is that of the policy in C or in ONNX, and there is neither a C "
-            "compiler here (looked for $CC, cc, gcc and clang) nor onnxruntime. Install one, such as with "
-            f"`apt install gcc`, or {install('onnx')}; or search for macs instead."
+            "compiler here (looked for $CC, cc, gcc and clang) nor onnxruntime. Install one, such as "
+            f"with `apt install gcc`, or {install('onnx')}; or search for macs instead."
         )
     return form

@@ -98,7 +98,8 @@ class Trainer:
             # A unit goes with the last of ten weights; what is left costs what it costs.
             "objectives": {
                 "truth": mean, "params": left + 10.0, "macs": 2.0 * left,
-                "units": (self.WEIGHTS - left) // 10,
+                "units": (self.WEIGHTS - left) // 10, "bytes": 300.0 + 4 * left,
+                "latency": 0.01 + 1e-4 * left,
             },
         }  # fmt: skip
         return self._result(state[0], evaluation_env_steps=50), snapshot

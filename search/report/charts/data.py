@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.front.confirmed_front import AS_EXPORTED
 from search.front.format import marks, number, recipe, schedule_text, span
 from search.front.lineage import ancestors
 from search.front.results import Results
 from search.front.segment_gains import pruning_of
 from search.front.thinned import CURVE, thinned
+from search.report.exported import as_exported
 from search.report.provisional import search_front
 from search.store.archive import Snapshot
 
@@ -38,7 +40,10 @@ def candidate_points(results: Results) -> pd.DataFrame:
     ]
     table["hyperparameters"] = [recipe(s.hyperparameters) for s in known]
     table["lineage"] = [_lineage(s, by_id) for s in known]
-    return table.drop(columns=["macs", "latency_us", "shrunk_params", "policy"])
+    exported = [as_exported(row) for row in rows]
+    if any(exported):
+        table["exported"] = [told or "not measured" for told in exported]
+    return table.drop(columns=["macs", "latency_us", "shrunk_params", "policy", *AS_EXPORTED])
 
 
 def _interval(row: Mapping[Any, Any]) -> str:

@@ -164,6 +164,7 @@ def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
         "search_return": ("search score", ",.4~g"),
         "optimism": ("optimism", ",.3~g"),
         "picked": ("picked as", None),
+        "exported": ("out of Ray", None),
         "hyperparameters": ("hyperparameters", None),
         "lineage": ("lineage", None),
     }

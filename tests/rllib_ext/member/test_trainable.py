@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.export.objectives import measured_objectives
+from rllib_ext.export.opened import open_saved
 from rllib_ext.member.segment import DENSE
 from rllib_ext.member.trainable import MemberSettings, MemberTrainable, Segment, save_state
 from rllib_ext.policy import store as policy_module
-from rllib_ext.policy.size import measured_size
-from rllib_ext.pruning.masks import load_masks
 from rllib_ext.rl.learner import PruningPPOTorchLearner
 
 pytestmark = pytest.mark.ray
@@ -272,15 +271,14 @@ def test_a_result_says_what_the_segment_did(start):
 
 
 def test_a_segment_ends_with_the_iteration_of_its_deadline_evaluated_and_measured(start, tmp_path):
-    names = ("units", "params", "macs")
+    names = ("units", "params", "macs", "bytes")
     results = run(start(segment(), measured=names, deadline=time.time() - 1.0))
     # An iteration of RLlib's may be a step or two longer.
     assert [r["env_steps"] // ITERATION for r in results] == [1]
     (snapshot,) = snapshots(results)
     folder = tmp_path / snapshot["checkpoint"]
-    masks = load_masks(folder / "masks.npz")
-    module = RLModule.from_checkpoint(folder / "rl_module")
-    assert snapshot["objectives"] == measured_size(names, module, masks)
+    parts, masks, _ = open_saved(folder)
+    assert snapshot["objectives"] == measured_objectives(names, parts, masks)
     assert (tmp_path / snapshot["state"]).is_dir()
 
 

@@ -6,11 +6,12 @@ import math
 import time
 
 import pytest
-from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.export.objectives import measured_objectives
+from rllib_ext.export.opened import open_saved
 from rllib_ext.member.segment import (
     DENSE,
     MEMBERS,
@@ -24,9 +25,7 @@ from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.state import STATE
 from rllib_ext.packed.trainable import PackTrainable
-from rllib_ext.policy.size import measured_size
 from rllib_ext.pruning.errors import ConfigError
-from rllib_ext.pruning.masks import load_masks
 from search.store.archive import Snapshot
 
 ITERATION = 64
@@ -98,14 +97,13 @@ def test_segments_of_different_lengths_are_each_trained_to_their_end(build, tmp_
 
 
 def test_what_is_asked_for_is_measured_on_the_policy_that_is_saved(build, tmp_path):
-    names = ("units", "params", "macs")
+    names = ("units", "params", "macs", "bytes")
     listed, _ = run(build(segment(0, 2), segment(1, 2), measured=names))
     for result in listed[-1]:
         snapshot = result["snapshot"]
         folder = tmp_path / snapshot["checkpoint"]
-        masks = load_masks(folder / "masks.npz")
-        module = RLModule.from_checkpoint(folder / "rl_module")
-        assert snapshot["objectives"] == measured_size(names, module, masks)
+        parts, masks, _ = open_saved(folder)
+        assert snapshot["objectives"] == measured_objectives(names, parts, masks)
         assert snapshot["objectives"]["macs"] > 0
 
 

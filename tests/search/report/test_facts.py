@@ -27,7 +27,7 @@ def test_what_was_measured_on_the_shrunk_policy_gets_its_column(tmp_path, simula
     path.write_text(json.dumps({"policy_bytes": 100, "macs": 1234, "latency_us": 7.5}))
     rows = {row["policy"]: row for row in facts.before_after(search.load(world.folder))}
     assert rows[name]["multiply-accumulates"] == "1,234"
-    assert rows[name]["latency, µs"] == "7.50"
+    assert rows[name]["latency in RLlib, µs"] == "7.50"
     assert rows["dense (before)"]["multiply-accumulates"] == "–"
     assert "weights, shrunk" not in rows[name]
 

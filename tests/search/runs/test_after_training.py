@@ -66,6 +66,10 @@ def ended(monkeypatch, simulate, tmp_path):
     monkeypatch.setattr(after, "train_baselines", train)
     monkeypatch.setattr(after, "evaluate_shifts", shift)
     monkeypatch.setattr(front_latency, "latencies", lambda places: dict.fromkeys(places, 7.0))
+    figures = {"c_flash_bytes": 470, "c_latency_us": 0.016, "export_note": None}
+    monkeypatch.setattr(
+        front_latency, "exported_figures", lambda places: dict.fromkeys(places, figures)
+    )
     monkeypatch.setattr(search.runs.search, "session", session)
     monkeypatch.setattr(
         search.runs.search,
@@ -108,6 +112,8 @@ def test_the_report_of_a_search_is_that_of_its_folder(ended):
     before = {name: (folder / name).read_bytes() for name in ("front.csv", "baselines.csv")}
     page = results.page.read_text()
     assert (results.front["latency_us"] == 7.0).all()
+    assert (results.front["c_flash_bytes"] == 470).all()
+    assert "470 bytes of flash" in page
     assert write_report(folder) == results.page
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert results.page.read_text() == page

@@ -52,7 +52,7 @@ def test_replays_start_from_what_their_search_started_from(tmp_path, monkeypatch
     (tmp_path / "retrain").mkdir()
     config, told = coordinated(init_checkpoint=asked), []
 
-    def train(*arguments, initial):
+    def train(*arguments, initial, timed_form):
         told.append(initial)
 
     monkeypatch.setattr(search.runs.retrain, "train", train)

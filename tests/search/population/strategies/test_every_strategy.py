@@ -130,13 +130,13 @@ def test_a_trial_carries_member_parent_and_env_steps_and_opens_in_optuna(tmp_pat
 
 @EVERY
 def test_further_objectives_are_told_to_the_study_in_their_own_direction(tmp_path, strategy):
-    names = ("return", "sparsity", "units", "params", "macs")
+    names = ("return", "sparsity", "units", "params", "macs", "bytes", "latency")
     search = Search(tmp_path, strategy=strategy, search={"objectives": names}).run()
     assert search.coordinator.spent["training"] == 80_000
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.log")))
     study = optuna.load_study(study_name="pretended", storage=storage)
     assert study.metric_names == list(names)
-    assert [d.name for d in study.directions] == ["MAXIMIZE"] * 3 + ["MINIMIZE"] * 2
+    assert [d.name for d in study.directions] == ["MAXIMIZE"] * 3 + ["MINIMIZE"] * 4
     last = {s.trial_number: s for s in search.archive.snapshots()}
     for trial in (t for t in study.trials if t.state == TrialState.COMPLETE):
         objectives = last[trial.number].objectives
