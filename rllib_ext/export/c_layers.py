@@ -1,4 +1,4 @@
-"""Layers with weights, in C: linear, convolutional and recurrent ones."""
+"""Layers in C: linear, convolutional and recurrent ones, and pooling."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rllib_ext.export.program import (
     Dense,
     Gru,
     Lstm,
+    Pool,
 )
 from rllib_ext.export.quantise import quantised
 
@@ -50,7 +51,10 @@ def write_conv(out: Written, p: Place, o: Conv) -> str:
     matrix = o.weight.reshape(channels, -1)
     order = np.flatnonzero(matrix.ravel())
     ends = np.cumsum(np.count_nonzero(matrix, axis=1))
-    offsets = np.array(places)[order % matrix.shape[1]]
+    # Outputs of a group read that group's channels.
+    outputs = order // matrix.shape[1]
+    first = outputs // (channels // o.groups) * (o.weight.shape[1] * rows * columns)
+    offsets = np.array(places)[order % matrix.shape[1]] + first
     scale = ""
     if n.int8:
         whole, scales = quantised(matrix)
@@ -60,7 +64,8 @@ def write_conv(out: Written, p: Place, o: Conv) -> str:
     else:
         out.tables.append(table(real, f"{p.name}_w", reals(n, matrix.ravel()[order])))
     out.tables.append(table(real, f"{p.name}_b", reals(n, o.bias)))
-    out.tables.append(table(whole_type(int(max(places))), f"{p.name}_i", offsets))
+    largest = int(max(places)) if o.groups == 1 else int(offsets.max(initial=0))
+    out.tables.append(table(whole_type(largest), f"{p.name}_i", offsets))
     out.tables.append(table(whole_type(int(ends[-1])), f"{p.name}_e", ends))
     out.kinds.append("sparse")
     area = height * width
@@ -77,6 +82,31 @@ def write_conv(out: Written, p: Place, o: Conv) -> str:
         f"                    to[y * {width} + x] += w * from[y * {o.stride[0] * columns} + {across}];\n"
         f"        }}\n"
         f"    }}\n"
+    )
+
+
+def write_pool(out: Written, p: Place, o: Pool) -> str:
+    """Statements for the largest or the mean value of each window."""
+    n, real = out.numbers, out.numbers.real
+    channels, height, width = p.node.shape
+    _, rows, columns = p.shapes[0]
+    if o.kind == "max":
+        start, each, end = "from[0]", "if ($v > value) value = $v;", ""
+    else:
+        start, each = n.literal(0.0), "value += $v;"
+        end = f" / {n.literal(float(o.size[0] * o.size[1]))}"
+    each = each.replace("$v", f"from[i * {columns} + j]")
+    return (
+        f"    for (int c = 0, k = 0; c < {channels}; c++)\n"
+        f"        for (int y = 0; y < {height}; y++)\n"
+        f"            for (int x = 0; x < {width}; x++) {{\n"
+        f"                const {real} *from = {p.sources[0]} + c * {rows * columns}\n"
+        f"                    + y * {o.stride[0] * columns} + x * {o.stride[1]};\n"
+        f"                {real} value = {start};\n"
+        f"                for (int i = 0; i < {o.size[0]}; i++)\n"
+        f"                    for (int j = 0; j < {o.size[1]}; j++) {each}\n"
+        f"                {p.target}[k++] = value{end};\n"
+        f"            }}\n"
     )
 
 

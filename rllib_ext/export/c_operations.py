@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_ext.export.c_layers import write_conv, write_dense, write_gru, write_lstm
+from rllib_ext.export.c_layers import write_conv, write_dense, write_gru, write_lstm, write_pool
 from rllib_ext.export.c_place import Place, Written
 from rllib_ext.export.c_text import (
     at,
@@ -32,6 +32,7 @@ from rllib_ext.export.program import (
     Operation,
     Pad,
     Permute,
+    Pool,
     Reduce,
     Sample,
     Shape,
@@ -284,6 +285,7 @@ _WRITERS: dict[type[Operation], Callable[[Written, Place, Any], str]] = {
     OneHot: _onehot,
     Pad: _pad,
     Permute: _permute,
+    Pool: write_pool,
     Reduce: _reduce,
     Sample: _sample,
     Softmax: _softmax,

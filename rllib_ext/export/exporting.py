@@ -212,6 +212,8 @@ class _Work:
             },
             "not_verified": [
                 "other environments, or this one under changed conditions",
+                "observations that hold a NaN"
+                + (": in C, tanh in float makes −1 or 1 of it" if kind == "c" else ""),
                 "the chip it will run on: run the self-test there"
                 if kind == "c"
                 else "other versions of the libraries that run it",

@@ -44,8 +44,17 @@ def _conv(o: Arrays, x: Any) -> Any:
     window = (tall * (rows - 1) + 1, wide * (columns - 1) + 1)
     x = np.lib.stride_tricks.sliding_window_view(x, window, (2, 3))
     x = x[:, :, ::down, ::across, ::tall, ::wide]
-    found = np.einsum("bchwij,ocij->bohw", x, o["weight"], optimize=True)
-    return found + o["bias"][:, None, None]
+    groups = o.get("groups", 1)
+    parts = zip(np.split(x, groups, 1), np.split(o["weight"], groups), strict=True)
+    found = [np.einsum("bchwij,ocij->bohw", part, weight, optimize=True) for part, weight in parts]
+    return np.concatenate(found, 1) + o["bias"][:, None, None]
+
+
+def _pool(o: Arrays, x: Any) -> Any:
+    down, across = o["stride"]
+    windows = np.lib.stride_tricks.sliding_window_view(x, tuple(o["size"]), (2, 3))
+    windows = windows[:, :, ::down, ::across]
+    return windows.max((4, 5)) if o["kind"] == "max" else windows.mean((4, 5))
 
 
 def _lstm(o: Arrays, x: Any, h: Any, c: Any) -> Any:
@@ -113,6 +122,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "normalise": _normalise,
     "onehot": lambda o, x: (x[..., None] == np.arange(o["size"])).astype(np.float32),
     "pad": _pad,
+    "pool": _pool,
     "permute": lambda o, x: x.transpose(0, *(n + 1 for n in o["order"])),
     "reduce": lambda o, x: REDUCTIONS[o["kind"]](x, o["axis"] + 1),
     "reshape": lambda o, x: x.reshape(len(x), *o["shape"]),

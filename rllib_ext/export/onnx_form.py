@@ -163,7 +163,14 @@ def _conv(g: _Graph, name: str, node: Node, o: Any) -> str:
         g.constant(f"{name}_w", o.weight),
         g.constant(f"{name}_b", o.bias),
     ]
-    return g.add("Conv", inputs, name, strides=list(o.stride), dilations=list(o.dilation))
+    how = {"strides": list(o.stride), "dilations": list(o.dilation), "group": o.groups}
+    return g.add("Conv", inputs, name, **how)
+
+
+def _pool(g: _Graph, name: str, node: Node, o: Any) -> str:
+    kind = "MaxPool" if o.kind == "max" else "AveragePool"
+    how = {"kernel_shape": list(o.size), "strides": list(o.stride)}
+    return g.add(kind, [g.batched(node.inputs[0])], name, **how)
 
 
 def _lstm(g: _Graph, name: str, node: Node, o: Any) -> str:
@@ -313,6 +320,7 @@ _WRITERS: dict[str, Callable[[_Graph, str, Node, Any], str]] = {
     "onehot": _onehot,
     "pad": _pad,
     "permute": _permute,
+    "pool": _pool,
     "reduce": _reduce,
     "reshape": _reshape,
     "sample": _sample,

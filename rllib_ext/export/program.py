@@ -91,16 +91,33 @@ class Conv(Operation):
     """A two-dimensional convolution over (channels, height, width), without padding.
 
     Attributes:
-        weight: float32, (outputs, inputs, height, width).
+        weight: float32, (outputs, inputs ÷ groups, height, width).
         bias: float32, (outputs,).
         stride: Down and across, ≥ 1.
         dilation: Down and across, ≥ 1.
+        groups: Into how many equal parts channels are cut, each with weights of its own, ≥ 1.
     """
 
     weight: Array
     bias: Array
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Pool(Operation):
+    """One value of each window of (channels, height, width), without padding.
+
+    Attributes:
+        kind: "max" or "mean".
+        size: Of a window, down and across, ≥ 1.
+        stride: From window to window, down and across, ≥ 1.
+    """
+
+    kind: str
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

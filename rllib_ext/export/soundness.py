@@ -25,6 +25,7 @@ from rllib_ext.export.program import (
     Lstm,
     Normalise,
     Operation,
+    Pool,
     Program,
     Reduce,
     State,
@@ -37,6 +38,7 @@ _KINDS: dict[type[Operation], tuple[str, ...]] = {
     Unary: UNARY,
     Binary: BINARY,
     Reduce: REDUCTIONS,
+    Pool: ("max", "mean"),
 }
 _DTYPES = ("float32", "int64", "uint8")
 _RESULT = re.compile(r"(float|int|uint)(8|16|32|64)")
@@ -89,6 +91,7 @@ def require_sound(program: Program) -> None:
         if isinstance(node.operation, Input | State):
             continue
         _require_rows(node.operation)
+        _require_forward(node.operation)
         sources = [program.nodes[i] for i in node.inputs]
         examples = [np.zeros((1, *s.shape), s.dtype) for s in sources]
         values = {
@@ -116,6 +119,19 @@ def require_sound(program: Program) -> None:
             raise ValueError(f"{result.name} is no result")
     if set(incoming) != set(program.numbers):
         raise ValueError("what comes in is not what is read")
+
+
+def _require_forward(operation: Operation) -> None:
+    """Windows that move forward: backward ones, and those of no size, leave their array in C."""
+    if not isinstance(operation, Conv | Pool):
+        return
+    moves = operation.stride
+    if isinstance(operation, Conv):
+        moves += (*operation.dilation, operation.groups)
+    else:
+        moves += operation.size
+    if any(move < 1 for move in moves):
+        raise ValueError(f"a {type(operation).__name__} moves by less than 1")
 
 
 def _require_rows(operation: Operation) -> None:

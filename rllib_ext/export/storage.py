@@ -133,6 +133,8 @@ def _program(found: Mapping[str, Any], arrays: Mapping[str, Array]) -> Program:
         attributes = {
             f.name: attribute(kind, f, arrays.get(f"{number}.{f.name}", values.get(f.name)))
             for f in dataclasses.fields(kind)
+            # An export of an earlier version lacks what has a default since.
+            if f.name in values or f.default is dataclasses.MISSING
         }
         nodes.append(
             Node(

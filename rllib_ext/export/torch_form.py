@@ -83,7 +83,13 @@ class ProgramModule(nn.Module):
 
     def _conv(self, number: int, o: Any, x: Tensor) -> Tensor:
         weight, bias = self._array(number, "weight"), self._array(number, "bias")
-        return nn.functional.conv2d(x, weight, bias, stride=o.stride, dilation=o.dilation)
+        return nn.functional.conv2d(
+            x, weight, bias, stride=o.stride, dilation=o.dilation, groups=o.groups
+        )
+
+    def _pool(self, number: int, o: Any, x: Tensor) -> Tensor:
+        pool = nn.functional.max_pool2d if o.kind == "max" else nn.functional.avg_pool2d
+        return pool(x, o.size, o.stride)
 
     def _lstm(self, number: int, o: Any, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
         z = nn.functional.linear(x, self._array(number, "weight"), self._array(number, "bias"))

@@ -225,6 +225,9 @@ def _translated_graph(
             values[node] = (
                 graph.held[node.name].detach() if node.name in graph.held else next(waiting)
             )
+        elif node.op == "call_function" and not node.users:
+            # Such as where the largest value of a window lies.
+            continue
         elif node.op == "call_function":
             args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])
             try:

@@ -22,7 +22,17 @@ from rllib_ext.export.aten.elements import (
     unary,
     where_bound,
 )
-from rllib_ext.export.aten.layers import addmm, conv, gru, layer_norm, linear, lstm, matmul
+from rllib_ext.export.aten.layers import (
+    addmm,
+    batch_norm,
+    conv,
+    gru,
+    layer_norm,
+    linear,
+    lstm,
+    matmul,
+)
+from rllib_ext.export.aten.pooling import adaptive_pool, avg_pool, max_pool
 from rllib_ext.export.aten.shapes import (
     chunk,
     concatenated,
@@ -39,7 +49,9 @@ from rllib_ext.export.aten.shapes import (
 from rllib_ext.export.aten.translator import Handler, Traced, math_size, refuse
 
 HANDLERS: dict[Any, Handler] = {
-    operator.getitem: lambda t, like, parts, index: parts[index],
+    operator.getitem: lambda t, like, parts, index: (
+        parts[index] if index < len(parts) else refuse("where the largest value of a window lies")
+    ),
     **{kind: unary(kind) for kind in (
         "tanh", "relu", "sigmoid", "silu", "exp", "log", "neg", "abs", "sqrt", "square",
     )},
@@ -68,6 +80,16 @@ HANDLERS: dict[Any, Handler] = {
     "lstm": lstm,
     "gru": gru,
     "layer_norm": layer_norm,
+    "batch_norm": batch_norm,
+    "max_pool1d": max_pool(1),
+    "max_pool2d": max_pool(2),
+    "max_pool2d_with_indices": max_pool(2, indices=True),
+    "avg_pool1d": avg_pool(1),
+    "avg_pool2d": avg_pool(2),
+    "adaptive_avg_pool1d": adaptive_pool("mean", 1),
+    "adaptive_avg_pool2d": adaptive_pool("mean", 2),
+    "adaptive_max_pool1d": adaptive_pool("max", 1, indices=True),
+    "adaptive_max_pool2d": adaptive_pool("max", 2, indices=True),
     "permute": permute,
     "transpose": transpose,
     "t": transpose,

@@ -62,12 +62,10 @@ def conv(
     dilation: Any = (1,),
     groups: int = 1,
 ) -> Traced:
-    """A convolution over one or two axes, without groups."""
+    """A convolution over one or two axes."""
     axes = weight.dim() - 2
-    if groups != 1 or x.axis != 0 or axes > 2 or isinstance(padding, str):
-        raise NotExpressibleError(
-            "a convolution that is grouped, three-dimensional or padded by name"
-        )
+    if x.axis != 0 or axes > 2 or isinstance(padding, str):
+        raise NotExpressibleError("a convolution that is three-dimensional or padded by name")
     bias = torch.zeros(len(weight)) if bias is None else bias
     sizes = [
         tuple(int(v) for v in (list(given) * axes)[:axes]) for given in (stride, padding, dilation)
@@ -80,7 +78,9 @@ def conv(
         sizes = [(fill, *size) for fill, size in zip((1, 0, 1), sizes, strict=True)]
     if any(sizes[1]):
         node = t.builder.add(Pad(before=(0, *sizes[1]), after=(0, *sizes[1]), value=0.0), node)
-    operation = Conv(weight=kernel, bias=_array(bias), stride=sizes[0], dilation=sizes[2])
+    operation = Conv(
+        weight=kernel, bias=_array(bias), stride=sizes[0], dilation=sizes[2], groups=groups
+    )
     node = t.builder.add(operation, node)
     if axes == 1:
         node = t.builder.add(Reshape(shape=tuple(int(s) for s in like.shape[1:])), node)
@@ -148,6 +148,34 @@ def lstm(t: Translator, like: Any, x: Any, *args: Any) -> Any:
 def gru(t: Translator, like: Any, x: Any, *args: Any) -> Any:
     """GRU layers, one step after another."""
     return _recurrent(t, like, x, *args, gates=3)
+
+
+def batch_norm(
+    t: Translator,
+    like: Tensor,
+    x: Traced,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    momentum: float,
+    epsilon: float,
+    *_: Any,
+) -> Traced:
+    """A batch norm with the statistics that training left."""
+    if training or mean is None or variance is None or varies([weight, bias, mean, variance]):
+        raise NotExpressibleError("a batch norm over the batch itself")
+    if x.axis != 0:
+        raise NotExpressibleError("a batch norm of something else than channels")
+    scale = (variance.double() + epsilon).rsqrt()
+    scale = scale if weight is None else scale * weight.double()
+    shift = -mean.double() * scale
+    shift = shift if bias is None else shift + bias.double()
+    # Behind the channels, whatever there is.
+    shape = (-1, *[1] * (like.dim() - 2))
+    found = t.binary("mul", x, scale.reshape(shape), like)
+    return t.binary("add", found, shift.reshape(shape), like)
 
 
 def layer_norm(
