@@ -94,9 +94,9 @@ def test_connectors_draw_the_actions_that_a_plain_policy_draws(small_ppo):
     algorithm = build_algorithm(config)
     evaluator = Evaluator(env_maker(config))
     try:
-        from rllib_ext.policy.store import _parts_of
+        from rllib_ext.policy.store import parts_of
 
-        parts = _parts_of(algorithm)
+        parts = parts_of(algorithm)
         direct = parts.policy(stochastic=True)
         through = ConnectorPolicy(
             parts.module, parts.env_to_module, parts.module_to_env, stochastic=True
