@@ -143,3 +143,4 @@ def show_weights(algorithm: Algorithm) -> None:
 def _take(learner: Any, initial: Initial) -> None:
     initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
     learner.pruner.begins_trained = True
+    learner.connectors = initial.filters or None

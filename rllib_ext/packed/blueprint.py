@@ -23,6 +23,7 @@ from rllib_ext.packed.hyperparameters import hyperparameters_of
 from rllib_ext.packed.network import build_module
 from rllib_ext.packed.settings import refuse_unpackable
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class Blueprint:
         env_to_module: RLlib's connectors from episodes to the module's batch.
         module_to_env: RLlib's connectors from the module's outputs to actions.
         filter: The observation filter among them, for its settings.
+        frames: How many observations are stacked after it.
+        rewards: RLlib's connector that scales rewards, for its settings; None: they aren't.
+        observation_shape: Of one environment.
         envs: Environments of each member.
         steps: How many each environment takes in an iteration.
         minibatch: Steps of a member in a minibatch.
@@ -52,6 +56,9 @@ class Blueprint:
     env_to_module: EnvToModulePipeline
     module_to_env: ModuleToEnvPipeline
     filter: MeanStdFilter | None
+    frames: int
+    rewards: ScaleRewards | None
+    observation_shape: tuple[int, ...]
     envs: int
     steps: int
     minibatch: int
@@ -83,6 +90,12 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     spaces = (env.observation_space, env.action_space)
     env.close()
     given: dict[str, tuple[Any, Any]] = {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces}
+    filtered, frames = filter_among(_added_connectors(ppo, given))
+    if frames > 1 and len(spaces[0].shape or ()) != 1:
+        raise ConfigError(
+            f"frame_stack = {frames}: members of a pack stack observations of one dimension only, and "
+            f"these are {spaces[0]}. Use the rllib engine."
+        )
     env_to_module = ppo.build_env_to_module_connector(spaces=given)
     given[DEFAULT_MODULE_ID] = (env_to_module.observation_space, spaces[1])
     refuse_spaces(*given[DEFAULT_MODULE_ID])
@@ -108,7 +121,10 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
         spec=spec,
         env_to_module=env_to_module,
         module_to_env=ppo.build_module_to_env_connector(spaces=given),
-        filter=filter_among(_added_connectors(ppo, given)),
+        filter=filtered,
+        frames=frames,
+        rewards=None if ppo._learner_connector is None else ppo._learner_connector()[0],
+        observation_shape=tuple(spaces[0].shape),
         envs=envs,
         steps=steps,
         minibatch=minibatch,

@@ -13,6 +13,7 @@ from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observa
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
 from rllib_ext.packed.filters import Filters
+from rllib_ext.packed.frames import Array, Frames
 from rllib_ext.packed.network import StackedNetwork
 
 
@@ -41,12 +42,16 @@ class StackedPolicy(Policy):
         self._filters = filters
         self._members = np.asarray(members)
         self._rows = np.unique(self._members)
+        self._frames = Frames(blueprint.frames)
+        # By episode, what its player saw last.
+        self._stacked: Array = np.zeros((0, 0))
         with torch.no_grad():
             rows = torch.from_numpy(self._rows).to(network.weights.device)
             self._parameters = network.parts(network.weights[rows])
 
     @override
     def begin(self, seeds: Sequence[int]) -> None:
+        self._stacked = np.zeros((0, 0))
         self._lay_out(range(len(seeds)))
 
     @override
@@ -55,7 +60,8 @@ class StackedPolicy(Policy):
     ) -> Actions:
         if len(episodes) != len(self._places[0]):
             self._lay_out(episodes)
-        seen = self._filters.normalised(self._players, np.asarray(observations))
+        frames = self._filters.normalised(self._players, np.asarray(observations))
+        seen = self._stack(episodes, frames)
         if self._gaps:
             block = np.zeros((*self._size, seen.shape[1]), dtype=np.float32)
             block[self._places] = seen
@@ -76,6 +82,17 @@ class StackedPolicy(Policy):
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
+
+    def _stack(self, episodes: Sequence[int], frames: Array) -> Array:
+        """Observations of unfinished episodes, each behind those before it."""
+        if self._frames.count == 1:
+            return frames
+        if not len(self._stacked):
+            self._stacked = seen = self._frames.first(frames)
+        else:
+            seen = self._frames.following(self._stacked[list(episodes)], frames)
+            self._stacked[list(episodes)] = seen
+        return seen
 
     def _lay_out(self, episodes: Sequence[int]) -> None:
         """Says where in the stack unfinished episodes are; they only become fewer."""

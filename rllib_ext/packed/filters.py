@@ -11,6 +11,7 @@ from ray.rllib.utils.filter import RunningStat
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.stack_frames import StackFrames
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -142,28 +143,35 @@ def _flat(observations: Array) -> Array:
     return observations.reshape(shape).astype(np.float32, copy=False)
 
 
-def filter_among(connectors: list[Any]) -> MeanStdFilter | None:
-    """The filter that a configuration adds to RLlib's own connectors.
+def filter_among(connectors: list[Any]) -> tuple[MeanStdFilter | None, int]:
+    """The filter and the stacking of frames that a configuration adds to RLlib's own connectors.
 
     Args:
         connectors: What the configuration adds.
 
     Returns:
-        It; None where nothing is added.
+        The filter, None where none is added, and how many frames are stacked.
 
     Raises:
-        ConfigError: Something else is added, such as a filter that doesn't learn (`update_stats=False`).
+        ConfigError: Something else is added, such as a filter that doesn't learn (`update_stats=False`),
+            or the two come in the other order.
     """
     names = [
         type(c).__name__ + ("" if getattr(c, "_update_stats", True) else "(update_stats=False)")
         for c in connectors
     ]
-    plain = [
-        c for c in connectors if type(c) is MeanStdFilter and not c._multi_agent and c._update_stats
-    ]
-    if len(plain) < len(connectors) or len(plain) > 1:
+    left = list(connectors)
+    found = left.pop(0) if left and _is_plain(left[0]) else None
+    frames = left.pop(0).num_frames if left and type(left[0]) is StackFrames else 1
+    if left:
         raise ConfigError(
             f"env_to_module_connector adds {', '.join(names)}: members of a pack know one MeanStdFilter "
-            "only, that of one agent, which learns. Use the rllib engine."
+            "only, that of one agent, which learns, and frame_stack after it. Use the rllib engine."
         )
-    return plain[0] if plain else None
+    return found, frames
+
+
+def _is_plain(connector: Any) -> bool:
+    return bool(
+        type(connector) is MeanStdFilter and not connector._multi_agent and connector._update_stats
+    )

@@ -9,11 +9,16 @@ from typing import Any
 
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.utils.schedules.piecewise_schedule import PiecewiseSchedule
 from torch import Tensor
 
 from rllib_ext.packed.loss import Coefficients
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.settings import ranges
+from rllib_ext.rl.settings.ranges import SCHEDULED
+
+# Pairs of env steps and a value.
+Schedule = Sequence[Sequence[float]]
 
 # Settings of `PPOConfig.training` that each member has for itself.
 OWN = (
@@ -37,7 +42,8 @@ class Hyperparameters:
     """PPO's hyperparameters of one member, by the names of `PPOConfig.training`.
 
     Attributes:
-        lr: Adam's learning rate.
+        lr: Adam's learning rate; or, as `entropy_coeff`, RLlib's schedule: pairs of env steps and value,
+            linear between them, the last from there on.
         gamma: Discount.
         lambda_: Decay of the advantage estimates.
         clip_param: How far the probability ratio may go from 1.
@@ -51,18 +57,37 @@ class Hyperparameters:
         num_epochs: Passes over each batch.
     """
 
-    lr: float
+    lr: float | Schedule
     gamma: float
     lambda_: float
     clip_param: float
     vf_clip_param: float | None
     vf_loss_coeff: float
-    entropy_coeff: float
+    entropy_coeff: float | Schedule
     use_kl_loss: bool
     kl_coeff: float
     kl_target: float
     grad_clip: float | None
     num_epochs: int
+
+    def at(self, env_steps: int) -> Current:
+        """Those in force at a lineage's clock."""
+        values = dataclasses.asdict(self)
+        return Current(**{**values, **{name: _at(values[name], env_steps) for name in SCHEDULED}})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Current(Hyperparameters):
+    """Hyperparameters of one member as they are in one update: none is a schedule."""
+
+    lr: float
+    entropy_coeff: float
+
+
+def _at(value: float | Schedule, env_steps: int) -> float:
+    if not isinstance(value, Sequence):
+        return float(value)
+    return float(PiecewiseSchedule(value, outside_value=value[-1][1]).value(env_steps))
 
 
 def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperparameters:
@@ -104,12 +129,9 @@ def _check(name: str, value: Any) -> None:
     if name == "use_kl_loss":
         expected = "" if isinstance(value, bool) else "true or false"
     else:
-        expected = ranges.expected(name, value, schedules=False)
+        expected = ranges.expected(name, value)
     if expected:
-        raise ConfigError(
-            f"training.{name} = {value!r}: expected {expected}; packs have no schedules. Set it so, or "
-            "use the rllib engine."
-        )
+        raise ConfigError(f"training.{name} = {value!r}: expected {expected}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,9 +153,7 @@ class Stacked:
     coefficients: Coefficients
 
 
-def stacked(
-    members: Sequence[Hyperparameters], divergence: Sequence[float], like: Tensor
-) -> Stacked:
+def stacked(members: Sequence[Current], divergence: Sequence[float], like: Tensor) -> Stacked:
     """Stacks hyperparameters.
 
     Args:

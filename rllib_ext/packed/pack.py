@@ -27,6 +27,7 @@ from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.packed.policies import Policies
 from rllib_ext.packed.pruning import PackedPruning
+from rllib_ext.packed.rewards import Rewards
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
 from rllib_ext.packed.update import update
@@ -49,6 +50,8 @@ class Member:
         env_steps: The clock of the member's lineage.
         iteration: Training iterations of its lineage.
         failure: Why it trains no more; "" while it is whole.
+        filter: What its observation filter had seen when the last iteration ended, which is what its
+            policy was evaluated with since; None before the first.
     """
 
     hyperparameters: Hyperparameters
@@ -57,6 +60,7 @@ class Member:
     env_steps: int = 0
     iteration: int = 0
     failure: str = ""
+    filter: dict[Any, Any] | None = None
 
 
 class Pack:
@@ -93,8 +97,9 @@ class Pack:
         self.adam = StackedAdam(self.network)
         self.pruning = PackedPruning(self.network, self.adam)
         self.members: list[Member | None] = [None] * members
-        spec = self._blueprint.spec
-        self._filters = Filters(self._blueprint.filter, members, spec.observation_space.shape)
+        shape = self._blueprint.observation_shape
+        self._filters = Filters(self._blueprint.filter, members, shape)
+        self._rewards = Rewards(self._blueprint.rewards, members, self._blueprint.envs)
         self._distribution = distribution_for(discrete=self.network.architecture.discrete)
         self._environments = build_environments(
             self._blueprint.make_env, members, self._blueprint.envs, self._blueprint.vectorize
@@ -106,6 +111,7 @@ class Pack:
             self._blueprint.action_space,
             self._blueprint.steps,
             self._filters,
+            frames=self._blueprint.frames,
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
@@ -147,7 +153,7 @@ class Pack:
         if initial is not None:
             initial.put_into(module)
         self.network.adopt(member, module)
-        self.adam.restart_(member, own.lr)
+        self.adam.restart_(member, own.at(0).lr)
         self.pruning.start(member, pruning, seed, self._coefficients(member))
         pruner = self.pruning.pruner(member)
         pruner.begins_trained = initial is not None
@@ -155,19 +161,24 @@ class Pack:
             # Not in the configuration: each pack measures anew, and by its equality lineages go on.
             pruner.random_return = self._random_return
         self._filters.restart(member)
+        self._rewards.restart(member)
         play, shuffle = np.random.SeedSequence(seed).generate_state(2)
         shuffler = torch.Generator().manual_seed(int(shuffle))
         fresh = Member(hyperparameters=own, shuffler=shuffler, kl_coeff=own.kl_coeff)
         self.members[member] = fresh
         for found in initial.filters.values() if initial is not None else ():
             self._filters.load(member, found)
+            fresh.filter = found
         if state is not None:
             state.put_into(self.network, self.adam, member)
             self._filters.load(member, state.filter)
+            self._rewards.load(member, state.rewards)
+            fresh.filter = state.filter
             fresh.kl_coeff, fresh.iteration = state.kl_coeff, state.iteration
             fresh.env_steps = int(state.pruning["env_steps"])
             pruner.load_state_dict(state.pruning)
             self.pruning.refresh(member)
+        self._rewards.begin(member)
         self._collector.start(member, int(play))
 
     def stop(self, member: int) -> None:
@@ -206,6 +217,7 @@ class Pack:
                 divergence = float(learned.divergence[row])
                 member.kl_coeff = adapted(member.kl_coeff, divergence, own.kl_target)
             self.pruning.after_update(i)
+            member.filter = self._filters.state(i)
             if not bool(torch.isfinite(self.network.weights[i]).all()):
                 member.failure = "weights are not finite"
         return {
@@ -226,6 +238,7 @@ class Pack:
             kl_coeff=self._member(member).kl_coeff,
             iteration=self._member(member).iteration,
             filter=self._filters.state(member),
+            rewards=self._rewards.state(member),
         )
 
     def policy(self, member: int) -> PolicyParts:
@@ -264,10 +277,18 @@ class Pack:
         return found
 
     def _coefficients(self, place: int) -> Coefficients:
-        def write(values: Mapping[str, float]) -> None:
-            self._member(place).kl_coeff = values["kl_coeff"]
+        def read() -> dict[str, Any]:
+            member = self._member(place)
+            rewards = self._rewards.state(place)
+            return {"kl_coeff": member.kl_coeff, "filter": member.filter, "rewards": rewards}
 
-        return Coefficients(lambda: {"kl_coeff": self._member(place).kl_coeff}, write)
+        def write(values: Mapping[str, Any]) -> None:
+            self._member(place).kl_coeff = values["kl_coeff"]
+            self._rewards.load(place, values["rewards"])
+            if values["filter"] is not None:
+                self._filters.load(place, values["filter"])
+
+        return Coefficients(read, write)
 
     def _prune(self, i: int, member: Member) -> bool:
         try:
@@ -280,15 +301,16 @@ class Pack:
         # Places without a member are stacked along; nothing reads their figures.
         some = self._member(members[0])
         everyone = [m or some for m in self.members]
+        # As RLlib, which sets schedules when an update is over: by the clock before this one.
         hyperparameters = stacked(
-            [m.hyperparameters for m in everyone],
+            [m.hyperparameters.at(m.env_steps - self.steps) for m in everyone],
             [m.kl_coeff for m in everyone],
             self.network.weights,
         )
         batch = batch_of(
             self.network,
             self._distribution,
-            rollout,
+            dataclasses.replace(rollout, rewards=self._rewards.of(rollout, members)),
             hyperparameters.discount,
             hyperparameters.decay,
         )

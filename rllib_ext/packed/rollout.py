@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.distributions import DistributionKind
-from rllib_ext.packed.environments import Environments, for_environment
+from rllib_ext.packed.environments import Environments, Step, for_environment
 from rllib_ext.packed.filters import Filters
+from rllib_ext.packed.frames import Frames
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
 from rllib_ext.packed.minibatch_order import advantages_of_bootstrap_rows, in_time
 from rllib_ext.packed.network import StackedNetwork
@@ -80,6 +81,7 @@ class Collector:
         action_space: One environment's action space.
         steps: How many each environment takes in a rollout, ≥ 1.
         filters: Normalise the observations.
+        frames: How many of them are stacked after that.
         unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
         clip: Whether actions are clipped to the action space's bounds.
     """
@@ -93,6 +95,7 @@ class Collector:
         steps: int,
         filters: Filters,
         *,
+        frames: int = 1,
         unsquash: bool = True,
         clip: bool = False,
     ) -> None:
@@ -102,6 +105,7 @@ class Collector:
         self._environments = environments
         self._space = action_space
         self._filters = filters
+        self._frames = Frames(frames)
         self._unsquash, self._clip = unsquash, clip
         members, envs = len(network), environments.per_member
         self._generators = [torch.Generator() for _ in range(members)]
@@ -120,7 +124,7 @@ class Collector:
         environment_seed, action_seed = np.random.SeedSequence(seed).generate_state(2)
         self._generators[member].manual_seed(int(action_seed))
         raw = self._environments.reset(member, int(environment_seed))
-        seen = self._filters.see(member, raw)
+        seen = self._frames.first(self._filters.see(member, raw))
         rows = slice(member * envs, (member + 1) * envs)
         self._returns[rows] = 0.0
         if self._current is None:
@@ -169,9 +173,10 @@ class Collector:
                 finished[member].append(float(self._returns[i]))
                 self._returns[i] = 0.0
                 # No policy acts on it, but RLlib's filters learn of every last observation.
-                seen = self._filters.see(member, last[None])[0]
-                ends.append(End(member, t, env, seen))
-            self._current = self._filters.see_all(step.observations)
+                seen = self._filters.see(member, last[None])
+                stacked = self._frames.following(self._current[i : i + 1], seen)
+                ends.append(End(member, t, env, stacked[0]))
+            self._current = self._following(step)
             current = self._to_tensor(self._current)
         return Rollout(
             observations=observations,
@@ -184,6 +189,16 @@ class Collector:
             ends=tuple(ends),
             returns=tuple(tuple(r) for r in finished),
         )
+
+    def _following(self, step: Step) -> Array:
+        """What policies see after a step: in new episodes, nothing of the ones before."""
+        frames = self._filters.see_all(step.observations)
+        assert self._current is not None
+        seen = self._frames.following(self._current, frames)
+        over = sorted(step.last)
+        if over and self._frames.count > 1:
+            seen[over] = self._frames.first(frames[over])
+        return seen
 
     def _noise(self, width: int) -> Tensor:
         shape = (self.steps, self._environments.per_member)

@@ -14,6 +14,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_ext.packed.hyperparameters import OWN
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.preprocess import RewardConnectors
 
 # By the names of PPOConfig's attributes.
 READ = frozenset(
@@ -32,6 +33,7 @@ READ = frozenset(
         "normalize_actions",
         "clip_actions",
         "_env_to_module_connector",
+        "_learner_connector",
         "_model_config",
         "_rl_module_spec",
         "num_gpus_per_learner",
@@ -96,6 +98,10 @@ def refuse_unpackable(ppo: PPOConfig) -> None:
         taken = _TAKEN.get(name, (usual.get(name),))
         if not any(_equal(value, each) for each in taken):
             raise _refusal(name.lstrip("_"), value, taken[0])
+    connectors = ppo._learner_connector
+    scales = isinstance(connectors, RewardConnectors) and connectors.before is None
+    if connectors is not None and not scales:
+        raise _refusal("learner_connector", connectors, "normalize or clip_reward alone")
     weights = getattr(ppo._rl_module_spec, "load_state_path", None)
     if weights is not None:
         raise _refusal("rl_module_spec.load_state_path", weights, None)

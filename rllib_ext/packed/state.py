@@ -34,6 +34,7 @@ class MemberState:
         kl_coeff: What the weight of the divergence has come to.
         iteration: Training iterations of the lineage.
         filter: The observation filter's statistics; {} without one.
+        rewards: Those by which rewards are scaled; {} where they aren't.
     """
 
     weights: dict[str, Tensor]
@@ -44,6 +45,7 @@ class MemberState:
     kl_coeff: float
     iteration: int
     filter: dict[Any, Any]
+    rewards: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def take(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
@@ -18,6 +20,7 @@ from rllib_ext.rl.lost_pruning import PRUNING_KEY, ConductsPruning, refuse_lost_
 
 logger = logging.getLogger(__name__)
 
+_CONNECTORS = COMPONENT_ENV_TO_MODULE_CONNECTOR
 # Episodes that tell how well a policy does that acts at random.
 RANDOM_EPISODES = 20
 
@@ -29,6 +32,9 @@ class PruningCallback(ConductsPruning, RLlibCallback):
     which decides with it at the start of its next update. After each iteration it puts the Learner's
     report under `result["pruning"]`: sparsity in all and per layer, extent in force, events, patience
     left.
+
+    The statistics of the EnvRunners' connectors, such as an observation filter's, belong to the policy
+    too: where the Learner rolls back, or rewinds, it puts those of that time in force.
 
     It holds no state: RLlib never saves callbacks. All state is the Learner's.
     """
@@ -42,6 +48,10 @@ class PruningCallback(ConductsPruning, RLlibCallback):
         episodes = random_policy_episodes(algorithm.config, seeds=range(RANDOM_EPISODES))
         logger.info("random policy: mean return %.4g (%d episodes)", episodes.mean, episodes.count)
         foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
+
+    def on_evaluate_start(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
+        """Evaluates a policy that has come back with the connectors' statistics of its time."""
+        _bring_connectors_back(algorithm)
 
     def on_evaluate_end(
         self, *, algorithm: Algorithm, evaluation_metrics: dict[str, Any], **kwargs: Any
@@ -57,8 +67,14 @@ class PruningCallback(ConductsPruning, RLlibCallback):
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Takes the first Learner's report."""
+        """Takes the first Learner's report, and notes the connectors' statistics."""
         result["pruning"] = foreach_learner(algorithm, _report)[0]
+        _bring_connectors_back(algorithm)
+        pruning = algorithm.config.learner_config_dict[PRUNING_KEY]
+        if pruning["schedule"] == "plateau" or pruning["rewind_to"] is not None:
+            state = algorithm.env_runner.get_state(components=_CONNECTORS).get(_CONNECTORS, {})
+            if state:
+                foreach_learner(algorithm, _note_connectors, state=copy.deepcopy(state))
 
 
 def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
@@ -81,6 +97,26 @@ def foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list[
     """What a function returns for each Learner; called with it and the keyword arguments."""
     results = algorithm.learner_group.foreach_learner(function, **kwargs)
     return [result.get() for result in results]
+
+
+def _bring_connectors_back(algorithm: Algorithm) -> None:
+    states = foreach_learner(algorithm, _take_returning)
+    if not states or states[0] is None:
+        return
+    state = {_CONNECTORS: states[0]}
+    for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+        if group is not None:
+            group.foreach_env_runner(lambda runner: runner.set_state(state))
+
+
+def _take_returning(learner: Any) -> dict[str, Any] | None:
+    state: dict[str, Any] | None = learner.returning
+    learner.returning = None
+    return state
+
+
+def _note_connectors(learner: Any, state: dict[str, Any]) -> None:
+    learner.connectors = state
 
 
 def _observe(learner: Any, evaluated_return: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -20,21 +21,32 @@ from rllib_ext.rl.learning_rates import LearningRates
 from rllib_ext.rl.lost_pruning import PRUNING_KEY, KeepsMasks, refuse_lost_pruning
 from rllib_ext.rl.module.critic import critic_names
 from rllib_ext.rl.module.probing import probe_of
+from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
 KL_COEFF_KEY = "kl_coeff"
 LEARNING_RATES_KEY = "learning_rates"
+REWARDS_KEY = "reward_scaling"
+CONNECTORS_KEY = "connectors"
 
 
 class PruningLearnerMixin(KeepsMasks):
     """Prunes the module at the start of an update and keeps masks exact within it.
 
     Stands before a PPO torch Learner class in the bases. Reads its `PruningConfig` from
-    `learner_config_dict["pruning"]`. Masks, schedule, clock and what RLlib forgets – the KL coefficient
-    and torch's learning rate schedulers – are Learner state: they travel with every checkpoint and
-    every clone.
+    `learner_config_dict["pruning"]`. Masks, schedule, clock and what RLlib forgets – the KL coefficient,
+    torch's learning rate schedulers and the scale of rewards – are Learner state: they travel with every
+    checkpoint and every clone.
+
+    Attributes:
+        pruner: Decides and prunes.
+        connectors: The state of the EnvRunners' connectors when the last iteration ended, as the
+            callback noted it: what the policy was evaluated with since. None before it did.
+        returning: A state of them that comes back with the policy: the callback puts it in force.
     """
 
     pruner: Pruner
+    connectors: dict[str, Any] | None
+    returning: dict[str, Any] | None
     _pruned_now: bool
     _rates: LearningRates
 
@@ -47,6 +59,7 @@ class PruningLearnerMixin(KeepsMasks):
         super().build()  # type: ignore[misc]
         module = learner.module[DEFAULT_MODULE_ID].unwrapped()
         self._pruned_now = False
+        self.connectors = self.returning = None
         self._rates = LearningRates(learner)
         self.pruner = Pruner(
             module,
@@ -58,7 +71,7 @@ class PruningLearnerMixin(KeepsMasks):
             synchronise=_broadcast_from_first if learner.distributed else None,
             graph=lambda: trace(module, probe_of(module)),
             probe=probe_of(module),
-            coefficients=self._kl_coefficients(),
+            coefficients=self._side(),
         )
         self.pruner.gatherer.listens = False
 
@@ -119,6 +132,8 @@ class PruningLearnerMixin(KeepsMasks):
             state[PRUNING_KEY] = self.pruner.state_dict()
             state[KL_COEFF_KEY] = self._kl_coefficients().read()
             state[LEARNING_RATES_KEY] = self._rates.state_dict()
+            state[REWARDS_KEY] = self._rewards_state()
+            state[CONNECTORS_KEY] = copy.deepcopy(self.connectors)
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -126,6 +141,9 @@ class PruningLearnerMixin(KeepsMasks):
         super().set_state(state)  # type: ignore[misc]
         if KL_COEFF_KEY in state:
             self._kl_coefficients().write(state[KL_COEFF_KEY])
+        if REWARDS_KEY in state:
+            self._set_rewards_state(state[REWARDS_KEY])
+            self.connectors = copy.deepcopy(state[CONNECTORS_KEY])
         if PRUNING_KEY in state:
             self.pruner.load_state_dict(state[PRUNING_KEY])
         else:
@@ -134,6 +152,35 @@ class PruningLearnerMixin(KeepsMasks):
         if COMPONENT_OPTIMIZER in state:
             self._rates.load_state_dict(state.get(LEARNING_RATES_KEY))
             self.use_configured_schedules()
+
+    def _side(self) -> Coefficients:
+        """What goes back with the weights beside those of the pruner."""
+        coefficients = self._kl_coefficients()
+
+        def read() -> dict[str, Any]:
+            return {
+                "kl_coefficients": coefficients.read(),
+                "rewards": self._rewards_state(),
+                "connectors": self.connectors,
+            }
+
+        def write(values: Mapping[str, Any]) -> None:
+            coefficients.write(values["kl_coefficients"])
+            self._set_rewards_state(values["rewards"])
+            self.returning = values["connectors"]
+
+        return Coefficients(read, write)
+
+    def _rewards_state(self) -> dict[str, Any]:
+        return next((c.get_state() for c in self._scaling()), {})
+
+    def _set_rewards_state(self, state: dict[str, Any]) -> None:
+        for connector in self._scaling():
+            connector.set_state(state)
+
+    def _scaling(self) -> list[ScaleRewards]:
+        pipeline = cast(Any, self)._learner_connector
+        return [c for c in getattr(pipeline, "connectors", ()) if isinstance(c, ScaleRewards)]
 
     def _kl_coefficients(self) -> Coefficients:
         learner: Any = self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +12,15 @@ from rllib_ext.pruning.training.statistics import Gatherer
 
 @dataclasses.dataclass(frozen=True)
 class Coefficients:
-    """What an engine adapts from update to update, such as the weight of PPO's divergence.
+    """What an engine adapts from update to update: the weight of PPO's divergence, running statistics.
 
     Attributes:
-        read: Returns the values in force by name.
+        read: Returns the values in force by name, plain values and arrays.
         write: Puts such values in force, in place of those that are.
     """
 
-    read: Callable[[], dict[str, float]]
-    write: Callable[[Mapping[str, float]], None]
+    read: Callable[[], dict[str, Any]]
+    write: Callable[[Mapping[str, Any]], None]
 
 
 class SideState:
@@ -39,7 +40,7 @@ class SideState:
         own = self._coefficients
         return {
             "statistics": self._gatherer.state_dict(),
-            "coefficients": {} if own is None else own.read(),
+            "coefficients": {} if own is None else copy.deepcopy(own.read()),
         }
 
     def put_back_(self, state: Mapping[str, Any]) -> None:

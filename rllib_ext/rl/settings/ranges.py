@@ -28,18 +28,17 @@ _OPEN = ("minibatch_size", "train_batch_size_per_learner")
 RANGED = (*SHARES, *LIMITS, *_AT_LEAST_ZERO, *_COUNTS)
 
 
-def expected(name: str, value: Any, *, schedules: bool = True) -> str:
+def expected(name: str, value: Any) -> str:
     """What a hyperparameter's value should have been; "" where it is right.
 
     Args:
         name: An argument of `PPOConfig.training`, one of `RANGED`.
-        value: What it was given.
-        schedules: Whether a schedule will do where RLlib takes one.
+        value: What it was given; a schedule where RLlib takes one.
     """
     if name in _COUNTS:
         fine = _is_count(value) or (value is None and name in _OPEN)
         return "" if fine else "an integer of 1 or more"
-    if schedules and name in SCHEDULED and isinstance(value, Sequence):
+    if name in SCHEDULED and isinstance(value, Sequence):
         fine = len(value) > 0 and all(_is_point(name, point) for point in value)
         return "" if fine else f"{_in_words(name)}, or pairs [env steps, such a number]"
     return "" if _is_in_range(name, value) else _in_words(name)

@@ -7,10 +7,15 @@ from packs import IMAGES, Images, started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
 from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.rl.preprocess.stack_frames import StackFrames
 
 
 def filtered(env, spaces, device):
     return MeanStdFilter()
+
+
+def stacked(env, spaces, device):
+    return [MeanStdFilter(), StackFrames(num_frames=3)]
 
 
 @pytest.mark.parametrize(
@@ -20,6 +25,7 @@ def filtered(env, spaces, device):
         ("Acrobot-v1", {}, {}, {}),
         ("Pendulum-v1", {}, {"env_to_module_connector": filtered}, {}),
         ("Pendulum-v1", {}, {}, {"normalize_actions": False, "clip_actions": True}),
+        ("Pendulum-v1", {}, {"env_to_module_connector": stacked}, {}),
         (Images, IMAGES, {"env_to_module_connector": filtered}, {}),
     ],
 )

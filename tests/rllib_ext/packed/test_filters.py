@@ -7,6 +7,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilte
 
 from rllib_ext.packed.filters import Filters, filter_among
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.stack_frames import StackFrames
 
 BOX = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
@@ -80,14 +81,20 @@ def test_without_a_filter_observations_pass_as_they_are():
 
 
 def test_connectors_that_are_no_single_filter_are_refused():
-    assert filter_among([]) is None
-    single = connector()
-    assert filter_among([single]) is single
+    assert filter_among([]) == (None, 1)
+    single, frames = connector(), StackFrames(num_frames=3)
+    assert filter_among([single]) == (single, 1)
+    assert filter_among([single, frames]) == (single, 3)
+    assert filter_among([frames]) == (None, 3)
     frozen = [MeanStdFilter(update_stats=False)]
     with pytest.raises(
         ConfigError, match=r"adds MeanStdFilter\(update_stats=False\).*rllib engine"
     ):
         filter_among(frozen)
-    for others in ([single, connector()], [FlattenObservations(BOX, gym.spaces.Discrete(2))]):
+    for others in (
+        [single, connector()],
+        [frames, single],
+        [FlattenObservations(BOX, gym.spaces.Discrete(2))],
+    ):
         with pytest.raises(ConfigError, match="one MeanStdFilter"):
             filter_among(others)

@@ -1,5 +1,7 @@
 """The order of what members train on, and the advantages that go by it, against RLlib's own pipeline."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,10 +12,13 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.minibatch_utils import MiniBatchCyclicIterator
 
+from rllib_ext import with_preprocessing
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.minibatch_order import MinibatchOrder, in_time
 from rllib_ext.packed.network import StackedNetwork, build_module
+from rllib_ext.packed.rewards import Rewards
 from rllib_ext.packed.rollout import End, Rollout, batch_of
+from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
 MODULE = "default_policy"
 MEMBERS, STEPS, ENVS = 2, 12, 3
@@ -94,21 +99,30 @@ def episodes_of(rollout, member):
         )
 
 
+@pytest.mark.parametrize("scaled", [{}, {"normalize": "rewards", "clip_reward": 0.6}])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_what_a_member_trains_on_is_what_rllib_s_learner_makes_of_its_episodes(packed_ppo, seed):
+def test_what_a_member_trains_on_is_what_rllib_s_learner_makes_of_its_episodes(
+    packed_ppo, seed, scaled
+):
     gammas, lambdas = (0.99, 0.8), (0.95, 0.5)
     spec = packed_ppo().get_rl_module_spec(env=gym.make("CartPole-v1"))
     network = StackedNetwork([build_module(spec, 10 * seed + i) for i in range(MEMBERS)])
-    rollout = random_rollout(seed)
+    raw = rollout = random_rollout(seed)
+    connector = ScaleRewards(gamma=0.95, clip=0.6) if scaled else None
+    seen = Rewards(connector, MEMBERS, ENVS).of(rollout, range(MEMBERS))
+    assert not scaled or not torch.equal(seen, rollout.rewards)
+    rollout = dataclasses.replace(rollout, rewards=seen)
     batch = batch_of(network, Categorical, rollout, torch.tensor(gammas), torch.tensor(lambdas))
     for member in range(MEMBERS):
-        ppo = packed_ppo(gamma=gammas[member], lambda_=lambdas[member])
+        # The unit of rewards is the same, whatever a member's own discount is.
+        ppo = with_preprocessing(packed_ppo(gamma=0.95), **scaled)
+        ppo.training(gamma=gammas[member], lambda_=lambdas[member])
         learner = ppo.build_learner(env=gym.make("CartPole-v1"))
         learner.module[MODULE].load_state_dict(network.modules[member].state_dict())
         expected = learner._learner_connector(
             rl_module=learner.module,
             batch={},
-            episodes=list(episodes_of(rollout, member)),
+            episodes=list(episodes_of(raw, member)),
             shared_data={},
         )[MODULE]
         order = rollout.orders[member]

@@ -275,7 +275,6 @@ def test_a_state_of_another_network_and_a_damaged_one_are_refused(packed_ppo, tm
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda ppo: ppo.training(lr=[[0, 1e-3], [1000, 0.0]]), "lr = "),
         (lambda ppo: ppo.training(grad_clip=1.0, grad_clip_by="value"), "grad_clip_by"),
         (lambda ppo: ppo.training(use_critic=False), "use_critic"),
         (lambda ppo: ppo.training(minibatch_size=100), "minibatch_size = 100"),

@@ -9,6 +9,7 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.filter import RunningStat
 
+from rllib_ext import with_preprocessing
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.packed.rollout import End, Rollout, batch_of
@@ -104,6 +105,29 @@ def test_a_member_s_filter_sees_what_rllib_s_sees_last_observations_included(pac
     assert found.num_pushes == expected.num_pushes == 4 + steps + ended + cut
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
     np.testing.assert_allclose(found.std, expected.std, rtol=1e-6)
+
+
+def test_members_see_the_frames_that_rllib_s_policies_see(packed_ppo):
+    ppo = with_preprocessing(
+        packed_ppo(Counting, train_batch_size_per_learner=4 * 24), frame_stack=3
+    )
+    runner = SingleAgentEnvRunner(config=ppo)
+    episodes = runner.sample(num_timesteps=4 * 24, explore=True)
+    runner.stop()
+    by_count = {}
+    for episode in episodes:
+        # After an episode's end the environment's own count says where it stands.
+        by_count |= {float(seen[-1]): seen.tolist() for seen in episode.get_observations()}
+    pack = started(ppo)
+    rollout = pack._collector.collect()
+    for seen in rollout.observations.reshape(-1, 3).numpy():
+        assert seen.tolist() == by_count[float(seen[-1])]
+    assert len(rollout.ends) > 10
+    for end in rollout.ends:
+        assert end.observation.tolist() == by_count[5.0] == [3.0, 4.0, 5.0]
+    following = rollout.following.reshape(-1, 3).numpy()
+    for seen in following:
+        assert seen.tolist() == by_count[float(seen[-1])]
 
 
 def test_a_cut_episode_is_bootstrapped_with_its_own_last_state(packed_ppo):

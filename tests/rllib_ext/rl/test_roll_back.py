@@ -7,7 +7,7 @@ import pytest
 import torch
 from packs import started
 
-from rllib_ext import PruningConfig, with_pruning
+from rllib_ext import PruningConfig, with_preprocessing, with_pruning
 from rllib_ext.evaluation.evaluator import Evaluator, env_maker
 from rllib_ext.policy.store import policy_of
 from rllib_ext.rl.callback import hand_over_evaluation
@@ -76,6 +76,62 @@ def test_a_packed_policy_that_comes_back_is_as_good_and_goes_on_learning(ppo):
     assert sum(ruined) < 0.6 * sum(accepted)
     assert returned == accepted
     assert sum(later) > 0.7 * sum(accepted)
+
+
+def test_a_packed_policy_comes_back_with_its_own_statistics(ppo):
+    pack = started(
+        with_preprocessing(ppo, normalize=True), members=2, iterations=3, pruning=PRUNING
+    )
+
+    def train(heard):
+        for i in range(2):
+            pack.observe(i, heard)
+        return {result["pruning"]["event"] for result in pack.train().values()}
+
+    def statistics():
+        return [(str(pack._filters.state(i)), str(pack._rewards.state(i))) for i in range(2)]
+
+    for _ in range(10):
+        before, scales = statistics(), [pack._rewards.state(i) for i in range(2)]
+        if train(100.0) == {"pruned"}:
+            break
+    assert statistics() != before
+    assert train(0.0) == {"rolled_back"}
+    assert [seen for seen, _ in statistics()] == [seen for seen, _ in before]
+    # Accepted before the batch was scaled that it was pruned on.
+    assert [pack._rewards.state(i) for i in range(2)] == scales
+    pack.close()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("runners", [0, 2])
+def test_a_policy_in_rllib_comes_back_with_its_own_statistics(ppo, runners):
+    ppo = with_preprocessing(ppo.env_runners(num_env_runners=runners), normalize=True)
+    algorithm = with_pruning(ppo, PRUNING, evaluated_outside=True).build_algo()
+    learner = algorithm.learner_group._learner
+
+    def train(heard):
+        hand_over_evaluation(algorithm, heard)
+        return algorithm.train()["pruning"]["event"]
+
+    def seen():
+        states = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner._env_to_module.get_state()
+        )
+        return [str(state["MeanStdFilter"]) for state in states]
+
+    algorithm.train()
+    for _ in range(10):
+        before, scale = seen(), learner._rewards_state()
+        if train(100.0) == "pruned":
+            break
+    assert scale["count"] > 1000
+    assert seen()[0] != before[0]
+    assert train(0.0) == "rolled_back"
+    # All EnvRunners go on from what the policy was evaluated with.
+    assert set(seen()) == {before[0]}
+    assert learner._rewards_state() == scale
+    algorithm.stop()
 
 
 @pytest.mark.ray

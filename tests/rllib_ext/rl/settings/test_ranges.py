@@ -51,7 +51,3 @@ def test_rllibs_defaults_lie_in_their_ranges():
     usual = PPOConfig()
     for name in RANGED:
         assert expected(name, getattr(usual, name)) == "", name
-
-
-def test_a_schedule_is_refused_where_there_are_none():
-    assert expected("lr", [[0, 1e-3], [1_000, 1e-5]], schedules=False) == "a number of 0 or more"

@@ -1,0 +1,137 @@
+"""Normalisation, frame stacking and clipping for a PPOConfig: RLlib's connectors, and two of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.utils import force_list
+
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
+from rllib_ext.rl.preprocess.stack_frames import StackFrames
+
+# Where observations or rewards are normalised and no limit is given: stable-baselines3's VecNormalize.
+CLIP = 10.0
+NORMALIZE = (False, True, "observations", "rewards")
+
+Builder = Callable[..., Any]
+
+
+def with_preprocessing(
+    ppo_config: PPOConfig,
+    *,
+    normalize: bool | str = False,
+    clip_obs: float | None = None,
+    clip_reward: float | None = None,
+    frame_stack: int = 1,
+) -> PPOConfig:
+    """A copy of a PPO configuration whose policy sees, and learns from, what is normalised or stacked.
+
+    What is added to connectors that are there comes after them: observations are normalised
+    (RLlib's `MeanStdFilter`), then stacked. It belongs to the policy: evaluations, saved policies and
+    exports have it. Rewards are scaled for the Learner only: returns that are reported are the
+    environment's own.
+
+    Args:
+        ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
+        normalize: Whether observations are normalised by their running mean and standard deviation,
+            and rewards are divided by the running standard deviation of the discounted return (with
+            the configuration's `gamma`, the same for all members of a search); "observations" or
+            "rewards": only these.
+        clip_obs: Largest magnitude of an observation, after it was normalised; not given: 10 where it
+            is normalised, else any.
+        clip_reward: Largest magnitude of a reward, after it was scaled; not given: 10 where it is
+            scaled, else any.
+        frame_stack: How many of the last frames the policy sees, joined along the last axis.
+
+    Raises:
+        ConfigError: A value is out of its range; the message says which.
+    """
+    if normalize not in NORMALIZE:
+        raise ConfigError(
+            f"normalize = {normalize!r}; expected true, false, 'observations' or 'rewards'."
+        )
+    for name, limit in (("clip_obs", clip_obs), ("clip_reward", clip_reward)):
+        if limit is not None and not 0.0 < limit < math.inf:
+            raise ConfigError(f"{name} = {limit!r}; expected a number above 0, or null.")
+    if not isinstance(frame_stack, int) or isinstance(frame_stack, bool) or frame_stack < 1:
+        raise ConfigError(f"frame_stack = {frame_stack!r}; expected an integer of 1 or more.")
+    observations, rewards = (normalize in (True, what) for what in ("observations", "rewards"))
+    config: PPOConfig = ppo_config.copy(copy_frozen=False)
+    if observations or clip_obs is not None or frame_stack > 1:
+        limit = CLIP if observations and clip_obs is None else clip_obs
+        config.env_runners(
+            env_to_module_connector=ObservationConnectors(
+                before=config._env_to_module_connector,
+                normalise=observations,
+                clip=limit,
+                frames=frame_stack,
+            )
+        )
+    if rewards or clip_reward is not None:
+        limit = CLIP if rewards and clip_reward is None else clip_reward
+        config.learners(
+            learner_connector=RewardConnectors(
+                before=config._learner_connector,
+                gamma=float(config.gamma) if rewards else None,
+                clip=limit,
+            )
+        )
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservationConnectors:
+    """RLlib's callable that gives connectors from the environment to the module.
+
+    Attributes:
+        before: Gives those that come first.
+        normalise: Whether a `MeanStdFilter` normalises.
+        clip: Largest magnitude after it; None: any.
+        frames: How many are stacked.
+    """
+
+    before: Builder | None
+    normalise: bool
+    clip: float | None
+    frames: int
+
+    def __call__(self, *given: Any, **named: Any) -> list[Any]:
+        """The connectors; arguments as RLlib passes them."""
+        found = force_list(self.before(*given, **named)) if self.before is not None else []
+        if self.normalise or self.clip is not None:
+            found.append(
+                MeanStdFilter(
+                    de_mean_to_zero=self.normalise,
+                    de_std_to_one=self.normalise,
+                    clip_by_value=self.clip,
+                )
+            )
+        if self.frames > 1:
+            found.append(StackFrames(num_frames=self.frames))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConnectors:
+    """RLlib's callable that gives connectors of the Learner.
+
+    Attributes:
+        before: Gives those that come first.
+        gamma: As of `ScaleRewards`.
+        clip: As of `ScaleRewards`.
+    """
+
+    before: Builder | None
+    gamma: float | None
+    clip: float | None
+
+    def __call__(self, *given: Any, **named: Any) -> list[Any]:
+        """The connectors; arguments as RLlib passes them."""
+        found = force_list(self.before(*given, **named)) if self.before is not None else []
+        return [*found, ScaleRewards(gamma=self.gamma, clip=self.clip)]
