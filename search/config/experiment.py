@@ -14,6 +14,7 @@ from rllib_ext.envs.shift import Shift
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.drawn import drawn_fields
 from search.config.parameter import Value
+from search.config.ppo import PPOSettings
 from search.config.settings import BudgetSettings, SearchSettings, Settings
 from search.config.sizes import sizes
 from search.config.space import ONLY_UNDER, ORDERED, Space
@@ -22,6 +23,7 @@ from search.config.space_hints import space_hint
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
 
+Extra = Literal["box2d", "cluster", "dashboard", "minatar", "mlflow", "mujoco", "onnx", "wandb"]
 EngineName = Literal["packed", "rllib", "auto"]
 # Strategies whose members are compared with each other.
 RANKING = ("pareto_pbt", "pbt", "selection")
@@ -38,26 +40,6 @@ def _plain_pruning(value: PruningConfig) -> dict[str, Any]:
 Pruning = Annotated[
     PruningConfig, BeforeValidator(_pruning_config), PlainSerializer(_plain_pruning)
 ]
-
-
-class PPOSettings(Settings):
-    """What is passed through to the methods of RLlib's `PPOConfig` of the same names.
-
-    Where RLlib takes a class or a callable, "package.module:Name" names it.
-    """
-
-    training: dict[str, Any] = Field(default={})
-    """Keyword arguments of `PPOConfig.training`."""
-    env_runners: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.env_runners`."""
-    rl_module: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.rl_module`."""
-    learners: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.learners`."""
-    environment: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.environment`, beside `env` and `env_config`."""
-    callbacks: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.callbacks`."""
 
 
 class PopulationSettings(Settings):
@@ -157,6 +139,8 @@ class ExperimentConfig(Settings):
     env_config: dict[str, Any] = Field(default={})
     """Keyword arguments of the environment; one that takes a single parameter `config` gets all of it
     as a mapping."""
+    extras: tuple[Extra, ...] = ()
+    """Extras of prunefront that it needs, such as [mujoco]; `make search` installs them."""
     engine: EngineName = "rllib"
     """Who trains: "rllib", a process a member; "packed", many members in one process; "auto": packed
     where that can be."""
@@ -290,13 +274,14 @@ class ExperimentConfig(Settings):
         }
         return self.pruning.replace(horizon=self.horizon, **changes)
 
-    def training_with(self, hyperparameters: Mapping[str, Value]) -> dict[str, Value]:
+    def training_with(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
         """What such a member passes to `PPOConfig.training`."""
-        return {
+        own = {
             path.removeprefix("training."): value
             for path, value in hyperparameters.items()
             if path.startswith("training.")
         }
+        return {n: self.ppo.started_at(n, value, self.horizon) for n, value in own.items()}
 
     def to_yaml(self) -> str:
         """The resolved configuration; reading it gives an equal one."""

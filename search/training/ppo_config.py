@@ -11,14 +11,15 @@ import gymnasium
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.tune import PlacementGroupFactory
 
-from rllib_ext import with_pruning
+from rllib_ext import with_initial_weights, with_preprocessing, with_pruning
 from rllib_ext.base.extras import install
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.shifted import shifted_maker
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.module.initial import KEYS as INITIAL_WEIGHTS
 from rllib_ext.rl.prunable import refuse_unprunable
 from rllib_ext.rl.settings.ignored import refuse_ignored_argument
-from search.config.experiment import ExperimentConfig, PPOSettings
+from search.config.experiment import ExperimentConfig
 from search.training.own_code import import_from_here, imported, with_own_code
 from search.training.ppo_values import misspelt, refuse_meaningless
 
@@ -44,8 +45,7 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
         num_cpus_per_learner=config.resources.cpus_per_member,
         num_gpus_per_learner=config.resources.gpus_per_member,
     )
-    for method in PPOSettings.model_fields:
-        given = getattr(config.ppo, method)
+    for method, given in config.ppo.methods(config.horizon).items():
         for name, value in given.items():
             refuse_ignored_argument(method, name, value)
         arguments = with_own_code(method, given)
@@ -56,6 +56,12 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
             raise ConfigError(f"ppo.{method}: RLlib refuses it: {error}.{hint}") from error
     if (ppo.num_learners or 0) > 1 and "num_gpus_per_learner" not in config.ppo.learners:
         ppo.learners(num_gpus_per_learner=config.resources.gpus_per_member / ppo.num_learners)
+    ppo = with_preprocessing(ppo, **config.ppo.preprocess.model_dump())
+    if set(INITIAL_WEIGHTS) & set(ppo._model_config):
+        weights = {
+            key: ppo._model_config[key] for key in INITIAL_WEIGHTS if key in ppo._model_config
+        }
+        ppo = with_initial_weights(ppo, **weights)
     refuse_wrong_ppo(ppo, config)
     return ppo
 
@@ -140,9 +146,10 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     except ConfigError as error:
         raise ConfigError(f"env = {config.env!r}: {error}") from error
     except gymnasium.error.Error as error:
+        extras = ",".join(config.extras or ("mujoco",))
         raise ConfigError(
             f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
-            f"of extras need them installed: {install('mujoco')}.{_with_a_colon(config.env)}"
+            f"of extras need them installed: {install(extras)}.{_with_a_colon(config.env)}"
         ) from error
     except Exception as error:
         # An environment is anybody's code.

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
@@ -17,12 +16,13 @@ from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.rl.module.critic import critic_names
+from rllib_ext.rl.module.initial import InitialCatalog
 
 # Keys of a model configuration that `NarrowActorCatalog` reads.
 ENCODER, HEAD = "actor_hiddens", "actor_head_hiddens"
 
 
-class NarrowActorCatalog(PPOCatalog):
+class NarrowActorCatalog(InitialCatalog):
     """RLlib's own PPO network with hidden layers of another width in the actor.
 
     The critic stays what it is: a pruned policy keeps its critic too.
@@ -38,7 +38,8 @@ class NarrowActorCatalog(PPOCatalog):
     @override
     def build_actor_critic_encoder(self, framework: str) -> Any:
         encoder: Any = super().build_actor_critic_encoder(framework)
-        encoder.actor_encoder = self._actor_config.build(framework=framework)
+        actor = self._actor_config.build(framework=framework)
+        encoder.actor_encoder = self.initialised(actor)
         return encoder
 
     @override
@@ -96,7 +97,8 @@ def small_dense(ppo: PPOConfig, weights: int) -> PPOConfig:
 
 def _policy_layers(ppo: PPOConfig) -> list[tuple[int, int]]:
     """Outputs and inputs of each layer of the policy, from observation to action."""
-    if ppo._rl_module_spec is not None:
+    spec = ppo._rl_module_spec
+    if spec is not None and spec.catalog_class is not InitialCatalog:
         raise ConfigError(
             "small_dense: the configuration has an RLModule spec of its own; expected RLlib's own "
             "network."

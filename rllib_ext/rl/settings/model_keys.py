@@ -17,13 +17,18 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rllib_ext.base.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.module import initial
+from rllib_ext.rl.module.initial import InitialCatalog, refuse_wrong_values
 
 _PREVIOUS = (
     "a connector adds them to observations: ppo.env_runners.env_to_module_connector={class: "
     "'ray.rllib.connectors.env_to_module:PrevActionsPrevRewards'}, or in Python a function that "
     "returns one"
 )
-_OWN_MODULE = "an RLModule or a catalog of your own can: leave it out here"
+_OWN_MODULE = (
+    "ortho_init: true initialises layers orthogonally and the policy's last one small (in Python "
+    "rllib_ext.with_initial_weights); anything else an RLModule or a catalog of your own"
+)
 # Fields that PPO's network and its connectors don't read, and what does it instead.
 UNREAD = {
     "lstm_use_prev_action": _PREVIOUS,
@@ -58,8 +63,16 @@ def refuse_unknown_model_keys(ppo: PPOConfig) -> None:
     if not _has_rllibs_network(ppo):
         return
     usual = dataclasses.asdict(DefaultModelConfig())
-    for key, value in _given(ppo).items():
+    given = _given(ppo)
+    if getattr(ppo._rl_module_spec, "catalog_class", None) is InitialCatalog:
+        refuse_wrong_values(given)
+        given = {key: value for key, value in given.items() if key not in initial.KEYS}
+    for key, value in given.items():
         where = f"ppo.rl_module.model_config: {key!r}"
+        if key in initial.KEYS:
+            raise ConfigError(
+                f"{where} is read by rllib_ext.with_initial_weights only. Call it with {key} instead."
+            )
         if key not in usual:
             raise ConfigError(
                 f"{where} is no key of RLlib's own network, which would pass over it."
@@ -82,7 +95,7 @@ def _has_rllibs_network(ppo: PPOConfig) -> bool:
     module, catalog = getattr(spec, "module_class", None), getattr(spec, "catalog_class", None)
     # Who derives from RLlib's module may read keys of their own.
     rllibs = module is None or module.__module__.startswith(_package(DefaultPPORLModule))
-    return rllibs and catalog is None
+    return rllibs and catalog in (None, InitialCatalog)
 
 
 def _package(of: type[Any]) -> str:

@@ -179,5 +179,5 @@ class Discrete(Counting):
 
 
 def test_what_has_no_frames_is_refused_with_the_mend():
-    with pytest.raises(ConfigError, match="frame_stack = 2.*FlattenObservations"):
+    with pytest.raises(ConfigError, match=r"frame_stack = 2.*FlattenObservations"):
         SingleAgentEnvRunner(config=ppo_of(Discrete, frame_stack=2))
