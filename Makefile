@@ -6,6 +6,8 @@ CONFIG ?= configs/cartpole.yaml
 NAME   = masks
 WORKERS ?= 2
 STAMP  := $(VENV)/.installed
+# What a configuration names under `extras: [...]`.
+EXTRAS  = $(shell sed -n 's/^extras: *\[\([a-z0-9, -]*\)\].*/\1/p' $(CONFIG) 2>/dev/null | tr , ' ')
 PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 # Each of the tests' hundreds of processes would compile what the one before it has compiled.
@@ -23,7 +25,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 
-search: $(STAMP) ## run a search to its report (CONFIG=configs/cartpole.yaml)
+$(VENV)/.extra-%: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+search: $(STAMP) $(EXTRAS:%=$(VENV)/.extra-%) ## run a search to its report (CONFIG=configs/cartpole.yaml)
 	$(BIN)/prunefront search $(CONFIG) $(ARGS)
 
 test: $(STAMP)   ## everything without Ray and a few real runs (WORKERS=2 at once)

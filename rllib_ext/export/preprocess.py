@@ -25,6 +25,7 @@ from rllib_ext.export.builder import FLOAT, Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Concat, Normalise, OneHot, Path
 from rllib_ext.export.trace import leaves
+from rllib_ext.rl.preprocess.stack_frames import StackFrames
 
 # What these do to one observation is what an export does anyhow: add the batch, make it a tensor.
 _NOTHING = (
@@ -174,7 +175,7 @@ def _stack(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
 
     def stacked(path: Path, node: int) -> int:
         shape = builder.shape(node)
-        if len(shape) != 3 or shape[2] != 1:
+        if isinstance(connector, FrameStacking) and (len(shape) != 3 or shape[2] != 1):
             raise ExportError(
                 f"frames of shape {shape} can't be stacked; expected (height, width, 1)."
             )
@@ -182,9 +183,10 @@ def _stack(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
             return node
         node = builder.real(node)
         name = "_".join(["frames", *map(str, path)])
-        before = builder.state(name, np.zeros((*shape[:2], frames - 1), np.float32))
-        all_frames = builder.add(Concat(axis=2), before, node)
-        builder.update(name, builder.part(all_frames, 2, 1, frames))
+        axis, size = len(shape) - 1, shape[-1]
+        before = builder.state(name, np.zeros((*shape[:-1], size * (frames - 1)), np.float32))
+        all_frames = builder.add(Concat(axis=axis), before, node)
+        builder.update(name, builder.part(all_frames, axis, size, size * frames))
         return all_frames
 
     return _mapped(stacked, observed)
@@ -198,4 +200,5 @@ _KNOWN: dict[type, Callable[[Builder, Any, Any, Any], Any]] = {
     MeanStdFilter: _filter,
     FlattenObservations: _flatten,
     FrameStacking: _stack,
+    StackFrames: _stack,
 }

@@ -10,6 +10,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilte
 from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
 
+from rllib_ext import with_preprocessing
 from rllib_ext.policy.store import save_policy
 
 
@@ -161,6 +162,9 @@ POLICIES = {
     # RLlib's filter itself can't do dicts.
     "dict, filter": flattened(chase(PARTS, TWO), MeanStdFilter),
     "discrete observations": flattened(chase(gym.spaces.Discrete(6), TWO)),
+    "normalised frames": lambda: with_preprocessing(
+        small("Pendulum-v1", {}), normalize=True, clip_obs=2.0, frame_stack=3
+    ),
     "cnn, frames": frames(chase(PICTURE, gym.spaces.Discrete(3), **CONV)),
     "cnn, lstm": chase(
         PICTURE, gym.spaces.Discrete(3), conv_filters=CONV["conv_filters"], use_lstm=True,

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 
 SEEDS = range(70, 90)
 # These show most; all others are tests of minutes.
-OFTEN = ("lstm", "continuous, filter", "nested actions", "dict, filter", "cnn, frames")
+OFTEN = ("lstm", "normalised frames", "nested actions", "dict, filter", "cnn, frames")
 KINDS = [
     pytest.param(
         (name, pruned),
