@@ -25,6 +25,9 @@ ELSEWHERE = {
     "batch_size": "minibatch_size",
     "sgd_minibatch_size": "minibatch_size",
     "n_steps": "train_batch_size_per_learner",
+    "norm_obs": "normalize",
+    "norm_reward": "normalize",
+    "n_stack": "frame_stack",
 }
 
 

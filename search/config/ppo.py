@@ -101,7 +101,7 @@ class PPOSettings(Settings):
             The value, or RLlib's schedule that starts from it.
         """
         given = self.training.get(name)
-        return _line(given, float(value), horizon) if _is_line(given) else value
+        return _line(given, float(value), horizon) if given and _is_line(given) else value
 
 
 def _is_line(value: Any) -> bool:

@@ -102,8 +102,8 @@ def with_initial_weights(
     spec = ppo_config._rl_module_spec
     if spec is not None and getattr(spec, "catalog_class", None) is not InitialCatalog:
         raise ConfigError(
-            f"model_config: {ORTHOGONAL} and {LOG_STD} are of RLlib's own network, but the "
-            "configuration has an rl_module_spec. Let the RLModule or catalog there set its first weights."
+            f"model_config: {ORTHOGONAL} and {LOG_STD} are of RLlib's own network, but there is an "
+            "rl_module_spec. Let the RLModule or catalog there set its first weights."
         )
     config: PPOConfig = ppo_config.copy(copy_frozen=False)
     keys = {ORTHOGONAL: ortho_init, LOG_STD: log_std_init}

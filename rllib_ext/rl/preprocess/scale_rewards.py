@@ -75,7 +75,7 @@ class ScaleRewards(ConnectorV2):
             # An episode that is over never comes again: each has a name of its own.
             start = self._ongoing.get(name, before.get(name, 0.0))
             going = np.zeros(len(played), dtype=bool)
-            returns, last = discounted(played, going, np.float64(start), gamma)
+            returns, last = discounted(played, going, np.asarray(start), gamma)
             self._ongoing[name] = float(last)
             found.append(returns)
         joined = np.concatenate(found)

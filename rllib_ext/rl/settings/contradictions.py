@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.preprocess.preprocess import RewardConnectors
 
 
 def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
@@ -30,6 +31,12 @@ def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
             "budget in env steps, for example PruningConfig(horizon=100_000)."
         )
     _refuse_untrainable_module(ppo)
+    scaling = ppo._learner_connector
+    if isinstance(scaling, RewardConnectors) and scaling.gamma and (ppo.num_learners or 0) > 1:
+        raise ConfigError(
+            f"num_learners = {ppo.num_learners}: rewards are normalised, and each Learner would have a "
+            "scale of its own. Set num_learners to 0 or 1, or normalize: observations."
+        )
     if pruning.critic_final_sparsity > 0 and _shares_encoder(ppo):
         raise ConfigError(
             f"critic_final_sparsity = {pruning.critic_final_sparsity} asks for a target of the "

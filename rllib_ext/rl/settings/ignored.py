@@ -33,7 +33,7 @@ IGNORED: dict[tuple[str, str], str] = {
         "a callback renders: ray/rllib/examples/envs/env_rendering_and_recording.py shows it"
     ),
     ("environment", "clip_rewards"): (
-        "clip in the environment, as gymnasium.wrappers.TransformReward does around one of your own"
+        "set ppo.preprocess.clip_reward, or in Python rllib_ext.with_preprocessing(…, clip_reward=…)"
     ),
     ("environment", "is_atari"): _ATARI,
     ("environment", "action_mask_key"): (
@@ -41,7 +41,8 @@ IGNORED: dict[tuple[str, str], str] = {
         "ray/rllib/examples/rl_modules/action_masking_rl_module.py shows it"
     ),
     ("env_runners", "observation_filter"): (
-        f"a connector normalises observations: {_ADDED.format('MeanStdFilter')}"
+        "set ppo.preprocess.normalize: observations, or in Python rllib_ext.with_preprocessing(…, "
+        "normalize='observations'), which adds RLlib's MeanStdFilter"
     ),
     ("env_runners", "preprocessor_pref"): (
         "connectors prepare observations, such as one that flattens them and encodes discrete ones: "
@@ -64,9 +65,12 @@ IGNORED: dict[tuple[str, str], str] = {
     ("training", "use_gae"): (
         "advantages are always GAE's, of which lambda_=1.0 makes plain returns: leave it out"
     ),
-    ("training", "lr_schedule"): "use training(lr=[[0, first], [env_steps, last]])",
+    ("training", "lr_schedule"): (
+        "use training(lr=[[0, first], [env_steps, last]]), or in YAML lr: {from: first, to: last}"
+    ),
     ("training", "entropy_coeff_schedule"): (
-        "use training(entropy_coeff=[[0, first], [env_steps, last]])"
+        "use training(entropy_coeff=[[0, first], [env_steps, last]]), or in YAML entropy_coeff: "
+        "{from: first, to: last}"
     ),
     ("training", "model"): "use rl_module(model_config={…})",
     ("training", "vf_share_layers"): "use rl_module(model_config={'vf_share_layers': …})",

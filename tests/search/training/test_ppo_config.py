@@ -8,6 +8,7 @@ import pytest
 from gymnasium.envs import registration
 from pretended_search import coordinated
 
+from rllib_ext.envs.env_maker import env_name
 from rllib_ext.pruning.errors import ConfigError
 from search.config.loading import load_config
 from search.runs.check import describe_plan
@@ -72,14 +73,23 @@ def test_a_members_cpus_are_what_was_asked_for():
     assert member_resources(with_runners).required_resources == {"CPU": 3.0}
 
 
+# In RLlib's own process only: an LSTM.
+PLAIN = {"stateless_cartpole"}
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_configuration_that_is_shipped_builds(path):
+def test_every_configuration_that_is_shipped_builds_and_can_be_pruned(path):
     config = load_config(path)
-    ppo = build_ppo(config)
-    assert ppo.env == config.env
-    for name, value in config.ppo.training.items():
+    prepared = prepare(config)
+    ppo = prepared.ppo
+    assert env_name(ppo) == config.env
+    for name, value in config.ppo.methods(config.horizon)["training"].items():
         assert getattr(ppo, name) == value
-    assert ppo.model_config["fcnet_hiddens"]
+    assert {"fcnet_hiddens", "conv_filters"} & ppo.model_config.keys()
+    assert prepared.engine.unpackable == ""
+    assert (config.engine == "rllib") == (path.stem in PLAIN | {"article", "smoke"})
+    # Whoever reads it knows what it is held against.
+    assert path.stem == "smoke" or "Held against" in path.read_text()
 
 
 def test_the_articles_network_is_the_articles(tmp_path):
@@ -111,7 +121,10 @@ def test_the_articles_network_is_the_articles(tmp_path):
             {"ppo": {"env_runners": {"observation_filter": "MeanStdFilter"}}},
             "observation_filter = 'MeanStdFilter'.*ignores it, whoever trains.*MeanStdFilter",
         ),
-        ({"ppo": {"environment": {"clip_rewards": True}}}, "clip_rewards = True.*TransformReward"),
+        (
+            {"ppo": {"environment": {"clip_rewards": True}}},
+            "clip_rewards = True.*preprocess.clip_reward",
+        ),
         (
             {"ppo": {"rl_module": {"model_config": {"fcnet_hidden": [16]}}}},
             "'fcnet_hidden' is no key.*Did you mean 'fcnet_hiddens'",

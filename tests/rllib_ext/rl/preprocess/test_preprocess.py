@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from rllib_ext import with_preprocessing
+from rllib_ext import PruningConfig, with_preprocessing, with_pruning
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 from rllib_ext.rl.preprocess.stack_frames import StackFrames
@@ -181,3 +181,34 @@ class Discrete(Counting):
 def test_what_has_no_frames_is_refused_with_the_mend():
     with pytest.raises(ConfigError, match=r"frame_stack = 2.*FlattenObservations"):
         SingleAgentEnvRunner(config=ppo_of(Discrete, frame_stack=2))
+
+
+def test_several_learners_would_scale_apart_and_are_refused():
+    ppo = ppo_of(normalize=True).learners(num_learners=2)
+    with pytest.raises(ConfigError, match="num_learners = 2.*normalize: observations"):
+        with_pruning(ppo, PruningConfig(horizon=1000))
+    for fine in (ppo_of(normalize="observations"), ppo_of(clip_reward=1.0)):
+        with_pruning(fine.learners(num_learners=2), PruningConfig(horizon=1000))
+
+
+@pytest.mark.ray
+def test_a_restored_algorithm_goes_on_with_its_scales_and_statistics(ray_cluster, tmp_path):
+    ppo = with_pruning(ppo_of(normalize=True), PruningConfig(horizon=10_000))
+    algorithm = ppo.build_algo()
+    for _ in range(3):
+        result = algorithm.train()
+    # Whatever the Learner is given.
+    assert result["env_runners"]["episode_return_mean"] == 500.0
+
+    def statistics(of):
+        learner = of.learner_group._learner
+        return learner._rewards_state(), str(of.env_runner._env_to_module.get_state())
+
+    algorithm.save_to_path(tmp_path / "saved")
+    other = ppo.build_algo()
+    assert statistics(other) != statistics(algorithm)
+    other.restore_from_path(tmp_path / "saved")
+    assert statistics(other) == statistics(algorithm)
+    assert statistics(other)[0]["count"] > 3 * STEPS - 1
+    algorithm.stop()
+    other.stop()

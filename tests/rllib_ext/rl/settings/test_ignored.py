@@ -140,12 +140,14 @@ def test_what_is_ignored_is_refused_with_what_does_it_instead(method, name):
 
 
 def test_the_connector_that_a_refusal_names_is_there():
-    with pytest.raises(ConfigError, match=r"env_to_module:MeanStdFilter") as caught:
-        refuse_ignored(PPOConfig().env_runners(observation_filter="MeanStdFilter"))
+    with pytest.raises(ConfigError, match=r"env_to_module:FlattenObservations") as caught:
+        refuse_ignored(PPOConfig().env_runners(preprocessor_pref=None))
     for name in re.findall(r"ray\.rllib\.[\w.]+[.:][A-Z]\w+", " ".join(IGNORED.values())):
         module, _, attribute = name.replace(":", ".").rpartition(".")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
     assert "env_to_module_connector" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"ppo\.preprocess\.normalize: observations"):
+        refuse_ignored(PPOConfig().env_runners(observation_filter="MeanStdFilter"))
 
 
 def test_values_that_ask_for_nothing_are_accepted():
