@@ -185,7 +185,7 @@ def test_what_has_no_frames_is_refused_with_the_mend():
 
 def test_several_learners_would_scale_apart_and_are_refused():
     ppo = ppo_of(normalize=True).learners(num_learners=2)
-    with pytest.raises(ConfigError, match="num_learners = 2.*normalize: observations"):
+    with pytest.raises(ConfigError, match=r"num_learners = 2.*normalize: observations"):
         with_pruning(ppo, PruningConfig(horizon=1000))
     for fine in (ppo_of(normalize="observations"), ppo_of(clip_reward=1.0)):
         with_pruning(fine.learners(num_learners=2), PruningConfig(horizon=1000))
