@@ -7,8 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.utils import force_list
 
 from rllib_ext.pruning.errors import ConfigError
@@ -105,6 +108,8 @@ class ObservationConnectors:
         """The connectors; arguments as RLlib passes them."""
         found = force_list(self.before(*given, **named)) if self.before is not None else []
         if self.normalise or self.clip is not None:
+            if not found:
+                _refuse_whole_numbers(*given[:2])
             found.append(
                 MeanStdFilter(
                     de_mean_to_zero=self.normalise,
@@ -115,6 +120,18 @@ class ObservationConnectors:
         if self.frames > 1:
             found.append(StackFrames(num_frames=self.frames))
         return found
+
+
+def _refuse_whole_numbers(env: Any = None, spaces: Any = None) -> None:
+    """Looks at what RLlib's filter would be shown: it keeps the number format."""
+    known = (spaces or {}).get(INPUT_ENV_SINGLE_SPACES)
+    observed = known[0] if known else getattr(env, "single_observation_space", None)
+    if isinstance(observed, gym.spaces.Box) and not np.issubdtype(observed.dtype, np.floating):
+        raise ConfigError(
+            f"normalize and clip_obs: observations are {observed}, and RLlib's MeanStdFilter keeps their "
+            "number format. Give floats, as gymnasium.wrappers.DtypeObservation does around an "
+            "environment of your own."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

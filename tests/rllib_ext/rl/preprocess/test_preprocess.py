@@ -183,6 +183,21 @@ def test_what_has_no_frames_is_refused_with_the_mend():
         SingleAgentEnvRunner(config=ppo_of(Discrete, frame_stack=2))
 
 
+class Bytes(Counting):
+    """Shows bytes."""
+
+    observation_space = gym.spaces.Box(0, 10, (2,), np.uint8)
+
+    def seen(self):
+        return super().seen().astype(np.uint8)
+
+
+@pytest.mark.parametrize("wanted", [{"normalize": "observations"}, {"clip_obs": 1.0}])
+def test_whole_numbers_cannot_be_normalised(wanted):
+    with pytest.raises(ConfigError, match="DtypeObservation"):
+        SingleAgentEnvRunner(config=ppo_of(Bytes, **wanted))
+
+
 def test_several_learners_would_scale_apart_and_are_refused():
     ppo = ppo_of(normalize=True).learners(num_learners=2)
     with pytest.raises(ConfigError, match=r"num_learners = 2.*normalize: observations"):
