@@ -128,8 +128,8 @@ def _refuse_whole_numbers(env: Any = None, spaces: Any = None) -> None:
     observed = known[0] if known else getattr(env, "single_observation_space", None)
     if isinstance(observed, gym.spaces.Box) and not np.issubdtype(observed.dtype, np.floating):
         raise ConfigError(
-            f"normalize and clip_obs: observations are {observed}, and RLlib's MeanStdFilter keeps their "
-            "number format. Give floats, as gymnasium.wrappers.DtypeObservation does around an "
+            f"normalize and clip_obs: observations are {observed}, and RLlib's MeanStdFilter keeps "
+            "their number format. Give floats, as gymnasium.wrappers.DtypeObservation does around an "
             "environment of your own."
         )
 

@@ -282,7 +282,7 @@ def test_observations_that_no_engine_has_a_network_for_are_refused_by_check(engi
             "TorchStatefulActorCriticEncoder",
         ),
         ({"ppo": {"rl_module": {"rl_module_spec": f"{__name__}:OwnModule"}}}, "a OwnModule"),
-        ({"ppo": {"training": {"lr": [[0, 1e-3], [1000, 0.0]]}}}, "lr = "),
+        ({"ppo": {"training": {"grad_clip_by": "value", "grad_clip": 1.0}}}, "grad_clip_by = "),
         ({"ppo": {"env_runners": {"explore": False}}}, "explore = False"),
     ],
 )

@@ -49,12 +49,13 @@ def test_layers_are_orthogonal_and_only_the_policy_s_last_one_is_small(env, mode
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_a_fresh_policy_draws_with_the_deviation_that_was_asked_for(free, orthogonal):
     model = {"fcnet_hiddens": [16], "free_log_std": free}
+    torch.manual_seed(0)
     module = module_of("Pendulum-v1", model, log_std_init=-1.5, ortho_init=orthogonal)
     outputs = module.forward_inference({"obs": torch.randn(50, 3)})["action_dist_inputs"]
     mean, log_std = outputs.detach().chunk(2, dim=-1)
     # A head that isn't orthogonal and small adds what it makes of the observation.
-    tolerance = 1e-6 if free else 0.05 if orthogonal else 1.0
-    assert log_std.numpy() == pytest.approx(-1.5, abs=tolerance)
+    tolerance = 1e-6 if free else 0.05 if orthogonal else 0.5
+    assert float(log_std.mean()) == pytest.approx(-1.5, abs=tolerance)
     assert float(mean.abs().max()) < (0.05 if orthogonal else 2.0)
 
 
