@@ -41,7 +41,7 @@ class Blueprint:
         filter: The observation filter among them, for its settings.
         frames: How many observations are stacked after it.
         rewards: RLlib's connector that scales rewards, for its settings; None: they aren't.
-        observation_shape: Of one environment.
+        observation_shape: Shape of one environment's observation.
         envs: Environments of each member.
         steps: How many each environment takes in an iteration.
         minibatch: Steps of a member in a minibatch.

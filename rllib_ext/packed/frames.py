@@ -23,10 +23,10 @@ class Frames:
         """What policies see when episodes start.
 
         Args:
-            frames: Of shape (environments, features).
+            frames: An array of shape (environments, features).
 
         Returns:
-            Of shape (environments, count · features).
+            An array of shape (environments, count · features).
         """
         if self.count == 1:
             return frames

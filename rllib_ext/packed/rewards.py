@@ -34,7 +34,7 @@ class Rewards:
         """Rewards of a rollout, scaled and clipped; statistics learn of those of some members.
 
         Args:
-            rollout: Of all members.
+            rollout: A rollout of all members.
             members: Who learns.
         """
         scales = self._scales

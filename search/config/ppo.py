@@ -79,7 +79,7 @@ class PPOSettings(Settings):
         """Arguments by the method of `PPOConfig` that takes them.
 
         Args:
-            horizon: Of a member, in env steps.
+            horizon: A member's, in env steps.
         """
         names = [name for name in PPOSettings.model_fields if name != "preprocess"]
         given = {name: dict(getattr(self, name)) for name in names}
@@ -95,7 +95,7 @@ class PPOSettings(Settings):
         Args:
             name: An argument of `PPOConfig.training`.
             value: The member's.
-            horizon: Of a member, in env steps.
+            horizon: A member's, in env steps.
 
         Returns:
             The value, or RLlib's schedule that starts from it.

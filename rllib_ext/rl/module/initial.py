@@ -68,7 +68,7 @@ class InitialCatalog(PPOCatalog):
 
         Args:
             network: A torch module of RLlib's.
-            last_gain: Of its last layer.
+            last_gain: Gain of its last layer.
         """
         if self._model_config_dict.get(ORTHOGONAL):
             layers = _layers(network)

@@ -38,7 +38,7 @@ class RewardScales:
         """Takes the discounted returns of a batch; the joined moments are Chan, Golub and LeVeque's.
 
         Args:
-            members: Whose, of shape (n,).
+            members: Whose they are, of shape (n,).
             returns: One a step, of shape (n, steps); steps ≥ 1.
         """
         if not self.normalise:
@@ -57,8 +57,8 @@ class RewardScales:
         """Rewards as PPO shall see them; nothing is learned of them.
 
         Args:
-            members: Whose, of shape (n,).
-            rewards: Of shape (n, …).
+            members: Whose they are, of shape (n,).
+            rewards: An array of shape (n, …).
         """
         if self.normalise:
             scale = np.sqrt(self._variance[members] + EPSILON)
@@ -92,7 +92,7 @@ def discounted(rewards: Array, ended: Array, before: Array, gamma: float) -> tup
     """Discounted returns so far, step by step: R ← γ R + r, from 0 in each episode.
 
     Args:
-        rewards: Of shape (steps, …).
+        rewards: An array of shape (steps, …).
         ended: Whether an episode was over with the step, of the same shape.
         before: R after the step before the first, of shape (…).
         gamma: γ.
