@@ -47,8 +47,8 @@ class PPOSettings(Settings):
     env_runners: dict[str, Any] = Field(default={})
     """Arguments of `PPOConfig.env_runners`."""
     rl_module: dict[str, Any] = Field(default={})
-    """Arguments of `PPOConfig.rl_module`; `model_config` also takes `ortho_init: true`, orthogonal layers of which
-    the policy's last is small, and `log_std_init`."""
+    """Arguments of `PPOConfig.rl_module`; `model_config` also takes `ortho_init: true`, layers that
+    begin orthogonal, the policy's last one small, and `log_std_init`."""
     learners: dict[str, Any] = Field(default={})
     """Arguments of `PPOConfig.learners`."""
     environment: dict[str, Any] = Field(default={})
