@@ -1,12 +1,13 @@
 """Fresh episodes with given seeds -> returns.
 
 One episode a seed, all finished: "the first N that finish" would favour short ones. Environments step
-in one process, those with a native version as one; policies see the observations of all unfinished
-episodes at once.
+in one process, those with a native version as one; policies see the observations of all episodes that
+are under way at once.
 """
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import itertools
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 # An episode of an environment without a time limit is cut here.
 MAX_EPISODE_STEPS = 50_000
+# Single environments that are stepped in turn. More are slower, as their states leave a core's cache:
+# HalfCheetah takes 40 µs a step with 1 to 64 of them, 61 µs with 128.
+WIDTH = 64
 
 # Arrays in native environments; policies may give arrays to all.
 Observations = Sequence[Any] | np.ndarray[Any, np.dtype[Any]]
@@ -49,7 +53,8 @@ class Policy(Protocol):
         """Actions for the environments.
 
         Args:
-            episodes: Numbers of the unfinished episodes.
+            episodes: Numbers of the episodes under way, ascending. Once an episode is left out, it is
+                over; one that comes later has only begun.
             observations: The latest observation of each of them.
             rewards: The reward that came with it; 0 for the first.
 
@@ -103,11 +108,15 @@ class Evaluator:
     Args:
         make: Builds one environment.
         max_episode_steps: Where an episode is cut that doesn't end.
+        width: Episodes under way at once, ≥ 1; native environments play all of them at once.
     """
 
-    def __init__(self, make: EnvMaker, max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+    def __init__(
+        self, make: EnvMaker, max_episode_steps: int = MAX_EPISODE_STEPS, width: int = WIDTH
+    ) -> None:
         self._make = make
         self._max_steps = max_episode_steps
+        self._width = width
         self._envs: list[gymnasium.Env[Any, Any]] = []
         self._native: Native | None = None
 
@@ -134,28 +143,39 @@ class Evaluator:
         return Episodes(seeds, tuple(returns.tolist()), tuple(lengths.tolist()))
 
     def _run_singles(self, policy: Policy, seeds: tuple[int, ...]) -> Episodes:
-        self._build(len(seeds))
+        """Where an episode is over, its environment takes up the next one."""
+        self._build(min(self._width, len(seeds)))
         returns = [0.0] * len(seeds)
         lengths = [0] * len(seeds)
-        active = list(range(len(seeds)))
-        observations = [self._envs[i].reset(seed=seeds[i])[0] for i in active]
-        rewards = [0.0] * len(active)
-        while active:
+        free = collections.deque(self._envs)
+        waiting = collections.deque(range(len(seeds)))
+        active: list[int] = []
+        envs: list[gymnasium.Env[Any, Any]] = []
+        observations: list[Any] = []
+        rewards: list[float] = []
+        while active or waiting:
+            while free and waiting:
+                active.append(waiting.popleft())
+                envs.append(free.popleft())
+                observations.append(envs[-1].reset(seed=seeds[active[-1]])[0])
+                rewards.append(0.0)
             actions = policy.act(active, observations, rewards)
-            going: list[int] = []
-            observations, rewards = [], []
-            for i, action in zip(active, actions, strict=True):
-                observation, reward, terminated, truncated, _ = self._envs[i].step(action)
+            played = zip(active, envs, actions, strict=True)
+            active, envs, observations, rewards = [], [], [], []
+            for i, env, action in played:
+                observation, reward, terminated, truncated, _ = env.step(action)
                 returns[i] += float(reward)
                 lengths[i] += 1
                 if lengths[i] >= self._max_steps and not (terminated or truncated):
                     _warn_of_cut(seeds[i], lengths[i])
                     truncated = True
-                if not (terminated or truncated):
-                    going.append(i)
+                if terminated or truncated:
+                    free.append(env)
+                else:
+                    active.append(i)
+                    envs.append(env)
                     observations.append(observation)
                     rewards.append(float(reward))
-            active = going
         return Episodes(seeds, tuple(returns), tuple(lengths))
 
     def _build(self, count: int) -> None:

@@ -110,6 +110,29 @@ def test_the_policy_is_only_asked_for_unfinished_episodes_with_the_latest_observ
     assert policy.rewards == [1.0]
 
 
+def test_an_environment_takes_up_the_next_episode_where_one_is_over():
+    envs, policy = [], Watching(1)
+    evaluator = Evaluator(lambda: envs.append(SeedLong()) or envs[-1], width=2)
+    asked = []
+    act = policy.act
+    policy.act = lambda episodes, *seen: asked.append(list(episodes)) or act(episodes, *seen)
+    assert evaluator.run(policy, (1, 4, 2, 1, 3)) == Episodes(
+        (1, 4, 2, 1, 3), (1.0, 4.0, 2.0, 1.0, 3.0), (1, 4, 2, 1, 3)
+    )
+    assert [env.resets for env in envs] == [[1, 2, 1], [4, 3]]
+    assert asked == [[0, 1], [1, 2], [1, 2], [1, 3], [4], [4], [4]]
+    # The reward of the first step of an episode is none of the last one's.
+    assert policy.asked[1] == [(3.0,), (2.0,)]
+
+
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_episodes_do_not_depend_on_how_many_are_under_way(width):
+    found = Evaluator(lambda: gymnasium.Wrapper(cartpole()), width=width).run(
+        RandomPolicy(Discrete(2)), range(8)
+    )
+    assert found == Evaluator(cartpole).run(RandomPolicy(Discrete(2)), range(8))
+
+
 NESTS = {
     "array": lambda array, number, mapping, row: array,
     "dict": lambda array, number, mapping, row: mapping({"a": array, "b": row((array, number))}),
