@@ -166,7 +166,7 @@ def _rllib(
     parts: PolicyParts, source: Source, observations: Sequence[Any]
 ) -> dict[str, Callable[[], object]]:
     """One decision as RLlib makes it."""
-    policy = dataclasses.replace(parts, plain=False).policy()
+    policy = dataclasses.replace(parts, through_connectors=True).policy()
     policy.begin([0])
     batches: list[Any] = []
     compute = policy._outputs

@@ -52,7 +52,6 @@ def open_saved(folder: Path) -> tuple[PolicyParts, dict[str, Tensor], dict[str, 
             module=RLModule.from_checkpoint(folder / "rl_module"),
             env_to_module=EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
             module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
-            plain=bool(metadata.get("plain")),
         )
         return parts, load_masks(folder / MASKS), metadata
 
@@ -76,7 +75,6 @@ def open_unpruned(folder: Path) -> tuple[PolicyParts, dict[str, Tensor], dict[st
             module=RLModule.from_checkpoint(folder / _MODULE),
             env_to_module=EnvToModulePipeline.from_checkpoint(place / "env_to_module_connector"),
             module_to_env=ModuleToEnvPipeline.from_checkpoint(place / "module_to_env_connector"),
-            plain=False,
         )
     return parts, {}, {}
 

@@ -111,7 +111,7 @@ def record(
         seeds: One episode each; more follow where these are too short.
         least: Observations.
     """
-    policy = dataclasses.replace(parts, plain=False).policy()
+    policy = dataclasses.replace(parts, through_connectors=True).policy()
     recorder = _Recorder(policy)  # type: ignore[arg-type]
     seeds = list(seeds)
     played = evaluator.run(recorder, seeds)

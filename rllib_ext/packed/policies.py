@@ -16,7 +16,7 @@ from rllib_ext.base.aside import written_aside
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.network import StackedNetwork
-from rllib_ext.policy.store import PolicyParts, describe, is_plain, save_pipeline
+from rllib_ext.policy.store import PolicyParts, describe, save_pipeline
 
 _WEIGHTS = Path("rl_module") / f"{RLModule.STATE_FILE_NAME}.pkl"
 
@@ -69,7 +69,7 @@ class Policies:
             (aside / _WEIGHTS).write_bytes(pickle.dumps(module.get_state()))
             if self._blueprint.filter is not None:
                 save_pipeline(parts.env_to_module, aside / "env_to_module")
-            describe(aside, module, masks, {**metadata, "plain": parts.plain})
+            describe(aside, module, masks, metadata)
 
     @functools.cached_property
     def _written(self) -> PolicyParts:
@@ -88,12 +88,10 @@ class Policies:
         return found
 
     def _fresh(self) -> PolicyParts:
-        module = self._blueprint.inference_module()
         return PolicyParts(
-            module=module,
+            module=self._blueprint.inference_module(),
             env_to_module=self._blueprint.env_to_module,
             module_to_env=self._blueprint.module_to_env,
-            plain=is_plain(self._blueprint.ppo, module),
         )
 
     def _set(self, parts: PolicyParts, member: int) -> None:

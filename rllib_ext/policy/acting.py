@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from rllib_ext.evaluation.evaluator import Observations, Policy
 from rllib_ext.policy.draws import Draws
+from rllib_ext.policy.shortcut import Shortcut
 
 
 class ConnectorPolicy(Policy):
@@ -120,17 +121,22 @@ def _by_episode(actions: Any) -> list[Any]:
 
 
 class DirectPolicy(Policy):
-    """Acts straight through an RLModule: for discrete actions, plain observations and no memory.
+    """Acts straight through an RLModule, with RLlib's default connectors taken as a `Shortcut`.
 
     Gives the actions of `ConnectorPolicy` some fifteen times faster.
 
     Args:
         module: The RLModule; not recurrent.
+        shortcut: From the environments to the module and back.
         stochastic: Whether actions are drawn from the policy's distribution.
     """
 
-    def __init__(self, module: RLModule, *, stochastic: bool = False) -> None:
+    def __init__(
+        self, module: RLModule, shortcut: Shortcut | None = None, *, stochastic: bool = False
+    ) -> None:
         self.module = module
+        self.shortcut = shortcut or Shortcut()
+        self.stochastic = stochastic
         self._draws = Draws(module) if stochastic else None
         self._distribution = module.get_inference_action_dist_cls()
 
@@ -143,17 +149,17 @@ class DirectPolicy(Policy):
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> Sequence[Any]:
-        stacked = torch.from_numpy(np.asarray(observations, dtype=np.float32))
-        batch = {Columns.OBS: stacked}
-        if self._draws is not None:
-            with torch.no_grad():
+        batch = {Columns.OBS: torch.from_numpy(self.shortcut.observed(observations))}
+        with torch.no_grad():
+            if self._draws is not None:
                 outputs = self._draws.outputs(batch)
-        else:
-            with torch.no_grad():
+            else:
                 outputs = self.module.forward_inference(batch)
         if Columns.ACTIONS in outputs:
-            return list(outputs[Columns.ACTIONS].numpy())
-        logits = outputs[Columns.ACTION_DIST_INPUTS]
-        if self._draws is not None:
-            return list(self._draws.actions(logits, episodes).numpy())
-        return list(self._distribution.from_logits(logits).to_deterministic().sample().numpy())
+            actions = outputs[Columns.ACTIONS]
+        elif self._draws is not None:
+            actions = self._draws.actions(outputs[Columns.ACTION_DIST_INPUTS], episodes)
+        else:
+            logits = outputs[Columns.ACTION_DIST_INPUTS]
+            actions = self._distribution.from_logits(logits).to_deterministic().sample()
+        return self.shortcut.taken(actions.numpy())

@@ -24,14 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
-from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext.base.aside import write_aside, written_aside
 from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
+from rllib_ext.policy.shortcut import shortcut_of
 from rllib_ext.pruning.errors import CheckpointError, ShrinkError
 from rllib_ext.pruning.masks import load_masks, save_masks
 from rllib_ext.pruning.scope import lies_in
@@ -51,13 +50,14 @@ class PolicyParts:
         module: The RLModule.
         env_to_module: Pipeline from episodes to the module's batch.
         module_to_env: Pipeline from the module's outputs to actions.
-        plain: Whether `DirectPolicy` gives the actions that the connectors would give.
+        through_connectors: Whether observations and actions take the connectors' way where a shortcut
+            would do: the reference that others are held to.
     """
 
     module: RLModule
     env_to_module: EnvToModulePipeline
     module_to_env: ModuleToEnvPipeline
-    plain: bool
+    through_connectors: bool = False
 
     def policy(self, *, stochastic: bool = False) -> ConnectorPolicy | DirectPolicy:
         """The policy as it is now.
@@ -67,8 +67,11 @@ class PolicyParts:
         Args:
             stochastic: Whether actions are drawn from the policy's distribution.
         """
-        if self.plain:
-            return DirectPolicy(self.module, stochastic=stochastic)
+        shortcut = None
+        if not self.through_connectors:
+            shortcut = shortcut_of(self.module, self.env_to_module, self.module_to_env)
+        if shortcut is not None:
+            return DirectPolicy(self.module, shortcut, stochastic=stochastic)
         return ConnectorPolicy(
             self.module,
             _frozen(self.env_to_module),
@@ -88,7 +91,7 @@ class PolicyParts:
         """
         with written_aside(folder) as aside:
             self.write(aside)
-            describe(aside, self.module, masks, {**metadata, "plain": self.plain})
+            describe(aside, self.module, masks, metadata)
 
     def write(self, folder: Path) -> None:
         """Has RLlib write all of it into a folder."""
@@ -109,7 +112,7 @@ def describe(
         folder: The policy's.
         module: The policy's RLModule.
         masks: By parameter name.
-        metadata: Plain values, "plain" among them.
+        metadata: Plain values.
     """
     save_masks(folder / MASKS, masks)
     description = {**metadata, "policy_bytes": compressed_size(module)}
@@ -152,12 +155,10 @@ def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolic
             f"{folder} is not a saved policy: {', '.join(missing)} missing. Expected a folder under "
             "policies/ of a results folder."
         )
-    metadata = json.loads((folder / METADATA).read_text())
     return PolicyParts(
         module=RLModule.from_checkpoint(folder / "rl_module"),
         env_to_module=EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
         module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
-        plain=metadata["plain"],
     ).policy(stochastic=stochastic)
 
 
@@ -202,32 +203,10 @@ def compressed_size(module: torch.nn.Module) -> int:
 def parts_of(algorithm: Algorithm) -> PolicyParts:
     """The policy of an algorithm as it is now, itself and no copy."""
     runner = algorithm.env_runner
-    module = algorithm.get_module()
     return PolicyParts(
-        module=module,
+        module=algorithm.get_module(),
         env_to_module=runner._env_to_module,
         module_to_env=runner._module_to_env,
-        plain=is_plain(algorithm.config, module),
-    )
-
-
-def is_plain(config: AlgorithmConfig, module: RLModule) -> bool:
-    """Whether `DirectPolicy` gives the actions that the connectors would give.
-
-    Args:
-        config: Says whether connectors are added to RLlib's own.
-        module: The policy's.
-    """
-    spaces = (module.observation_space, module.action_space)
-    return (
-        config._env_to_module_connector is None
-        and config._module_to_env_connector is None
-        and not module.is_stateful()
-        and type(spaces[0]).__name__ == "Box"
-        and type(spaces[1]).__name__ == "Discrete"
-        and int(spaces[1].start) == 0
-        and module.get_inference_action_dist_cls() is TorchCategorical
-        and module.get_exploration_action_dist_cls() is TorchCategorical
     )
 
 

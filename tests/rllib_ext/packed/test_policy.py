@@ -15,7 +15,7 @@ from rllib_ext import PruningConfig, load_policy
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.minatar import MinAtar
 from rllib_ext.evaluation.evaluator import Evaluator
-from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
+from rllib_ext.policy.acting import DirectPolicy
 from rllib_ext.pruning.masks import load_masks
 
 PRUNING = PruningConfig(horizon=10 * 64, final_sparsity=0.5, begin=0.0, end=0.5)
@@ -36,7 +36,7 @@ def test_a_saved_member_acts_as_it_does_in_the_pack(kind, tmp_path):
     pack.save_policy(1, tmp_path / "p", {"sparsity": 0.5})
     policy = load_policy(tmp_path / "p")
     discrete = isinstance(action_space, gym.spaces.Discrete)
-    assert isinstance(policy, DirectPolicy if discrete else ConnectorPolicy)
+    assert isinstance(policy, DirectPolicy)
     rng = np.random.default_rng(0)
     observations = [rng.normal(size=space.shape).astype(np.float32) for _ in range(40)]
     policy.begin(range(40))

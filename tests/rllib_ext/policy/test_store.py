@@ -1,5 +1,7 @@
 """Policies in use and on disk act as RLlib's own EnvRunner does."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -23,7 +25,14 @@ from rllib_ext import PruningConfig, load_policy, with_pruning
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
-from rllib_ext.policy.store import METADATA, PARTS, compressed_size, policy_of, save_policy
+from rllib_ext.policy.store import (
+    METADATA,
+    PARTS,
+    _parts_of,
+    compressed_size,
+    policy_of,
+    save_policy,
+)
 from rllib_ext.pruning.errors import CheckpointError
 from rllib_ext.pruning.masks import load_masks
 from rllib_ext.rl.callback import masks_of
@@ -147,6 +156,8 @@ def contrary(ppo):
     return ppo.rl_module(rl_module_spec=RLModuleSpec(catalog_class=ContraryCatalog))
 
 
+# Of which RLlib's default connectors, and a filter, are all that they need.
+DIRECT = ("plain", "mean_std", "pendulum")
 CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, memories, pendulum, contrary)}
 
 
@@ -220,7 +231,7 @@ def test_a_policy_acts_as_rllibs_own_env_runner(trained):
     expected = [[step[2] for step in steps if step[2] is not None] for steps in episodes]
     assert len(np.unique(np.concatenate([np.ravel(actions) for actions in expected]))) > 1
     policy = policy_of(algorithm)
-    assert isinstance(policy, DirectPolicy) == (name == "plain")
+    assert isinstance(policy, DirectPolicy) == (name in DIRECT)
     for actions, reference in zip(replay(policy, episodes), expected, strict=True):
         np.testing.assert_allclose(np.array(actions), np.array(reference), rtol=1e-5, atol=1e-6)
 
@@ -281,19 +292,26 @@ def test_plain_rllib_loads_the_saved_module_with_its_zeros(trained, tmp_path):
 
 def test_the_direct_policy_gives_the_connectors_actions(trained):
     name, algorithm = trained
-    if name != "plain":
+    if name not in DIRECT:
         assert not isinstance(policy_of(algorithm), DirectPolicy)
         return
     generator = np.random.default_rng(4)
-    observations = list(generator.normal(0.0, 1.5, (400, 4)).astype(np.float32))
-    direct, connected = policy_of(algorithm), connector_policy(algorithm)
-    given = []
-    for policy in (direct, connected):
-        policy.begin(range(400))
-        given.append(policy.act(range(400), observations, [0.0] * 400))
-    assert list(map(int, given[0])) == list(map(int, given[1]))
-    assert set(map(int, given[0])) == {0, 1}
-    assert returns(direct, algorithm) == returns(connected, algorithm)
+    shape = algorithm.env_runner.env.single_observation_space.shape
+    observations = list(generator.normal(0.0, 1.5, (400, *shape)).astype(np.float32))
+    before = filter_state(algorithm)
+    for stochastic in (False, True):
+        parts = _parts_of(algorithm)
+        direct = parts.policy(stochastic=stochastic)
+        connected = dataclasses.replace(parts, through_connectors=True).policy(stochastic=stochastic)
+        given = []
+        for policy in (direct, connected):
+            policy.begin(range(400))
+            given.append(np.array(policy.act(range(400), observations, [0.0] * 400)))
+        assert given[0].dtype.kind == given[1].dtype.kind
+        np.testing.assert_array_equal(given[0], given[1])
+        assert len(np.unique(given[0])) > 1
+        assert returns(direct, algorithm) == returns(connected, algorithm)
+    assert filter_state(algorithm) == before
 
 
 def test_actions_are_the_most_probable_ones(trained):
