@@ -43,7 +43,7 @@ from search.evaluation.held_out import (
     add_untrained,
     constant_baseline,
     held_out_seeds,
-    policy_episodes,
+    policies_episodes,
     random_baseline,
 )
 from search.front.confirmed_front import confirm
@@ -226,7 +226,8 @@ def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[
     policies = {s.snapshot_id: s.checkpoint for s in chosen}
     policies["dense"] = archive.baselines()["dense"].checkpoint
     for name, checkpoint in policies.items():
-        add_evaluations(archive, name, policy_episodes(ppo, folder / checkpoint, seeds))
+        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
+        add_evaluations(archive, name, episodes)
     front = confirm(
         archive.snapshots(), archive.evaluations(), archive.baselines(), np.random.default_rng(seed)
     )

@@ -40,10 +40,11 @@ class Architecture:
 
     Attributes:
         actor: From the observation to what the policy head reads.
-        critic: From the observation to what the value head reads; the same as `actor` if shared.
+        critic: From the observation to what the value head reads; the same as `actor` if shared, or
+            where the module only acts.
         shared: Whether actor and critic share their encoder.
         policy_head: To the action distribution's inputs; to the means where `log_std` is named.
-        value_head: To the value, of width 1.
+        value_head: To the value, of width 1; nothing where the module only acts.
         log_std: Name of the free log standard deviations; "" where the head gives them, or none.
         log_std_limit: Logarithms of standard deviations are clipped to ± this; None: not clipped,
             or no continuous actions.
@@ -60,14 +61,18 @@ class Architecture:
     discrete: bool
 
 
-def architecture_of(module: nn.Module) -> Architecture:
+def architecture_of(module: nn.Module, *, acting: bool = False) -> Architecture:
     """Reads the architecture of RLlib's own PPO module.
+
+    Args:
+        module: The module.
+        acting: Whether it only acts: it may lack its critic, which is left out.
 
     Raises:
         ConfigError: Members of this kind can't be stacked – other layers, memory, other action
             distributions; the message says why.
     """
-    if type(module) is not DefaultPPOTorchRLModule or module.inference_only:
+    if type(module) is not DefaultPPOTorchRLModule or (module.inference_only and not acting):
         raise _refusal(
             f"a {type(module).__name__}", "RLlib's own PPO module, built for training as well"
         )
@@ -77,7 +82,7 @@ def architecture_of(module: nn.Module) -> Architecture:
         raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
     shared = bool(encoder.config.shared)
     actor = _encoder_layers(module, "encoder.encoder" if shared else "encoder.actor_encoder")
-    critic = actor if shared else _encoder_layers(module, "encoder.critic_encoder")
+    critic: Layers = actor if shared or acting else _encoder_layers(module, "encoder.critic_encoder")
     head: Any = module.pi
     if type(head) not in (TorchMLPHead, TorchFreeLogStdMLPHead):
         raise _refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")
@@ -90,7 +95,7 @@ def architecture_of(module: nn.Module) -> Architecture:
         critic=critic,
         shared=shared,
         policy_head=_layers(module, "pi.net.mlp"),
-        value_head=_layers(module, "vf.net.mlp"),
+        value_head=() if acting else _layers(module, "vf.net.mlp"),
         log_std="pi.log_std" if type(head) is TorchFreeLogStdMLPHead else "",
         log_std_limit=float(head.log_std_clip_param_const) if clipped and not discrete else None,
         discrete=discrete,

@@ -13,16 +13,17 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.evaluation.evaluator import (
     Episodes,
-    Evaluator,
     best_constant_episodes,
     random_policy_episodes,
 )
+from rllib_ext.packed.together import evaluate_together
 from rllib_ext.policy.store import load_policy, note_size
 from rllib_ext.pruning.errors import RunError
 from search.cluster.tasks import Task, run_tasks, whole
 from search.cluster.waiting import Say
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
+from search.evaluation.groups import cluster_cpus, grouped, named
 from search.store.archive import Archive, Baseline, Evaluation, Purpose
 
 logger = logging.getLogger(__name__)
@@ -108,17 +109,25 @@ def evaluate_policies(
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
-    tasks: dict[str, Task] = {}
+    # By what is missing, the policies that play the same episodes.
+    wanted: dict[tuple[Purpose, ...], list[tuple[str, str]]] = {}
     for name, checkpoint in policies:
-        missing: dict[Purpose, tuple[int, ...]] = {
-            p: seeds[p] for p in purposes if (name, p) not in known
-        }
+        missing = tuple(p for p in purposes if (name, p) not in known)
         if missing:
-            arguments = ppo, archive.folder / checkpoint, missing
-            tasks[name] = Task(f"the policy {name!r}", policy_episodes, arguments)
-    for done, (name, found) in enumerate(run_tasks(tasks, archive.folder, note), start=1):
-        add_evaluations(archive, name, whole(found))
-        on_progress(done, len(tasks))
+            wanted.setdefault(missing, []).append((name, checkpoint))
+    tasks: dict[tuple[str, ...], Task] = {}
+    for missing, those in wanted.items():
+        for group in grouped(those, cluster_cpus()):
+            names = tuple(name for name, _ in group)
+            folders = [archive.folder / checkpoint for _, checkpoint in group]
+            arguments = ppo, folders, {p: seeds[p] for p in missing}
+            tasks[names] = Task(named(names), policies_episodes, arguments)
+    done, total = 0, sum(map(len, tasks))
+    for names, found in run_tasks(tasks, archive.folder, note):
+        for name, episodes in zip(names, whole(found), strict=True):
+            add_evaluations(archive, name, episodes)
+            done += 1
+            on_progress(done, total)
 
 
 def add_untrained(
@@ -168,16 +177,16 @@ def constant_baseline(
     return f"always takes action {action}", found
 
 
-def policy_episodes(ppo: PPOConfig, folder: Path, seeds: Seeds) -> dict[Purpose, Episodes]:
-    """Episodes of a saved policy; notes in its metadata what it shrinks to."""
+def policies_episodes(
+    ppo: PPOConfig, folders: Sequence[Path], seeds: Seeds
+) -> list[dict[Purpose, Episodes]]:
+    """Episodes of saved policies; notes in the metadata of each what it shrinks to."""
     torch.set_num_threads(1)
-    evaluator = Evaluator(env_maker(ppo))
-    try:
-        policy = load_policy(folder)
+    policies = [load_policy(folder) for folder in folders]
+    for folder in folders:
         note_size(folder)
-        return _apart(evaluator.run(policy, _joined(seeds)), seeds)
-    finally:
-        evaluator.close()
+    found = evaluate_together(policies, env_maker(ppo), _joined(seeds))
+    return [_apart(episodes, seeds) for episodes in found]
 
 
 def _joined(seeds: Seeds) -> list[int]:

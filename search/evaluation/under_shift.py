@@ -12,16 +12,18 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint.reading import readable
-from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.envs.env_maker import EnvMaker, env_maker, env_name
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import shifted_maker
-from rllib_ext.evaluation.evaluator import Episodes, Evaluator, Policy, RandomPolicy
+from rllib_ext.evaluation.evaluator import Episodes, Policy, RandomPolicy
 from rllib_ext.evaluation.observation_std import observation_std
+from rllib_ext.packed.together import evaluate_together
 from rllib_ext.policy.store import load_policy
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError
 from search.cluster.tasks import Task, run_tasks, whole
 from search.cluster.waiting import Say
 from search.config.seeds import draw
+from search.evaluation.groups import cluster_cpus, grouped, named
 from search.evaluation.held_out import Done
 from search.front.confirmed_front import episode_figures
 from search.front.generalisation import (
@@ -78,51 +80,61 @@ def evaluate_shifts(
     for shift in shifts:
         shifted_maker(ppo, shift, scale)
     known = known_episodes(read_shifted(results.folder), seeds)
-    tasks: dict[str, Task] = {}
-    wanted: dict[str, list[Shift]] = {}
-    for name, folder in policies.items():
-        missing = [s for s in shifts if (labelled(s, env), name) not in known]
+    # By what is missing, the policies that are tried under the same shifts.
+    wanted: dict[tuple[Shift, ...], list[str]] = {}
+    for name in policies:
+        missing = tuple(s for s in shifts if (labelled(s, env), name) not in known)
         if missing:
-            arguments = ppo, folder, missing, seeds, scale
-            tasks[name] = Task(f"the policy {name!r} under shift", shifted_episodes, arguments)
-            wanted[name] = missing
-    for done, (name, found) in enumerate(run_tasks(tasks, results.folder, note), start=1):
-        for shift, episodes in zip(wanted[name], whole(found), strict=True):
-            add_shifted(results.folder, _record(shift, name, episodes, env))
-        on_progress(done, len(tasks))
+            wanted.setdefault(missing, []).append(name)
+    tasks: dict[tuple[str, ...], Task] = {}
+    tried: dict[tuple[str, ...], tuple[Shift, ...]] = {}
+    for missing, those in wanted.items():
+        for group in map(tuple, grouped(those, cluster_cpus())):
+            arguments = ppo, [policies[name] for name in group], missing, seeds, scale
+            tasks[group] = Task(f"{named(group)} under shift", shifted_episodes, arguments)
+            tried[group] = missing
+    done, total = 0, sum(map(len, tasks))
+    for group, found in run_tasks(tasks, results.folder, note):
+        for name, episodes in zip(group, whole(found), strict=True):
+            for shift, own in zip(tried[group], episodes, strict=True):
+                add_shifted(results.folder, _record(shift, name, own, env))
+            done += 1
+            on_progress(done, total)
 
 
 def shifted_episodes(
     ppo: PPOConfig,
-    folder: Path | None,
+    folders: Sequence[Path | None],
     shifts: Sequence[Shift],
     seeds: Sequence[int],
     scale: Any = None,
-) -> list[Episodes]:
-    """Episodes of a policy, a list of them a shift.
+) -> list[list[Episodes]]:
+    """Episodes of policies: of each, a list of them, one a shift.
 
     Args:
         ppo: Names the environment.
-        folder: The saved policy; None: one that acts at random.
+        folders: Saved policies; None: one that acts at random.
         shifts: What is different.
         seeds: One episode each.
         scale: What `observation_scale` gives, where a shift reads it.
     """
     torch.set_num_threads(1)
-    found = []
+    found: list[list[Episodes]] = [[] for _ in folders]
     for shift in shifts:
-        evaluator = Evaluator(shifted_maker(ppo, shift, scale))
-        try:
-            policy: Policy
-            if folder is None:
-                policy = RandomPolicy(evaluator.action_space)
-            else:
-                with readable(folder):
-                    policy = load_policy(folder, stochastic=shift.stochastic)
-            found.append(evaluator.run(policy, seeds))
-        finally:
-            evaluator.close()
+        make = shifted_maker(ppo, shift, scale)
+        policies = [_policy(folder, make, stochastic=shift.stochastic) for folder in folders]
+        for own, episodes in zip(found, evaluate_together(policies, make, seeds), strict=True):
+            own.append(episodes)
     return found
+
+
+def _policy(folder: Path | None, make: EnvMaker, *, stochastic: bool) -> Policy:
+    if folder is None:
+        env = make()
+        env.close()
+        return RandomPolicy(env.action_space)
+    with readable(folder):
+        return load_policy(folder, stochastic=stochastic)
 
 
 def observation_scale(ppo: PPOConfig, folder: Path, seed: int) -> Any:
@@ -184,7 +196,7 @@ def _played(
     name: str, ppo: PPOConfig, path: Path | None, shift: Shift, seeds: Sequence[int], scale: Any
 ) -> Episodes:
     try:
-        (episodes,) = shifted_episodes(ppo, path, [shift], seeds, scale)
+        ((episodes,),) = shifted_episodes(ppo, [path], [shift], seeds, scale)
     except PrunefrontError:
         raise
     except Exception as error:

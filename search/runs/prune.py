@@ -40,7 +40,7 @@ from search.evaluation.held_out import (
     add_evaluations,
     add_untrained,
     constant_baseline,
-    policy_episodes,
+    policies_episodes,
     random_baseline,
 )
 from search.front.results import Results, read_results
@@ -270,7 +270,7 @@ class _Run:
             **counts,
         }
         save_policy(algorithm, masks_of(algorithm), folder, metadata)
-        episodes = policy_episodes(self._ppo, folder, self._seeds)
+        (episodes,) = policies_episodes(self._ppo, [folder], self._seeds)
         self._spent["evaluation"] += sum(sum(found.lengths) for found in episodes.values())
         add_evaluations(self._archive, name, episodes)
         return counts
