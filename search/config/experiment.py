@@ -59,7 +59,12 @@ ShiftSettings = Annotated[Shift, BeforeValidator(_shift), PlainSerializer(Shift.
 
 
 class EvaluationSettings(Settings):
-    """How policies are evaluated: fresh deterministic episodes, one a seed."""
+    """How policies are evaluated: fresh deterministic episodes, one a seed.
+
+    `interval`, `episodes`, `candidates`, `selection_episodes` and `report_episodes` that are not given
+    are made smaller (`interval`: larger) where evaluation would take more than a quarter of training's
+    time, and more than a minute (`search.config.sizing`).
+    """
 
     interval: int = Field(default=2, ge=1)
     """Training iterations between the evaluations of a member; baselines are evaluated at their end

@@ -11,7 +11,6 @@ import gymnasium
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.envs.env_maker import env_maker
-from rllib_ext.envs.native.registry import native_of
 from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
 from rllib_ext.export.objectives import measured_objectives
 from rllib_ext.export.opened import untrained
@@ -21,18 +20,15 @@ from search.cluster.machines import Machine, amounts, offered, slots_on, this_ma
 from search.config.baseline_kinds import KINDS, TITLES
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
+from search.config.sizing import Costs, Spent, episodes_of, training_env_steps
 from search.evaluation.held_out import LEGAL
 from search.population.strategies import STRATEGIES
+from search.runs.costs import UNKNOWN_STEPS, batch_of, costs_of
 from search.runs.preparation import Prepared, prepare
 from search.training.engine import told_cap
 
-# An engine's share of an env step on one core: forward passes, connectors and updates of a small network
-# (measured with 16 environments, minibatches of 256 and 6 epochs; packs of 8 members and more).
-SECONDS_PER_STEP = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
 # Starting Ray, its workers and RLlib; closing and the report.
 FIXED_SECONDS = 20.0
-# Of an episode that can't be tried, in an environment without a time limit.
-UNKNOWN_STEPS = 200
 
 
 def describe_plan(
@@ -53,29 +49,16 @@ def describe_plan(
         ConfigError: Something in it is refused, or the machines can't hold it.
     """
     prepared = prepared or prepare(config)
-    ppo, engine = prepared.ppo, prepared.engine
+    config, ppo, engine = prepared.config, prepared.ppo, prepared.engine
     machines = [this_machine()] if machines is None else machines
     slots = engine.slots(config, slots_on(machines, engine.resources, engine.unit))
     taken = engine.resources.required_resources
-    training = _training_env_steps(config)
     held_out = config.evaluation.selection_episodes + config.evaluation.report_episodes
-    again = (config.evaluation.candidates + 1) * held_out
-    during = evaluations(config, ppo) * config.evaluation.episodes
-    trained = sum(getattr(config.baselines, kind) for kind in KINDS)
+    spent = episodes_of(config, batch_of(ppo))
     steps = _steps_of_an_episode(ppo, config)
-    # Packs step this environment all at once, which the measured share of a step includes.
-    at_once = engine.name == "packed" and native_of(env_maker(ppo)) is not None
-    each = SECONDS_PER_STEP[engine.name] + (0.0 if at_once else steps.seconds)
-    minutes = [
-        (
-            min((training + during * length) * each / slots, config.budget.seconds or math.inf)
-            + again * length * each / slots
-            + trained * (config.horizon + held_out * length) * each / min(slots, max(1, trained))
-            + FIXED_SECONDS
-        )
-        / 60.0
-        for length in (steps.least, steps.most)
-    ]
+    costs = costs_of(ppo, engine, steps.seconds)
+    cpus = max(1.0, sum(machine.get("CPU", 1.0) for machine in machines))
+    times = [_times(config, spent, costs, length, slots, cpus) for length in (steps.least, steps.most)]
     most = {name: amount * slots for name, amount in taken.items()}
     horizon = STRATEGIES[config.search.strategy].horizon_of(config)
     capped = told_cap(config, engine, slots)
@@ -86,7 +69,8 @@ def describe_plan(
         f"  trials      {_segments(config)} segments and the dense baseline",
         f"  training    {_budget(config)}, and {config.horizon:,} of the dense baseline",
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "
-        f"{during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
+        f"{spent.during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
+        *([f"  sized       {prepared.sized}"] if prepared.sized else []),
         *_afterwards(config),
         f"  searched    {', '.join(config.search.space)}",
         *_objectives(config, prepared),
@@ -94,9 +78,8 @@ def describe_plan(
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
         *([f"  capped      {capped}"] if capped else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
-        f"  time        {engine.describe(config, slots)}, roughly {_minutes(minutes)} where an episode "
-        f"has {steps.least:,.0f} to {steps.most:,.0f} steps"
-        + (", without the shifts" if config.evaluation.shifts else ""),
+        f"  time        {engine.describe(config, slots)}, roughly {_minutes([t.all for t in times])} where "
+        f"an episode has {_range(steps.least, steps.most)} steps: {_parts(times)}",
     ]
     return "\n".join(lines)
 
@@ -139,18 +122,61 @@ def _afterwards(config: ExperimentConfig) -> list[str]:
     return lines
 
 
-def evaluations(config: ExperimentConfig, ppo: PPOConfig) -> int:
-    """About how often members are evaluated in training."""
-    batch = max(1, int(ppo.train_batch_size_per_learner) * max(1, int(ppo.num_learners or 0)))
-    members = _members_env_steps(config) / config.horizon
-    iterations = math.ceil(config.segment_steps / batch)
-    a_segment = math.ceil(iterations / config.evaluation.interval)
-    return math.ceil(members * config.population.segments * a_segment)
+@dataclasses.dataclass(frozen=True)
+class _Times:
+    """Wall-clock of a search, in minutes.
+
+    Attributes:
+        training: Of members and the dense baseline.
+        evaluation: Of all policies, in training and after it, shifts included.
+        baselines: Training of those that the front is compared with.
+    """
+
+    training: float
+    evaluation: float
+    baselines: float
+
+    @property
+    def all(self) -> float:
+        """With what a search takes whatever it does."""
+        return self.training + self.evaluation + self.baselines + FIXED_SECONDS / 60.0
+
+
+def _times(
+    config: ExperimentConfig, spent: Spent, costs: Costs, length: float, slots: int, cpus: float
+) -> _Times:
+    trained = sum(getattr(config.baselines, kind) for kind in KINDS)
+    training = training_env_steps(config) * costs.training / slots
+    # Nobody knows how many will be on the front.
+    shifted = config.evaluation.candidates + 2
+    after = spent.after + len(config.evaluation.shifts) * shifted * config.evaluation.shift_episodes
+    evaluation = (spent.during / slots + after / cpus) * length * costs.evaluation
+    baselines = trained * config.horizon * costs.training / min(slots, max(1, trained))
+    limited = min(training, config.budget.seconds or math.inf)
+    return _Times(limited / 60.0, evaluation / 60.0, baselines / 60.0)
+
+
+def _parts(times: Sequence[_Times]) -> str:
+    least, most = times
+    told = [
+        f"{name} {_part([getattr(least, name), getattr(most, name)])}"
+        for name in ("training", "evaluation", "baselines")
+        if name != "baselines" or most.baselines
+    ]
+    return ", ".join(told)
 
 
 def _minutes(minutes: Sequence[float]) -> str:
-    least, most = (max(1, round(m)) for m in minutes)
-    return f"{least} min" if least == most else f"{least} to {most} min"
+    return f"{_range(*(max(1.0, m) for m in minutes))} min"
+
+
+def _range(least: float, most: float) -> str:
+    told = f"{least:,.0f}", f"{most:,.0f}"
+    return told[0] if told[0] == told[1] else " to ".join(told)
+
+
+def _part(minutes: Sequence[float]) -> str:
+    return "less than 1 min" if max(minutes) < 0.5 else _minutes(minutes)
 
 
 def _segments(config: ExperimentConfig) -> str:
@@ -164,16 +190,6 @@ def _budget(config: ExperimentConfig) -> str:
     given = [f"{steps:,} env steps"] if steps is not None else []
     given += [f"{seconds:g} s"] if seconds is not None else []
     return " or ".join(given)
-
-
-def _training_env_steps(config: ExperimentConfig) -> int:
-    """What members and the dense baseline cost."""
-    return _members_env_steps(config) + config.horizon
-
-
-def _members_env_steps(config: ExperimentConfig) -> int:
-    """A horizon each where only time limits them."""
-    return config.budget.env_steps or config.horizon * config.population.members
 
 
 def _iterations(config: ExperimentConfig) -> str:

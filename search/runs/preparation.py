@@ -10,6 +10,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.checkpoint.warm_start import Initial
 from search.cluster.machines import slots_on, this_machine
 from search.config.experiment import ExperimentConfig
+from search.config.sizing import sized
+from search.runs.costs import batch_of, costs_of, longest_episode
 from search.store.folder import read_manifest
 from search.training.engine import Engine, engine_of
 from search.training.exported_objectives import refuse_unexportable, timed_form_of
@@ -29,12 +31,16 @@ class Prepared:
     Attributes:
         ppo: What its members share.
         engine: Who trains them.
+        config: The experiment, with the evaluation that it gets.
+        sized: What of its evaluation was made smaller, for a person; "" where nothing was.
         initial: What they start from; None: fresh weights, or what the results folder keeps.
         timed_form: The form that latency is taken in, where it is an objective; "" otherwise.
     """
 
     ppo: PPOConfig
     engine: Engine
+    config: ExperimentConfig
+    sized: str = ""
     initial: Initial | None = None
     timed_form: str = ""
 
@@ -61,7 +67,10 @@ def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepare
         CheckpointError: `init_checkpoint` can't be read.
     """
     prepared = _prepare(config, build_ppo(config) if given is None else given)
-    return dataclasses.replace(prepared, initial=initial_of(config, prepared.ppo))
+    costs, length = costs_of(prepared.ppo, prepared.engine), longest_episode(prepared.ppo)
+    fitting, told = sized(config, batch_of(prepared.ppo), length, costs)
+    initial = initial_of(config, prepared.ppo)
+    return dataclasses.replace(prepared, config=fitting, sized=told, initial=initial)
 
 
 def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
@@ -92,4 +101,4 @@ def _prepare(config: ExperimentConfig, ppo: PPOConfig, timed_form: str = "") -> 
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
     refuse_unexportable(config, ppo)
-    return Prepared(ppo, engine, timed_form=timed_form_of(config, timed_form))
+    return Prepared(ppo, engine, config, timed_form=timed_form_of(config, timed_form))

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
+from search.config.sizing import sized_as
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import evaluate_untrained
 from search.front.results import Results, read_results
@@ -73,19 +74,26 @@ def run_search(
         PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
         KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
+    if or_resume:
+        config = _as_begun(config, folder)
     standing = _standing(config, folder, or_resume=or_resume)
     if standing == "finished":
         return _finished(config, folder, display)
     prepared = _prepared(config, folder, standing, ppo, address)
     with only_writer_of_new(folder):
         # Another process may have come first, and ended since.
+        if or_resume:
+            config = _as_begun(config, folder)
         now = _standing(config, folder, or_resume=or_resume)
         if now == "finished":
             return _said_to_be_finished(config, folder, display)
         if now != standing:
             prepared = _prepared(config, folder, now, ppo, address)
         if now == "begun":
-            return _go_on(config, prepared, folder, command, display, address)
+            return _go_on(prepared.config, prepared, folder, command, display, address)
+        config = prepared.config
+        if prepared.sized:
+            display.note(prepared.sized)
         if prepared.initial is not None:
             prepared.initial.save(folder / INITIAL)
         write_text(folder / CONFIG, config.to_yaml())
@@ -137,6 +145,13 @@ def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Sta
     if not or_resume:
         refuse_taken(folder)
     return standing_of(config, folder)
+
+
+def _as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """With the evaluation that the search in the folder began with, where nothing else is asked for."""
+    if not (folder / CONFIG).is_file():
+        return config
+    return sized_as(config, load_config_of(folder))
 
 
 def _prepared(

@@ -4,8 +4,8 @@ import pytest
 from pretended_search import coordinated
 
 from rllib_ext.pruning.errors import ConfigError
-from search.runs.check import describe_plan, evaluations
-from search.training.ppo_config import build_ppo
+from search.config.sizing import episodes_of
+from search.runs.check import describe_plan
 
 
 def test_a_plan_predicts_trials_steps_and_what_it_takes():
@@ -47,10 +47,29 @@ def test_evaluations_are_counted_by_iteration_and_interval():
         config = coordinated(
             members=4, segments=4, env_steps=80_000,
             ppo={"training": {"train_batch_size_per_learner": 1_000}},
-            evaluation={"interval": interval},
+            evaluation={"interval": interval, "episodes": 7},
         )  # fmt: skip
-        # 4 members, 4 segments of 5 iterations each.
-        assert evaluations(config, build_ppo(config)) == 4 * 4 * a_segment
+        # 4 members and the dense network, 4 segments of 5 iterations each.
+        assert episodes_of(config, 1_000).during == 5 * 4 * a_segment * 7
+
+
+def test_a_plan_predicts_training_and_evaluation_apart_and_says_what_it_made_smaller():
+    def plan(**evaluation):
+        told = describe_plan(
+            coordinated(env_steps=200_000_000, evaluation=evaluation), [{"CPU": 2.0}]
+        )
+        found = re.search(r"steps: training (\d+).* min, evaluation ([\d,]+)( to ([\d,]+))? min", told)
+        return told, *(float(found.group(i).replace(",", "")) for i in (1, 4))
+
+    told, training, evaluation = plan()
+    assert training > 60
+    assert evaluation <= training / 4
+    assert "sized" not in told
+    told, training, evaluation = plan(interval=1, episodes=1_000)
+    assert evaluation > training
+    assert "evaluation.candidates = 4 instead of 16" in told
+    told, _, evaluation = plan(interval=1, episodes=1_000, shifts=[{"noise": 0.1}])
+    assert evaluation > 0
 
 
 def test_a_plan_that_this_machine_cannot_hold_is_refused():
