@@ -26,6 +26,7 @@ from rllib_ext.envs.env_maker import EnvMaker, env_maker
 from rllib_ext.envs.legal import nearest_legal, sampled
 from rllib_ext.envs.native.episodes import play
 from rllib_ext.envs.native.registry import Native, native_version
+from rllib_ext.envs.pool import Pool, play_pool
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +110,18 @@ class Evaluator:
         make: Builds one environment.
         max_episode_steps: Where an episode is cut that doesn't end.
         width: Episodes under way at once, ≥ 1; native environments play all of them at once.
+        pool: EnvPool's version, which is stepped instead; None: the environments themselves.
     """
 
     def __init__(
-        self, make: EnvMaker, max_episode_steps: int = MAX_EPISODE_STEPS, width: int = WIDTH
+        self,
+        make: EnvMaker,
+        max_episode_steps: int = MAX_EPISODE_STEPS,
+        width: int = WIDTH,
+        pool: Pool | None = None,
     ) -> None:
         self._make = make
+        self._pool = pool
         self._max_steps = max_episode_steps
         self._width = width
         self._envs: list[gymnasium.Env[Any, Any]] = []
@@ -131,8 +138,11 @@ class Evaluator:
             Returns and lengths in the order of the seeds.
         """
         seeds = tuple(int(seed) for seed in seeds)
-        self._build(1)
         policy.begin(seeds)
+        if self._pool is not None:
+            returned, lasted = play_pool(self._pool, policy.act, seeds, self._width)
+            return Episodes(seeds, tuple(returned), tuple(lasted))
+        self._build(1)
         native = self._native
         if native is None:
             return self._run_singles(policy, seeds)

@@ -17,11 +17,11 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.envs.env_maker import EnvMaker, env_maker
 from rllib_ext.packed.architecture import architecture_of, refuse_spaces
-from rllib_ext.packed.environments import vectorize_mode_of
 from rllib_ext.packed.filters import filter_among
 from rllib_ext.packed.hyperparameters import hyperparameters_of
 from rllib_ext.packed.network import build_module
 from rllib_ext.packed.settings import refuse_unpackable
+from rllib_ext.packed.vectorize import Vectorize, asked_of, vectorize_of
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
@@ -50,7 +50,7 @@ class Blueprint:
 
     ppo: PPOConfig
     make_env: EnvMaker
-    vectorize: gym.VectorizeMode
+    vectorize: Vectorize
     action_space: gym.Space[Any]
     spec: RLModuleSpec
     env_to_module: EnvToModulePipeline
@@ -116,7 +116,7 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     return Blueprint(
         ppo=ppo,
         make_env=make,
-        vectorize=vectorize_mode_of(ppo.gym_env_vectorize_mode, make),
+        vectorize=vectorize_of(asked_of(ppo), make),
         action_space=spaces[1],
         spec=spec,
         env_to_module=env_to_module,

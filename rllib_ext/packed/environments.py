@@ -8,15 +8,13 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import VectorizeMode
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from typing_extensions import override
 
 from rllib_ext.envs.copied_observations import CopiedObservations
 from rllib_ext.envs.env_maker import EnvMaker
 from rllib_ext.envs.native.dynamics import Array, seeded, starts
-from rllib_ext.envs.native.registry import NAMES, Native, native_of
-from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.envs.native.registry import Native
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +88,11 @@ class SingleEnvironments(Environments):
 
     @override
     def reset(self, member: int, seed: int) -> Array:
-        rows = _rows(member, self.per_member)
+        rows = rows_of_member(member, self.per_member)
         mask = np.zeros(self._vector.num_envs, dtype=np.bool_)
         mask[rows] = True
         seeds: list[int | None] = [None] * self._vector.num_envs
-        seeds[rows] = _seeds(seed, self.per_member)
+        seeds[rows] = seeds_of_member(seed, self.per_member)
         observations, _ = self._vector.reset(seed=seeds, options={"reset_mask": mask})
         fresh: Array = observations[rows]
         return fresh
@@ -130,8 +128,8 @@ class NativeEnvironments(Environments):
 
     @override
     def reset(self, member: int, seed: int) -> Array:
-        rows = _rows(member, self.per_member)
-        self._generators[rows] = [seeded(s) for s in _seeds(seed, self.per_member)]
+        rows = rows_of_member(member, self.per_member)
+        self._generators[rows] = [seeded(s) for s in seeds_of_member(seed, self.per_member)]
         return self._start(np.arange(rows.start, rows.stop))
 
     @override
@@ -156,65 +154,17 @@ class NativeEnvironments(Environments):
         return seen
 
 
-def vectorize_mode_of(mode: str | VectorizeMode, make: EnvMaker) -> VectorizeMode:
-    """How environments are stepped, as RLlib names it (`env_runners.gym_env_vectorize_mode`).
-
-    Args:
-        mode: "sync", "async" or "vector_entry_point".
-        make: Builds one environment.
-
-    Returns:
-        The mode; "vector_entry_point" instead of "sync" where there is a native version.
-
-    Raises:
-        ConfigError: There is no such mode, or no vectorised version of the environment.
-    """
-    try:
-        found = VectorizeMode(mode)
-    except ValueError as error:
-        known = ", ".join(each.value for each in VectorizeMode)
-        raise ConfigError(f"gym_env_vectorize_mode = {mode!r}; expected one of {known}.") from error
-    if found == VectorizeMode.ASYNC:
-        return found
-    if native_of(make) is not None:
-        return VectorizeMode.VECTOR_ENTRY_POINT
-    if found == VectorizeMode.VECTOR_ENTRY_POINT:
-        raise ConfigError(
-            "gym_env_vectorize_mode = 'vector_entry_point': a pack has vectorised versions of "
-            f"Gymnasium's own {NAMES} only, since one generator for all episodes would tie members to "
-            "each other. Set 'sync' or 'async'."
-        )
-    return found
-
-
-def build_environments(
-    make: EnvMaker, members: int, per_member: int, mode: VectorizeMode
-) -> Environments:
-    """Builds environments.
-
-    Args:
-        make: Builds one environment.
-        members: How many members.
-        per_member: Environments of each, ≥ 1.
-        mode: What `vectorize_mode_of` gives for `make`.
-    """
-    # Where constants are drawn, what the mode says may have been chance.
-    native = native_of(make) if mode == VectorizeMode.VECTOR_ENTRY_POINT else None
-    if native is None:
-        return SingleEnvironments(make, members, per_member, parallel=mode == VectorizeMode.ASYNC)
-    return NativeEnvironments(native, members, per_member)
-
-
 def _copied(make: EnvMaker) -> gym.Env[Any, Any]:
     return CopiedObservations(make())
 
 
-def _rows(member: int, per_member: int) -> slice:
+def rows_of_member(member: int, per_member: int) -> slice:
+    """A member's environments among all."""
     return slice(member * per_member, (member + 1) * per_member)
 
 
-def _seeds(seed: int, count: int) -> list[int]:
-    """Seeds of a member's environments."""
+def seeds_of_member(seed: int, count: int) -> list[int]:
+    """Seeds of a member's environments, in [0, 2³²)."""
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]
 
 

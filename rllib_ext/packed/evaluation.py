@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rllib_ext.envs.pool import pool_of
 from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator
 from rllib_ext.packed.blueprint import Blueprint
 from rllib_ext.packed.environments import for_environment
@@ -25,7 +26,9 @@ class PackedEvaluator:
         self._blueprint = blueprint
         self._network = network
         self._filters = filters
-        self._evaluator = Evaluator(blueprint.make_env)
+        # What training sees it is evaluated in; figures that are published come from elsewhere.
+        pool = pool_of(blueprint.make_env) if blueprint.vectorize == "envpool" else None
+        self._evaluator = Evaluator(blueprint.make_env, pool=None if isinstance(pool, str) else pool)
 
     def run(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
         """One episode a seed, all finished, of each of some members.

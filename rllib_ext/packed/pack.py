@@ -18,7 +18,6 @@ from rllib_ext.evaluation.evaluator import Episodes, random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
-from rllib_ext.packed.environments import build_environments
 from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
@@ -31,6 +30,7 @@ from rllib_ext.packed.rewards import Rewards
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
 from rllib_ext.packed.update import update
+from rllib_ext.packed.vectorize import build_environments
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError

@@ -30,6 +30,8 @@ READ = frozenset(
         "env_config",
         "num_envs_per_env_runner",
         "gym_env_vectorize_mode",
+        # What `rllib_ext.packed.vectorize` adds.
+        "vectorize",
         "normalize_actions",
         "clip_actions",
         "_env_to_module_connector",

@@ -25,6 +25,7 @@ TRIED_DRAWS = 100
 
 Extra = Literal["box2d", "cluster", "dashboard", "minatar", "mlflow", "mujoco", "onnx", "wandb"]
 EngineName = Literal["packed", "rllib", "auto"]
+Vectorize = Literal["auto", "native", "envpool", "sync", "async"]
 # Strategies whose members are compared with each other.
 RANKING = ("pareto_pbt", "pbt", "selection")
 
@@ -149,6 +150,12 @@ class ExperimentConfig(Settings):
     engine: EngineName = "rllib"
     """Who trains: "rllib", a process a member; "packed", many members in one process; "auto": packed
     where that can be."""
+    vectorize: Vectorize = "auto"
+    """How environments step in training: "native", as one, which Gymnasium's CartPole, Acrobot and
+    Pendulum can; "envpool", by EnvPool, whose episodes are alike, not the same; "sync", one after the
+    other; "async", each in a process of its own; "auto": what a pack can, in this order – EnvPool where
+    it is installed –, or as `ppo.env_runners.gym_env_vectorize_mode` says. The rllib engine knows "sync"
+    and "async". Figures that are published come from Gymnasium's environments all the same."""
     ppo: PPOSettings = PPOSettings()
     """What is passed through to RLlib."""
     pruning: Pruning = PruningConfig()
@@ -191,6 +198,11 @@ class ExperimentConfig(Settings):
             raise ValueError(
                 f"population.members = {self.population.members}: {self.search.strategy} ranks members "
                 "against each other and needs 4 or more; use search.strategy=random for fewer"
+            )
+        if self.vectorize != "auto" and "gym_env_vectorize_mode" in self.ppo.env_runners:
+            raise ValueError(
+                f"vectorize = {self.vectorize} and ppo.env_runners.gym_env_vectorize_mode both say how "
+                "environments step; give one of them"
             )
         if drawn := drawn_fields(self.pruning):
             raise ValueError(

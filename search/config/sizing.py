@@ -142,7 +142,10 @@ def sized(
 def sized_as(config: ExperimentConfig, began: ExperimentConfig) -> ExperimentConfig:
     """A configuration with what it leaves open as in the one that a search began with."""
     given = config.evaluation.model_fields_set
-    return _with(config, {n: getattr(began.evaluation, n) for n in SIZED if n not in given})
+    found = _with(config, {n: getattr(began.evaluation, n) for n in SIZED if n not in given})
+    if config.vectorize == "auto":
+        found = found.model_copy(update={"vectorize": began.vectorize})
+    return found
 
 
 def _with(config: ExperimentConfig, values: dict[str, int]) -> ExperimentConfig:

@@ -19,6 +19,7 @@ from search.training.given_ppo import ppo_of
 from search.training.initial import initial_of, kept_initial
 from search.training.ppo_config import build_ppo, refuse_unprunable_members
 from search.training.trackers import refuse_missing
+from search.training.vectorize import stepped_by, vectorized
 
 # In the manifest, the form that latencies are taken in.
 TIMED_FORM = "timed_form"
@@ -31,7 +32,7 @@ class Prepared:
     Attributes:
         ppo: What its members share.
         engine: Who trains them.
-        config: The experiment, with the evaluation that it gets.
+        config: The experiment, with the evaluation that it gets, and how its environments step.
         sized: What of its evaluation was made smaller, for a person; "" where nothing was.
         initial: What they start from; None: fresh weights, or what the results folder keeps.
         timed_form: The form that latency is taken in, where it is an objective; "" otherwise.
@@ -68,7 +69,7 @@ def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepare
     """
     prepared = _prepare(config, build_ppo(config) if given is None else given)
     costs, length = costs_of(prepared.ppo, prepared.engine), longest_episode(prepared.ppo)
-    fitting, told = sized(config, batch_of(prepared.ppo), length, costs)
+    fitting, told = sized(prepared.config, batch_of(prepared.ppo), length, costs)
     initial = initial_of(config, prepared.ppo)
     return dataclasses.replace(prepared, config=fitting, sized=told, initial=initial)
 
@@ -97,7 +98,9 @@ def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
 
 
 def _prepare(config: ExperimentConfig, ppo: PPOConfig, timed_form: str = "") -> Prepared:
+    ppo = vectorized(config, ppo)
     engine = engine_of(config, ppo)
+    config = config.model_copy(update={"vectorize": stepped_by(config, ppo, engine)})
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
     refuse_unexportable(config, ppo)

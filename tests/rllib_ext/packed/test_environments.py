@@ -9,10 +9,9 @@ from rllib_ext.envs.native.registry import native_of
 from rllib_ext.packed.environments import (
     NativeEnvironments,
     SingleEnvironments,
-    build_environments,
     for_environment,
-    vectorize_mode_of,
 )
+from rllib_ext.packed.vectorize import build_environments, vectorize_of
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -137,7 +136,7 @@ def test_a_last_observation_is_not_overwritten_by_the_next_episode_s_first(paral
 
 def test_environments_with_a_native_version_are_vectorised_and_no_others():
     def built(make, mode="sync"):
-        return build_environments(make, 1, 2, vectorize_mode_of(mode, make))
+        return build_environments(make, 1, 2, vectorize_of(mode, make))
 
     for native in (cartpole, pendulum):
         assert isinstance(built(native), NativeEnvironments)
@@ -152,15 +151,15 @@ def test_environments_with_a_native_version_are_vectorised_and_no_others():
     for other in (scaled, unlimited):
         assert isinstance(built(other), SingleEnvironments)
         with pytest.raises(ConfigError, match="own CartPole, Acrobot, Pendulum only"):
-            vectorize_mode_of("vector_entry_point", other)
-    with pytest.raises(ConfigError, match="expected one of async, sync"):
-        vectorize_mode_of("threads", pendulum)
+            vectorize_of("vector_entry_point", other)
+    with pytest.raises(ConfigError, match="expected one of auto, native, envpool, sync"):
+        vectorize_of("threads", pendulum)
 
 
 @pytest.mark.parametrize("make", [cartpole, pendulum])
 def test_environments_in_processes_of_their_own_give_the_same_episodes(make):
     together = SingleEnvironments(make, 2, 2)
-    mode = vectorize_mode_of(gym.VectorizeMode.ASYNC, make)
+    mode = vectorize_of(gym.VectorizeMode.ASYNC, make)
     apart = build_environments(make, 2, 2, mode)
     assert isinstance(apart, SingleEnvironments)
     both, over = (together, apart), 0

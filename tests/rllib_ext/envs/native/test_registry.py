@@ -9,7 +9,7 @@ import pytest
 from rllib_ext.envs.native.dynamics import seeded, starts
 from rllib_ext.envs.native.registry import KINDS, native_of
 from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
-from rllib_ext.packed.environments import build_environments, vectorize_mode_of
+from rllib_ext.packed.vectorize import build_environments, vectorize_of
 
 IDS = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1")
 
@@ -156,7 +156,7 @@ def test_environments_that_differ_are_evaluated_and_trained_in_one_by_one():
     evaluator.close()
     assert set(episodes.lengths) == {3, 4}
     # Also where a mode says otherwise, whose draws were alike.
-    for mode in (vectorize_mode_of("sync", make), gym.VectorizeMode.VECTOR_ENTRY_POINT):
+    for mode in (vectorize_of("sync", make), "native"):
         environments = build_environments(make, 1, 2, mode)
         steps = [environments.step(np.zeros(2, dtype=np.int64)) for _ in range(3)]
         environments.close()
