@@ -289,7 +289,9 @@ class _Work:
                 f"allowed: {TOLERANCE:.0e}. Nothing was written."
             )
         drawn = play(policy, self._evaluator, self._seeds)
-        like = dataclasses.replace(self._source.parts, through_connectors=True).policy(stochastic=True)
+        like = dataclasses.replace(self._source.parts, through_connectors=True).policy(
+            stochastic=True
+        )
         expected = self._evaluator.run(like, self._seeds)
         return {
             "observations": agreement.observations,

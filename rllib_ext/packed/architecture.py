@@ -82,7 +82,9 @@ def architecture_of(module: nn.Module, *, acting: bool = False) -> Architecture:
         raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
     shared = bool(encoder.config.shared)
     actor = _encoder_layers(module, "encoder.encoder" if shared else "encoder.actor_encoder")
-    critic: Layers = actor if shared or acting else _encoder_layers(module, "encoder.critic_encoder")
+    critic: Layers = (
+        actor if shared or acting else _encoder_layers(module, "encoder.critic_encoder")
+    )
     head: Any = module.pi
     if type(head) not in (TorchMLPHead, TorchFreeLogStdMLPHead):
         raise _refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")

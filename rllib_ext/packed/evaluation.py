@@ -28,7 +28,9 @@ class PackedEvaluator:
         self._filters = filters
         # What training sees it is evaluated in; figures that are published come from elsewhere.
         pool = pool_of(blueprint.make_env) if blueprint.vectorize == "envpool" else None
-        self._evaluator = Evaluator(blueprint.make_env, pool=None if isinstance(pool, str) else pool)
+        self._evaluator = Evaluator(
+            blueprint.make_env, pool=None if isinstance(pool, str) else pool
+        )
 
     def run(self, seeds: Mapping[int, Sequence[int]]) -> dict[int, Episodes]:
         """One episode a seed, all finished, of each of some members.

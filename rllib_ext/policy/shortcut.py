@@ -124,7 +124,10 @@ def shortcut_of(
     if isinstance(module.action_space, gymnasium.spaces.Discrete):
         return Shortcut(normalisation)
     return Shortcut(
-        normalisation, module.action_space, bool(bounds.normalize_actions), bool(bounds.clip_actions)
+        normalisation,
+        module.action_space,
+        bool(bounds.normalize_actions),
+        bool(bounds.clip_actions),
     )
 
 

@@ -76,7 +76,8 @@ def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
     """
     own = config.evaluation
     a_segment = math.ceil(_iterations(config, batch) / own.interval)
-    lineages = training_env_steps(config) / config.horizon
+    # The dense network is evaluated at its end only.
+    lineages = _members_env_steps(config) / config.horizon
     during = math.ceil(lineages * config.population.segments * a_segment) * own.episodes
     trained = sum(getattr(config.baselines, kind) for kind in KINDS)
     policies = own.candidates + ALWAYS + trained
@@ -85,8 +86,7 @@ def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
 
 def training_env_steps(config: ExperimentConfig) -> int:
     """Of members and the dense baseline; a horizon each where only time limits members."""
-    members = config.budget.env_steps or config.horizon * config.population.members
-    return members + config.horizon
+    return _members_env_steps(config) + config.horizon
 
 
 def sized(
@@ -178,6 +178,10 @@ def _during(config: ExperimentConfig, batch: int) -> Iterator[dict[str, int]]:
             yield {"interval": interval, "episodes": episodes}
         episodes = min(episodes, fewer)
         yield {"interval": interval, "episodes": episodes}
+
+
+def _members_env_steps(config: ExperimentConfig) -> int:
+    return config.budget.env_steps or config.horizon * config.population.members
 
 
 def _iterations(config: ExperimentConfig, batch: int) -> int:

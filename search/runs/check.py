@@ -58,7 +58,9 @@ def describe_plan(
     steps = _steps_of_an_episode(ppo, config)
     costs = costs_of(ppo, engine, steps.seconds)
     cpus = max(1.0, sum(machine.get("CPU", 1.0) for machine in machines))
-    times = [_times(config, spent, costs, length, slots, cpus) for length in (steps.least, steps.most)]
+    times = [
+        _times(config, spent, costs, length, slots, cpus) for length in (steps.least, steps.most)
+    ]
     most = {name: amount * slots for name, amount in taken.items()}
     horizon = STRATEGIES[config.search.strategy].horizon_of(config)
     capped = told_cap(config, engine, slots)
@@ -78,8 +80,8 @@ def describe_plan(
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
         *([f"  capped      {capped}"] if capped else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
-        f"  time        {engine.describe(config, slots)}, roughly {_minutes([t.all for t in times])} where "
-        f"an episode has {_range(steps.least, steps.most)} steps: {_parts(times)}",
+        f"  time        {engine.describe(config, slots)}, roughly {_minutes([t.all for t in times])} "
+        f"where an episode has {_range(steps.least, steps.most)} steps: {_parts(times)}",
     ]
     return "\n".join(lines)
 

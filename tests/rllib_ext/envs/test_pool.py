@@ -11,8 +11,8 @@ from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
 pytest.importorskip("envpool")
 
 EPISODES = 4
-# Samples' means may lie four standard errors apart. Means that really are d standard deviations apart are
-# told apart in 19 of 20 samples of n where d √(n ÷ 2) ≥ 5.7: 0.33 with 600, 0.57 with 200, 0.9 with 80.
+# Samples' means may lie four standard errors apart. Means that are d standard deviations apart are told
+# apart in 19 of 20 samples of n where d √(n ÷ 2) ≥ 5.7: 0.33 with 600, 0.57 with 200, 0.9 with 80.
 SAMPLE = 600
 ERRORS = 4.0
 

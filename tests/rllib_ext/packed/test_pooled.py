@@ -56,7 +56,9 @@ def test_members_that_begin_together_share_a_pool_and_old_ones_go():
     for member in range(3):
         environments.reset(member, seed=member)
     actions = np.zeros(6, dtype=np.int64)
-    for turn, (restarted, pools) in enumerate([([], 1), ([1], 2), ([1], 2), ([0, 2], 2), ([0, 1, 2], 1)]):
+    for turn, (restarted, pools) in enumerate(
+        [([], 1), ([1], 2), ([1], 2), ([0, 2], 2), ([0, 1, 2], 1)]
+    ):
         firsts = [environments.reset(member, seed=9 + turn) for member in restarted]
         step = environments.step(actions)
         assert len(environments._generations) == pools
@@ -106,7 +108,7 @@ def test_what_is_asked_for_is_what_is_stepped_or_refused():
     assert built(lander, "auto") is PooledEnvironments
     assert built(lander, "sync") is SingleEnvironments
     assert built(other, "auto") is SingleEnvironments
-    with pytest.raises(ConfigError, match="gravity.*Set 'auto' or 'sync'"):
+    with pytest.raises(ConfigError, match=r"gravity.*Set 'auto' or 'sync'"):
         vectorize_of("envpool", other)
     with pytest.raises(ConfigError, match="native versions of Gymnasium's own CartPole"):
         vectorize_of("native", lander)

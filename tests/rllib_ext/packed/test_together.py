@@ -93,4 +93,6 @@ def test_other_activations_and_drawing_policies_are_not_stacked(packed_ppo):
     parts = Together([*tanh, *relu, drawing], np.repeat(np.arange(3), 2))._parts
     assert [list(part.episodes) for part in parts] == [[4, 5], [0, 1], [2, 3]]
     assert [isinstance(p.policy, StackedPolicy) for p in parts] == [False, True, True]
-    assert evaluate_together([*tanh, drawing], make, SEEDS)[1] == Evaluator(make).run(drawing, SEEDS)
+    assert evaluate_together([*tanh, drawing], make, SEEDS)[1] == Evaluator(make).run(
+        drawing, SEEDS
+    )

@@ -302,7 +302,9 @@ def test_the_direct_policy_gives_the_connectors_actions(trained):
     for stochastic in (False, True):
         parts = _parts_of(algorithm)
         direct = parts.policy(stochastic=stochastic)
-        connected = dataclasses.replace(parts, through_connectors=True).policy(stochastic=stochastic)
+        connected = dataclasses.replace(parts, through_connectors=True).policy(
+            stochastic=stochastic
+        )
         given = []
         for policy in (direct, connected):
             policy.begin(range(400))

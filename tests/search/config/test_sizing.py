@@ -46,7 +46,9 @@ def test_evaluation_takes_at_most_a_quarter_of_training_s_time():
     assert min(own.selection_episodes, own.report_episodes) >= 10
     for name in SIZED:
         changed = getattr(own, name) != getattr(config.evaluation, name)
-        assert changed == bool(re.search(rf"evaluation\.{name} = {getattr(own, name)} instead", told))
+        assert changed == bool(
+            re.search(rf"evaluation\.{name} = {getattr(own, name)} instead", told)
+        )
     assert re.search(r"episodes of up to 1,000 steps, evaluation takes about (1|2)\d% of", told)
 
 
@@ -83,7 +85,7 @@ def test_it_fits_or_nothing_is_left_to_make_smaller(steps, batch, length, given)
     own = {"interval": 3, "episodes": 7, "candidates": 9, "selection_episodes": 40,
            "report_episodes": 50}  # fmt: skip
     config = coordinated(env_steps=steps, evaluation={name: own[name] for name in given})
-    fitting, told = sized(config, batch, length, CHEETAH)
+    fitting, _ = sized(config, batch, length, CHEETAH)
     for name in SIZED:
         usual = getattr(config.evaluation, name)
         found = getattr(fitting.evaluation, name)

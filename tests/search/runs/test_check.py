@@ -49,8 +49,8 @@ def test_evaluations_are_counted_by_iteration_and_interval():
             ppo={"training": {"train_batch_size_per_learner": 1_000}},
             evaluation={"interval": interval, "episodes": 7},
         )  # fmt: skip
-        # 4 members and the dense network, 4 segments of 5 iterations each.
-        assert episodes_of(config, 1_000).during == 5 * 4 * a_segment * 7
+        # 4 members, 4 segments of 5 iterations each.
+        assert episodes_of(config, 1_000).during == 4 * 4 * a_segment * 7
 
 
 def test_a_plan_predicts_training_and_evaluation_apart_and_says_what_it_made_smaller():
@@ -58,7 +58,9 @@ def test_a_plan_predicts_training_and_evaluation_apart_and_says_what_it_made_sma
         told = describe_plan(
             coordinated(env_steps=200_000_000, evaluation=evaluation), [{"CPU": 2.0}]
         )
-        found = re.search(r"steps: training (\d+).* min, evaluation ([\d,]+)( to ([\d,]+))? min", told)
+        found = re.search(
+            r"steps: training (\d+).* min, evaluation ([\d,]+)( to ([\d,]+))? min", told
+        )
         return told, *(float(found.group(i).replace(",", "")) for i in (1, 4))
 
     told, training, evaluation = plan()

@@ -60,6 +60,4 @@ def test_the_rllib_engine_takes_its_own_modes():
 
 def test_two_settings_that_say_the_same_are_refused():
     with pytest.raises(ConfigError, match="give one of them"):
-        coordinated(
-            vectorize="sync", ppo={"env_runners": {"gym_env_vectorize_mode": "async"}}
-        )
+        coordinated(vectorize="sync", ppo={"env_runners": {"gym_env_vectorize_mode": "async"}})
