@@ -13,6 +13,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_ext.packed.hyperparameters import OWN
+from rllib_ext.packed.vectorize import VECTORIZE
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.preprocess.preprocess import RewardConnectors
 
@@ -30,8 +31,6 @@ READ = frozenset(
         "env_config",
         "num_envs_per_env_runner",
         "gym_env_vectorize_mode",
-        # What `rllib_ext.packed.vectorize` adds.
-        "vectorize",
         "normalize_actions",
         "clip_actions",
         "_env_to_module_connector",
@@ -95,7 +94,7 @@ def refuse_unpackable(ppo: PPOConfig) -> None:
         raise _refusal("algorithm", type(ppo).__name__, "a PPOConfig with one policy")
     usual = vars(PPOConfig())
     for name, value in vars(ppo).items():
-        if name in READ or name in ELSEWHERE:
+        if name in READ or name in ELSEWHERE or name == VECTORIZE:
             continue
         taken = _TAKEN.get(name, (usual.get(name),))
         if not any(_equal(value, each) for each in taken):

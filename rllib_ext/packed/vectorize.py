@@ -20,7 +20,7 @@ Vectorize = Literal["native", "envpool", "sync", "async"]
 Asked = Literal["auto", "native", "envpool", "sync", "async"]
 
 # An attribute of a PPOConfig, since RLlib takes no other modes than Gymnasium's for its own setting.
-ATTRIBUTE = "vectorize"
+VECTORIZE = "vectorize"
 _OWN: dict[VectorizeMode, Asked] = {
     VectorizeMode.SYNC: "sync",
     VectorizeMode.ASYNC: "async",
@@ -31,13 +31,13 @@ _OWN: dict[VectorizeMode, Asked] = {
 def with_vectorize(ppo: PPOConfig, asked: Asked) -> PPOConfig:
     """A copy of a configuration whose packs step their environments so."""
     ppo = ppo.copy(copy_frozen=False)
-    setattr(ppo, ATTRIBUTE, asked)
+    setattr(ppo, VECTORIZE, asked)
     return ppo
 
 
 def asked_of(ppo: PPOConfig) -> str | VectorizeMode:
     """What a configuration asks for: `with_vectorize`, or else RLlib's `gym_env_vectorize_mode`."""
-    asked: Any = getattr(ppo, ATTRIBUTE, None)
+    asked: Any = getattr(ppo, VECTORIZE, None)
     return asked or ppo.gym_env_vectorize_mode
 
 

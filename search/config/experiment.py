@@ -64,7 +64,7 @@ class EvaluationSettings(Settings):
 
     `interval`, `episodes`, `candidates`, `selection_episodes` and `report_episodes` that are not given
     are made smaller (`interval`: larger) where evaluation would take more than a quarter of training's
-    time, and more than a minute (`search.config.sizing`).
+    time, and more than ten seconds (`search.config.sizing`).
     """
 
     interval: int = Field(default=2, ge=1)

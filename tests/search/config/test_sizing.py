@@ -57,7 +57,7 @@ def test_what_is_cheap_stays_as_it_is():
         fitting, told = sized(million(), BATCH * 100, length, costs)
         assert told == ""
         assert fitting.evaluation == million().evaluation
-    # A minute is granted to the smallest search.
+    # Some seconds are granted to the smallest search.
     small = coordinated(members=4, segments=2, env_steps=4_000)
     fitting, told = sized(small, 500, 100, Costs(1e-5, 3e-6))
     assert seconds(small, 100, Costs(1e-5, 3e-6), 500) < GRANTED_SECONDS
