@@ -65,7 +65,7 @@ class Seen:
 
     Attributes:
         observations: After the step, of the episode that was under way.
-        rewards: Of the step.
+        rewards: The step's rewards.
         terminated: Whether the episode ended.
         truncated: Whether it was cut.
     """

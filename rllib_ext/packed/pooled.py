@@ -18,7 +18,7 @@ class _Generation:
     Attributes:
         stepped: The pool.
         members: Those that have not begun anew since.
-        places: Of each of its environments, the index among all.
+        places: The index of each of its environments among all.
         envs: Indices in the pool of the environments of `members`.
         rows: Their indices among all environments.
     """

@@ -72,8 +72,8 @@ class Shortcut:
     """From environments to a module, and back, without connectors.
 
     Attributes:
-        normalisation: Of observations; None: they pass as they are.
-        action_space: Of one environment; None: actions pass as they are.
+        normalisation: What becomes of observations; None: they pass as they are.
+        action_space: One environment's; None: actions pass as they are.
         unsquash: Whether actions in [−1, 1] stand for the action space's bounds.
         clip: Whether actions are clipped to the bounds otherwise.
     """

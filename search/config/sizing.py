@@ -60,7 +60,7 @@ class Spent:
 
     Attributes:
         during: While members train.
-        after: Of candidates, baselines, and the policies they are compared with.
+        after: Once they have: candidates, baselines, and the policies they are compared with.
     """
 
     during: int
@@ -85,7 +85,7 @@ def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
 
 
 def training_env_steps(config: ExperimentConfig) -> int:
-    """Of members and the dense baseline; a horizon each where only time limits members."""
+    """What members and the dense baseline train; a horizon each where only time limits members."""
     return _members_env_steps(config) + config.horizon
 
 
@@ -101,7 +101,7 @@ def sized(
         config: The experiment.
         batch: Env steps of a training iteration.
         length: Env steps of an episode, at most.
-        costs: Of an env step.
+        costs: What an env step takes.
 
     Returns:
         The configuration with all of `SIZED` set; and what was made smaller and why, for a person, ""
@@ -156,7 +156,7 @@ def _with(config: ExperimentConfig, values: dict[str, int]) -> ExperimentConfig:
 def _smaller(
     levels: Iterator[dict[str, int]], usual: dict[str, int], given: set[str]
 ) -> Iterator[dict[str, int]]:
-    """Of levels, what isn't given and is smaller than usual."""
+    """What isn't given, level by level, where something of it is smaller than usual."""
     for level in levels:
         open_ones = {name: value for name, value in level.items() if name not in given}
         if any(value != usual[name] for name, value in open_ones.items()):
@@ -185,5 +185,5 @@ def _members_env_steps(config: ExperimentConfig) -> int:
 
 
 def _iterations(config: ExperimentConfig, batch: int) -> int:
-    """Of a segment."""
+    """Training iterations of a segment."""
     return max(1, math.ceil(config.segment_steps / batch))

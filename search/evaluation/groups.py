@@ -21,7 +21,7 @@ def grouped(items: Sequence[Item], cpus: float) -> list[list[Item]]:
 
     Args:
         items: What is evaluated.
-        cpus: Of the cluster.
+        cpus: How many the cluster has.
     """
     size = math.ceil(len(items) / (TASKS_PER_CPU * max(1.0, cpus)))
     size = min(MOST, max(1, size))

@@ -129,8 +129,8 @@ class _Times:
     """Wall-clock of a search, in minutes.
 
     Attributes:
-        training: Of members and the dense baseline.
-        evaluation: Of all policies, in training and after it, shifts included.
+        training: The members' and the dense baseline's.
+        evaluation: All policies', in training and after it, shifts included.
         baselines: Training of those that the front is compared with.
     """
 

@@ -14,9 +14,9 @@ from search.training.engine import Engine
 TRAINING_SECONDS = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
 # An evaluation's share: the forward pass and what is noted of a step.
 EVALUATION_SECONDS = 3e-6
-# Of a step of a single environment, such as HalfCheetah's or LunarLander's.
+# A step of a single environment, such as HalfCheetah's or LunarLander's.
 ENVIRONMENT_SECONDS = 40e-6
-# Of an episode, where the environment names no limit.
+# Steps of an episode, where the environment names no limit.
 UNKNOWN_STEPS = 200
 
 

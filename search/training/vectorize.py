@@ -35,7 +35,7 @@ def stepped_by(config: ExperimentConfig, ppo: PPOConfig, engine: Engine) -> Vect
 
     Args:
         config: The experiment.
-        ppo: Of `vectorized`.
+        ppo: What `vectorized` gave.
         engine: Trains.
 
     Raises:

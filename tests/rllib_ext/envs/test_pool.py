@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+from rllib_ext.envs.mujoco import quieten_mujoco
 from rllib_ext.envs.pool import Pool, play_pool, pool_of
 from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
 
@@ -18,6 +19,7 @@ ERRORS = 4.0
 
 
 def maker(env, **arguments):
+    quieten_mujoco(env)
     return lambda: gym.make(env, disable_env_checker=True, **arguments)
 
 

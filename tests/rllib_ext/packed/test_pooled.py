@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from packs import started
 
+from rllib_ext.envs.mujoco import quieten_mujoco
 from rllib_ext.envs.pool import pool_of
 from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.packed.blueprint import blueprint_of
@@ -17,6 +18,7 @@ pytest.importorskip("envpool")
 
 
 def maker(env, **arguments):
+    quieten_mujoco(env)
     return lambda config=None: gym.make(env, disable_env_checker=True, **arguments)
 
 

@@ -19,7 +19,7 @@ def filtered(env, spaces, device):
 
 
 def policies_of(packed_ppo, env, model, runners=None, members=3):
-    """Of a pack that has learned for a while, and what builds its environment."""
+    """Policies of a pack that has learned for a while, and what builds its environment."""
 
     def make(config=None):
         if isinstance(env, type):

@@ -156,7 +156,7 @@ def contrary(ppo):
     return ppo.rl_module(rl_module_spec=RLModuleSpec(catalog_class=ContraryCatalog))
 
 
-# Of which RLlib's default connectors, and a filter, are all that they need.
+# Cases in which RLlib's default connectors, and a filter, are all that is needed.
 DIRECT = ("plain", "mean_std", "pendulum")
 CASES = {f.__name__: f for f in (plain, lstm, frames, mean_std, memories, pendulum, contrary)}
 
