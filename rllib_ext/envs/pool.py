@@ -86,7 +86,6 @@ class Stepped:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._dtype = pool.action_space.dtype
-        self._shape = pool.observation_space.shape
 
     def __len__(self) -> int:
         return len(self._pool)
@@ -99,8 +98,9 @@ class Stepped:
         Args:
             envs: Their indices.
         """
-        observations, info = self._pool.reset(envs.astype(np.int32))
-        return self._placed(observations, info, envs)
+        observations, info = self._pool.reset(envs.astype(np.int32, copy=False))
+        order = _order(info["env_id"], envs)
+        return observations if order is None else observations[order]
 
     def step(self, envs: Array, actions: Array) -> Seen:
         """Takes a step in some environments.
@@ -109,23 +109,21 @@ class Stepped:
             envs: Their indices.
             actions: One for each.
         """
-        given = np.asarray(actions).astype(self._dtype)
-        seen, rewards, terminated, truncated, info = self._pool.step(given, envs.astype(np.int32))
-        return Seen(
-            self._placed(seen, info, envs),
-            self._placed(rewards, info, envs).astype(np.float64),
-            self._placed(terminated, info, envs),
-            self._placed(truncated, info, envs),
-        )
+        given = np.asarray(actions).astype(self._dtype, copy=False)
+        *seen, info = self._pool.step(given, envs.astype(np.int32, copy=False))
+        order = _order(info["env_id"], envs)
+        if order is not None:
+            seen = [values[order] for values in seen]
+        observations, rewards, terminated, truncated = seen
+        return Seen(observations, rewards.astype(np.float64), terminated, truncated)
 
-    @staticmethod
-    def _placed(values: Array, info: dict[str, Any], envs: Array) -> Array:
-        """Values in the order in which environments were named; EnvPool may give another."""
-        given = info["env_id"]
-        if np.array_equal(given, envs):
-            return values
-        order: Array = values[np.argsort(given)][np.argsort(np.argsort(envs))]
-        return order
+
+def _order(given: Array, wanted: Array) -> Array | None:
+    """How what EnvPool gives is put in the order in which environments were named; None: as it is."""
+    if (given == wanted).all():
+        return None
+    order: Array = np.argsort(given)[np.argsort(np.argsort(wanted))]
+    return order
 
 
 def pool_of(make: EnvMaker) -> Pool | str:

@@ -69,11 +69,14 @@ class PooledEnvironments(Environments):
         for generation in self._generations:
             rows = generation.rows
             seen = generation.stepped.step(generation.envs, actions[rows])
-            observations = seen.observations.copy()
+            observations = seen.observations
             over = np.flatnonzero(seen.terminated | seen.truncated)
-            last = {int(rows[i]): seen.observations[i].copy() for i in over}
+            last = {int(rows[i]): observations[i].copy() for i in over}
             if len(over):
+                observations = observations.copy()
                 observations[over] = generation.stepped.reset(generation.envs[over])
+            if len(rows) == self._count:
+                return Step(observations, seen.rewards, seen.terminated, seen.truncated, last)
             if found is None:
                 found = self._empty(observations)
             found.observations[rows], found.rewards[rows] = observations, seen.rewards
@@ -105,11 +108,14 @@ class PooledEnvironments(Environments):
         stepped.reset(np.arange(len(stepped)))
         indices = np.arange(self._count)
         places = np.concatenate([indices[rows_of_member(m, self.per_member)] for m in members])
-        envs = np.arange(len(places))
+        # EnvPool's own type of index.
+        envs = np.arange(len(places), dtype=np.int32)
         self._generations.append(_Generation(stepped, set(members), places, envs, places))
         self._begun.clear()
 
     def _narrow(self, generation: _Generation) -> None:
         members = generation.places // self.per_member
-        generation.envs = np.flatnonzero(np.isin(members, list(generation.members)))
+        generation.envs = np.flatnonzero(np.isin(members, list(generation.members))).astype(
+            np.int32
+        )
         generation.rows = generation.places[generation.envs]
