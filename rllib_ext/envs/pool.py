@@ -100,7 +100,8 @@ class Stepped:
         """
         observations, info = self._pool.reset(envs.astype(np.int32, copy=False))
         order = _order(info["env_id"], envs)
-        return observations if order is None else observations[order]
+        first: Array = observations if order is None else observations[order]
+        return first
 
     def step(self, envs: Array, actions: Array) -> Seen:
         """Takes a step in some environments.
