@@ -50,7 +50,7 @@ CONFIG = PPOConfig().environment(Refusing)
 
 def test_a_random_policy_takes_each_legal_action_alike():
     envs = []
-    evaluator = Evaluator(lambda: envs.append(Refusing()) or envs[-1])
+    evaluator = Evaluator(lambda: envs.append(Refusing()) or envs[-1], width=200)
     first = evaluator.run(RandomPolicy(Refusing.action_space), range(200))
     counts = np.bincount([a - 2 for env in envs[:200] for a in env.taken], minlength=5)
     # Each action is one of two legal ones in 2 of 5 cases: 320 of 1,600, within 4 standard errors.
