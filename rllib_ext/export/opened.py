@@ -96,5 +96,4 @@ def untrained(ppo: PPOConfig) -> PolicyParts:
         module=module,
         env_to_module=pipeline,
         module_to_env=ppo.build_module_to_env_connector(spaces=spaces),
-        plain=False,
     )

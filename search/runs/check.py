@@ -107,7 +107,7 @@ def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
         started = time.perf_counter()
         measured_objectives(names, parts, {}, prepared.timed_form)
         took = time.perf_counter() - started
-    again = evaluations(config, prepared.ppo)
+    again = episodes_of(config, batch_of(prepared.ppo)).during // config.evaluation.episodes
     lines.append(f"  measured    about {again:,} times, here in {took:.2f} s for the dense policy")
     return lines
 

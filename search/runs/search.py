@@ -90,7 +90,7 @@ def run_search(
         if now != standing:
             prepared = _prepared(config, folder, now, ppo, address)
         if now == "begun":
-            return _go_on(prepared.config, prepared, folder, command, display, address)
+            return _go_on(config, prepared, folder, command, display, address)
         config = prepared.config
         if prepared.sized:
             display.note(prepared.sized)
