@@ -28,8 +28,8 @@ from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.policy.store import (
     METADATA,
     PARTS,
-    _parts_of,
     compressed_size,
+    parts_of,
     policy_of,
     save_policy,
 )
@@ -300,7 +300,7 @@ def test_the_direct_policy_gives_the_connectors_actions(trained):
     observations = list(generator.normal(0.0, 1.5, (400, *shape)).astype(np.float32))
     before = filter_state(algorithm)
     for stochastic in (False, True):
-        parts = _parts_of(algorithm)
+        parts = parts_of(algorithm)
         direct = parts.policy(stochastic=stochastic)
         connected = dataclasses.replace(parts, through_connectors=True).policy(
             stochastic=stochastic
