@@ -170,7 +170,7 @@ def trained(request, small_ppo):
     for _ in range(2):
         algorithm.train()
     # After so short a training biases decide, and the policy always acts alike.
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for name, parameter in algorithm.get_module().named_parameters():
             noise = 0.3 * torch.randn(parameter.shape, generator=generator)
