@@ -17,7 +17,8 @@ from ray.rllib.core.models.torch.encoder import (
 from ray.rllib.core.models.torch.heads import TorchFreeLogStdMLPHead, TorchMLPHead
 from torch import nn
 
-from rllib_ext.packed.layers import Activation, Convolution, Dense, Layer, Layers, Reshape
+from rllib_ext.packed.convolution import Convolution
+from rllib_ext.packed.layers import Activation, Dense, Layer, Layers, Reshape
 from rllib_ext.pruning.errors import ConfigError
 
 # Layers without parameters that act on each element by itself.
@@ -152,6 +153,8 @@ def _layers(module: nn.Module, name: str, first: Reshape | None = None) -> Layer
                 )
             )
             padding = (0, 0, 0, 0)
+        elif type(layer) is nn.Tanh and layers and isinstance(layers[-1], Dense):
+            layers[-1] = dataclasses.replace(layers[-1], tanh=True)
         elif type(layer) in ACTIVATIONS:
             layers.append(Activation(layer))
         else:

@@ -6,6 +6,7 @@ generator, so that a member's actions don't depend on who else is in the pack.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Protocol
 
@@ -31,6 +32,26 @@ class Distribution(Protocol):
 
     def divergence_from(self, inputs: Tensor) -> Tensor:
         """Kullback–Leibler divergence KL(that of `inputs` ‖ this) in nats."""
+        ...
+
+    def gradient_of_log_probability(self, actions: Tensor, weight: Tensor) -> Tensor:
+        """The gradient, with regard to the inputs, of the weighted log-probability of actions.
+
+        Args:
+            actions: As of `log_probability`.
+            weight: A weight each, of the shape that `log_probability` gives.
+
+        Returns:
+            A tensor of the inputs' shape; of the two below likewise.
+        """
+        ...
+
+    def gradient_of_entropy(self, weight: Tensor) -> Tensor:
+        """That of the weighted entropy."""
+        ...
+
+    def gradient_of_divergence(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """That of the weighted `divergence_from(inputs)`."""
         ...
 
 
@@ -60,7 +81,12 @@ class Categorical(Distribution):
     """
 
     def __init__(self, inputs: Tensor) -> None:
-        self._logs = inputs.log_softmax(-1)
+        self._inputs = inputs
+
+    @functools.cached_property
+    def _logs(self) -> Tensor:
+        # Actions come first: along a last dimension as short, softmax takes ten times as long.
+        return self._inputs.movedim(-1, 0).log_softmax(0)
 
     @staticmethod
     def noise(shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
@@ -69,20 +95,35 @@ class Categorical(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Integers, one dimension less than the inputs."""
-        return (self._logs + noise).argmax(dim=-1)
+        return (self._inputs + noise).argmax(dim=-1)
 
     @override
     def log_probability(self, actions: Tensor) -> Tensor:
-        return self._logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        return self._logs.gather(0, actions.unsqueeze(0)).squeeze(0)
 
     @override
     def entropy(self) -> Tensor:
-        return -(self._logs.exp() * self._logs).sum(-1)
+        return -(self._logs.exp() * self._logs).sum(0)
 
     @override
     def divergence_from(self, inputs: Tensor) -> Tensor:
-        other = inputs.log_softmax(-1)
-        return (other.exp() * (other - self._logs)).sum(-1)
+        other = inputs.movedim(-1, 0).log_softmax(0)
+        return (other.exp() * (other - self._logs)).sum(0)
+
+    @override
+    def gradient_of_log_probability(self, actions: Tensor, weight: Tensor) -> Tensor:
+        found = self._logs.exp().mul_(-weight)
+        return found.scatter_add_(0, actions.unsqueeze(0), weight.unsqueeze(0)).movedim(0, -1)
+
+    @override
+    def gradient_of_entropy(self, weight: Tensor) -> Tensor:
+        logs = self._logs
+        return (logs.exp() * (logs + self.entropy()) * -weight).movedim(0, -1)
+
+    @override
+    def gradient_of_divergence(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        other = inputs.movedim(-1, 0).softmax(0)
+        return ((self._logs.exp() - other) * weight).movedim(0, -1)
 
 
 class DiagonalGaussian(Distribution):
@@ -119,6 +160,27 @@ class DiagonalGaussian(Distribution):
         ratio = (2.0 * (log_std - self._log_std)).exp()
         shift = ((mean - self._mean) / self._log_std.exp()) ** 2
         return (0.5 * (ratio + shift - 1.0) - (log_std - self._log_std)).sum(-1)
+
+    @override
+    def gradient_of_log_probability(self, actions: Tensor, weight: Tensor) -> Tensor:
+        deviation = self._log_std.exp()
+        scaled = (actions - self._mean) / deviation
+        found = torch.cat([scaled / deviation, scaled**2 - 1.0], dim=-1)
+        return found * weight.unsqueeze(-1)
+
+    @override
+    def gradient_of_entropy(self, weight: Tensor) -> Tensor:
+        of_log_std = weight.unsqueeze(-1).expand_as(self._log_std)
+        return torch.cat([torch.zeros_like(self._mean), of_log_std], dim=-1)
+
+    @override
+    def gradient_of_divergence(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        mean, log_std = inputs.chunk(2, dim=-1)
+        deviation = self._log_std.exp()
+        shift = (mean - self._mean) / deviation
+        ratio = (2.0 * (log_std - self._log_std)).exp()
+        found = torch.cat([-shift / deviation, 1.0 - ratio - shift**2], dim=-1)
+        return found * weight.unsqueeze(-1)
 
 
 def distribution_for(*, discrete: bool) -> DistributionKind:

@@ -139,6 +139,8 @@ class Filters:
 
 
 def _flat(observations: Array) -> Array:
+    if observations.ndim == 2 and observations.dtype == np.float32:
+        return observations
     shape = (len(observations), math.prod(observations.shape[1:]))
     return observations.reshape(shape).astype(np.float32, copy=False)
 

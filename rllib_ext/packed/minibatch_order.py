@@ -87,6 +87,7 @@ class MinibatchOrder:
 
     Attributes:
         counts: Minibatches of each member.
+        size: Rows of a minibatch.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class MinibatchOrder:
     ) -> None:
         lengths = [len(order) for order in orders]
         self.counts = [-(-n * k // minibatch) for n, k in zip(epochs, lengths, strict=True)]
-        self._minibatch = minibatch
+        self.size = minibatch
         self._order = torch.zeros(len(epochs), max(self.counts) * minibatch, dtype=torch.int64)
         for row, (generator, order) in enumerate(zip(generators, orders, strict=True)):
             wanted = self.counts[row] * minibatch
@@ -108,6 +109,14 @@ class MinibatchOrder:
             ]
             self._order[row, :wanted] = torch.cat([order, *further])[:wanted]
 
-    def minibatch(self, index: int) -> Tensor:
-        """Positions of one minibatch, as of `in_time`; of shape (rows, minibatch)."""
-        return self._order[:, index * self._minibatch : (index + 1) * self._minibatch]
+    def minibatch(self, index: int, count: int = 1) -> Tensor:
+        """Positions of a minibatch, as of `in_time`, and of those that follow.
+
+        Args:
+            index: Which minibatch.
+            count: How many of them, one after the other.
+
+        Returns:
+            A tensor of shape (rows, count · size).
+        """
+        return self._order[:, index * self.size : (index + count) * self.size]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
-from rllib_ext.packed.loss import Minibatch
-from rllib_ext.packed.network import Rows, StackedNetwork
+from rllib_ext.packed.network import ForwardPass, Rows, StackedNetwork
 from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.structure.graph import Graph, trace
@@ -117,13 +114,13 @@ class PackedPruning:
             self._network.part(row, name).copy_(mask)
         self._pruned[member] = not bool(row.all())
 
-    def observe(self, gradients: Tensor, batch: Minibatch, rows: Sequence[int]) -> None:
+    def observe(self, gradients: Tensor, batch: ForwardPass, rows: Sequence[int]) -> None:
         """Shows a minibatch to those whose criterion gathers something."""
         gatherers = {member: self.pruner(member).gatherer for member in rows}
-        for row, (member, gatherer) in enumerate(gatherers.items()):
-            if "activation" in gatherer.kinds:
-                _run(self._network.modules[member], batch.observations[row])
+        if not any(gatherer.kinds for gatherer in gatherers.values()):
+            return
         self._statistics.observe(gradients, gatherers)
+        self._statistics.observe_activations(batch.read, gatherers)
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place, so that they don't count in a norm."""
@@ -146,11 +143,3 @@ class PackedPruning:
         # The same for all members: it speaks of layers, not of weights.
         module = self._network.modules[0]
         return trace(module, probe_of(module))
-
-
-@torch.enable_grad()
-def _run(module: Any, observations: Tensor) -> None:
-    """A forward pass for those who listen to a module's layers; they listen where it is trained."""
-    batch = {Columns.OBS: observations.view(-1, *module.observation_space.shape)}
-    outputs = module._forward_train(batch)
-    module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])

@@ -17,9 +17,12 @@ from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.frames import Frames
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
 from rllib_ext.packed.minibatch_order import advantages_of_bootstrap_rows, in_time
-from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.network import StackedNetwork, rows_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+# Of a member, so that what comes of them stays near the processor.
+STEPS_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,18 +146,21 @@ class Collector:
         current = self._to_tensor(self._current)
         width = network.act(parameters, current[:, :1]).shape[-1]
         noise = self._noise(width)
-        shape = (members, self.steps, envs)
-        observations = like.new_empty(*shape, current.shape[-1])
-        inputs = like.new_empty(*shape, width)
+        # Time comes first here: a step then lies in one piece.
+        observations = like.new_empty(self.steps, *current.shape)
+        inputs = like.new_empty(self.steps, members, envs, width)
         actions: list[Tensor] = []
-        rewards = np.empty(shape)
-        terminated, truncated = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
+        rewards = np.empty((self.steps, members * envs))
+        terminated, truncated = (
+            np.empty_like(rewards, dtype=bool),
+            np.empty_like(rewards, dtype=bool),
+        )
         ends: list[End] = []
         finished: list[list[float]] = [[] for _ in range(members)]
         for t in range(self.steps):
-            observations[:, t] = current
-            inputs[:, t] = logits = network.act(parameters, current)
-            drawn = self._distribution(logits).sample(noise[:, t])
+            observations[t] = current
+            inputs[t] = logits = network.act(parameters, current, network.scratch)
+            drawn = self._distribution(logits).sample(noise[t])
             actions.append(drawn)
             step = self._environments.step(
                 for_environment(
@@ -164,9 +170,7 @@ class Collector:
                     clip=self._clip,
                 )
             )
-            rewards[:, t] = step.rewards.reshape(members, envs)
-            terminated[:, t] = step.terminated.reshape(members, envs)
-            truncated[:, t] = step.truncated.reshape(members, envs)
+            rewards[t], terminated[t], truncated[t] = step.rewards, step.terminated, step.truncated
             self._returns += step.rewards
             for i, last in step.last.items():
                 member, env = divmod(i, envs)
@@ -178,13 +182,14 @@ class Collector:
                 ends.append(End(member, t, env, stacked[0]))
             self._current = self._following(step)
             current = self._to_tensor(self._current)
+        shape = (self.steps, members, envs)
         return Rollout(
-            observations=observations,
+            observations=_by_member(observations),
             actions=torch.stack(actions, dim=1),
-            inputs=inputs,
-            rewards=torch.from_numpy(rewards).to(like),
-            terminated=torch.from_numpy(terminated).to(like.device),
-            truncated=torch.from_numpy(truncated).to(like.device),
+            inputs=_by_member(inputs),
+            rewards=_by_member(torch.from_numpy(rewards).view(shape)).to(like),
+            terminated=_by_member(torch.from_numpy(terminated).view(shape)).to(like.device),
+            truncated=_by_member(torch.from_numpy(truncated).view(shape)).to(like.device),
             following=current,
             ends=tuple(ends),
             returns=tuple(tuple(r) for r in finished),
@@ -203,12 +208,17 @@ class Collector:
     def _noise(self, width: int) -> Tensor:
         shape = (self.steps, self._environments.per_member)
         drawn = [self._distribution.noise(shape, width, g) for g in self._generators]
-        return torch.stack(drawn).to(self._network.weights)
+        return torch.stack(drawn, dim=1).to(self._network.weights)
 
     def _to_tensor(self, observations: Array) -> Tensor:
         flat = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))
         members = len(self._network)
         return flat.to(self._network.weights).view(members, -1, flat.shape[-1])
+
+
+def _by_member(values: Tensor) -> Tensor:
+    """(steps, members, …) to (members, steps, …)."""
+    return values.transpose(0, 1).contiguous()
 
 
 @torch.no_grad()
@@ -234,7 +244,7 @@ def batch_of(
     parameters = network.parts(network.weights)
     shape = rollout.rewards.shape
     observations = rollout.observations.flatten(1, 2)
-    values = network.value(parameters, observations).view(shape)
+    values = _values(network, observations).view(shape)
     following = network.value(parameters, rollout.following).unsqueeze(1)
     next_values = torch.cat([values[:, 1:], following], dim=1)
     _set_last_values(network, rollout, next_values)
@@ -269,6 +279,15 @@ def batch_of(
     )
 
 
+def _values(network: StackedNetwork, observations: Tensor) -> Tensor:
+    """Values of many steps of all members, a few at a time in the same memory."""
+    parameters, scratch = network.parts(network.weights), network.scratch
+    parts = torch.split(observations, STEPS_AT_ONCE, dim=1)
+    # Copied, since the next ones come to lie where they are.
+    found = [network.value(parameters, part, scratch).clone() for part in parts]
+    return torch.cat(found, dim=1)
+
+
 def _set_last_values(network: StackedNetwork, rollout: Rollout, next_values: Tensor) -> None:
     """Replaces, in place, the values of next episodes' starts by those of the states before them."""
     if not rollout.ends:
@@ -282,7 +301,8 @@ def _set_last_values(network: StackedNetwork, rollout: Rollout, next_values: Ten
     for row, member in enumerate(rows):
         stacked = np.stack([end.observation for end in by_member[member]])
         seen[row, : len(stacked)] = torch.from_numpy(stacked)
-    values = network.value(network.parts(network.weights[rows]), seen)
+    own = network.parts(network.weights[rows_of(rows, network)])
+    values = network.value(own, seen, network.scratch)
     for row, member in enumerate(rows):
         ends = by_member[member]
         at = [end.step for end in ends], [end.env for end in ends]

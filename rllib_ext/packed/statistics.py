@@ -1,4 +1,4 @@
-"""What members' criteria learn from gradients, added for all members at once."""
+"""What members' criteria learn from minibatches, computed for all members at once."""
 
 from __future__ import annotations
 
@@ -42,6 +42,28 @@ class StackedStatistics:
             if rows:
                 asking = {m: g for m, g in gatherers.items() if kind in g.kinds}
                 self._add(kind, gradients[rows], asking)
+
+    @torch.no_grad()
+    def observe_activations(
+        self, read: Mapping[str, Tensor], gatherers: Mapping[int, Gatherer]
+    ) -> None:
+        """Takes what the weights were multiplied with in one minibatch.
+
+        Args:
+            read: By the weights' names, as of `rllib_ext.packed.layers.Applied`.
+            gatherers: One for each row, in the rows' order.
+        """
+        rows = {row: g for row, g in enumerate(gatherers.values()) if "activation" in g.kinds}
+        if not rows:
+            return
+        for name, inputs in read.items():
+            asking = {row: g for row, g in rows.items() if name in g.weights}
+            if not asking:
+                continue
+            activity = inputs[list(asking)].abs().flatten(1, -2).mean(1)
+            broadcast = [1] * (len(self._network.slots[name].shape) - 2)
+            for gatherer, own in zip(asking.values(), activity, strict=True):
+                gatherer.add_("activation", name, own.view(1, -1, *broadcast))
 
     def _add(
         self, kind: StatisticKind, gradients: Tensor, gatherers: Mapping[int, Gatherer]

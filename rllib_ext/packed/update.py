@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -14,8 +14,9 @@ from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.hyperparameters import Stacked
 from rllib_ext.packed.loss import Losses, Minibatch, losses
+from rllib_ext.packed.loss_gradient import LossGradient
 from rllib_ext.packed.minibatch_order import MinibatchOrder
-from rllib_ext.packed.network import Rows, StackedNetwork, rows_of
+from rllib_ext.packed.network import ForwardPass, Rows, StackedNetwork, rows_of
 
 # What RLlib takes for a norm that has overflown.
 LARGEST_NORM = 10e8
@@ -24,8 +25,14 @@ LARGEST_NORM = 10e8
 class Guard(Protocol):
     """Whoever prunes: sees gradients, masks them, and keeps weights at zero."""
 
-    def observe(self, gradients: Tensor, batch: Minibatch, rows: Sequence[int]) -> None:
-        """Takes one minibatch and its gradients, of shape (rows, parameters of one)."""
+    def observe(self, gradients: Tensor, batch: ForwardPass, rows: Sequence[int]) -> None:
+        """Takes what members made of one minibatch, and its gradients.
+
+        Args:
+            gradients: A tensor of shape (rows, parameters of one).
+            batch: The minibatch's forward pass.
+            rows: The members.
+        """
         ...
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
@@ -38,38 +45,54 @@ class Guard(Protocol):
 
 
 class _Wide:
-    """A batch as one matrix, so that a minibatch is gathered at once."""
+    """A batch as matrices, so that a minibatch is gathered at once."""
+
+    # Of these, a step has a number each.
+    _NUMBERS = ("log_probabilities", "advantages", "targets", "counted")
 
     def __init__(self, batch: Minibatch) -> None:
+        self._size = batch.counted.shape[1]
         self._discrete = not batch.actions.is_floating_point()
-        columns = [self._column(getattr(batch, f.name)) for f in dataclasses.fields(batch)]
-        self._widths = [column.shape[-1] for column in columns]
-        like = batch.observations
-        # Numbers of actions are small enough to be exact as floats.
-        wide = torch.cat([column.to(like) for column in columns], dim=-1)
-        self._size = wide.shape[1]
-        self._flat = wide.flatten(0, 1)
+        vectors = [batch.observations, batch.inputs]
+        if not self._discrete:
+            vectors.append(batch.actions)
+        self._widths = [each.shape[-1] for each in vectors]
+        self._vectors = torch.cat(vectors, dim=-1).flatten(0, 1)
+        self._numbers = torch.stack([getattr(batch, name).flatten() for name in self._NUMBERS])
+        self._actions = batch.actions.flatten()
 
-    def _column(self, values: Tensor) -> Tensor:
-        return values.unsqueeze(-1) if values.dim() == 2 else values
+    def taker(self, rows: Tensor, positions: Tensor, size: int) -> Callable[[int], Minibatch]:
+        """Gives minibatches by their index.
 
-    def take(self, rows: Tensor, positions: Tensor) -> Minibatch:
-        """Positions as of `in_time`, of shape (rows, minibatch), of the batches of some members."""
+        Args:
+            rows: Members.
+            positions: Of each of them, as of `in_time`, one minibatch after the other.
+            size: Steps of a minibatch.
+        """
         # Where a bootstrap row stands, the step before it is taken and not counted.
-        index = (positions % self._size + rows.unsqueeze(1) * self._size).flatten()
-        taken = self._flat.index_select(0, index).view(*positions.shape, -1)
-        observations, actions, inputs, logs, advantages, targets, counted = torch.split(
-            taken, self._widths, dim=-1
-        )
-        return Minibatch(
-            observations=observations,
-            actions=actions.squeeze(-1).long() if self._discrete else actions,
-            inputs=inputs,
-            log_probabilities=logs.squeeze(-1),
-            advantages=advantages.squeeze(-1),
-            targets=targets.squeeze(-1),
-            counted=counted.squeeze(-1) * (positions < self._size),
-        )
+        index = positions % self._size + rows.unsqueeze(1) * self._size
+        counts = (positions < self._size).to(self._numbers)
+
+        def take(number: int) -> Minibatch:
+            part = slice(number * size, (number + 1) * size)
+            which = index[:, part].flatten()
+            vectors = self._vectors.index_select(0, which).view(len(rows), size, -1)
+            observations, inputs, *rest = torch.split(vectors, self._widths, dim=-1)
+            numbers = self._numbers.index_select(1, which).view(-1, len(rows), size)
+            logs, advantages, targets, counted = numbers.unbind()
+            return Minibatch(
+                observations=observations,
+                actions=rest[0]
+                if rest
+                else self._actions.index_select(0, which).view(len(rows), size),
+                inputs=inputs,
+                log_probabilities=logs,
+                advantages=advantages,
+                targets=targets,
+                counted=counted.mul_(counts[:, part]),
+            )
+
+        return take
 
 
 def update(
@@ -106,23 +129,30 @@ def update(
         rows = rows_of(numbers, network)
         own = _of(hyperparameters, rows)
         taken = torch.tensor(numbers, device=network.weights.device)
-        leaves = _leaves(network, rows)
-        for index in range(start, stop):
-            if not isinstance(rows, slice) and index > start:
-                leaves = _leaves(network, rows)
-            minibatch = wide.take(taken, order.minibatch(index)[training].to(taken.device))
-            inputs, values = network.act_and_value(leaves, minibatch.observations)
-            found = losses(distribution, inputs, values, minibatch, own.coefficients)
-            # A sum: no member's gradient contains anything of another's.
-            parts = torch.autograd.grad(found.total.sum(), list(leaves.values()))
-            gradients = torch.cat([part.flatten(1) for part in parts], dim=1)
-            guard.observe(gradients, minibatch, numbers)
+        positions = order.minibatch(start, stop - start)[training].to(taken.device)
+        take = wide.taker(taken, positions, order.size)
+        gradient_of = LossGradient.of(distribution, own.coefficients)
+        gradients = network.weights.new_empty(len(numbers), network.weights.shape[1])
+        into, parameters = network.parts(gradients), network.parts(network.weights[rows])
+        for index in range(stop - start):
+            if not isinstance(rows, slice) and index:
+                # Copies of the weights as they were.
+                parameters = network.parts(network.weights[rows])
+            minibatch = take(index)
+            passed = network.forward_pass(parameters, minibatch.observations)
+            if index == stop - start - 1:
+                found = losses(
+                    distribution, passed.inputs, passed.values, minibatch, own.coefficients
+                )
+            # No member's gradient contains anything of another's.
+            passed.backward(*gradient_of(passed.inputs, passed.values, minibatch), into)
+            guard.observe(gradients, passed, numbers)
             guard.mask_gradients_(gradients, rows)
             clip_(gradients, own.largest_norm, network)
             adam.step_(gradients, own.rate, rows)
             guard.enforce_(rows)
         ended = [k for k, i in enumerate(training) if order.counts[i] == stop]
-        last.append(([training[k] for k in ended], _detached(found, ended)))
+        last.append(([training[k] for k in ended], _some(found, ended)))
     return _gathered(last, len(members))
 
 
@@ -138,13 +168,12 @@ def clip_(gradients: Tensor, largest: Tensor, network: StackedNetwork) -> None:
     """
     norms = torch.linalg.vector_norm(gradients, dim=1)
     broken = ~torch.isfinite(norms)
-    if bool(broken.any()):
+    any_broken = bool(broken.any())
+    if any_broken:
         norms[broken] = _norms_of_broken(gradients[broken], network)
-    limited = torch.isfinite(largest)
-    if bool(limited.any()):
-        scale = largest / torch.maximum(norms + 1e-6, largest)
-        gradients *= torch.where(limited, scale, 1.0).unsqueeze(1)
-    if bool(broken.any()):
+    # Multiplied by 1 where nothing is clipped.
+    gradients *= (largest / (norms + 1e-6)).clamp_(max=1.0).unsqueeze(1)
+    if any_broken:
         gradients[broken] = gradients[broken].nan_to_num()
 
 
@@ -154,11 +183,6 @@ def _norms_of_broken(gradients: Tensor, network: StackedNetwork) -> Tensor:
     finite = norms.nan_to_num(posinf=LARGEST_NORM)
     whole: Tensor = torch.linalg.vector_norm(finite, dim=0)
     return whole.nan_to_num(posinf=LARGEST_NORM)
-
-
-def _leaves(network: StackedNetwork, rows: Rows) -> Mapping[str, Tensor]:
-    parts = network.parts(network.weights[rows])
-    return {name: part.detach().requires_grad_() for name, part in parts.items()}
 
 
 def _of(hyperparameters: Stacked, rows: Rows) -> Stacked:
@@ -171,10 +195,8 @@ def _of(hyperparameters: Stacked, rows: Rows) -> Stacked:
     )
 
 
-def _detached(found: Losses, rows: Sequence[int]) -> Losses:
-    return Losses(
-        **{f.name: getattr(found, f.name).detach()[list(rows)] for f in dataclasses.fields(found)}
-    )
+def _some(found: Losses, rows: Sequence[int]) -> Losses:
+    return Losses(**{f.name: getattr(found, f.name)[list(rows)] for f in dataclasses.fields(found)})
 
 
 def _gathered(parts: Sequence[tuple[list[int], Losses]], count: int) -> Losses:
