@@ -17,6 +17,7 @@ from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.settings.ranges import RANGED
 from search.config.experiment import ExperimentConfig
 from search.config.reference import keys
+from search.config.shipped import shipped, shipped_as
 
 
 class _TwiceError(yaml.MarkedYAMLError):
@@ -92,7 +93,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """Reads an experiment.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the name of a configuration that comes along.
         overrides: "dotted.path=value"; the value is YAML.
 
     Raises:
@@ -115,15 +116,23 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The plain values of a YAML file.
+    """The plain values of a YAML file, or of a configuration that comes along.
+
+    Args:
+        path: The file; or a bare name such as "cartpole".
 
     Raises:
         ConfigError: The file is missing, or holds no mapping.
     """
     if not path.is_file():
+        path = shipped_as(path) or path
+    if not path.is_file():
         near = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         there = f" There: {', '.join(str(p) for p in near)}." if near else ""
-        raise ConfigError(f"{path} is no file. Expected a YAML configuration.{there}")
+        raise ConfigError(
+            f"{path} is no file. Expected a YAML configuration, or the name of one that comes along: "
+            f"{', '.join(shipped())}.{there}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -215,7 +215,7 @@ def test_a_key_without_a_value_can_be_filled_by_overrides(tmp_path):
 def test_a_missing_file_is_named_with_what_lies_beside_it(small):
     with pytest.raises(ConfigError, match=r"smal.yaml is no file.*There: .*small\.yaml"):
         load_config(small.with_name("smal.yaml"))
-    with pytest.raises(ConfigError, match=r"is no file\. Expected a YAML configuration\.$"):
+    with pytest.raises(ConfigError, match=r"is no file\. .* that comes along: acrobot, .*smoke\.$"):
         load_config(small.parent / "nowhere" / "small.yaml")
     with pytest.raises(ConfigError, match="is no file"):
         load_config(small.parent)
@@ -246,6 +246,19 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(ConfigError, match=r"binary\.yaml"):
         load_config(path)
+
+
+def test_a_bare_name_is_a_configuration_that_comes_along_unless_it_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("cartpole"), ["seed=4"]) == load_config(
+        CONFIGS / "cartpole.yaml", ["seed=4"]
+    )
+    (tmp_path / "cartpole").write_text(SMALL)
+    assert load_config(Path("cartpole")).name == "small"
+    # A path is a path: what is missing there is not looked for elsewhere.
+    for path in ("nowhere/cartpole", "configs/cartpole.yaml", "cartpole.yaml", "cartpol"):
+        with pytest.raises(ConfigError, match=f"{path} is no file"):
+            load_config(Path(path))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
