@@ -17,6 +17,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from rllib_ext.checkpoint.foreign import foreign
 from rllib_ext.policy.store import MASKS
 from rllib_ext.pruning.errors import CheckpointError, PrunefrontError
 
@@ -53,6 +54,8 @@ def check_layout(folder: Path) -> None:
         CheckpointError: The checkpoint is missing, something else, of the old API stack, of several
             agents, or incomplete.
     """
+    if theirs := foreign(folder):
+        raise CheckpointError(theirs)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise CheckpointError(f"{folder} {what}. {_EXPECTED}")

@@ -89,6 +89,7 @@ def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
 
 
 def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
+    from rllib_ext.checkpoint.foreign import foreign
     from rllib_ext.pruning.errors import CheckpointError
     from search.evaluation.under_shift import score_policy
     from search.report.generalisation_text import score_text
@@ -96,7 +97,8 @@ def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str 
 
     if not is_policy(path):
         raise CheckpointError(
-            f"{path} is neither a results folder nor a saved policy. Expected the --output of "
+            foreign(path)
+            or f"{path} is neither a results folder nor a saved policy. Expected the --output of "
             "`prunefront search`, or a folder under its policies/."
         )
     ppo = open_policy(path, env, warn)

@@ -224,7 +224,7 @@ def _describe(mistake: Any) -> str:
     path = ".".join(str(part) for part in mistake["loc"] if part not in _TAGS)
     if mistake["type"] == "extra_forbidden":
         *parents, key = [part for part in mistake["loc"] if part not in _TAGS]
-        return f"unknown key {path!r}.{_hint(str(key), _known_keys(parents))}"
+        return f"unknown key {path!r}.{_hint(str(key), mistake['input'], _known_keys(parents))}"
     if mistake["type"] == "missing":
         return f"{path!r} is missing."
     if mistake["type"] == "value_error":
@@ -236,13 +236,35 @@ def _describe(mistake: Any) -> str:
 _TAGS = ("float", "int", "choice")
 
 
-def _hint(key: str, known: list[str]) -> str:
-    """What was probably meant: a key of the same level, else the same key where it has its place."""
-    if difflib.get_close_matches(key, known, n=1):
+def _hint(key: str, given: Any, known: list[str]) -> str:
+    """What was probably meant: a key of the same level, or one that is, or resembles, one elsewhere.
+
+    Args:
+        key: The key that nobody knows.
+        given: What lies below it.
+        known: The keys of its level.
+    """
+    if difflib.get_close_matches(key, known, n=1, cutoff=_CLOSE):
         return nearest(key, known)
-    meant = ELSEWHERE.get(key, key)
-    paths = [path for path in _paths() if path.rpartition(".")[2] == meant]
-    return f" Did you mean {' or '.join(map(repr, paths))}?" if paths else nearest(key, known)
+    by_name: dict[str, list[str]] = {}
+    for path in _paths():
+        by_name.setdefault(path.rpartition(".")[2], []).append(path)
+    names = [*by_name, *(name for name, meant in ELSEWHERE.items() if meant in by_name)]
+    for name in difflib.get_close_matches(key, names, n=1, cutoff=_CLOSE):
+        paths = by_name.get(ELSEWHERE.get(name, name), [])
+        return f" Did you mean {' or '.join(repr(_with_below(p, given)) for p in paths)}?"
+    return nearest(key, known)
+
+
+# How alike a slip of the pen leaves two names: `trainig` and `training` are 0.93, `training` and
+# `pruning` 0.67.
+_CLOSE = 0.8
+
+
+def _with_below(path: str, given: Any) -> str:
+    """The path, down to the one known key that was given below it."""
+    below = f"{path}.{next(iter(given))}" if isinstance(given, dict) and len(given) == 1 else ""
+    return below if below in _paths() else path
 
 
 def _paths() -> list[str]:

@@ -1,4 +1,4 @@
-"""The configurations that come along: `configs/` of a checkout, `search/configs/` where a wheel is installed."""
+"""The configurations that come along: `configs/` of a checkout, `search/configs/` of a wheel."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import gymnasium
 import yaml
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.base.extras import install
 from rllib_ext.checkpoint.reading import check_layout, read_ppo_config
 from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.envs.missing import missing_hint
 from rllib_ext.policy.store import MASKS, METADATA
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.store.began_with import refuse_edited
@@ -93,9 +93,9 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
         env_maker(ppo)().close()
     except (gymnasium.error.Error, ImportError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error} Where it was "
-            "registered by a script, name the class with --env 'package.module:Class'; Gymnasium's own "
-            f"may need an extra: {install('mujoco')}."
+            f"the environment {env_name(ppo)!r} of {path} cannot be built here: {error}"
+            f"{missing_hint(env_name(ppo), error)} Where it was registered by a script, name the class "
+            "with --env 'package.module:Class'."
         ) from error
     return ppo
 

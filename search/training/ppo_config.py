@@ -12,8 +12,8 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.tune import PlacementGroupFactory
 
 from rllib_ext import with_initial_weights, with_preprocessing, with_pruning
-from rllib_ext.base.extras import install
 from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.envs.missing import missing_hint
 from rllib_ext.envs.shifted import shifted_maker
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.module.initial import KEYS as INITIAL_WEIGHTS
@@ -146,16 +146,15 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     except ConfigError as error:
         raise ConfigError(f"env = {config.env!r}: {error}") from error
     except gymnasium.error.Error as error:
-        extras = ",".join(config.extras or ("mujoco",))
         raise ConfigError(
-            f"env = {config.env!r}: {error} Expected a Gymnasium id or 'package.module:Class'; ids "
-            f"of extras need them installed: {install(extras)}.{_with_a_colon(config.env)}"
+            f"env = {config.env!r}: {error}{missing_hint(config.env, error)} Expected a Gymnasium id or "
+            f"'package.module:Class'.{_with_a_colon(config.env)}"
         ) from error
     except Exception as error:
         # An environment is anybody's code.
         raise ConfigError(
             f"env = {config.env!r} cannot be built with env_config = {config.env_config}: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{missing_hint(config.env, error)}"
         ) from error
     try:
         pruned = with_pruning(ppo, config.pruning_with({}), evaluated_outside=True)
