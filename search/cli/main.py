@@ -27,6 +27,7 @@ from search.cli.keys import keys
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
 from search.cli.retrain import retrain
+from search.cli.schema import schema
 from search.cli.search import check, resume, search
 from search.cli.submit import submit
 from search.cluster.failure import is_disk_full
@@ -41,7 +42,7 @@ def cli() -> None:
 
 
 for verb in (
-    search, resume, submit, report, evaluate, export, retrain, check, keys, prune, sensitivity,
+    search, resume, submit, report, evaluate, export, retrain, check, keys, schema, prune, sensitivity,
 ):  # fmt: skip
     cli.add_command(verb)
 

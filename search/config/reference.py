@@ -22,6 +22,7 @@ _SEARCHED = (
     "One searched hyperparameter. PATH is pruning.… (a key of pruning) or training.… (a keyword of "
     "PPOConfig.training)."
 )
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NAMES = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
 _SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -60,7 +61,7 @@ def schema() -> Schema:
     # The search knows a member's horizon and refuses another one.
     del whole["$defs"]["PruningConfig"]["properties"]["horizon"]
     written: Schema = _as_written(whole)
-    return written
+    return {"$schema": _DIALECT, **written}
 
 
 def find(words: Iterable[str]) -> list[Key]:

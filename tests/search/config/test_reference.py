@@ -1,6 +1,8 @@
 """Every key of a configuration, and `prunefront keys`, which lists them."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,31 @@ def test_a_missing_description_is_a_missing_meaning():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_schema_accepts_the_configurations_that_come_along(path):
     jsonschema.validate(read_values(path), schema())
+
+
+def test_the_verb_prints_the_schema_and_the_file_beside_the_configurations_is_what_it_prints():
+    """Otherwise: prunefront schema > configs/schema.json."""
+    ended = CliRunner().invoke(cli, ["schema"])
+    assert json.loads(ended.output) == schema()
+    assert (CONFIGS[0].parent / "schema.json").read_text() == ended.output
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_that_comes_along_names_the_schema_for_editors(path):
+    named = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / named).samefile(CONFIGS[0].parent / "schema.json")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_numbers_are_written_as_editors_read_them(path):
+    """YAML 1.2, which they read, knows no underscores in numbers: 32_000 would be a text."""
+    plain = [
+        token.value
+        for token in yaml.scan(path.read_text())
+        if isinstance(token, yaml.ScalarToken) and token.plain
+    ]
+    assert not [text for text in plain if re.fullmatch(r"[-+]?[\d.]+(_[\d_.]+)+", text)]
 
 
 @pytest.mark.parametrize(
