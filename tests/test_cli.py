@@ -375,5 +375,5 @@ def test_check_and_search_refuse_what_no_member_can_prune(tmp_path, engine):
 def test_help_names_the_verbs(tmp_path):
     run = prunefront("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for verb in ("search", "resume", "report", "evaluate", "check"):
+    for verb in ("search", "resume", "report", "evaluate", "check", "init", "keys", "schema"):
         assert verb in run.stdout

@@ -37,7 +37,7 @@ def missing_hint(name: str, error: Exception) -> str:
     if isinstance(error, gymnasium.error.VersionNotFound):
         return _newest(env_id)
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
-        extra = _extra_of(env_id)
+        extra = extra_of(env_id)
         return f" It needs an extra: {install(extra)}." if extra else ""
     return ""
 
@@ -57,7 +57,7 @@ def _newest(env_id: str) -> str:
     )
 
 
-def _extra_of(env_id: str) -> str:
+def extra_of(env_id: str) -> str:
     """The extra that brings what one of Gymnasium's own environments needs; "" for any other."""
     try:
         entry = str(gymnasium.spec(env_id).entry_point)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rllib_ext.pruning.errors import ConfigError
-from search.cli.shared import Folder, warn
+from search.cli.shared import Folder, named_values, warn
 
 
 @click.command()
@@ -63,21 +62,11 @@ def evaluate(
         raise ConfigError(
             f"episodes = {episodes}, seed = {seed}; expected 2 or more episodes and a seed of 0 or more."
         )
-    wanted = Shift(**shift, set=tuple(_settings(settings)))
+    wanted = Shift(**shift, set=tuple(named_values(settings)))
     if any((path / mark).is_file() for mark in RESULTS_FILES):
         _evaluate_front(path, wanted, episodes, seed, env, address)
     else:
         _evaluate_policy(path, wanted, episodes, seed or 0, env)
-
-
-def _settings(texts: Iterable[str]) -> Iterable[tuple[str, Any]]:
-    from search.config.loading import parse_yaml
-
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--set {text!r}: expected NAME=VALUE, such as gravity=15.")
-        yield name, parse_yaml(value, f"the value of --set {text!r}")
 
 
 def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from rllib_ext.pruning.errors import (
 )
 from search.cli.evaluate import evaluate
 from search.cli.export import export
+from search.cli.init import init
 from search.cli.keys import keys
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
@@ -42,7 +43,8 @@ def cli() -> None:
 
 
 for verb in (
-    search, resume, submit, report, evaluate, export, retrain, check, keys, schema, prune, sensitivity,
+    search, resume, submit, report, evaluate, export, retrain, check, init, keys, schema, prune,
+    sensitivity,
 ):  # fmt: skip
     cli.add_command(verb)
 

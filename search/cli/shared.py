@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rllib_ext.pruning.errors import RunError
+from rllib_ext.pruning.errors import ConfigError, RunError
 from search.cluster.failure import is_disk_full
 from search.config.experiment import ExperimentConfig
 from search.store.folder import refuse_address
@@ -45,6 +45,21 @@ def load_experiment(config: Path, overrides: Iterable[str]) -> ExperimentConfig:
 
         warn(RUNS_CODE.format(path=experiment.init_checkpoint))
     return experiment
+
+
+def named_values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """What --set was given: names and values, which are YAML.
+
+    Raises:
+        ConfigError: One of them is not NAME=VALUE.
+    """
+    from search.config.loading import parse_yaml
+
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set {text!r}: expected NAME=VALUE, such as gravity=15.")
+        yield name, parse_yaml(value, f"the value of --set {text!r}")
 
 
 def warn(text: str) -> None:

@@ -142,7 +142,7 @@ def _walk(
             yield from _walk(group, models, f"{path}.")
             continue
         required = name in node.get("required", ())
-        default = REQUIRED if required else _in_yaml(value.get("default"))
+        default = REQUIRED if required else in_yaml(value.get("default"))
         yield Key(path, _kind(value), default, meaning)
         if item := _model(value.get("items", {}), models):
             yield from _walk(item, models, f"{path}[].")
@@ -200,7 +200,8 @@ def _range(node: Schema) -> str:
     return "".join(f" {sign} {node[name]:g}" for name, sign in _SIGNS.items() if name in node)
 
 
-def _in_yaml(value: Any) -> str:
+def in_yaml(value: Any) -> str:
+    """A value as a configuration has it behind a key, in one line."""
     text = yaml.safe_dump(
         value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
     )

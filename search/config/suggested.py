@@ -1,0 +1,320 @@
+"""A configuration for an environment that is known by a few facts, as commented YAML.
+
+PPO's settings are those of configurations that come along: LunarLander's for discrete actions, Hopper's
+for continuous ones, MinAtar's for images, StatelessCartPole's for a memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from search.config.reference import in_yaml
+
+# An evaluation shall take no more env steps than this share of the training since the last one.
+_EVALUATED = 0.5
+# Episodes that are tried to learn their length are cut after so many env steps.
+LONGEST_TRIED = 2_000
+# CNNs make images smaller until neither side is longer than this.
+_SMALL_IMAGE = 12
+FLATTEN = "ray.rllib.connectors.env_to_module:FlattenObservations"
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of an environment.
+
+    Attributes:
+        env: A Gymnasium id, or "package.module:Name".
+        env_config: Its arguments.
+        extras: Extras of prunefront that it needs.
+        observed: What an observation is: a vector of floats, an image (height, width, channels), or
+            anything else that can be flattened into a vector.
+        shape: Of an observation; a flattened one's length.
+        whole_numbers: Whether observations are whole numbers, which can't be normalised as they are.
+        continuous: Whether actions are; otherwise they are discrete.
+        steps: Env steps of a random policy's episode, on average.
+        limit: At which an episode ends; None: the environment names no limit.
+        seen: Observations and actions, for a person.
+    """
+
+    env: str
+    env_config: Mapping[str, Any]
+    extras: tuple[str, ...]
+    observed: Literal["vector", "image", "flattened"]
+    shape: tuple[int, ...]
+    whole_numbers: bool
+    continuous: bool
+    steps: float
+    limit: int | None
+    seen: str
+
+    @property
+    def longest(self) -> int:
+        """Env steps that a good policy's episode may have."""
+        return math.ceil(max(self.steps, self.limit or 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What depends on the kind of an environment: budget, PPO's settings, and how far is searched.
+
+    Attributes:
+        like: Whose settings these are.
+        horizon: Env steps of a lineage.
+        members: Of the population.
+        segments: Of a lineage.
+        envs: That step at once.
+        batch: Env steps of an iteration.
+        minibatch: Of an update.
+        epochs: Over a batch.
+        lr: Learning rate; the search tries a third of it to three times it.
+        line: Whether it goes to 0 over the horizon.
+        entropy: Coefficient of the entropy.
+        value: Coefficient of the value function's loss.
+        sparsities: Least and largest final sparsity.
+    """
+
+    like: str
+    horizon: int
+    members: int
+    segments: int
+    envs: int
+    batch: int
+    minibatch: int
+    epochs: int
+    lr: float
+    line: bool
+    entropy: float
+    value: float
+    sparsities: tuple[float, float]
+
+
+_MEMORY = _Plan(
+    "stateless_cartpole.yaml", 400_000, 6, 8, 16, 4096, 256, 6, 3e-4, False, 0.0, 0.05, (0.5, 0.99)
+)
+_IMAGE = _Plan(
+    "minatar_breakout.yaml", 1_000_000, 8, 10, 16, 2048, 256, 4, 1e-3, True, 0.01, 0.5, (0.7, 0.998)
+)
+_CONTINUOUS = _Plan(
+    "hopper.yaml", 1_000_000, 8, 20, 8, 2048, 64, 10, 3e-4, True, 0.0, 0.25, (0.5, 0.99)
+)
+_DISCRETE = _Plan(
+    "lunarlander.yaml", 300_000, 16, 15, 16, 2048, 128, 6, 2e-3, False, 0.01, 0.5, (0.8, 0.998)
+)
+
+
+def suggested(facts: Facts, name: str, *, memory: bool = False) -> str:
+    """A configuration as commented YAML, which `prunefront check` takes as it is.
+
+    Args:
+        facts: The environment's.
+        name: The experiment's.
+        memory: Whether the policy gets an LSTM.
+    """
+    plan = _plan(facts, memory)
+    parts = [
+        _head(facts, name, plan),
+        _budget(plan),
+        _ppo(facts, plan, memory),
+        _pruning(),
+        _search(plan),
+        _evaluation(facts, plan),
+    ]
+    return "\n".join(parts)
+
+
+def _plan(facts: Facts, memory: bool) -> _Plan:
+    if memory:
+        return _MEMORY
+    if facts.observed == "image":
+        return _IMAGE
+    plan = _CONTINUOUS if facts.continuous else _DISCRETE
+    (size,) = facts.shape
+    if facts.continuous and size <= 4:
+        return dataclasses.replace(plan, horizon=200_000, segments=10)
+    if not facts.continuous and size > 64:
+        return dataclasses.replace(plan, horizon=1_000_000, members=8)
+    return plan
+
+
+def _head(facts: Facts, name: str, plan: _Plan) -> str:
+    limit = f"its limit is {facts.limit:,}" if facts.limit else "it names no limit"
+    if facts.steps >= LONGEST_TRIED:
+        length = f"No episode of a random policy ended within {LONGEST_TRIED:,} steps"
+        limit += "" if facts.limit else ", so give it one: training needs episodes that end"
+    else:
+        length = f"Episodes of a random policy have {facts.steps:,.0f} steps on average"
+    told = textwrap.fill(
+        f"A search on {facts.env}, written by `prunefront init`: {facts.seen}. {length}; {limit}. "
+        f"PPO's settings are those of {plan.like}, which comes along; nothing was trained with them on "
+        "this environment yet. `prunefront keys` says what else can be set.",
+        98,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    lines = [told, f"name: {in_yaml(name)}", f"env: {in_yaml(facts.env)}"]
+    if facts.env_config:
+        lines.append(f"env_config: {in_yaml(dict(facts.env_config))}")
+    lines += ["seed: 0", _noted("engine: auto", "packs of members where that can be")]
+    if facts.extras:
+        lines.append(f"extras: [{', '.join(facts.extras)}]")
+    return "\n".join(lines) + "\n"
+
+
+def _noted(line: str, note: str) -> str:
+    return f"{line.ljust(25)} # {note}"
+
+
+def _budget(plan: _Plan) -> str:
+    lines = [
+        "budget:",
+        _noted(f"  env_steps: {plan.horizon * plan.members}", "of all members together"),
+        _noted(
+            f"  horizon: {plan.horizon}", "of one lineage; a dense policy should be good by half"
+        ),
+        "population:",
+        f"  members: {plan.members}",
+        f"  segments: {plan.segments}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ppo(facts: Facts, plan: _Plan, memory: bool) -> str:
+    lines = ["ppo:"]
+    normalized = _normalized(facts)
+    if normalized:
+        lines += [
+            "  preprocess:",
+            _noted(
+                f"    normalize: {normalized}",
+                "rewards for the learner only, returns are as they are",
+            ),
+        ]
+    lines += ["  env_runners:", f"    num_envs_per_env_runner: {plan.envs}"]
+    if facts.observed == "flattened":
+        lines.append(f"    env_to_module_connector: {FLATTEN}")
+    lr = f"{{from: {plan.lr:g}, to: 0}}" if plan.line else f"{plan.lr:g}"
+    lines += [
+        "  training:",
+        f"    train_batch_size_per_learner: {plan.batch}",
+        f"    minibatch_size: {plan.minibatch}",
+        f"    num_epochs: {plan.epochs}",
+        _noted(f"    lr: {lr}", "over the horizon") if plan.line else f"    lr: {lr}",
+        _noted("    gamma: 0.99", "looks some 1 / (1 − gamma) steps ahead"),
+        "    lambda_: 0.95",
+        "    clip_param: 0.2",
+        f"    entropy_coeff: {plan.entropy:g}",
+        f"    vf_loss_coeff: {plan.value:g}",
+        _noted("    vf_clip_param: null", "no clipping, whatever the scale of returns"),
+        "    grad_clip: 0.5",
+    ]
+    if facts.continuous and not memory:
+        lines.append("    use_kl_loss: false")
+    return "\n".join([*lines, *_network(facts, memory)]) + "\n"
+
+
+def _normalized(facts: Facts) -> str:
+    """What is normalised: where actions are continuous, whatever can be."""
+    if not facts.continuous:
+        return ""
+    return "rewards" if facts.whole_numbers or facts.observed == "image" else "true"
+
+
+def _network(facts: Facts, memory: bool) -> list[str]:
+    lines = ["  rl_module:", "    model_config:"]
+    if facts.observed == "image":
+        filters = ", ".join(f"[{', '.join(map(str, layer))}]" for layer in filters_for(facts.shape))
+        lines += [
+            _noted(f"      conv_filters: [{filters}]", "channels, kernel, stride"),
+            "      conv_activation: relu",
+            "      head_fcnet_hiddens: [64]",
+            "      head_fcnet_activation: relu",
+        ]
+    else:
+        (size,) = facts.shape
+        width = 64 if size <= 64 else 128
+        lines += [
+            f"      fcnet_hiddens: [{width}]"
+            if memory
+            else f"      fcnet_hiddens: [{width}, {width}]",
+            "      fcnet_activation: tanh",
+        ]
+    if memory:
+        return [
+            *lines,
+            "      use_lstm: true",
+            "      lstm_cell_size: 64",
+            _noted("      max_seq_len: 50", "as far back as the policy learns to remember"),
+            "      vf_share_layers: true",
+        ]
+    lines.append("      vf_share_layers: false")
+    if facts.continuous:
+        lines += [
+            _noted("      free_log_std: true", "one deviation an action, whatever is observed"),
+            "      log_std_init: -0.5",
+        ]
+    return [*lines, "      ortho_init: true"]
+
+
+def filters_for(shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Layers of a CNN that make an image small: channels, kernel and stride of each.
+
+    Args:
+        shape: Of an image: height, width, channels.
+    """
+    layers, side, channels = [], max(shape[:2]), 16
+    while side > _SMALL_IMAGE:
+        stride = 4 if side > 40 else 2
+        layers.append((channels, 2 * stride, stride))
+        side, channels = math.ceil(side / stride), min(2 * channels, 64)
+    return [*layers, (channels, 3, 1)] if len(layers) < 2 else layers
+
+
+def _pruning() -> str:
+    lines = [
+        "pruning:",
+        "  criterion: magnitude",
+        "  scope: global",
+        "  schedule: cubic",
+        _noted("  begin: 0.2", "shares of the horizon"),
+        "  end: 0.8",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _search(plan: _Plan) -> str:
+    low, high = plan.sparsities
+    return f"""\
+search:
+  strategy: pareto_pbt
+  space:
+    pruning.final_sparsity: {{type: float, low: {low:g}, high: {high:g}, scale: log_density}}
+    pruning.end: {{type: float, low: 0.5, high: 1.0, scale: log}}
+    training.lr: {{type: float, low: {plan.lr / 3:.1g}, high: {plan.lr * 3:.1g}, scale: log}}
+"""
+
+
+def _evaluation(facts: Facts, plan: _Plan) -> str:
+    steps = facts.longest
+    episodes = 10 if steps <= 500 else 5
+    iterations = max(1, plan.horizon // plan.segments // plan.batch)
+    wanted = math.ceil(episodes * steps / (_EVALUATED * plan.batch))
+    final = 100 if steps <= 500 else 50 if steps <= 1000 else 20
+    candidates = 30 if steps <= 200 else 16 if steps <= 500 else 8
+    trained = 1 if plan.horizon < 1_000_000 else 0
+    lines = [
+        _noted("evaluation:", f"an episode has up to {steps:,} steps"),
+        _noted(f"  interval: {min(wanted, iterations)}", f"iterations; a segment has {iterations}"),
+        f"  episodes: {episodes}",
+        f"  candidates: {candidates}",
+        f"  selection_episodes: {final}",
+        f"  report_episodes: {final}",
+        f"baselines: {{random_masks: {trained}, small_dense: 1, train_then_prune: 1}}",
+    ]
+    return "\n".join(lines) + "\n"
