@@ -30,8 +30,9 @@ def init(env: str, settings: tuple[str, ...], memory: bool, output: Path | None)
     """Write a configuration for an environment: commented YAML that `check` takes as it is.
 
     Builds the environment and plays a few random episodes. The network is an MLP for vectors, a CNN for
-    images, and whatever can be flattened is; budget and evaluation follow the length of episodes, and
-    observations and rewards are normalised where actions are continuous. No file is overwritten.
+    images, and whatever can be flattened is; the budget follows the spaces, evaluation the length of
+    episodes; observations and rewards are normalised where actions are continuous. No file is
+    overwritten.
     """
     name = _name_of(env)
     path = output or Path(f"{name}.yaml")

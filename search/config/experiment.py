@@ -23,7 +23,9 @@ from search.config.space_hints import space_hint
 # Combinations of searched values that are tried when a configuration is read.
 TRIED_DRAWS = 100
 
-Extra = Literal["box2d", "cluster", "dashboard", "minatar", "mlflow", "mujoco", "onnx", "wandb"]
+Extra = Literal[
+    "box2d", "cluster", "dashboard", "envpool", "minatar", "mlflow", "mujoco", "onnx", "wandb"
+]
 EngineName = Literal["packed", "rllib", "auto"]
 Vectorize = Literal["auto", "native", "envpool", "sync", "async"]
 # Strategies whose members are compared with each other.

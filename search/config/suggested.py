@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 from search.config.reference import in_yaml
 
-# An evaluation shall take no more env steps than this share of the training since the last one.
-_EVALUATED = 0.5
 # Episodes that are tried to learn their length are cut after so many env steps.
 LONGEST_TRIED = 2_000
 # CNNs make images smaller until neither side is longer than this.
@@ -32,9 +30,8 @@ class Facts:
         env_config: Its arguments.
         extras: Extras of prunefront that it needs.
         observed: What an observation is: a vector of floats, an image (height, width, channels), or
-            anything else that can be flattened into a vector.
+            anything else that can be flattened into such a vector.
         shape: Of an observation; a flattened one's length.
-        whole_numbers: Whether observations are whole numbers, which can't be normalised as they are.
         continuous: Whether actions are; otherwise they are discrete.
         steps: Env steps of a random policy's episode, on average.
         limit: At which an episode ends; None: the environment names no limit.
@@ -46,16 +43,10 @@ class Facts:
     extras: tuple[str, ...]
     observed: Literal["vector", "image", "flattened"]
     shape: tuple[int, ...]
-    whole_numbers: bool
     continuous: bool
     steps: float
     limit: int | None
     seen: str
-
-    @property
-    def longest(self) -> int:
-        """Env steps that a good policy's episode may have."""
-        return math.ceil(max(self.steps, self.limit or 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +113,7 @@ def suggested(facts: Facts, name: str, *, memory: bool = False) -> str:
         _ppo(facts, plan, memory),
         _pruning(),
         _search(plan),
-        _evaluation(facts, plan),
+        _evaluation(plan),
     ]
     return "\n".join(parts)
 
@@ -223,7 +214,7 @@ def _normalized(facts: Facts) -> str:
     """What is normalised: where actions are continuous, whatever can be."""
     if not facts.continuous:
         return ""
-    return "rewards" if facts.whole_numbers or facts.observed == "image" else "true"
+    return "rewards" if facts.observed == "image" else "true"
 
 
 def _network(facts: Facts, memory: bool) -> list[str]:
@@ -300,21 +291,11 @@ search:
 """
 
 
-def _evaluation(facts: Facts, plan: _Plan) -> str:
-    steps = facts.longest
-    episodes = 10 if steps <= 500 else 5
-    iterations = max(1, plan.horizon // plan.segments // plan.batch)
-    wanted = math.ceil(episodes * steps / (_EVALUATED * plan.batch))
-    final = 100 if steps <= 500 else 50 if steps <= 1000 else 20
-    candidates = 30 if steps <= 200 else 16 if steps <= 500 else 8
+def _evaluation(plan: _Plan) -> str:
     trained = 1 if plan.horizon < 1_000_000 else 0
-    lines = [
-        _noted("evaluation:", f"an episode has up to {steps:,} steps"),
-        _noted(f"  interval: {min(wanted, iterations)}", f"iterations; a segment has {iterations}"),
-        f"  episodes: {episodes}",
-        f"  candidates: {candidates}",
-        f"  selection_episodes: {final}",
-        f"  report_episodes: {final}",
-        f"baselines: {{random_masks: {trained}, small_dense: 1, train_then_prune: 1}}",
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""\
+# Evaluation isn't given: how often, and over how many episodes, is sized by their length, so that
+# it takes a quarter of training's time at most. `prunefront check` says what that comes to, and
+# `prunefront keys evaluation` what can be set.
+baselines: {{random_masks: {trained}, small_dense: 1, train_then_prune: 1}}
+"""

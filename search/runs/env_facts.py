@@ -68,8 +68,6 @@ def facts_of(env: str, env_config: Mapping[str, Any]) -> Facts:
         extras=(extra,) if extra else (),
         observed=observed,
         shape=shape,
-        whole_numbers=isinstance(observation, spaces.Box)
-        and not np.issubdtype(observation.dtype, np.floating),
         continuous=isinstance(action, spaces.Box),
         steps=_steps(env, make),
         limit=limit,
@@ -79,7 +77,8 @@ def facts_of(env: str, env_config: Mapping[str, Any]) -> Facts:
 
 def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]:
     """What observations are, and their shape (see `Facts`)."""
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+    floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+    if floats and len(space.shape) == 1:
         return "vector", space.shape
     if isinstance(space, spaces.Box) and len(space.shape) == 3:
         if space.shape[2] > min(space.shape[:2]):

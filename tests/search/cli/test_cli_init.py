@@ -51,6 +51,10 @@ class Dicts(Maze):
     action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
+class Cards(Maze):
+    observation_space = spaces.Box(0, 9, (5,), np.int64)
+
+
 class DictsWithCamera(Maze):
     observation_space = spaces.Dict({"eye": Camera.observation_space, "key": spaces.Discrete(4)})
 
@@ -143,9 +147,13 @@ def test_a_memory_is_an_lstm():
 
 @pytest.mark.parametrize(
     ("env", "as_file"),
-    [("init_envs:Dicts", "dicts.yaml"), ("FrozenLake-v1", "frozenlake.yaml")],
+    [
+        ("init_envs:Dicts", "dicts.yaml"),
+        ("init_envs:Cards", "cards.yaml"),
+        ("FrozenLake-v1", "frozenlake.yaml"),
+    ],
 )
-def test_dicts_and_numbers_are_flattened(env, as_file):
+def test_dicts_and_whole_numbers_are_flattened(env, as_file):
     config = written(env, as_file=as_file)
     connector = config.ppo.env_runners["env_to_module_connector"]
     assert connector.endswith(":FlattenObservations")
@@ -188,9 +196,9 @@ def test_a_folder_that_is_not_there_is_named(here):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kind", ["Camera", "Dicts"])
+@pytest.mark.parametrize("kind", ["Camera", "Dicts", "Cards"])
 def test_what_was_written_trains(here, kind):
-    """The network reads what the environment gives: bytes of an image, a dict."""
+    """The network reads what the environment gives: bytes of an image, a dict, whole numbers."""
     assert init(f"init_envs:{kind}").exit_code == 0
     small = [
         "budget={env_steps: 4_096}",
