@@ -133,7 +133,8 @@ def _steps(env: str, make: Any) -> float:
     """Env steps of a random policy's episode, on average."""
     # Wrapped, it has no native version, which knows only whole episodes of its own limit.
     evaluator = Evaluator(lambda: gymnasium.Wrapper(make()), max_episode_steps=LONGEST_TRIED)
-    until, lengths = time.monotonic() + SECONDS, []
+    until = time.monotonic() + SECONDS
+    lengths: list[int] = []
     try:
         policy = RandomPolicy(evaluator.action_space)
         for seed in draw(0, "baseline", EPISODES, 1):
