@@ -1,5 +1,6 @@
 """What a configuration needs is installed by `make search`, and known to the schema."""
 
+import os
 import subprocess
 import tomllib
 from pathlib import Path
@@ -13,13 +14,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def commands(config, venv):
-    """What `make search` would run."""
+    """What `make search` would run; a make that runs these tests speaks through its variables."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     ended = subprocess.run(
         ["make", "--dry-run", "search", f"CONFIG={config}", f"VENV={venv}"],
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
+        env=inherited,
     )
     return ended.stdout
 
