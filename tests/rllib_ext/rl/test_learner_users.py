@@ -359,7 +359,13 @@ def test_a_frozen_encoder_loses_the_share_of_the_others_and_the_result_says_so(
     small_ppo, criterion
 ):
     pruning = PruningConfig(
-        final_sparsity=0.5, schedule="linear", begin=0.0, horizon=3 * ITERATION, criterion=criterion
+        final_sparsity=0.5,
+        schedule="linear",
+        begin=0.0,
+        horizon=3 * ITERATION,
+        criterion=criterion,
+        # Dead weights go from each layer as they fall, beyond its share.
+        count="kept",
     )
     spec = RLModuleSpec(
         module_class=FrozenEncoder,
