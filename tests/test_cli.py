@@ -185,7 +185,7 @@ def test_latencies_of_the_front_stand_beside_the_dense_policys(smoke):
     baselines = pd.read_csv(folder / "baselines.csv").set_index("name")
     assert (front["latency_us"] > 0).all()
     assert baselines.loc["dense", "latency_us"] > 0
-    assert "latency, µs" in (folder / "report.md").read_text()
+    assert "latency in RLlib, µs" in (folder / "report.md").read_text()
 
 
 def test_events_tell_what_happened(smoke):

@@ -196,7 +196,14 @@ def test_a_folder_that_is_not_there_is_named(here):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kind", ["Camera", "Dicts", "Cards"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("Camera", marks=pytest.mark.slow),
+        "Dicts",
+        pytest.param("Cards", marks=pytest.mark.slow),
+    ],
+)
 def test_what_was_written_trains(here, kind):
     """The network reads what the environment gives: bytes of an image, a dict, whole numbers."""
     assert init(f"init_envs:{kind}").exit_code == 0
