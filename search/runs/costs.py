@@ -9,9 +9,12 @@ from rllib_ext.envs.native.registry import native_version
 from search.config.sizing import Costs
 from search.training.engine import Engine
 
-# An engine's share of an env step on one core: forward passes, connectors and updates of a small network
-# (measured with 16 environments, minibatches of 256 and 6 epochs; packs of 8 members and more).
-TRAINING_SECONDS = {"rllib": 1.0 / 9_000, "packed": 1.0 / 80_000}
+# What an engine takes on one core for a small network: an env step's part of the rollout, each epoch's
+# part of an update, and what a minibatch takes however small it is. Measured with minibatches of 64 and
+# 256 and packs of 2 and 16; here a minibatch's share is that of 4 members.
+_ROLLOUT = {"rllib": 30e-6, "packed": 3e-6}
+_SAMPLE = {"rllib": 0.5e-6, "packed": 1e-6}
+_MINIBATCH = {"rllib": 3.3e-3, "packed": 300e-6}
 # An evaluation's share: the forward pass and what is noted of a step.
 EVALUATION_SECONDS = 3e-6
 # A step of a single environment, such as HalfCheetah's or LunarLander's.
@@ -38,8 +41,17 @@ def costs_of(ppo: PPOConfig, engine: Engine, environment: float = ENVIRONMENT_SE
     # RLlib's processes step single environments all the same.
     in_training = 0.0 if is_native and engine.name == "packed" else environment
     return Costs(
-        training=TRAINING_SECONDS[engine.name] + in_training,
+        training=in_training + _trained(ppo, engine.name),
         evaluation=EVALUATION_SECONDS + (0.0 if is_native else environment),
+    )
+
+
+def _trained(ppo: PPOConfig, engine: str) -> float:
+    """An env step's share of rollout and updates."""
+    batch = batch_of(ppo)
+    minibatch = min(int(ppo.minibatch_size or batch), batch)
+    return _ROLLOUT[engine] + int(ppo.num_epochs) * (
+        _SAMPLE[engine] + _MINIBATCH[engine] / minibatch
     )
 
 
