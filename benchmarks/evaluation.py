@@ -29,7 +29,8 @@ from benchmarks.shared.intervals import median_ratio
 from rllib_ext import PruningConfig
 from rllib_ext.envs.env_maker import EnvMaker, env_maker
 from rllib_ext.envs.pool import pool_of
-from rllib_ext.evaluation.evaluator import ConstantPolicy, Episodes, Evaluator
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator
+from rllib_ext.evaluation.reference import ConstantPolicy
 from rllib_ext.export.opened import open_saved
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.together import Together, evaluate_together

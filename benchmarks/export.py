@@ -39,7 +39,8 @@ from rllib_ext.export.measure import (
     timed,
 )
 from rllib_ext.export.onnx_run import onnx_run
-from rllib_ext.export.program import Array, Conv, Dense, Gru, Lstm, Program, arrays_of
+from rllib_ext.export.operations import Array, Conv, Dense, Gru, Lstm, arrays_of
+from rllib_ext.export.program import Program
 from rllib_ext.export.source import Source, source_of
 from rllib_ext.export.torch_form import ProgramModule
 from rllib_ext.export.verify import record

@@ -41,7 +41,8 @@ from benchmarks.shared.learning_table import (
 )
 from rllib_ext import PruningConfig
 from rllib_ext.envs.env_maker import env_maker
-from rllib_ext.evaluation.evaluator import Evaluator, random_policy_episodes
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.policy.store import policy_of
 

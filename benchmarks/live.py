@@ -29,7 +29,7 @@ from benchmarks.learning import CASES, COMMON, ENVS, MODEL
 from benchmarks.shared.arguments import one_of
 from benchmarks.shared.intervals import paired_comparisons
 from rllib_ext import PruningConfig
-from rllib_ext.evaluation.evaluator import random_policy_episodes
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.structure.graph import trace

@@ -28,7 +28,8 @@ from benchmarks.shared.cluster import start_ray
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.minatar import MinAtar
-from rllib_ext.evaluation.evaluator import Evaluator, random_policy_episodes
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.policy.store import policy_of
 from rllib_ext.rl.callback import masks_of
 

@@ -188,6 +188,19 @@ def test_latencies_of_the_front_stand_beside_the_dense_policys(smoke):
     assert "latency in RLlib, µs" in (folder / "report.md").read_text()
 
 
+def test_every_weight_that_is_counted_is_computed_with_once_it_is_exported(smoke, tmp_path):
+    folder, _ = smoke
+    front = pd.read_csv(folder / "front.csv").iloc[-1]
+    point = front["snapshot_id"]
+    words = ("export", folder, "--point", point, "--format", "numpy", "--output", tmp_path / "e")
+    run = prunefront(*words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    (described,) = (tmp_path / "e").rglob("policy.json")
+    size = json.loads(described.read_text())["size"]
+    # Shrinking folds away what does nothing: what is left to multiply with is what was counted.
+    assert size["multiply_accumulates"] == front["nonzero_params"]
+
+
 def test_events_tell_what_happened(smoke):
     folder, _ = smoke
     events = rows(folder, "events.jsonl")

@@ -8,25 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from rllib_ext.export.numpy_loader import OPERATIONS as RUN
-from rllib_ext.export.program import (
+from rllib_ext.export.operations import (
     Array,
     Binary,
-    Carried,
     Constant,
-    Given,
     Input,
-    Node,
     Operation,
     Path,
     Permute,
-    Program,
     Reshape,
-    Result,
     Shape,
     State,
     Take,
     ToFloat,
 )
+from rllib_ext.export.program import Carried, Given, Node, Program, Result
 
 FLOAT = "float32"
 

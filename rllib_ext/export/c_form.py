@@ -14,15 +14,8 @@ from rllib_ext.export.c_operations import write
 from rllib_ext.export.c_place import Place, Written
 from rllib_ext.export.c_text import REALS, Numbers, reals, size, table
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import (
-    Array,
-    Constant,
-    Input,
-    Node,
-    Program,
-    Reshape,
-    State,
-)
+from rllib_ext.export.operations import Array, Constant, Input, Reshape, State
+from rllib_ext.export.program import Node, Program
 
 # The relative error that the self-test allows.
 SELF_TEST = {"float": 1e-4, "double": 1e-5}

@@ -11,13 +11,7 @@ from rllib_ext.export.c_text import (
     table,
     whole_type,
 )
-from rllib_ext.export.program import (
-    Conv,
-    Dense,
-    Gru,
-    Lstm,
-    Pool,
-)
+from rllib_ext.export.operations import Conv, Dense, Gru, Lstm, Pool
 from rllib_ext.export.quantise import quantised
 
 

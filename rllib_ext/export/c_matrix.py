@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from rllib_ext.export.c_text import Numbers, reals, size_of, table, whole_type
-from rllib_ext.export.program import Array
+from rllib_ext.export.operations import Array
 from rllib_ext.export.quantise import quantised
 
 # So many terms are written out one by one: no table, no loop, and constants in the code.

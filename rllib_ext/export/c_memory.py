@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from rllib_ext.export.c_place import spare_size
 from rllib_ext.export.c_text import size, strides
-from rllib_ext.export.program import Carried, Constant, Input, Node, Program, Reshape, State, Take
+from rllib_ext.export.operations import Constant, Input, Reshape, State, Take
+from rllib_ext.export.program import Carried, Node, Program
 
 REAL, WHOLE = "real", "whole"
 

@@ -18,7 +18,7 @@ from rllib_ext.export.c_text import (
     table,
     whole_type,
 )
-from rllib_ext.export.program import (
+from rllib_ext.export.operations import (
     ArgMax,
     Binary,
     Clip,

@@ -10,13 +10,8 @@ from rllib_ext.export.c_matrix import product
 from rllib_ext.export.c_text import (
     Numbers,
 )
-from rllib_ext.export.program import (
-    Gru,
-    Lstm,
-    Node,
-    Operation,
-    Shape,
-)
+from rllib_ext.export.operations import Gru, Lstm, Operation, Shape
+from rllib_ext.export.program import Node
 
 # Within 4e-7 of tanh, in a form that compilers can do several at once: the rational approximation that
 # Eigen uses (generic_fast_tanh_float); libm's takes some ten times as long. Of NaN it makes

@@ -17,7 +17,8 @@ import numpy as np
 from rllib_ext.export.c_form import Field, fields_of
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError, MismatchError
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 FAST = ("-O3", "-march=native")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from rllib_ext.export.program import Array, Shape
+from rllib_ext.export.operations import Array, Shape
 
 # How numbers are computed: C's type, suffix of literals and of functions of math.h, numpy's type.
 REALS = {"float": ("float", "f", np.float32), "double": ("double", "", np.float64)}

@@ -1,12 +1,15 @@
-"""What `policy.json` says of spaces: plain values that a reader without Gymnasium understands."""
+"""What `policy.json` says, and what other files repeat of it: values that are read without Gymnasium."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from rllib_ext.evaluation.evaluator import Episodes
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Program
 
@@ -79,6 +82,47 @@ def space_values(space: Any) -> dict[str, Any]:
     if isinstance(space, spaces.MultiBinary):
         return {"kind": "MultiBinary", "shape": list(space.shape)}
     raise ExportError(f"{space} has no place in an export; expected Box, Discrete and the like.")
+
+
+def return_interval(episodes: Episodes) -> dict[str, Any]:
+    """Mean return with a 95 % interval, percentiles of means of resampled episodes, as plain values."""
+    returns = np.array(episodes.returns)
+    rng = np.random.default_rng(0)
+    means = returns[rng.integers(0, len(returns), (2000, len(returns)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {
+        "mean": float(returns.mean()),
+        "low": float(low),
+        "high": float(high),
+        "episodes": len(returns),
+        "seeds": [episodes.seeds[0], episodes.seeds[-1]],
+    }
+
+
+def about(contract: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the header of a policy in C says."""
+    returns = contract["return"]["verification"]
+    size = contract["size"]
+    lines = [
+        f"A policy for {contract['environment']}, written by prunefront {contract['prunefront']}.",
+        "",
+        f"{size['weights']:,} weights (dense: {size['dense_weights']:,}), "
+        f"{size['multiply_accumulates']:,} multiply-accumulates a decision.",
+        f"Mean return {returns['mean']:.6g} (95 % interval {returns['low']:.6g} to "
+        f"{returns['high']:.6g}) over {returns['episodes']} episodes.",
+        *(f"Inside: {note}." for note in contract["preprocessing"]),
+        "What comes in, what comes out and what was verified: policy.json.",
+    ]
+    return tuple(lines)
+
+
+def metadata(contract: Mapping[str, Any]) -> dict[str, str]:
+    """Plain text for a model's own metadata."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in contract.items()
+        if key != "not_verified"
+    }
 
 
 def _bound(values: Any) -> Any:

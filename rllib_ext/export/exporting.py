@@ -16,10 +16,11 @@ from torch import Tensor
 
 from rllib_ext.base.aside import written_aside
 from rllib_ext.envs.env_maker import env_maker, env_name
-from rllib_ext.evaluation.evaluator import Episodes, Evaluator
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.export.actor import Actor
 from rllib_ext.export.c_run import compiler, self_test
 from rllib_ext.export.c_text import FLOAT, Numbers
-from rllib_ext.export.contract import spaces_of
+from rllib_ext.export.contract import about, metadata, return_interval, spaces_of
 from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.forms import FORMATS, Choice, Written, read, run_form, write_form
 from rllib_ext.export.loading import CONTRACT
@@ -31,20 +32,21 @@ from rllib_ext.export.measure import (
     run_latency,
 )
 from rllib_ext.export.numpy_loader import Policy, load
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 from rllib_ext.export.quantise import with_int8_weights
 from rllib_ext.export.source import Source, source_of
 from rllib_ext.export.storage import described, nodes_of
 from rllib_ext.export.verify import (
     OBSERVATIONS,
     TOLERANCE,
-    Actor,
     Recording,
     compare,
     difference_of,
     play,
     record,
     require,
+    require_chaos,
 )
 from rllib_ext.policy.store import PolicyParts
 
@@ -154,8 +156,8 @@ class _Work:
             format=kind,
             name=self._options.name,
             numbers=numbers,
-            about=_about(contract),
-            metadata=_metadata(contract),
+            about=about(contract),
+            metadata=metadata(contract),
         )
         written = write_form(folder, program, choice, self._vectors(program, observed))
         contract["form"] = {"format": kind, "main": written.main, **written.facts}
@@ -221,7 +223,7 @@ class _Work:
         }
 
     def _returns(self, front: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {"verification": _interval(self._recording.episodes)}
+        found: dict[str, Any] = {"verification": return_interval(self._recording.episodes)}
         return {**found, "front": front} if front else found
 
     def _observed(self, program: Program) -> list[dict[str, Array]]:
@@ -261,7 +263,7 @@ class _Work:
         closed = play(policy, self._evaluator, self._seeds)
         apart = difference_of(recording.episodes, closed)
         if not numbers.int8 and not apart["equal"]:
-            _require_chaos(apart, agreement.observations, self._discrete)
+            require_chaos(apart, agreement.observations, self._discrete)
         return {
             "observations": agreement.observations,
             "largest_relative_difference": agreement.difference,
@@ -269,7 +271,7 @@ class _Work:
             "other_discrete_actions": agreement.others,
             "ties": agreement.ties,
             "closed_loop": {"seeds": [self._seeds[0], self._seeds[-1]], **apart},
-            "return": _interval(closed),
+            "return": return_interval(closed),
         }
 
     @property
@@ -297,8 +299,8 @@ class _Work:
             "observations": agreement.observations,
             "largest_relative_difference": found,
             "allowed": TOLERANCE,
-            "return": _interval(drawn),
-            "return_drawn_in_rllib": _interval(expected),
+            "return": return_interval(drawn),
+            "return_drawn_in_rllib": return_interval(expected),
         }
 
     def _parameters_only(self, policy: Policy) -> float:
@@ -343,56 +345,3 @@ class _Work:
             "threads": 1,
             "batches": {str(batch): timing.as_json() for batch, timing in found.items()},
         }
-
-
-def _require_chaos(apart: Mapping[str, Any], observations: int, discrete: bool) -> None:
-    """Continuous actions that agree to rounding can still part ways; no more than chance may differ."""
-    if not discrete and apart["low"] <= 0.0 <= apart["high"]:
-        return
-    raise MismatchError(
-        f"on the same seeds the exported policy's returns differ by {apart['mean']:+.4g} on average "
-        f"(95 % interval {apart['low']:+.4g} to {apart['high']:+.4g}), although its outputs agree on "
-        f"{observations:,} observations. Does the environment depend on more than its seed and the "
-        "actions? Nothing was written."
-    )
-
-
-def _interval(episodes: Episodes) -> dict[str, Any]:
-    """Mean return with a 95 % interval: percentiles of means of resampled episodes."""
-    returns = np.array(episodes.returns)
-    rng = np.random.default_rng(0)
-    means = returns[rng.integers(0, len(returns), (2000, len(returns)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {
-        "mean": float(returns.mean()),
-        "low": float(low),
-        "high": float(high),
-        "episodes": len(returns),
-        "seeds": [episodes.seeds[0], episodes.seeds[-1]],
-    }
-
-
-def _about(contract: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the header of a policy in C says."""
-    returns = contract["return"]["verification"]
-    size = contract["size"]
-    lines = [
-        f"A policy for {contract['environment']}, written by prunefront {contract['prunefront']}.",
-        "",
-        f"{size['weights']:,} weights (dense: {size['dense_weights']:,}), "
-        f"{size['multiply_accumulates']:,} multiply-accumulates a decision.",
-        f"Mean return {returns['mean']:.6g} (95 % interval {returns['low']:.6g} to "
-        f"{returns['high']:.6g}) over {returns['episodes']} episodes.",
-        *(f"Inside: {note}." for note in contract["preprocessing"]),
-        "What comes in, what comes out and what was verified: policy.json.",
-    ]
-    return tuple(lines)
-
-
-def _metadata(contract: Mapping[str, Any]) -> dict[str, str]:
-    """Plain text for a model's own metadata."""
-    return {
-        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in contract.items()
-        if key != "not_verified"
-    }

@@ -12,7 +12,8 @@ from rllib_ext.export.c_form import write_c
 from rllib_ext.export.c_run import CompiledPolicy
 from rllib_ext.export.c_text import FLOAT, Numbers
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 from rllib_ext.export.storage import read_program, write_program
 
 FORMATS = ("c", "onnx", "numpy", "torch")

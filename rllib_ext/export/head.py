@@ -29,16 +29,7 @@ from ray.rllib.utils.numpy import MAX_LOG_NN_OUTPUT, MIN_LOG_NN_OUTPUT
 
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import (
-    ArgMax,
-    Binary,
-    Clip,
-    Concat,
-    Path,
-    Reshape,
-    Sample,
-    Unary,
-)
+from rllib_ext.export.operations import ArgMax, Binary, Clip, Concat, Path, Reshape, Sample, Unary
 from rllib_ext.export.trace import leaves, trace_function
 
 _NOTHING = (

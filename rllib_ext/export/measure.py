@@ -17,7 +17,8 @@ import numpy as np
 from rllib_ext.export.c_run import FAST, Structs, compiled, structs_of
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 
 BATCHES = (1, 64, 4096)
 ROUNDS = 101

@@ -10,7 +10,8 @@ import numpy as np
 
 from rllib_ext.base.extras import install
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Array, Constant, Input, Node, Program, Shape, State
+from rllib_ext.export.operations import Array, Constant, Input, Shape, State
+from rllib_ext.export.program import Node, Program
 
 OPSET, IR_VERSION = 18, 10
 # What the state after a decision is called: the state's own name, and this.

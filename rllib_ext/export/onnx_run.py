@@ -8,7 +8,8 @@ from pathlib import Path
 from rllib_ext.base.extras import install
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.onnx_form import AFTER
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 
 
 def onnx_run(path: Path, program: Program) -> Callable[[Mapping[str, Array]], dict[str, Array]]:

@@ -23,7 +23,7 @@ from ray.rllib.utils.numpy import SMALL_NUMBER
 
 from rllib_ext.export.builder import FLOAT, Builder
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Concat, Normalise, OneHot, Path
+from rllib_ext.export.operations import Concat, Normalise, OneHot, Path
 from rllib_ext.export.trace import leaves
 from rllib_ext.rl.preprocess.stack_frames import StackFrames
 

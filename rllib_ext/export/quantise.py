@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from rllib_ext.export.program import Array, Conv, Dense, Gru, Lstm, Program
+from rllib_ext.export.operations import Array, Conv, Dense, Gru, Lstm
+from rllib_ext.export.program import Program
 
 
 def quantised(matrix: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rllib_ext.export.numpy_loader import OPERATIONS as RUN
-from rllib_ext.export.program import (
+from rllib_ext.export.operations import (
     BINARY,
     UNARY,
     Array,
@@ -26,12 +26,12 @@ from rllib_ext.export.program import (
     Normalise,
     Operation,
     Pool,
-    Program,
     Reduce,
     State,
     Unary,
     arrays_of,
 )
+from rllib_ext.export.program import Program
 
 REDUCTIONS = ("sum", "mean", "max")
 _KINDS: dict[type[Operation], tuple[str, ...]] = {

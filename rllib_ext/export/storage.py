@@ -11,16 +11,8 @@ from typing import Any
 import numpy as np
 
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import (
-    Array,
-    Carried,
-    Given,
-    Node,
-    Operation,
-    Program,
-    Result,
-    arrays_of,
-)
+from rllib_ext.export.operations import Array, Operation, arrays_of
+from rllib_ext.export.program import Carried, Given, Node, Program, Result
 from rllib_ext.export.soundness import attribute, require_sound
 
 OPERATIONS: dict[str, type[Operation]] = {

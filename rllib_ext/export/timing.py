@@ -15,7 +15,8 @@ from rllib_ext.export.c_text import FLOAT
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.forms import Choice, write_form
 from rllib_ext.export.measure import ROUNDS, Timing, batch_feeds, c_timer, timed
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 
 # Forms in which a policy can be timed, the first that can be run here counts.
 TIMED_FORMS = ("c", "onnx")

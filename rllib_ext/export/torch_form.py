@@ -11,14 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_ext.export.program import (
-    UNARY,
-    Constant,
-    Input,
-    Program,
-    State,
-    arrays_of,
-)
+from rllib_ext.export.operations import UNARY, Constant, Input, State, arrays_of
+from rllib_ext.export.program import Program
 
 _UNARY: dict[str, Callable[..., Tensor]] = {
     **{kind: getattr(torch, kind) for kind in UNARY if hasattr(torch, kind)},

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Array, Program
+from rllib_ext.export.operations import Array
+from rllib_ext.export.program import Program
 
 # Files of an archive, behind its own name: those that are read, and those that hold plain marks.
 _READ = re.compile(

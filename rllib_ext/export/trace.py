@@ -18,7 +18,7 @@ from rllib_ext.export.aten.handlers import HANDLERS
 from rllib_ext.export.aten.translator import NotExpressibleError, Traced, Translator
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import Path, Reshape, Shape
+from rllib_ext.export.operations import Path, Reshape, Shape
 from rllib_ext.pruning.structure.runs import evaluating
 
 # What a decision gives, of all that a module returns.

@@ -13,9 +13,10 @@ import numpy as np
 from ray.rllib.core.columns import Columns
 
 from rllib_ext.evaluation.evaluator import Episodes, Evaluator
+from rllib_ext.export.actor import Actor
 from rllib_ext.export.errors import MismatchError
-from rllib_ext.export.numpy_loader import Policy, nested
-from rllib_ext.export.program import Array
+from rllib_ext.export.numpy_loader import Policy
+from rllib_ext.export.operations import Array
 from rllib_ext.export.trace import leaves
 from rllib_ext.policy.acting import ConnectorPolicy
 from rllib_ext.policy.store import PolicyParts
@@ -188,6 +189,29 @@ def require(recording: Recording, policy: Policy, agreement: Agreement) -> None:
     )
 
 
+def require_chaos(apart: Mapping[str, Any], observations: int, discrete: bool) -> None:
+    """Refuses returns that differ by more than chance.
+
+    Continuous actions that agree to rounding can still part ways in closed loop.
+
+    Args:
+        apart: What `difference_of` returned.
+        observations: On how many the outputs agree.
+        discrete: Whether actions are: then not even chance may differ.
+
+    Raises:
+        MismatchError: They differ.
+    """
+    if not discrete and apart["low"] <= 0.0 <= apart["high"]:
+        return
+    raise MismatchError(
+        f"on the same seeds the exported policy's returns differ by {apart['mean']:+.4g} on average "
+        f"(95 % interval {apart['low']:+.4g} to {apart['high']:+.4g}), although its outputs agree on "
+        f"{observations:,} observations. Does the environment depend on more than its seed and the "
+        "actions? Nothing was written."
+    )
+
+
 def play(policy: Policy, evaluator: Evaluator, seeds: Sequence[int]) -> Episodes:
     """Lets an export act in the environment, one episode a seed."""
     return evaluator.run(Actor(policy), seeds)
@@ -207,71 +231,6 @@ def difference_of(expected: Episodes, found: Episodes) -> dict[str, Any]:
         "largest": float(np.abs(apart).max()),
         "equal": bool((np.abs(apart) <= allowed).all()),
     }
-
-
-class Actor:
-    """An exported policy in several episodes at once, as `rllib_ext.evaluation.evaluator.Policy`.
-
-    Args:
-        policy: The export.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._states: list[dict[str, Array]] = []
-        self._noise: list[np.random.Generator] = []
-
-    def begin(self, seeds: Sequence[int]) -> None:
-        """Begins an episode a seed; noise is drawn from it."""
-        self._states = [self._policy.initial(1) for _ in seeds]
-        self._noise = [np.random.default_rng([seed, 2]) for seed in seeds]
-
-    def act(self, episodes: Sequence[int], observations: Any, rewards: Any) -> list[Any]:
-        """Actions of the episodes that go on, nested as the environment's space."""
-        found = self.outputs(episodes, observations)
-        parts = [r for r in self._policy.description["results"] if r["path"] is not None]
-        return [
-            nested({tuple(p["path"]): np.asarray(found[p["name"]][row], p["dtype"]) for p in parts})
-            for row in range(len(episodes))
-        ]
-
-    def outputs(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
-        """All that a decision gives, by name, a row an episode."""
-        feeds = self.feeds(episodes, observations)
-        names = [c["name"] for c in self._policy.description["carried"]]
-        for name in names:
-            feeds[name] = np.concatenate([self._states[i][name] for i in episodes])
-        found = dict(self._policy.run(feeds))
-        for name in names:
-            after = found.pop(name).reshape(feeds[name].shape)
-            for row, i in enumerate(episodes):
-                self._states[i][name] = after[row : row + 1]
-        shapes = {r["name"]: r["shape"] for r in self._policy.description["results"]}
-        return {n: found[n].reshape(len(episodes), *shape) for n, shape in shapes.items()}
-
-    def feeds(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
-        """What comes in at a decision, by name, a row an episode; noise is drawn."""
-        feeds: dict[str, Array] = {}
-        for given in self._policy.description["given"]:
-            rows = [
-                self._drawn(i, given) if given["noise"] else _part(o, given["path"])
-                for i, o in zip(episodes, observations, strict=True)
-            ]
-            shape = (len(rows), *given["shape"])
-            feeds[given["name"]] = np.array(rows).astype(given["dtype"]).reshape(shape)
-        return feeds
-
-    def _drawn(self, episode: int, given: Mapping[str, Any]) -> Any:
-        generator = self._noise[episode]
-        if given["noise"] == "uniform":
-            return generator.random(given["shape"], np.float32)
-        return generator.standard_normal(given["shape"], np.float32)
-
-
-def _part(observation: Any, path: Sequence[Any]) -> Any:
-    for key in path:
-        observation = observation[key]
-    return observation
 
 
 def _replayed(recording: Recording, policy: Policy) -> list[dict[str, Array]]:

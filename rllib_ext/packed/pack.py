@@ -14,14 +14,16 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint.warm_start import Initial
-from rllib_ext.evaluation.evaluator import Episodes, random_policy_episodes
+from rllib_ext.evaluation.evaluator import Episodes
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
-from rllib_ext.packed.hyperparameters import Hyperparameters, adapted, hyperparameters_of, stacked
+from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Losses
+from rllib_ext.packed.member import Member
 from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.packed.policies import Policies
@@ -37,30 +39,6 @@ from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
 from rllib_ext.pruning.training.side import Coefficients
 from rllib_ext.rl.callback import RANDOM_EPISODES
 from rllib_ext.rl.settings.contradictions import refuse_contradictions
-
-
-@dataclasses.dataclass(kw_only=True)
-class Member:
-    """A member in training, apart from what is stacked.
-
-    Attributes:
-        hyperparameters: The member's own.
-        shuffler: Draws the order of its minibatches.
-        kl_coeff: What the weight of the divergence has come to.
-        env_steps: The clock of the member's lineage.
-        iteration: Training iterations of its lineage.
-        failure: Why it trains no more; "" while it is whole.
-        filter: What its observation filter had seen when the last iteration ended, which is what its
-            policy was evaluated with since; None before the first.
-    """
-
-    hyperparameters: Hyperparameters
-    shuffler: torch.Generator
-    kl_coeff: float
-    env_steps: int = 0
-    iteration: int = 0
-    failure: str = ""
-    filter: dict[Any, Any] | None = None
 
 
 class Pack:

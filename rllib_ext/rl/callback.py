@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
 )
 
-from rllib_ext.evaluation.evaluator import random_policy_episodes
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.rl.lost_pruning import PRUNING_KEY, ConductsPruning, refuse_lost_pruning
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,8 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.envs.env_maker import env_maker
-from rllib_ext.evaluation.evaluator import (
-    Episodes,
-    best_constant_episodes,
-    random_policy_episodes,
-)
+from rllib_ext.evaluation.evaluator import Episodes
+from rllib_ext.evaluation.reference import best_constant_episodes, random_policy_episodes
 from rllib_ext.packed.together import evaluate_together
 from rllib_ext.policy.store import load_policy, note_size
 from rllib_ext.pruning.errors import RunError

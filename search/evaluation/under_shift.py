@@ -15,8 +15,9 @@ from rllib_ext.checkpoint.reading import readable
 from rllib_ext.envs.env_maker import EnvMaker, env_maker, env_name
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import shifted_maker
-from rllib_ext.evaluation.evaluator import Episodes, Policy, RandomPolicy
+from rllib_ext.evaluation.evaluator import Episodes, Policy
 from rllib_ext.evaluation.observation_std import observation_std
+from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.packed.together import evaluate_together
 from rllib_ext.policy.store import load_policy
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError

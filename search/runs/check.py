@@ -11,7 +11,8 @@ import gymnasium
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.envs.env_maker import env_maker
-from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.export.objectives import measured_objectives
 from rllib_ext.export.opened import untrained
 from rllib_ext.export.timing import NAMES

@@ -15,7 +15,8 @@ from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.float_images import FloatImages
 from rllib_ext.envs.minatar import MinAtar
 from rllib_ext.envs.missing import extra_of, missing_hint
-from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.pruning.errors import ConfigError
 from search.config.seeds import draw
 from search.config.suggested import LONGEST_TRIED, Facts

@@ -4,7 +4,7 @@ import numpy as np
 
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.numpy_loader import Policy
-from rllib_ext.export.program import (
+from rllib_ext.export.operations import (
     ArgMax,
     Binary,
     Clip,

@@ -15,14 +15,7 @@ from rllib_ext.export.aten.translator import (
     Translator,
     varies,
 )
-from rllib_ext.export.program import (
-    ArgMax,
-    Clip,
-    OneHot,
-    Permute,
-    Reduce,
-    Softmax,
-)
+from rllib_ext.export.operations import ArgMax, Clip, OneHot, Permute, Reduce, Softmax
 
 
 def unary(kind: str) -> Handler:

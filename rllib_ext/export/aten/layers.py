@@ -16,15 +16,7 @@ from rllib_ext.export.aten.translator import (
     Translator,
     varies,
 )
-from rllib_ext.export.program import (
-    Concat,
-    Conv,
-    Dense,
-    Gru,
-    Lstm,
-    Pad,
-    Reshape,
-)
+from rllib_ext.export.operations import Concat, Conv, Dense, Gru, Lstm, Pad, Reshape
 
 
 def linear(t: Translator, like: Tensor, x: Traced, weight: Any, bias: Any = None) -> Traced:

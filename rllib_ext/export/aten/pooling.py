@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from rllib_ext.export.aten.translator import Handler, NotExpressibleError, Traced, Translator
-from rllib_ext.export.program import Pad, Pool, Reshape
+from rllib_ext.export.operations import Pad, Pool, Reshape
 
 # Less than any value: what lies around a picture is never its largest.
 _LOWEST = float(np.finfo(np.float32).min)

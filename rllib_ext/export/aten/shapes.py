@@ -15,12 +15,7 @@ from rllib_ext.export.aten.translator import (
     Translator,
     varies,
 )
-from rllib_ext.export.program import (
-    Concat,
-    Pad,
-    Permute,
-    Take,
-)
+from rllib_ext.export.operations import Concat, Pad, Permute, Take
 
 
 def reshaped(t: Translator, like: Tensor, x: Traced, *_: Any, **__: Any) -> Traced:

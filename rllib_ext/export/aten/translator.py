@@ -16,11 +16,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.export.builder import Builder
-from rllib_ext.export.program import (
-    Binary,
-    Reshape,
-    Unary,
-)
+from rllib_ext.export.operations import Binary, Reshape, Unary
 
 
 class NotExpressibleError(Exception):

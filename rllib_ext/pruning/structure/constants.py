@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,14 @@ class DeadWeights:
         module: The network.
         probe: How to run it.
         graph: The coupling of its units; of another network of the same form, if need be.
+        spared: Names of matrices that keep their dead weights.
     """
 
-    def __init__(self, module: nn.Module, probe: Probe, graph: Graph) -> None:
+    def __init__(
+        self, module: nn.Module, probe: Probe, graph: Graph, spared: Collection[str] = ()
+    ) -> None:
         self.liveness = Liveness(graph)
+        self._spared = frozenset(spared)
         self._module = module
         self._probe = probe
         modules = dict(module.named_modules())
@@ -40,12 +44,7 @@ class DeadWeights:
         self._layers = graph.layers
 
     @torch.no_grad()
-    def remove_(
-        self,
-        weights: Mapping[str, nn.Parameter],
-        masks: Mapping[str, Tensor],
-        among: Callable[[str], bool],
-    ) -> Masks:
+    def remove_(self, weights: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) -> Masks:
         """Applies masks to the network, then takes the dead weights out of it, in place.
 
         What the network computes with the given masks it computes without the dead weights too: a
@@ -54,19 +53,18 @@ class DeadWeights:
         Args:
             weights: Prunable weights by name.
             masks: Masks by the same names.
-            among: Whether dead weights of a matrix, by its name, may go.
 
         Returns:
             Masks without what was dead.
         """
         live = self.liveness.live(masks)
-        found = {name: live[name] if among(name) else mask.clone() for name, mask in masks.items()}
+        found = {n: mask.clone() if n in self._spared else live[n] for n, mask in masks.items()}
         apply_masks_(weights, masks)
         columns = self.liveness.flow(masks).columns
         constant = {
             name: np.flatnonzero(~columns[name] & _read(masks[layer.incoming])).tolist()
             for name, layer in self._layers.items()
-            if layer.incoming in masks and among(layer.incoming)
+            if layer.incoming in masks and layer.incoming not in self._spared
         }
         constant = {name: chosen for name, chosen in constant.items() if chosen}
         for name, seen in self._inputs_of(constant).items():
@@ -107,16 +105,19 @@ class DeadWeights:
         return dataclasses.replace(self._layers[name], module=self._modules[name])
 
 
-def dead_weights(module: nn.Module, probe: Probe, graph: Callable[[], Graph]) -> DeadWeights | None:
+def dead_weights(
+    module: nn.Module, probe: Probe, graph: Callable[[], Graph], spared: Collection[str] = ()
+) -> DeadWeights | None:
     """How to find the dead weights of a network; None, with a warning, where it can't be traced.
 
     Args:
         module: The network.
         probe: How to run it.
         graph: Finds the coupling of its units.
+        spared: Names of matrices that keep their dead weights.
     """
     try:
-        return DeadWeights(module, probe, graph())
+        return DeadWeights(module, probe, graph(), spared)
     except TraceError as error:
         logger.warning(
             "%s, so that it isn't known which weights are at work: sparsities count all that are kept",

@@ -154,6 +154,8 @@ def pruned_to(
     if not weights or nothing:
         return {name: masks[name].clone() for name in weights}
     kept = {name: masks[name] for name in weights}
+    if count is not None and count <= sum(int((~mask).sum()) for mask in kept.values()):
+        return {name: mask.clone() for name, mask in kept.items()}
     scores = comparable(
         config.criterion,
         weights,

@@ -32,12 +32,8 @@ from rllib_ext.pruning.schedule.decide import (
 from rllib_ext.pruning.scope import (
     prunable_weights,
     refuse_nothing_to_prune,
-    warn_of_unknown_layers,
 )
-from rllib_ext.pruning.structure.constants import DeadWeights, dead_weights
 from rllib_ext.pruning.structure.graph import Graph, Probe
-from rllib_ext.pruning.structure.grouping import build_structure
-from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.training.accepted import Accepted
 from rllib_ext.pruning.training.agreement import Agreement, Synchronise
 from rllib_ext.pruning.training.choose import (
@@ -54,6 +50,7 @@ from rllib_ext.pruning.training.regrow import sprout_
 from rllib_ext.pruning.training.rewind import Rewinding
 from rllib_ext.pruning.training.side import Coefficients, SideState
 from rllib_ext.pruning.training.statistics import Allocate, Gatherer
+from rllib_ext.pruning.training.understood import understood
 
 EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
@@ -116,15 +113,7 @@ class Pruner:
         self._side = SideState(self.gatherer, coefficients)
         self._rewinding = Rewinding(config.rewind_to, self._side)
         self._rolls_back = False
-        self.structure: Structure | None = None
-        self._dead: DeadWeights | None = None
-        if config.granularity == "weight":
-            warn_of_unknown_layers(module)
-            if config.count == "live" and graph is not None and probe is not None:
-                self._dead = dead_weights(module, probe, graph)
-        else:
-            assert graph is not None, "coarser granularities need the network's coupling"
-            self.structure = build_structure(graph(), config.granularity, self.all_weights)
+        self.structure, self._dead = understood(module, config, self.weights, graph, probe)
         self._enforcer = Enforcer(
             self.all_weights, self.structure, biases=dict(module.named_parameters())
         )
@@ -325,11 +314,7 @@ class Pruner:
 
     def _without_dead(self, masks: Masks) -> Masks:
         """Masks without dead weights, whose part in what the network computes went into biases."""
-        if self._dead is None:
-            return masks
-        # A critic without a target stays dense.
-        spared = self.weights.critic if self.config.critic_final_sparsity == 0 else {}
-        return self._dead.remove_(self.all_weights, masks, lambda name: name not in spared)
+        return masks if self._dead is None else self._dead.remove_(self.all_weights, masks)
 
     def _regrow(self, share: float) -> bool:
         """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""

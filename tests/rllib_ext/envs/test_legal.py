@@ -9,9 +9,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.envs.legal import legal_mask, nearest_legal
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import shifted_maker
-from rllib_ext.evaluation.evaluator import (
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import (
     ConstantPolicy,
-    Evaluator,
     RandomPolicy,
     best_constant_episodes,
     random_policy_episodes,

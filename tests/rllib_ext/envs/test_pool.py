@@ -7,7 +7,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from rllib_ext.envs.mujoco import quieten_mujoco
 from rllib_ext.envs.pool import Pool, play_pool, pool_of
-from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import RandomPolicy
 
 pytest.importorskip("envpool")
 

@@ -10,8 +10,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import leaf_spaces, shifted_maker
-from rllib_ext.evaluation.evaluator import ConstantPolicy, Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.evaluation.observation_std import observation_std
+from rllib_ext.evaluation.reference import ConstantPolicy, RandomPolicy
 from rllib_ext.pruning.errors import ConfigError
 
 CARTPOLE = PPOConfig().environment("CartPole-v1")

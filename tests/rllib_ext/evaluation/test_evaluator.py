@@ -11,10 +11,9 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.tune.registry import register_env
 
 from rllib_ext.envs.env_maker import env_maker
-from rllib_ext.evaluation.evaluator import (
+from rllib_ext.evaluation.evaluator import Episodes, Evaluator
+from rllib_ext.evaluation.reference import (
     ConstantPolicy,
-    Episodes,
-    Evaluator,
     RandomPolicy,
     best_constant_episodes,
     constant_actions,

@@ -15,7 +15,7 @@ from rllib_ext.export.c_matrix import product
 from rllib_ext.export.c_run import CompiledPolicy, compiled
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.program import UNARY, Dense, Unary
+from rllib_ext.export.operations import UNARY, Dense, Unary
 from rllib_ext.export.quantise import quantised, with_int8_weights
 
 ALL = [Numbers(), Numbers("double"), Numbers("float", int8=True)]

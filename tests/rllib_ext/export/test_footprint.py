@@ -12,7 +12,7 @@ from rllib_ext.export.c_form import write_c
 from rllib_ext.export.c_text import FLOAT
 from rllib_ext.export.footprint import counted_bytes
 from rllib_ext.export.measure import CORTEX_M4, object_size
-from rllib_ext.export.program import ArgMax, Dense, Unary
+from rllib_ext.export.operations import ArgMax, Dense, Unary
 
 NO_CHIP = shutil.which("arm-none-eabi-gcc") is None
 

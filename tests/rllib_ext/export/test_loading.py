@@ -17,7 +17,7 @@ from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.forms import FORMATS, Choice, write_form
 from rllib_ext.export.loading import CONTRACT
-from rllib_ext.export.program import ArgMax, Dense, Unary
+from rllib_ext.export.operations import ArgMax, Dense, Unary
 
 
 def small_program():

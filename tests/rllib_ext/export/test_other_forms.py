@@ -8,7 +8,7 @@ from export_programs import batch_of, by_numpy, everything
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.onnx_form import write_onnx
 from rllib_ext.export.onnx_run import onnx_run
-from rllib_ext.export.program import UNARY, Unary
+from rllib_ext.export.operations import UNARY, Unary
 from rllib_ext.export.storage import read_program, write_program
 from rllib_ext.export.torch_form import write_torch
 from rllib_ext.export.torch_run import torch_run

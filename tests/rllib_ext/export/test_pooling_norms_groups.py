@@ -15,7 +15,7 @@ from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.onnx_form import write_onnx
 from rllib_ext.export.onnx_run import onnx_run
-from rllib_ext.export.program import Conv, Pool
+from rllib_ext.export.operations import Conv, Pool
 from rllib_ext.export.storage import read_program, write_program
 from rllib_ext.export.torch_form import write_torch
 from rllib_ext.export.torch_run import torch_run

@@ -22,7 +22,7 @@ from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.exporting import Options
 from rllib_ext.export.numpy_loader import Policy
 from rllib_ext.export.opened import open_saved
-from rllib_ext.export.program import Dense
+from rllib_ext.export.operations import Dense
 from rllib_ext.export.source import source_of
 from rllib_ext.export.storage import described, nodes_of
 from rllib_ext.export.verify import compare, record, require

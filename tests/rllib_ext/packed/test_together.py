@@ -7,7 +7,8 @@ import torch
 from packs import IMAGES, ContinuousImages, Images, started
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 
-from rllib_ext.evaluation.evaluator import ConstantPolicy, Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import ConstantPolicy, RandomPolicy
 from rllib_ext.packed.stacked_policy import StackedPolicy
 from rllib_ext.packed.together import Together, evaluate_together
 

@@ -13,7 +13,8 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import shifted_maker
-from rllib_ext.evaluation.evaluator import ConstantPolicy, Evaluator, RandomPolicy, constant_actions
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import ConstantPolicy, RandomPolicy, constant_actions
 from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.policy.sensitivity import measure_sensitivity
 

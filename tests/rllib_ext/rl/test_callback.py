@@ -10,7 +10,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.columns import Columns
 
 from rllib_ext import PruningConfig, with_pruning
-from rllib_ext.evaluation.evaluator import random_policy_episodes
+from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.pruning.schedule.patience import WINDOW
 from rllib_ext.rl.callback import RANDOM_EPISODES, hand_over_evaluation, masks_of
 from rllib_ext.rl.learner import PruningPPOTorchLearner

@@ -12,8 +12,9 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.shift import Shift
 from rllib_ext.envs.shifted import shifted_maker
-from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.evaluation.observation_std import observation_std
+from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.policy.store import load_policy, save_policy
 from rllib_ext.pruning.errors import ConfigError, ResultsError, RunError
 from rllib_ext.rl.with_pruning import build_algorithm

@@ -8,7 +8,8 @@ import pytest
 
 from rllib_ext.envs.native.dynamics import seeded, starts
 from rllib_ext.envs.native.registry import KINDS, native_of
-from rllib_ext.evaluation.evaluator import Evaluator, RandomPolicy
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.packed.vectorize import build_environments, vectorize_of
 
 IDS = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1")

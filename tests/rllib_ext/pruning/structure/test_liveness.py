@@ -65,9 +65,7 @@ def test_dead_weights_do_nothing_and_all_others_do_something(kind, density, smoo
         masks = drawn_masks(weights, density, seed)
         masked = copy.deepcopy(module)
         apply_masks_(dict(masked.named_parameters()), masks)
-        found = DeadWeights(module, probe, trace(module, probe)).remove_(
-            weights, masks, lambda name: True
-        )
+        found = DeadWeights(module, probe, trace(module, probe)).remove_(weights, masks)
         expected = outputs(masked, probe)
         torch.testing.assert_close(outputs(module, probe), expected, rtol=0, atol=1e-9)
         for name, mask in found.items():
@@ -95,9 +93,7 @@ def test_no_live_weight_reads_what_never_changes(kind, smooth, probe_for):
         probe = double(probe_for(module.shape, batch=32))
         weights = prunable_weights(module).policy
         masks = drawn_masks(weights, 0.15, seed)
-        found = DeadWeights(module, probe, trace(module, probe)).remove_(
-            weights, masks, lambda name: True
-        )
+        found = DeadWeights(module, probe, trace(module, probe)).remove_(weights, masks)
         still = {}
 
         def look(layer, args, _, still=still):
@@ -140,9 +136,7 @@ def test_a_unit_without_inputs_becomes_part_of_a_bias(probe_for):
     }
     bias, silent = module.second.bias.item(), module.first.bias[1].item()
     added = module.second.weight[0, 1].item() * torch.tanh(torch.tensor(silent)).item()
-    found = DeadWeights(module, probe, trace(module, probe)).remove_(
-        weights, masks, lambda name: True
-    )
+    found = DeadWeights(module, probe, trace(module, probe)).remove_(weights, masks)
     assert found["second.weight"].tolist() == [[True, False]]
     assert module.second.bias.item() == pytest.approx(bias + added, abs=1e-7)
 
@@ -182,9 +176,7 @@ def test_a_constant_that_no_bias_can_stand_for_counts_as_at_work(probe_for):
     masks["first.weight"][1] = False
     masked = copy.deepcopy(module)
     apply_masks_(dict(masked.named_parameters()), masks)
-    found = DeadWeights(module, probe, trace(module, probe)).remove_(
-        weights, masks, lambda name: True
-    )
+    found = DeadWeights(module, probe, trace(module, probe)).remove_(weights, masks)
     assert bool(found["second.weight"].all())
     torch.testing.assert_close(outputs(module, probe), outputs(masked, probe))
 
@@ -198,8 +190,8 @@ def test_weights_that_may_not_go_stay(probe_for):
         "second.weight": torch.ones(1, 2, dtype=torch.bool),
     }
     before = module.second.bias.item()
-    found = DeadWeights(module, probe, trace(module, probe)).remove_(
-        weights, masks, lambda name: name != "second.weight"
+    found = DeadWeights(module, probe, trace(module, probe), ["second.weight"]).remove_(
+        weights, masks
     )
     assert bool(found["second.weight"].all())
     assert module.second.bias.item() == before
