@@ -8,7 +8,8 @@ import torch
 from packs import started
 
 from rllib_ext import PruningConfig, with_preprocessing, with_pruning
-from rllib_ext.evaluation.evaluator import Evaluator, env_maker
+from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.policy.store import policy_of
 from rllib_ext.rl.callback import hand_over_evaluation
 
