@@ -14,7 +14,7 @@ PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS)
 test test-ray test-e2e test-slow: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help search test test-ray test-e2e test-slow test-all lint format bench clean
+.PHONY: help search test test-ray test-e2e test-slow test-all lint format bench docs clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /make \1\t/' | expand -t 16
@@ -58,5 +58,9 @@ format: $(STAMP) ## mend what ruff can mend
 bench: $(STAMP)  ## measure (NAME=masks)
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
-clean:           ## remove the environment and the caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+docs: $(STAMP)   ## the documentation, into build/docs/site; a warning is an error
+	$(BIN)/python -m docs.generate
+	$(BIN)/zensical build --strict
+
+clean:           ## remove the environment, what was built, and the caches
+	rm -rf $(VENV) build .cache .mypy_cache .pytest_cache .ruff_cache

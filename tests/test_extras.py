@@ -29,7 +29,7 @@ def commands(config, venv):
 
 def test_the_extras_of_the_schema_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for_work = {"test", "lint"}
+    for_work = {"docs", "test", "lint"}
     assert set(get_args(Extra)) == project["optional-dependencies"].keys() - for_work
 
 
