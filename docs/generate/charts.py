@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import search
+from search.report.notebook import ShownResults
+
+COPIED = ("front.png",)
+DRAWN: dict[str, Callable[[ShownResults], Any]] = {
+    "hypervolume.svg": ShownResults.hypervolume_chart,
+    "layers.svg": ShownResults.layers_chart,
+    "training_sparsity.svg": lambda results: results.training_chart("sparsity"),
+}
+PICTURES = (*COPIED, *DRAWN)
 
 
 def write_charts(example: Path, target: Path) -> None:
@@ -16,12 +27,8 @@ def write_charts(example: Path, target: Path) -> None:
         target: The folder to write into; made when missing.
     """
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(example / "front.png", target)
+    for name in COPIED:
+        shutil.copy(example / name, target)
     results = search.load(example)
-    charts = {
-        "hypervolume": results.hypervolume_chart(),
-        "training_sparsity": results.training_chart("sparsity"),
-        "layers": results.layers_chart(),
-    }
-    for name, chart in charts.items():
-        chart.properties(width=640).save(target / f"{name}.svg")
+    for name, chart in DRAWN.items():
+        chart(results).properties(width=640).save(target / name)

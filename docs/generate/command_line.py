@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import inspect
 
 import click
 
@@ -20,16 +20,16 @@ def _section(whole: click.Context, name: str) -> str:
     context = click.Context(command, info_name=name, parent=whole)
     usage = " ".join(["prunefront", name, *command.collect_usage_pieces(context)])
     parts = [f"## prunefront {name}", f"```text\n{usage}\n```", _text(command.help or "")]
-    records = [parameter.get_help_record(context) for parameter in command.params]
-    options = [record for record in records if record is not None]
-    if options:
-        rows = [f"| `{_cell(option)}` | {_cell(meaning)} |" for option, meaning in options]
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    records = [option.get_help_record(context) for option in options]
+    rows = [f"| `{record[0]}` | {_cell(record[1])} |" for record in records if record is not None]
+    if rows:
         parts.append("\n".join(["| option | meaning |", "|---|---|", *rows]))
     return "\n\n".join(parts)
 
 
 def _text(text: str) -> str:
-    return textwrap.dedent(text).replace("<", "&lt;")
+    return inspect.cleandoc(text).replace("<", "&lt;")
 
 
 def _cell(text: str) -> str:

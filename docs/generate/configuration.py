@@ -14,13 +14,13 @@ _SCHEMA = "# yaml-language-server:"
 
 def described_keys() -> str:
     """All keys, a section for each of the uppermost ones that has others below it."""
-    whole = keys()
-    groups = [list(found) for _, found in itertools.groupby(whole, key=_uppermost)]
+    groups = [list(found) for _, found in itertools.groupby(keys(), key=_uppermost)]
     alone = [key for group in groups if len(group) == 1 for key in group]
     parts = ["## One value each", *map(_described, alone)]
     for group in groups:
         if len(group) > 1:
-            parts += [f"## {_uppermost(group[0])}", *map(_described, group)]
+            whole, *others = group
+            parts += [f"## {whole.path}", _text(whole.meaning), *map(_described, others)]
     return "\n\n".join(parts)
 
 

@@ -24,7 +24,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 }
 _NAMED = re.compile(r"^<!-- (generated|file|table): (\S+) -->$", re.MULTILINE)
 # What the tests read is nothing for a reader.
-_FOR_TESTS = re.compile(r"^<!-- (?:run|not run|shown elsewhere)\b.*? -->\n", re.MULTILINE)
+_FOR_TESTS = re.compile(r"^<!-- (?:run in|not run): .* -->\n", re.MULTILINE)
 _TABLE = re.compile(r"^\|.*(?:\n\|.*)+", re.MULTILINE)
 
 
