@@ -1,5 +1,6 @@
 """The pages of docs/: all in the navigation, no dead link, and no block that nobody looks at."""
 
+import ast
 import re
 import tomllib
 
@@ -141,3 +142,30 @@ def test_every_part_of_a_configuration_is_one(path):
 def test_a_setting_that_is_not_known_is_found():
     with pytest.raises(ConfigError, match="fouders"):
         parse_config({**LEAST, "search": {**LEAST["search"], "fouders": 0.5}}, "shown")
+
+
+def sayings():
+    """All texts of the packages' code, what is filled in as an ellipsis."""
+    found = []
+    for path in (*ROOT.glob("search/**/*.py"), *ROOT.glob("rllib_ext/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_messages_that_are_explained_exist():
+    told = sayings()
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(rows) > 15
+    # Quoted values and keys are examples; "Input should be" is pydantic's.
+    pieces = [(row, piece) for row in rows for piece in re.split(r"…|'[^']*'|Input should be", row)]
+    gone = [
+        row
+        for row, piece in pieces
+        if len(piece) > 8 and piece.strip(" ,.:").removeprefix("but ") not in told
+    ]
+    assert dict.fromkeys(gone) == {}

@@ -16,7 +16,7 @@ import search
 
 # What a checkout has and a reader's doesn't share with it.
 OWN = {".cache", ".git", ".hypothesis", ".venv", "build", "results"}
-SECONDS = 420
+SECONDS = 900
 # Results folders as pages write them: date and time are left out.
 _ELLIPSIS = re.compile(r"results/([a-z_]+)-…")
 _SNAPSHOT = re.compile(r"\bm\d\d-s\d{3}-i\d{4}\b")
@@ -40,6 +40,8 @@ class Sandbox:
             if path.name not in OWN:
                 (folder / path.name).symlink_to(path)
         (folder / "results").mkdir()
+        for name in ("README.md", "example"):
+            (folder / "results" / name).symlink_to(ROOT / "results" / name)
         self._make_environment()
 
     def _make_environment(self):

@@ -4,7 +4,7 @@ import sys
 
 # What a search takes where nothing else is said: a few iterations a member. CartPole needs more, or the
 # front is empty and there is nothing to export.
-HORIZONS = {"cartpole": 60_000}
+HORIZONS = {"cartpole": 40_000}
 HORIZON = 8_000
 MEMBERS = 4
 EPISODES = 10
@@ -19,7 +19,7 @@ def small(words: list[str]) -> list[str]:
     if verb == "resume":
         more = [w for w in rest if w.startswith("budget.env_steps=")]
         kept = [w for w in rest if w not in more]
-        return [verb, *kept, *(["budget.env_steps=280_000"] if more else [])]
+        return [verb, *kept, *(["budget.env_steps=180_000"] if more else [])]
     if verb in ("evaluate", "prune"):
         return [*words, "--episodes", str(EPISODES)]
     return words
@@ -30,6 +30,8 @@ def _overrides(horizon):
         f"budget.env_steps={MEMBERS * horizon}",
         f"budget.horizon={horizon}",
         f"population={{members: {MEMBERS}, segments: 2}}",
+        # One process that trains: starting another takes longer than its share.
+        "resources.slots=1",
         "evaluation.interval=5",
         "evaluation.episodes=3",
         "evaluation.candidates=6",
