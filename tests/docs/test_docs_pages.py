@@ -169,3 +169,22 @@ def test_messages_that_are_explained_exist():
         if len(piece) > 8 and piece.strip(" ,.:").removeprefix("but ") not in told
     ]
     assert dict.fromkeys(gone) == {}
+
+
+def test_blocks_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "shown.md"
+    path.write_text(
+        "<!-- not run: no cluster -->\n\n```sh\nprunefront check smoke\n```\n\n"
+        '```python title="envs.py"\nx = "a"\n```\n\n'
+        "<!-- not run: it takes days -->\n```sh\nprunefront search ant\n```\n"
+        "- a list\n\n    ```\n    make search\n    ```\n\n```\nmade: 3 files\n```\n"
+        "<!-- run in: results/smoke-… -->\n```python\nprint(unheard_of)\n```\n```sh\nrm -r .\n```\n"
+    )
+    found = blocks_of(path)
+    assert [b.language for b in found] == ["sh", "python", "sh", "sh", "text", "python", "sh"]
+    assert [b.never for b in found] == ["", "", "it takes days", "", "", "", ""]
+    assert [b.line for b in found] == [3, 7, 12, 17, 21, 25, 28]
+    assert (found[1].title, found[1].text) == ("envs.py", 'x = "a"\n')
+    assert found[3].text == "make search\n"
+    assert found[5].place == "results/smoke-…"
+    assert [unknown(b) for b in found] == [[], [], [], [], [], ["unheard_of"], ["rm -r ."]]

@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(
     r"(?:^<!-- (?P<how>run in|not run): (?P<what>[^\n]*) -->\n)?"
-    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>.*)\")?\n(?P<text>.*?)^ *```$",
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"\n]*)\")?\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 # First words of the commands that the tests run.
