@@ -6,9 +6,11 @@ import pytest
 from house import (
     LOADS_NOT,
     MAY_IMPORT,
+    PACKAGES,
     ROOT,
     breaches,
     circle,
+    door_breaches,
     loaded_by,
     modules,
     private_parts_of_ray,
@@ -20,7 +22,7 @@ WINGS = sorted(MAY_IMPORT)
 
 @pytest.fixture
 def copy(tmp_path):
-    for package in ("rllib_ext", "search"):
+    for package in PACKAGES:
         shutil.copytree(
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -35,6 +37,10 @@ def plant(root, module, text):
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_imports_only_what_the_plan_allows(wing):
     assert breaches(wing) == []
+
+
+def test_the_door_only_passes_on_and_nobody_comes_through_it_from_inside():
+    assert door_breaches() == []
 
 
 def test_nothing_imports_in_a_circle_not_even_lazily():
@@ -87,6 +93,19 @@ def test_a_wing_says_what_it_is_for(wing):
 def test_a_planted_arrow_upwards_is_seen(copy, module, text, wing):
     plant(copy, module, text)
     assert len(breaches(wing, copy)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("prunefront.planted", "from search.front.results import read_results\n"),
+        ("search.cluster.planted", "def f():\n    from prunefront.own import hold\n"),
+        ("rllib_ext.base.planted", "import prunefront\n"),
+    ],
+)
+def test_a_planted_way_around_the_door_is_seen(copy, module, text):
+    plant(copy, module, text)
+    assert len(door_breaches(copy)) == 1
 
 
 def test_a_planted_circle_is_seen_though_it_is_lazy(copy):

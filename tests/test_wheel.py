@@ -9,7 +9,7 @@ import venv
 import zipfile
 
 import pytest
-from house import ROOT, modules
+from house import PACKAGES, ROOT, modules
 
 pytestmark = pytest.mark.slow
 
@@ -60,15 +60,15 @@ def command(wheel, tmp_path_factory):
     return run
 
 
-def test_it_holds_both_packages_the_configurations_and_the_licence_and_nothing_else(wheel):
+def test_it_holds_the_packages_the_configurations_and_the_licence_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {path.relative_to(ROOT).as_posix() for path in modules().values()} <= names
     configs = {f"search/configs/{path.name}" for path in (ROOT / "configs").iterdir()}
     assert configs <= names
-    assert {"search/py.typed", "rllib_ext/py.typed"} <= names
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
     tops = {name.split("/")[0] for name in names}
     (info,) = (top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"search", "rllib_ext", info}
+    assert tops == {*PACKAGES, info}
     assert f"{info}/licenses/LICENSE" in names
 
 
@@ -84,18 +84,30 @@ def test_it_says_whose_it_is_and_under_which_licence(wheel):
 
 
 def test_its_own_code_runs_and_not_the_checkouts(command):
-    code = "import search, rllib_ext; print(search.__file__, rllib_ext.__file__)"
+    code = "import prunefront as p, search as s, rllib_ext as r; print(*(m.__file__ for m in (p, s, r)))"
     told = subprocess.run(
         [str(command.python), "-c", code], cwd=command.cwd, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
     ).stdout.split()  # fmt: skip
-    assert [path.startswith(str(command.site)) for path in told] == [True, True]
+    assert [path.startswith(str(command.site)) for path in told] == [True] * 3
 
 
 def test_a_configuration_that_comes_along_is_checked_by_its_name(command):
     ended = command("check", "smoke")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("smoke: CartPole-v1, strategy pareto_pbt, seed 0\n")
+
+
+@pytest.mark.parametrize("beside", ["search.py", "search/__init__.py", "rllib_ext.py"])
+def test_files_of_its_packages_names_in_the_working_directory_are_passed_by(command, beside):
+    path = command.cwd / beside
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("raise RuntimeError('not ours')\n")
+    try:
+        ended = command("check", "smoke")
+    finally:
+        path.unlink()
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_its_version_is_said(command, wheel):

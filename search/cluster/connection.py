@@ -18,6 +18,7 @@ import ray
 
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.machines import amounts, offered
+from search.cluster.own_packages import held_in_workers
 from search.cluster.package import write_package
 from search.cluster.ray_private import canonicalize_bootstrap_address, loopback_only
 from search.cluster.waiting import Say, each_minute
@@ -58,6 +59,8 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
     with _own_sigterm(), tempfile.TemporaryDirectory() as place:
         environment: dict[str, Any] = {"env_vars": _env_vars()}
+        if address is None:
+            environment["worker_process_setup_hook"] = held_in_workers()
         if address and _JOB not in os.environ:
             package = write_package(Path.cwd(), Path(place) / "prunefront.zip")
             environment["working_dir"] = str(package.path)

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rllib_ext.pruning.errors import ConfigError
+from search.cluster.own_packages import OWN_PACKAGES
 from search.store.folder import MANIFEST
 
-OWN_PACKAGES = ("search", "rllib_ext")
 # What Ray's head takes (GCS_STORAGE_MAX_SIZE in Ray 2.60's packaging.py is 500 MiB, zipped).
 MOST_BYTES = 500 * 2**20
 _SKIPPED = {

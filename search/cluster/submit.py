@@ -74,16 +74,21 @@ def output_for(output: str | None, name: str, nodes: Sequence[Node], address: st
     return _default(name, "~/prunefront-results")
 
 
-def entrypoint(output: str) -> str:
-    """The command that a job runs; run again, as by who retries jobs, it goes on."""
+def entrypoint(output: str, flag: str = "") -> str:
+    """The command that a job runs; run again, as by who retries jobs, it goes on.
+
+    Args:
+        output: The results folder.
+        flag: How it writes, such as "--json".
+    """
     return (
-        f"python -m search search {CONFIG_IN_PACKAGE} --address auto --resume-or-start "
-        f"--output {_in_shell(output)}"
+        f"python -m prunefront search {CONFIG_IN_PACKAGE} --address auto --resume-or-start "
+        f"--output {_in_shell(output)} {flag}".rstrip()
     )
 
 
 def submit_search(
-    server: JobServer, config: ExperimentConfig, output: str, root: Path
+    server: JobServer, config: ExperimentConfig, output: str, root: Path, flag: str = ""
 ) -> tuple[Job, Package]:
     """Hands a search in as a job.
 
@@ -92,6 +97,7 @@ def submit_search(
         config: The experiment; it goes along resolved.
         output: What `output_for` returned.
         root: The working directory, which is sent along.
+        flag: How the job writes, as `entrypoint` takes it.
 
     Raises:
         ConfigError: The package is too large, or the cluster takes no job.
@@ -103,7 +109,7 @@ def submit_search(
             config = config.model_copy(update={"init_checkpoint": CHECKPOINT_IN_PACKAGE})
         extra[CONFIG_IN_PACKAGE] = config.to_yaml()
         package = write_package(root, Path(place) / "prunefront.zip", extra)
-        job = server.hand_in(entrypoint(output), package.path)
+        job = server.hand_in(entrypoint(output, flag), package.path)
     return Job(job, server.address, output), package
 
 

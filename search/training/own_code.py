@@ -21,6 +21,7 @@ from ray.rllib.env.env_runner import EnvRunner
 
 from rllib_ext.base.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
+from search.cluster.own_packages import hint_at_hidden, refuse_hidden
 
 # The key that names a connector's class beside its arguments.
 CLASS = "class"
@@ -73,6 +74,7 @@ def imported(name: Any, what: str, expected: str) -> Any:
             f"{what} = {name!r}; expected {expected}, named as 'package.module:Name'."
         )
     import_from_here()
+    refuse_hidden(module, f"{what} = {name!r}")
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
     except Exception as error:
@@ -80,7 +82,7 @@ def imported(name: Any, what: str, expected: str) -> Any:
         raise ConfigError(
             f"{what} = {name!r}: cannot be imported ({type(error).__name__}: {error}). Expected "
             f"{expected}, as 'package.module:Name', with the package installed or in the working "
-            "directory."
+            f"directory.{hint_at_hidden()}"
         ) from error
 
 

@@ -19,6 +19,7 @@ from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.module.initial import KEYS as INITIAL_WEIGHTS
 from rllib_ext.rl.prunable import refuse_unprunable
 from rllib_ext.rl.settings.ignored import refuse_ignored_argument
+from search.cluster.own_packages import refuse_hidden
 from search.config.experiment import ExperimentConfig
 from search.training.own_code import import_from_here, imported, with_own_code
 from search.training.ppo_values import misspelt, refuse_meaningless
@@ -118,10 +119,11 @@ def environment(name: str) -> Any:
     Raises:
         ConfigError: The environment cannot be imported.
     """
-    attribute = name.partition(":")[2]
+    module, _, attribute = name.partition(":")
     if not attribute:
         return name
     import_from_here()
+    refuse_hidden(module, f"env = {name!r}")
     # Gymnasium itself reads "module:Id-v0" as an id that importing the module registers.
     return (
         name

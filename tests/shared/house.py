@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("prunefront", "rllib_ext", "search")
 
 # Wings of each package, by those that each may import; `rllib_ext` never imports `search`.
 ORDER = (
@@ -45,9 +46,20 @@ MAY_IMPORT |= {
     "rllib_ext.pruning.schedule": set(),
     "rllib_ext.pruning.training": {"rllib_ext.pruning.structure", "rllib_ext.pruning.schedule"},
 }
+# The door in front of both packages: it passes on, and only `python -m search` comes through it.
+DOOR = "prunefront"
+PASSED_ON = {
+    "search",
+    "search.cli.main",
+    "rllib_ext",
+    "rllib_ext.export",
+    "rllib_ext.pruning.errors",
+}
+COMES_THROUGH = "search.__main__"
 # What importing all of a wing, or one file, must not load.
 HEAVY = ("ray", "torch", "gymnasium")
 LOADS_NOT = {
+    "prunefront": HEAVY,
     "rllib_ext.base": HEAVY,
     "rllib_ext.pruning": ("ray", "gymnasium"),
     "rllib_ext.pruning.config": HEAVY,
@@ -69,14 +81,13 @@ LOADS_NOT = {
 EXPLAINS_RAY = {"search.cluster.ray_private", "rllib_ext.envs.env_maker"}
 RAY_PRIVATE = ("ray.tune.execution.", "ray.tune.tune.", "ray.air.execution.")
 AT_ROOT = {"__init__.py", "__main__.py", "py.typed"}
+AT_DOOR = {"prunefront/own.py", "prunefront/export.py"}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Files of both packages by the name that imports them."""
+    """Files of all packages by the name that imports them."""
     found = {}
-    for path in sorted(
-        p for package in ("rllib_ext", "search") for p in (root / package).rglob("*.py")
-    ):
+    for path in sorted(p for package in PACKAGES for p in (root / package).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -128,6 +139,21 @@ def _allowed(wing: str, other: str, target: str) -> bool:
     return other == outer or other in MAY_IMPORT[wing]
 
 
+def door_breaches(root: Path = ROOT) -> list[str]:
+    """What the door imports beside what it passes on, and who comes through it, a line each."""
+    known = modules(root)
+    return [
+        f"{module} imports {target}"
+        for module, path in known.items()
+        for target in sorted(imported_by(path, known))
+        if (
+            target not in PASSED_ON and target.split(".")[0] != DOOR
+            if module.split(".")[0] == DOOR
+            else target.split(".")[0] == DOOR and module != COMES_THROUGH
+        )
+    ]
+
+
 def circle(root: Path = ROOT) -> list[str]:
     """Modules that import each other in a circle, lazily or for types too; none if there is none."""
     known = modules(root)
@@ -162,12 +188,12 @@ def strays(root: Path = ROOT) -> set[str]:
     """Files and folders at the packages' roots that are in no wing."""
     found = {
         p.relative_to(root).as_posix()
-        for package in ("rllib_ext", "search")
+        for package in PACKAGES
         for p in (root / package).iterdir()
         if p.name != "__pycache__"
     }
-    wings = {wing.replace(".", "/") for wing in MAY_IMPORT}
-    return {p for p in found if p not in wings and Path(p).name not in AT_ROOT}
+    placed = {wing.replace(".", "/") for wing in MAY_IMPORT} | AT_DOOR
+    return {p for p in found if p not in placed and Path(p).name not in AT_ROOT}
 
 
 def loaded_by(name: str, among: tuple[str, ...], root: Path = ROOT) -> list[str]:
