@@ -91,6 +91,15 @@ def test_a_search_runs_as_a_job_with_what_lies_in_the_working_directory(head, pl
     )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr
     assert "this search has finished" in again.stdout
+    scripted = head.run(
+        "submit", "corridor.yaml", "budget.env_steps=5e3", "--address", head.jobs,
+        "--output", "out", "--follow", "--json", cwd=place,
+    )  # fmt: skip
+    told = [json.loads(line) for line in scripted.stdout.splitlines()]
+    assert told[0]["event"] == "submitted"
+    assert told[0]["results"] == str(place / "out")
+    (outcome,) = (event for event in told if event["event"] == "finished")
+    assert outcome["report"] == str(place / "out" / "report.html")
 
 
 def test_the_exit_status_is_the_drivers(head, place):

@@ -103,7 +103,7 @@ def _evaluate_front(
     from search.front.results import read_results
     from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
-    from search.runs.display import SearchDisplay
+    from search.runs.display.opened import display_for
     from search.runs.inputs import open_results
     from search.runs.session import connected
     from search.store.writer import only_writer
@@ -115,7 +115,7 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     elsewhere = env if env != results.manifest.get("env") else None
     label = labelled(shift, elsewhere)
-    with only_writer(path), connected(address), SearchDisplay() as display:
+    with only_writer(path), connected(address), display_for() as display:
         display.phase(f"evaluating the front: {label}")
         seeds = _seeds(seed, shift, episodes)
         evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
-from search.config.reference import Key, find
+if TYPE_CHECKING:
+    from search.config.reference import Key
 
 # Longer lines don't read well, however wide the terminal is.
 WIDEST = 100
@@ -23,6 +25,8 @@ def keys(words: tuple[str, ...]) -> None:
     whose path or meaning contains all of them. KEY[].NAME is a key of each item of a list, which an
     override gives as a whole: 'KEY=[{NAME: VALUE}]'.
     """
+    from search.config.reference import find
+
     width = min(shutil.get_terminal_size().columns, WIDEST)
     click.echo("\n".join(_shown(key, width) for key in find(words)))
 

@@ -25,6 +25,7 @@ from search.cli.evaluate import evaluate
 from search.cli.export import export
 from search.cli.init import init
 from search.cli.keys import keys
+from search.cli.output import FAILED, WRONG
 from search.cli.prune import prune, sensitivity
 from search.cli.report import report
 from search.cli.retrain import retrain
@@ -33,7 +34,7 @@ from search.cli.search import check, resume, search
 from search.cli.submit import submit
 from search.cluster.failure import is_disk_full
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

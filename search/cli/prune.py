@@ -46,13 +46,13 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
 
     settings = settings_from(checkpoint, **how)
     refuse_taken(place_of(settings.name, output))
-    from search.runs.display import SearchDisplay
+    from search.runs.display.opened import display_for
     from search.runs.inputs import open_checkpoint
     from search.runs.prune import run_prune
     from search.runs.session import connected
 
     ppo = open_checkpoint(checkpoint, env, warn)
-    with connected(), SearchDisplay() as display:
+    with connected(), display_for() as display:
         results = run_prune(
             settings,
             ppo,

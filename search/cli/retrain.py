@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rllib_ext.pruning.errors import ConfigError
+from search.cli.output import LOADING, Output
 from search.cli.shared import Folder, saying_what_is_safe
 
 
@@ -21,7 +22,8 @@ from search.cli.shared import Folder, saying_what_is_safe
 )
 @click.option("--seeds", default=5, show_default=True, help="Trainings of each recipe.")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
-def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
+@click.option("--quiet", is_flag=True, help="Show no progress, only what comes of it.")
+def retrain(folder: Path, points: str, seeds: int, address: str | None, quiet: bool) -> None:
     """Replay the recipes of front points of the results FOLDER on fresh seeds.
 
     A recipe is all that a policy's lineage trained with, from its birth. Each is trained again from
@@ -33,12 +35,17 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None) -> None:
         raise ConfigError(f"--seeds {seeds}: expected 1 or more; an interval needs 3.")
     wanted = [name.strip() for name in points.split(",") if name.strip()]
     from search.report.terminal import recipe_check
-    from search.runs.display import SearchDisplay
-    from search.runs.retrain import run_retrain
 
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
-    with saying_what_is_safe(folder, lambda: go_on), SearchDisplay() as display:
+    output = Output(quiet=quiet, as_json=False)
+    with (
+        saying_what_is_safe(folder, lambda: go_on, output.interrupted),
+        output.display() as display,
+    ):
+        display.phase(LOADING)
+        from search.runs.retrain import run_retrain
+
         results = run_retrain(
             folder,
             wanted,

@@ -6,8 +6,6 @@ import json
 
 import click
 
-from search.config import reference
-
 
 @click.command()
 def schema() -> None:
@@ -16,4 +14,6 @@ def schema() -> None:
     `prunefront schema > schema.json` beside a configuration that begins with the line
     "# yaml-language-server: $schema=schema.json" is all that most editors need.
     """
+    from search.config import reference
+
     click.echo(json.dumps(reference.schema(), indent=2, ensure_ascii=False))

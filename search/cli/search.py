@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from search.cli.shared import Folder, load_experiment, saying_what_is_safe, summarise, what_is_safe
+from search.cli.output import LOADING, Output, output_options
+from search.cli.shared import Folder, load_experiment, saying_what_is_safe, what_is_safe
 
 
 @click.command()
@@ -23,6 +24,7 @@ from search.cli.shared import Folder, load_experiment, saying_what_is_safe, summ
     help="Go on where the same search has begun in --output; what a job that may be retried needs.",
 )
 @click.option("--dry-run", is_flag=True, help="Only check the configuration, as `check` does.")
+@output_options
 def search(
     config: Path,
     overrides: tuple[str, ...],
@@ -30,6 +32,7 @@ def search(
     address: str | None,
     resume_or_start: bool,
     dry_run: bool,
+    output_to: Output,
 ) -> None:
     """Run the search that CONFIG describes, to its report.
 
@@ -47,11 +50,16 @@ def search(
     folder = place_of(experiment.name, output)
     if not resume_or_start:
         refuse_taken(folder)
-    from search.runs.display import SearchDisplay
-    from search.runs.search import run_search
-
+    elif _finished_before(experiment, folder, output_to):
+        return
     safe = functools.partial(what_is_safe, folder, address)
-    with saying_what_is_safe(folder, safe), SearchDisplay() as display:
+    with (
+        saying_what_is_safe(folder, safe, output_to.interrupted),
+        output_to.display() as display,
+    ):
+        display.phase(LOADING)
+        from search.runs.search import run_search
+
         results = run_search(
             experiment,
             folder,
@@ -60,14 +68,17 @@ def search(
             address=address,
             or_resume=resume_or_start,
         )
-    summarise(results)
+    output_to.conclude(results)
 
 
 @click.command()
 @click.argument("folder", type=Folder())
 @click.argument("overrides", nargs=-1, metavar="[budget.env_steps=N] [budget.seconds=S]")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
-def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> None:
+@output_options
+def resume(
+    folder: Path, overrides: tuple[str, ...], address: str | None, output_to: Output
+) -> None:
     """Go on with the search of the results FOLDER, to its report.
 
     After a crash or ctrl-C it goes on where the search was, losing at most a segment a member and,
@@ -77,13 +88,18 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
     """
     from search.store.continued import extended, load_config_of
 
-    extended(load_config_of(folder), overrides)
-    from search.runs.display import SearchDisplay
-    from search.runs.search import resume_search
-
+    config = extended(load_config_of(folder), overrides)
     folder = folder.resolve()
+    if _told_to_be_finished(config, folder, output_to):
+        return
     safe = functools.partial(what_is_safe, folder, address)
-    with saying_what_is_safe(folder, safe), SearchDisplay() as display:
+    with (
+        saying_what_is_safe(folder, safe, output_to.interrupted),
+        output_to.display() as display,
+    ):
+        display.phase(LOADING)
+        from search.runs.search import resume_search
+
         results = resume_search(
             folder,
             overrides,
@@ -91,7 +107,7 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
             display=display,
             address=address,
         )
-    summarise(results)
+    output_to.conclude(results)
 
 
 @click.command()
@@ -100,6 +116,28 @@ def resume(folder: Path, overrides: tuple[str, ...], address: str | None) -> Non
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Validate CONFIG and say what it would run."""
     _check(load_experiment(config, overrides))
+
+
+def _finished_before(experiment: Any, folder: Path, output_to: Output) -> bool:
+    """Whether the same search lies in a folder and has come to its end, which is told then."""
+    from search.runs.standing import as_begun, standing_of
+
+    begun = as_begun(experiment, folder)
+    return standing_of(begun, folder) == "finished" and _told_to_be_finished(
+        begun, folder, output_to
+    )
+
+
+def _told_to_be_finished(experiment: Any, folder: Path, output_to: Output) -> bool:
+    """Whether a search has come to its end; said at once, before what a search needs is loaded."""
+    from search.runs.standing import finished_results, how_to_extend
+
+    results = finished_results(experiment, folder)
+    if results is None:
+        return False
+    output_to.say(how_to_extend(experiment, folder))
+    output_to.conclude(results)
+    return True
 
 
 def _check(experiment: Any) -> None:

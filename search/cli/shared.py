@@ -11,10 +11,10 @@ import click
 
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search.cluster.failure import is_disk_full
-from search.config.experiment import ExperimentConfig
 from search.store.folder import refuse_address
 
 if TYPE_CHECKING:
+    from search.config.experiment import ExperimentConfig
     from search.front.results import Results
 
 
@@ -76,17 +76,20 @@ def summarise(results: Results) -> None:
 
 
 @contextlib.contextmanager
-def saying_what_is_safe(folder: Path, what: Callable[[], str]) -> Iterator[None]:
+def saying_what_is_safe(
+    folder: Path, what: Callable[[], str], interrupted: Callable[[str], None]
+) -> Iterator[None]:
     """Where a run is cut short, says what is on disk and how to go on.
 
     Args:
         folder: The results folder.
         what: That, as it is by then.
+        interrupted: Tells that of a run that is interrupted.
     """
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {what()}", err=True)
+        interrupted(what())
         raise
     except (RunError, OSError) as error:
         text = str(error)

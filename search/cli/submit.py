@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from search.cli.output import Output, output_options
 from search.cli.shared import load_experiment
 from search.store.folder import refuse_address
 
@@ -17,13 +18,20 @@ from search.store.folder import refuse_address
 @click.option("--address", required=True, help="URL of the cluster's job server: http://HEAD:8265.")
 @click.option("--output", help="Results folder, as every node of the cluster sees it.")
 @click.option("--follow", is_flag=True, help="Show the job's output; end with its exit status.")
+@output_options
 def submit(
-    config: Path, overrides: tuple[str, ...], address: str, output: str | None, follow: bool
+    config: Path,
+    overrides: tuple[str, ...],
+    address: str,
+    output: str | None,
+    follow: bool,
+    output_to: Output,
 ) -> None:
     """Run the search that CONFIG describes as a job of a Ray cluster.
 
     The working directory goes along, without results, environments, .git, caches and what git
-    ignores. On a cluster of several nodes --output names a folder that all of them see.
+    ignores. On a cluster of several nodes --output names a folder that all of them see. With --quiet or
+    --json the job writes so too, and --follow passes its events on.
     """
     from search.runs.check import describe_plan
     from search.runs.preparation import prepare
@@ -37,17 +45,23 @@ def submit(
 
     server = JobServer(address)
     nodes = server.nodes()
-    click.echo(describe_plan(experiment, [node.resources for node in nodes], prepared))
+    plan = describe_plan(experiment, [node.resources for node in nodes], prepared)
     folder = output_for(output, experiment.name, nodes, server.address)
-    job, package = submit_search(server, experiment, folder, Path.cwd())
-    click.echo(f"sent: {package.files} files, {package.bytes / 2**20:.1f} MiB")
-    click.echo(what_now(job, [str(config), *overrides]))
+    if output_to.json is None and not output_to.quiet:
+        click.echo(plan)
+    job, package = submit_search(server, experiment, folder, Path.cwd(), output_to.flag)
+    if output_to.json is None:
+        click.echo(f"sent: {package.files} files, {package.bytes / 2**20:.1f} MiB")
+        click.echo(what_now(job, [str(config), *overrides]))
+    else:
+        output_to.json.emit("submitted", job=job.id, address=job.address, results=job.output)
     if follow:
         sys.stdout.flush()
         try:
-            status = server.follow(job.id, lambda text: click.echo(text, nl=False))
+            with output_to.passed_on() as write:
+                status = server.follow(job.id, write)
         except KeyboardInterrupt:
-            click.echo(f"\nthe job {job.id} goes on; follow or stop it as above", err=True)
+            output_to.interrupted(f"the job {job.id} goes on; follow or stop it as above")
             raise
         if status:
             sys.exit(status)

@@ -29,6 +29,7 @@ from search.population.events import (
     Revived,
     Start,
 )
+from search.population.how_far import how_far, scale_so_far
 from search.population.member import MOST_FAILURES, Member, segment_end
 from search.population.progress import BestSoFar, Progress
 from search.population.recovery import replay
@@ -72,6 +73,7 @@ class Coordinator:
         self._ending = NO_TRIAL
         # Those of other baselines are no times of the search.
         self._baseline = archive.baselines().get("dense")
+        self._scale = scale_so_far(archive.baselines(), floor)
         dense = self._baseline.wall_time if self._baseline else 0.0
         # The last snapshot of the dense baseline; nobody goes on from it.
         self._dense: Snapshot | None = None
@@ -94,19 +96,10 @@ class Coordinator:
     @property
     def progress(self) -> Progress:
         """How far the search is."""
-        state = self._state
-        return Progress(
-            env_steps=state.spent["training"],
-            budget=self._config.budget.env_steps,
-            running=len(state.running),
-            members=len(state.members),
-            snapshots=state.made,
-            best_return=state.so_far.best,
-            sparsest_good=state.so_far.sparsest_good,
-            failures=len(state.failures),
-            before=self._before,
-            seconds_left=self.seconds_left,
-        )
+        return how_far(
+            self._state, self._config.budget.env_steps, self._scale,
+            before=self._before, seconds_left=self.seconds_left,
+        )  # fmt: skip
 
     @property
     def seconds_left(self) -> float:
@@ -181,6 +174,7 @@ class Coordinator:
         if segment.member == DENSE and last is not None and not error:
             self._baseline = dense_baseline(last, self.spent["baselines"])
             self._archive.add_baseline(self._baseline)
+            self._scale = scale_so_far(self._archive.baselines(), self._floor)
             self._require_return()
         self._ending = segment.trial_number
         self._take(Failure(**running.at, error=error) if error else End(**running.at))

@@ -7,10 +7,29 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
+from search.front.pareto import hypervolume
+from search.front.retained import Scale
 from search.store.archive import Snapshot
 
 # Share of (best − floor) that a policy may lose and still be good.
 GOOD_LOSS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A policy on the front so far, by its search score.
+
+    Attributes:
+        return_mean: The search score.
+        sparsity: In [0, 1].
+        weights: Non-zero ones.
+        retained: Share of the dense baseline's gain over a random policy; NaN while that is unknown.
+    """
+
+    return_mean: float
+    sparsity: float
+    weights: int
+    retained: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +39,7 @@ class Progress:
     Attributes:
         env_steps: Training env steps done by members.
         budget: Training env steps that they may do; None: only time limits them.
-        running: Members in training now.
+        running: Segments in training now, the dense baseline's too.
         members: Members in all.
         snapshots: Evaluated moments so far.
         best_return: Highest mean return; NaN before the first.
@@ -29,6 +48,14 @@ class Progress:
         failures: Segments that failed.
         before: Those of the env steps that were done before this process went on with the search.
         seconds_left: What is left of a budget in seconds; infinite without one.
+        dense: Whether the dense baseline is in training.
+        waiting: Members between two segments.
+        unborn: Members that have not begun.
+        given_up: Members that failed too often.
+        front: The non-dominated policies so far that are better than random and constant action, the
+            densest first.
+        hypervolume: What these cover of retained and sparsity; NaN while the dense baseline's return is
+            unknown.
     """
 
     env_steps: int
@@ -41,6 +68,22 @@ class Progress:
     failures: int
     before: int = 0
     seconds_left: float = math.inf
+    dense: bool = False
+    waiting: int = 0
+    unborn: int = 0
+    given_up: int = 0
+    front: tuple[Point, ...] = ()
+    hypervolume: float = math.nan
+
+    @property
+    def heard_of(self) -> bool:
+        """Whether anything came of it in this process, or before."""
+        return bool(self.snapshots) or self.env_steps > self.before
+
+    @property
+    def share(self) -> float:
+        """How much of the budget in env steps is spent, in [0, 1]; NaN without one."""
+        return math.nan if self.budget is None else min(1.0, self.env_steps / self.budget)
 
     @property
     def over(self) -> bool:
@@ -50,7 +93,7 @@ class Progress:
 
 
 class BestSoFar:
-    """Keeps `Progress.best_return` and `Progress.sparsest_good` up to date, snapshot by snapshot.
+    """Keeps the front so far, and what `Progress` tells of it, up to date, snapshot by snapshot.
 
     Only the non-dominated pairs of return and sparsity can be either: asking takes no longer the more
     snapshots there are.
@@ -63,7 +106,7 @@ class BestSoFar:
     def __init__(self, snapshots: Iterable[Snapshot], floor: float) -> None:
         self._floor = floor
         # By falling return, so by rising sparsity.
-        self._front: list[tuple[float, float]] = []
+        self._front: list[Point] = []
         for snapshot in snapshots:
             self.add(snapshot)
 
@@ -71,16 +114,17 @@ class BestSoFar:
         """Takes a snapshot into account."""
         if not snapshot.usable:
             return
-        new = snapshot.return_mean, snapshot.sparsity
-        if any(r >= new[0] and s >= new[1] for r, s in self._front):
+        new = Point(snapshot.return_mean, snapshot.sparsity, snapshot.nonzero_params)
+        mean, sparsity = new.return_mean, new.sparsity
+        if any(p.return_mean >= mean and p.sparsity >= sparsity for p in self._front):
             return
-        left = [(r, s) for r, s in self._front if r > new[0] or s > new[1]]
-        self._front = sorted([*left, new], reverse=True)
+        left = [p for p in self._front if p.return_mean > mean or p.sparsity > sparsity]
+        self._front = sorted([*left, new], key=lambda p: p.sparsity)
 
     @property
     def best(self) -> float:
         """Highest mean return; NaN before the first."""
-        return self._front[0][0] if self._front else math.nan
+        return self._front[0].return_mean if self._front else math.nan
 
     @property
     def sparsest_good(self) -> float:
@@ -88,7 +132,39 @@ class BestSoFar:
         if not math.isfinite(self._floor):
             return math.nan
         bar = self.best - GOOD_LOSS * max(0.0, self.best - self._floor)
-        return max((s for r, s in self._front if r >= bar), default=math.nan)
+        return max((p.sparsity for p in self._front if p.return_mean >= bar), default=math.nan)
+
+    def front(self, scale: Scale) -> tuple[Point, ...]:
+        """The policies that are not dominated, and better than random and constant action.
+
+        Args:
+            scale: What returns are measured on.
+
+        Returns:
+            The densest first.
+        """
+        kept = scale.retained([p.return_mean for p in self._front])
+        return tuple(
+            dataclasses.replace(point, retained=float(share))
+            for point, share in zip(self._front, kept, strict=True)
+            if point.return_mean > self._floor
+        )
+
+
+def covered(front: Iterable[Point], scale: Scale) -> float:
+    """Hypervolume of a front over retained and sparsity, as the report draws it over time.
+
+    Args:
+        front: As `BestSoFar.front` gives it.
+        scale: What returns are measured on; its better of random and constant action is the reference.
+
+    Returns:
+        The area; NaN where retained is unknown.
+    """
+    reference = scale.retained_floor
+    if not math.isfinite(reference):
+        return math.nan
+    return hypervolume([(p.retained, p.sparsity) for p in front], (reference, 0.0))
 
 
 class Display(Protocol):

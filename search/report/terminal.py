@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from search.front.format import marks, number, percent, share, span
 from search.front.results import Results
 from search.front.text_table import text_table
@@ -28,6 +30,25 @@ def recipe_check(results: Results) -> str:
             f"{row['worst to best seed']}",
         ]
     return "\n".join(lines)
+
+
+def outcome(results: Results) -> dict[str, Any]:
+    """What came of a search, for a script.
+
+    Args:
+        results: A search.
+
+    Returns:
+        "folder", its "report", the "verdict", how to "take" its pick out of Ray, and the "front": a row
+        of front.csv each, the densest first.
+    """
+    return {
+        "folder": str(results.folder),
+        "report": str(results.page),
+        "verdict": verdict(results),
+        "take": take_the_pick(results, str(results.folder)),
+        "front": results.confirmed.table.to_dict("records"),
+    }
 
 
 def summary(results: Results) -> str:

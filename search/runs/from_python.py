@@ -11,14 +11,13 @@ from typing import Any
 
 import ray
 from ray.rllib.algorithms.ppo import PPOConfig
-from rich.console import Console
 
 from rllib_ext.envs.env_maker import env_name
 from rllib_ext.pruning.errors import ConfigError
 from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config, read_values
 from search.report.notebook import ShownResults, shown
-from search.runs.display import SearchDisplay
+from search.runs.display.opened import display_for
 from search.runs.search import run_search
 from search.store.folder import place_of
 from search.training.given_ppo import for_keeping, made_ready
@@ -68,7 +67,7 @@ def run(
             "ray.shutdown() first; a cluster of yours is named by address=."
         )
     folder = place_of(config.name, Path(output) if output is not None else None)
-    with SearchDisplay(Console(quiet=True) if quiet else None) as display:
+    with display_for(quiet=quiet) as display:
         return shown(
             run_search(
                 config,

@@ -16,7 +16,7 @@ from search.population.progress import Display
 from search.population.replays import Replay, Replays, chosen_points, plan_replays
 from search.report import write_report_of
 from search.runs.preparation import Prepared, prepare_again
-from search.runs.session import session
+from search.runs.session import session, starting_ray
 from search.store.archive import Archive
 from search.store.continued import load_config_of
 from search.store.folder import RETRAIN, provenance, read_manifest
@@ -72,6 +72,7 @@ def run_retrain(
         def ended(status: str, seconds: float) -> dict[str, Any]:
             return _noted(folder, command, coordinator.spent, seconds)
 
+        display.phase(starting_ray(address))
         with session(folder, address, display.note, ended):
             _train(config, prepared, archive, coordinator, display)
             _evaluate(config, prepared.ppo, archive, coordinator, display)

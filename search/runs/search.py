@@ -12,7 +12,6 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
-from search.config.sizing import sized_as
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import evaluate_untrained
 from search.front.results import Results, read_results
@@ -22,8 +21,8 @@ from search.population.strategies import STRATEGIES, open_study
 from search.report import write_report_of
 from search.runs.after_training import after_training
 from search.runs.preparation import TIMED_FORM, Prepared, prepare, prepare_again
-from search.runs.session import session
-from search.runs.standing import Standing, has_finished, how_to_extend, standing_of
+from search.runs.session import session, starting_ray
+from search.runs.standing import Standing, as_begun, has_finished, how_to_extend, standing_of
 from search.store.archive import Archive
 from search.store.began_with import BEGAN_WITH
 from search.store.continued import extended, load_config_of
@@ -75,7 +74,7 @@ def run_search(
         KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
     if or_resume:
-        config = _as_begun(config, folder)
+        config = as_begun(config, folder)
     standing = _standing(config, folder, or_resume=or_resume)
     if standing == "finished":
         return _finished(config, folder, display)
@@ -83,7 +82,7 @@ def run_search(
     with only_writer_of_new(folder):
         # Another process may have come first, and ended since.
         if or_resume:
-            config = _as_begun(config, folder)
+            config = as_begun(config, folder)
         now = _standing(config, folder, or_resume=or_resume)
         if now == "finished":
             return _said_to_be_finished(config, folder, display)
@@ -145,13 +144,6 @@ def _standing(config: ExperimentConfig, folder: Path, *, or_resume: bool) -> Sta
     if not or_resume:
         refuse_taken(folder)
     return standing_of(config, folder)
-
-
-def _as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
-    """With the evaluation that the search in the folder began with, where nothing else is asked for."""
-    if not (folder / CONFIG).is_file():
-        return config
-    return sized_as(config, load_config_of(folder))
 
 
 def _prepared(
@@ -229,6 +221,7 @@ def _run(
     address: str | None,
 ) -> Results:
     """Every phase that is not yet done, and the report."""
+    display.phase(starting_ray(address))
     with session(folder, address, display.note):
         _search(config, prepared, folder, display)
     return _report(folder, display)

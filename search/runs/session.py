@@ -19,6 +19,17 @@ from search.store.folder import FINISHED, read_manifest, update_manifest
 Ended = Callable[[str, float], dict[str, Any]]
 
 
+def starting_ray(address: str | None) -> str:
+    """What a person is told while Ray is waited for.
+
+    Args:
+        address: A Ray cluster's address; None: a cluster of its own on this machine.
+    """
+    if address is None:
+        return "starting Ray on this machine"
+    return f"connecting to the Ray cluster at {address}"
+
+
 @contextlib.contextmanager
 def session(
     folder: Path, address: str | None, note: Say, ended: Ended | None = None

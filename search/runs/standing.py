@@ -8,9 +8,19 @@ from typing import Literal
 from rllib_ext.pruning.errors import ResultsError
 from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config
+from search.config.sizing import sized_as
+from search.front.results import Results, read_results
 from search.store.began_with import BEGAN_WITH, differences, recorded
 from search.store.continued import load_config_of
-from search.store.folder import CONFIG, FINISHED, MANIFEST, is_free, read_manifest, refuse_taken
+from search.store.folder import (
+    CONFIG,
+    FINISHED,
+    MANIFEST,
+    PAGE,
+    is_free,
+    read_manifest,
+    refuse_taken,
+)
 
 Standing = Literal["new", "begun", "finished"]
 
@@ -40,6 +50,18 @@ def standing_of(config: ExperimentConfig, folder: Path) -> Standing:
     return "finished" if has_finished(config, folder) else "begun"
 
 
+def as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """With the evaluation that the search in the folder began with, where nothing else is asked for.
+
+    Args:
+        config: The experiment.
+        folder: The results folder; where no search has begun there, nothing changes.
+    """
+    if not (folder / CONFIG).is_file():
+        return config
+    return sized_as(config, load_config_of(folder))
+
+
 def has_finished(config: ExperimentConfig, folder: Path) -> bool:
     """Whether a search has come to its end, with the budget that it is given now.
 
@@ -60,6 +82,18 @@ def has_finished(config: ExperimentConfig, folder: Path) -> bool:
     return before == config
 
 
+def finished_results(config: ExperimentConfig, folder: Path) -> Results | None:
+    """What came of a search that has come to its end and has its report; None: there is more to do.
+
+    Args:
+        config: The experiment.
+        folder: Its results folder.
+    """
+    if not (has_finished(config, folder) and (folder / PAGE).is_file()):
+        return None
+    return read_results(folder)
+
+
 def how_to_extend(config: ExperimentConfig, folder: Path) -> str:
     """What is said of a finished search that is to go on.
 
@@ -67,9 +101,11 @@ def how_to_extend(config: ExperimentConfig, folder: Path) -> str:
         config: The experiment.
         folder: Its results folder.
     """
+    told = "this search has finished, and nothing is left to do."
+    if config.search.strategy == "train_then_prune":
+        return (
+            f"{told} Its budget was shared out when it began: begin a new one with a larger budget."
+        )
     steps, seconds = config.budget.env_steps, config.budget.seconds
     more = f"budget.env_steps={2 * steps}" if steps else f"budget.seconds={2 * (seconds or 0):g}"
-    return (
-        "this search has finished, and nothing is left to do. More budget extends it: prunefront resume "
-        f"{folder} {more}"
-    )
+    return f"{told} More budget extends it: prunefront resume {folder} {more}"

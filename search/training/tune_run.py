@@ -87,6 +87,7 @@ def train(
         )
         name = _unused(folder, "tune")
         tuner = _tuner(config, folder / name, engine, slots, scheduler, settings)
+        display.searching(coordinator.progress)
         try:
             with survived(), supervised(supervisor):
                 tuner.fit()

@@ -1,0 +1,132 @@
+"""A run on a terminal: a line a phase, and below them a live view of where it is."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import math
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+
+from search.population.progress import Progress
+from search.runs.display.area import Area
+from search.runs.display.captured import Captured
+from search.runs.display.lines import stamp
+from search.runs.display.pace import Pace
+from search.runs.display.state import Curve, Seen
+from search.runs.display.view import view
+
+# Drawings a second.
+_RATE = 4.0
+
+
+class TerminalDisplay:
+    """Shows phases and progress on a terminal; on its way out it leaves the phases and the notes.
+
+    A thread draws, at its own pace: whoever tells how far a run is never waits for a terminal, and an
+    interrupted drawing can't leave one half done.
+    """
+
+    def __init__(self) -> None:
+        self._started = self._phase_started = time.monotonic()
+        self._seen, self._curve, self._pace = Seen(title="starting"), Curve(), Pace()
+        self._above: collections.deque[str] = collections.deque()
+        self._over = threading.Event()
+        self._drawing: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        captured = Captured()
+        self._drawing = threading.Thread(
+            target=self._draw, args=(captured,), name="live-view", daemon=True
+        )
+        self._drawing.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._drawing is not None:
+            self._drawing.join()
+
+    def phase(self, title: str) -> None:
+        """A new part of the work begins."""
+        self._phase_started = time.monotonic()
+        self._line(title)
+        found = self._seen.progress or self._seen.found
+        self._pace = Pace()
+        self._seen = Seen(title=title, curve=self._curve.values, found=found)
+
+    def note(self, text: str) -> None:
+        """What a person should know beside all that; may be called from any thread."""
+        self._line(f"  {text}")
+
+    def searching(self, progress: Progress) -> None:
+        """Members train."""
+        self._pace.add(time.monotonic(), progress)
+        self._curve.add(progress.env_steps, progress.hypervolume)
+        self._seen = dataclasses.replace(self._seen, progress=progress, curve=self._curve.values)
+
+    def training_baselines(self, done: int, total: int) -> None:
+        """Baselines train."""
+        self._seen = dataclasses.replace(self._seen, done=(done, total), parts="baselines trained")
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Policies are evaluated again."""
+        self._seen = dataclasses.replace(self._seen, done=(done, total), parts="policies evaluated")
+
+    def _line(self, text: str) -> None:
+        self._above.append(f"{stamp(time.monotonic() - self._started)} {text}")
+
+    def _draw(self, captured: Captured) -> None:
+        """Draws until the run is over, then gives the terminal back."""
+        terminal, area = captured.terminal, Area(captured.terminal)
+        console = Console(file=terminal, force_terminal=True, highlight=False)
+        columns = 80
+        # A terminal that is gone is no reason to end a search.
+        with contextlib.suppress(OSError):
+            while not self._over.wait(1.0 / _RATE):
+                columns, lines = captured.size
+                # In the last column terminals differ in when they wrap; the cursor needs a line.
+                drawn = rendered(self._now(), console, columns - 1, lines - 1)
+                area.draw(drawn, columns, [*self._taken(), *captured.take()])
+        self._over.wait()
+        above = [*self._taken(), *captured.close()]
+        with contextlib.suppress(OSError):
+            area.draw([], columns, above)
+            terminal.close()
+
+    def _taken(self) -> list[str]:
+        return [self._above.popleft() for _ in range(len(self._above))]
+
+    def _now(self) -> Seen:
+        now, seen, pace = time.monotonic(), self._seen, self._pace
+        return dataclasses.replace(
+            seen,
+            elapsed=now - self._started,
+            in_phase=now - self._phase_started,
+            speed=pace.speed,
+            training_left=math.inf if seen.progress is None else pace.left(now, seen.progress),
+        )
+
+
+def rendered(seen: Seen, console: Console, columns: int, lines: int) -> list[str]:
+    """The view as lines with escapes of colour.
+
+    Args:
+        seen: What is to be shown.
+        console: Knows the terminal's colours.
+        columns: No line is longer.
+        lines: At most.
+    """
+    with console.capture() as drawn:
+        console.print(view(seen, columns, lines), width=columns)
+    return drawn.get().splitlines()
