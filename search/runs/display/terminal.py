@@ -36,6 +36,8 @@ class TerminalDisplay:
         self._started = self._phase_started = time.monotonic()
         self._seen, self._curve, self._pace = Seen(title="starting"), Curve(), Pace()
         self._above: collections.deque[str] = collections.deque()
+        # The line of the phase that the view shows; it is left behind when that is over.
+        self._left: collections.deque[str] = collections.deque()
         self._over = threading.Event()
         self._drawing: threading.Thread | None = None
 
@@ -53,6 +55,7 @@ class TerminalDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave_phase()
         self._over.set()
         if self._drawing is not None:
             self._drawing.join()
@@ -60,14 +63,16 @@ class TerminalDisplay:
     def phase(self, title: str) -> None:
         """A new part of the work begins."""
         self._phase_started = time.monotonic()
-        self._line(title)
+        self._leave_phase()
+        self._left.append(self._stamped(title))
         found = self._seen.progress or self._seen.found
         self._pace = Pace()
         self._seen = Seen(title=title, curve=self._curve.values, found=found)
 
     def note(self, text: str) -> None:
         """What a person should know beside all that; may be called from any thread."""
-        self._line(f"  {text}")
+        self._leave_phase()
+        self._above.append(self._stamped(f"  {text}"))
 
     def searching(self, progress: Progress) -> None:
         """Members train."""
@@ -83,8 +88,13 @@ class TerminalDisplay:
         """Policies are evaluated again."""
         self._seen = dataclasses.replace(self._seen, done=(done, total), parts="policies evaluated")
 
-    def _line(self, text: str) -> None:
-        self._above.append(f"{stamp(time.monotonic() - self._started)} {text}")
+    def _stamped(self, text: str) -> str:
+        return f"{stamp(time.monotonic() - self._started)} {text}"
+
+    def _leave_phase(self) -> None:
+        # Notes come from any thread.
+        with contextlib.suppress(IndexError):
+            self._above.append(self._left.popleft())
 
     def _draw(self, captured: Captured) -> None:
         """Draws until the run is over, then gives the terminal back."""

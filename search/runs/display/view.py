@@ -23,7 +23,7 @@ _BLOCKS = "▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LABEL = 13
-_MARK, SCORES = " sparsest good", "by search scores"
+_MARK, SCORES = " sparsest good", "search scores"
 _DIM, _STRONG, _GOOD, _BAD = "dim", "bold", "green", "red"
 
 
@@ -127,7 +127,7 @@ def _members(progress: Progress) -> str:
 def _front(progress: Progress, columns: int, rows: int) -> list[Text]:
     """The front so far as a small table, and how much each point keeps as a bar."""
     head = f"{'weights':>9}  {'sparsity':>9}  {'return':>9}  {'keeps':>6}  "
-    notes = (f" {SCORES}, which are optimistic", SCORES, "")
+    notes = (f"{SCORES}, which are optimistic", SCORES, "")
     room = columns - len(head)
     lines = [Text(head + next((note for note in notes if len(note) <= room), ""), _DIM)]
     known = any(math.isfinite(point.retained) for point in progress.front)

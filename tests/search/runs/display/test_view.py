@@ -56,7 +56,7 @@ def test_at_80_columns_all_of_it_is_there():
         "members      dense baseline + 2 training · 9 waiting · 4 not begun · 1 given up\n"
         "hypervolume  0.876 ▂▃▃▄▄▄▅▅▅▅▆▆▆▆▆▇▇▇▇▇████\n"
         "so far       best return 500 · sparsest good 98.00 %\n"
-        "  weights   sparsity     return   keeps   by search scores, which are optimistic\n"
+        "  weights   sparsity     return   keeps  search scores, which are optimistic\n"
         "    4,480     0.00 %        500   100 %  ████████████████████████ best\n"
         "    2,240    50.00 %      498.2   100 %  ███████████████████████▉\n"
         "      448    90.00 %        490    98 %  ███████████████████████▌\n"
