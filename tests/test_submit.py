@@ -60,6 +60,9 @@ def place(tmp_path):
     (package / "__init__.py").touch()
     (package / "lengths.py").write_text("LENGTH = 5\n")
     (package / "corridors.py").write_text(ENVIRONMENT)
+    # Called as our own packages are, and of no interest to a search.
+    for name in ("search.py", "rllib_ext.py"):
+        (tmp_path / name).write_text("raise RuntimeError('somebody else')\n")
     return tmp_path
 
 

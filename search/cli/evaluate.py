@@ -105,7 +105,7 @@ def _evaluate_front(
     from search.report.generalisation_text import generalisation_text
     from search.runs.display.opened import display_for
     from search.runs.inputs import open_results
-    from search.runs.session import connected
+    from search.runs.session import connected, starting_ray
     from search.store.writer import only_writer
 
     results = read_results(path)
@@ -115,10 +115,14 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     elsewhere = env if env != results.manifest.get("env") else None
     label = labelled(shift, elsewhere)
-    with only_writer(path), connected(address), display_for() as display:
-        display.phase(f"evaluating the front: {label}")
-        seeds = _seeds(seed, shift, episodes)
-        evaluate_shifts(results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note)
-        results = write_report_of(results)
+    with only_writer(path), display_for() as display:
+        display.phase(starting_ray(address))
+        with connected(address):
+            display.phase(f"evaluating the front: {label}")
+            seeds = _seeds(seed, shift, episodes)
+            evaluate_shifts(
+                results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note
+            )
+            results = write_report_of(results)
     click.echo(generalisation_text(results, label))
     click.echo(f"table: {path / 'shift.csv'}\nreport: {results.page}")

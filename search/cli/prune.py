@@ -49,17 +49,19 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
     from search.runs.display.opened import display_for
     from search.runs.inputs import open_checkpoint
     from search.runs.prune import run_prune
-    from search.runs.session import connected
+    from search.runs.session import connected, starting_ray
 
     ppo = open_checkpoint(checkpoint, env, warn)
-    with connected(), display_for() as display:
-        results = run_prune(
-            settings,
-            ppo,
-            output,
-            command=["prunefront", *sys.argv[1:]],
-            phase=display.phase,
-        )
+    with display_for() as display:
+        display.phase(starting_ray(None))
+        with connected():
+            results = run_prune(
+                settings,
+                ppo,
+                output,
+                command=["prunefront", *sys.argv[1:]],
+                phase=display.phase,
+            )
     click.echo(levels_table(results))
     click.echo(f"results: {results.folder}\nreport: {results.page}")
 

@@ -42,7 +42,7 @@ class Head:
     def run(self, *arguments, cwd, **variables):
         """Runs the command line as a guest of the cluster."""
         return subprocess.run(
-            [sys.executable, "-m", "search", *map(str, arguments)],
+            [sys.executable, "-m", "prunefront", *map(str, arguments)],
             capture_output=True, text=True, timeout=420, cwd=cwd, check=False,
             env={**self.environment, **variables},
         )  # fmt: skip

@@ -72,7 +72,8 @@ def test_a_package_holds_prunefront_and_what_is_added(root, tmp_path):
         names = set(archive.namelist())
         assert archive.read("job.yaml") == b"name: x\n"
         assert archive.read("checkpoint/deep/weights") == b"1234"
-    assert names >= WANTED | {"search/__main__.py", "rllib_ext/member/trainable.py"}
+    own = {"prunefront/own.py", "search/__main__.py", "rllib_ext/member/trainable.py"}
+    assert names >= WANTED | own
     assert not any("__pycache__" in name for name in names)
     assert written.files == len(names)
     assert written.bytes == written.path.stat().st_size
@@ -93,9 +94,10 @@ def test_the_checkout_is_not_packed_twice(tmp_path):
     assert not any(name.startswith(("results/", ".git/", ".venv/")) for name in names)
 
 
-def test_a_package_that_would_hide_prunefront_is_refused(root, tmp_path):
-    (root / "search").mkdir()
-    with pytest.raises(ConfigError, match="would hide prunefront's own package 'search'"):
+@pytest.mark.parametrize("name", ["search", "rllib_ext", "prunefront"])
+def test_a_package_that_would_hide_prunefront_is_refused(name, root, tmp_path):
+    (root / name).mkdir()
+    with pytest.raises(ConfigError, match=f"would hide prunefront's own package '{name}'"):
         write_package(root, tmp_path / "x.zip")
 
 
