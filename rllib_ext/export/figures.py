@@ -16,6 +16,7 @@ from rllib_ext.export.opened import open_saved
 from rllib_ext.export.program import Program
 from rllib_ext.export.source import program_of
 from rllib_ext.export.timing import TIMED_FORMS, timed_form, timer
+from rllib_ext.export.wiring import wiring_of
 
 # How often each policy has its turn: whatever else runs on the machine then meets all alike.
 TURNS = 5
@@ -23,6 +24,8 @@ TURNS = 5
 LARGEST = 300_000
 NOTE = "export_note"
 FIGURES = ("c_flash_bytes", "c_latency_us", "onnx_file_bytes", "onnx_latency_us", NOTE)
+# Beside the figures: the policy's connections.
+WIRING = "wiring"
 _NO_FORM = (
     "not measured as exported: there is neither a C compiler (looked for $CC, cc, gcc and clang) nor "
     "onnxruntime on this machine"
@@ -38,20 +41,24 @@ def exported_figures(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         folders: Saved policies by name.
 
     Returns:
-        `FIGURES` by name, None where not measured: "c_flash_bytes": `size` of the object file for this
-        machine, as "size" in `policy.json` has it; "c_latency_us": microseconds of a decision, called
-        from C; or, where there is no C compiler, "onnx_file_bytes" and "onnx_latency_us" with
-        onnxruntime, called from Python; "export_note": why something was not measured, as a clause.
+        `FIGURES` and `WIRING` by name, None where not measured: "c_flash_bytes": `size` of the object
+        file for this machine, as "size" in `policy.json` has it; "c_latency_us": microseconds of a
+        decision, called from C; or, where there is no C compiler, "onnx_file_bytes" and
+        "onnx_latency_us" with onnxruntime, called from Python; "export_note": why something was not
+        measured, as a clause;
+        "wiring": its connections, as `Wiring.as_json`, where it is small enough to be drawn.
     """
     form = timed_form()
-    found: dict[str, dict[str, Any]] = {name: dict.fromkeys(FIGURES) for name in folders}
+    found: dict[str, dict[str, Any]] = {name: dict.fromkeys((*FIGURES, WIRING)) for name in folders}
     timers: dict[str, Callable[[], Timing]] = {}
     for name, folder in folders.items():
         figures = found[name]
         try:
+            program = _program(folder)
+            if (wiring := wiring_of(program)) is not None:
+                figures[WIRING] = wiring.as_json()
             if not form:
                 raise ExportError(_NO_FORM)
-            program = _program(folder)
             figures |= _sizes(program, form)
             timers[name] = timer(program, form)
         except ExportError as error:

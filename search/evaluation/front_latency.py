@@ -16,7 +16,8 @@ def note_latencies(results: Results) -> dict[str, float]:
 
     Args:
         results: The search; each policy's metadata on disk takes its "latency_us", in RLlib, and what
-            it weighs and how fast it is as exported (`rllib_ext.export.figures.FIGURES`).
+            it weighs and how fast it is as exported (`rllib_ext.export.figures.FIGURES`), and its
+            connections where they can be drawn.
 
     Returns:
         Microseconds of a decision in RLlib, by policy.

@@ -83,7 +83,7 @@ class Results:
         rated = {e.snapshot_id for e in self.evaluations}
         folders = {s.snapshot_id: s.checkpoint for s in self.records if s.snapshot_id in rated}
         folders |= {name: b.checkpoint for name, b in self.baseline_records.items()}
-        metadata = {key: self._metadata(checkpoint) for key, checkpoint in folders.items()}
+        metadata = {key: self.metadata(checkpoint) for key, checkpoint in folders.items()}
         front = confirm(
             self.records,
             self.evaluations,
@@ -206,6 +206,21 @@ class Results:
             )
         return load(found[0])
 
+    def metadata(self, checkpoint: str) -> dict[str, Any]:
+        """What a policy's folder says about it; empty where it isn't there, or can't be read.
+
+        Args:
+            checkpoint: The policy's folder, relative to the results folder.
+        """
+        path = self.folder / checkpoint / "metadata.json"
+        if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
+            return {}
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table that is written as CSV, by its file's stem."""
         return {
@@ -235,16 +250,6 @@ class Results:
         """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
         told = [e.get("chosen") for e in self.events if e.get("event") == CANDIDATES]
         return told[-1] if told and isinstance(told[-1], list) else None
-
-    def _metadata(self, checkpoint: str) -> dict[str, Any]:
-        path = self.folder / checkpoint / "metadata.json"
-        if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
-            return {}
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            return {}
-        return values if isinstance(values, dict) else {}
 
     def __repr__(self) -> str:
         return f"<Results {self.name}: {len(self.records):,} snapshots in {self.folder}>"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from search.front.format import marks, number, percent, recipe, share, size, span
 from search.front.recipe_check import RECIPE
 from search.front.results import Results
-from search.report.exported import as_exported
 
 # What only the shrunk policy's own measurement gives; a column appears once one is measured.
 MEASURED = {
@@ -46,6 +47,51 @@ NUMBERS = frozenset(
     }
 )
 Row = dict[str, str]
+# Of the page's main table: what a narrow screen shows too, and what stands below what.
+_ALWAYS = ("policy", "return", "retained", "non-zero weights")
+_BELOW = {"return": "95 % interval", "non-zero weights": "sparsity"}
+_SIZES = ("c_flash_bytes", "onnx_file_bytes")
+_TIMES = ("c_latency_us", "onnx_latency_us")
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """How the page shows the rows of `before_after`: seven columns, the others on demand.
+
+    Attributes:
+        first: The seven at most that are always there on a wide screen.
+        others: The rest, but for what stands in another's cell.
+    """
+
+    first: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All columns from left to right."""
+        return self.first + self.others
+
+    @property
+    def below(self) -> dict[str, str]:
+        """By column, which one stands below its figure."""
+        return _BELOW
+
+    def kind(self, name: str) -> str:
+        """When a column is shown: "" always, "wide" where there is room, "more" on demand."""
+        return "more" if name in self.others else "" if name in _ALWAYS else "wide"
+
+
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """Which columns of `before_after` come first.
+
+    Args:
+        rows: At least one.
+    """
+    exported = [next((MEASURED[key] for key in keys if MEASURED[key] in rows[0]), "")
+                for keys in (_SIZES, _TIMES)]  # fmt: skip
+    first = (*_ALWAYS, *(name for name in exported if name), "P(non-dominated)")
+    hidden = {*first, "picked as", *_BELOW.values()}
+    return Columns(first, tuple(name for name in rows[0] if name not in hidden))
 
 
 def before_after(results: Results) -> list[Row]:
@@ -84,39 +130,6 @@ def _row(row: dict[Any, Any], policy: str, picked: str, before: Any, measured: l
 
 def _brief(note: Any) -> str:
     return str(note or "–").split(";")[0]
-
-
-def tiles(results: Results) -> list[Row]:
-    """The picks at a glance, each once."""
-    found = []
-    for row in results.confirmed.table.to_dict("records"):
-        if picked := marks(row):
-            kept = f"return {number(row['return_mean'])}, retained {share(row['retained'])}"
-            kept += f" · {told}" if (told := as_exported(row)) else ""
-            found.append(
-                {
-                    "title": picked[0].upper() + picked[1:],
-                    "big": f"{int(row['nonzero_params']):,}",
-                    "unit": f"weights, {percent(row['sparsity'])} sparse",
-                    "text": f"{kept} · {row['snapshot_id']}",
-                }
-            )
-    for row in results.baselines.to_dict("records"):
-        if row["name"] == "dense":
-            found.append(
-                {
-                    "title": "Dense baseline",
-                    "big": f"{int(row['nonzero_params']):,}",
-                    "unit": "weights",
-                    "text": f"return {number(_best_known(row))}, {row['description']}",
-                }
-            )
-    return found
-
-
-def _best_known(row: dict[Any, Any]) -> Any:
-    """The return on fresh seeds or, before there is one, the search score."""
-    return row["return_mean"] if math.isfinite(row["return_mean"]) else row["search_return"]
 
 
 def baselines(results: Results) -> list[Row]:

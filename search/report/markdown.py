@@ -8,6 +8,7 @@ from search.front.results import Results
 from search.report import facts, record
 from search.report.exported import export_notes
 from search.report.generalisation import NOTE, generalisation_rows
+from search.report.health import health
 from search.report.provisional import CAPTION, is_provisional
 from search.report.take_it import take_the_pick
 from search.report.verdict import RECIPE_CHECK, verdict
@@ -22,6 +23,7 @@ def markdown(results: Results) -> str:
         f"**{plain(verdict(results))}**",
         *(("Take it:", _block(take, "sh")) if (take := take_the_pick(results)) else ()),
         *(f"> **Note:** {plain(note)}." for note in front.notes),
+        *(f"> **Note:** {plain(sentence)}" for sentence in health(results)),
         *_picture(results),
         "## Before and after",
         table(facts.before_after(results)),

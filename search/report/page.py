@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from search.front.results import Results
 from search.report import facts, record
+from search.report.card import choice
 from search.report.charts.data import cloud_points
 from search.report.charts.front import front_chart
 from search.report.charts.history import hypervolume_chart, lineage_chart, training_chart
@@ -22,9 +23,9 @@ from search.report.charts.recipes import recipes_chart
 from search.report.charts.theme import COLORS, Drawing, specification, with_variables
 from search.report.exported import export_notes
 from search.report.generalisation import NOTE, generalisation_rows
+from search.report.health import health
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
-from search.report.take_it import take_it, take_the_pick
 from search.report.verdict import RECIPE_CHECK, verdict
 
 
@@ -38,9 +39,8 @@ def page(results: Results) -> str:
         verdict=verdict(results),
         front=results.confirmed,
         results=results,
-        tiles=facts.tiles(results),
-        take=take_the_pick(results),
-        taken=take_it(results),
+        cautions=[*(f"{note}." for note in results.confirmed.notes), *health(results)],
+        choice=choice(results),
         export_notes=export_notes(results),
         shifted=generalisation_rows(results),
         shifted_note=NOTE,

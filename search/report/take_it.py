@@ -1,55 +1,16 @@
-"""How each front point gets out of Ray: what to type, and what its exports weigh, if there are some."""
+"""How a front point gets out of Ray: what to type, and what its exports weigh, if there are some."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.front.format import marks, number
-from search.front.results import EXPORT, FORMS, Results
-from search.report.exported import as_exported, measured_form
-
-
-@dataclasses.dataclass(frozen=True)
-class Taken:
-    """A front point and its exports.
-
-    Attributes:
-        policy: The snapshot's id.
-        picked: What it is picked as; "" for none.
-        weights: The point's non-zero weights, in words.
-        exported: What it takes as exported, in words; "" where that was not measured.
-        command: What to type.
-        exports: A row for each form that was exported.
-    """
-
-    policy: str
-    picked: str
-    weights: str
-    exported: str
-    command: str
-    exports: list[dict[str, str]]
-
-
-def take_it(results: Results) -> list[Taken]:
-    """One for each front point whose policy is on disk, the picks first."""
-    found = [
-        Taken(
-            policy=str(row["snapshot_id"]),
-            picked=marks(row),
-            weights=f"{int(row['nonzero_params']):,}",
-            exported=as_exported(row),
-            command=command(results, row),
-            exports=_exports(results.folder / EXPORT / str(row["snapshot_id"])),
-        )
-        for row in results.confirmed.table.to_dict("records")
-        if row["policy"]
-    ]
-    return sorted(found, key=lambda taken: not taken.picked)
+from search.front.format import number
+from search.front.results import FORMS, Results
+from search.report.exported import measured_form
 
 
 def command(results: Results, row: Mapping[Any, Any], folder: str = "") -> str:
@@ -78,7 +39,12 @@ def take_the_pick(results: Results, folder: str = "") -> str:
     return "" if row is None else command(results, row, folder)
 
 
-def _exports(folder: Path) -> list[dict[str, str]]:
+def exports(folder: Path) -> list[dict[str, str]]:
+    """What a point's exports weigh, a row a form.
+
+    Args:
+        folder: Where a folder for each form lies; none where nothing was exported.
+    """
     rows = []
     for form in FORMS:
         path = folder / form / "policy.json"

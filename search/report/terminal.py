@@ -9,6 +9,7 @@ from search.front.results import Results
 from search.front.text_table import text_table
 from search.report import facts
 from search.report.exported import export_notes
+from search.report.health import health
 from search.report.take_it import take_the_pick
 from search.report.verdict import verdict
 
@@ -65,6 +66,9 @@ def summary(results: Results) -> str:
     take = take_the_pick(results, str(results.folder))
     notes = [f"note: {note}" for note in results.confirmed.notes if note not in told]
     notes += [f"note: {note}" for note in export_notes(results)]
+    notes += [
+        f"note: {sentence[0].lower()}{sentence[1:].rstrip('.')}" for sentence in health(results)
+    ]
     rows: list[tuple[str, ...]] = [
         (
             percent(row["sparsity"]),

@@ -9,6 +9,7 @@ import pandas as pd
 from search.front.format import number, percent, share, span
 from search.front.results import Results
 from search.report.exported import picked_against_dense
+from search.report.health import weak_dense
 
 RECIPE_CHECK = (
     "“This checkpoint” is the policy on disk. “This recipe” is all that its lineage trained with, "
@@ -30,7 +31,8 @@ def _verdict(results: Results) -> str:
         return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
         return "No policy of this search is better than random and constant action."
-    return f"{_of_front(results)} {picked_against_dense(results)}".rstrip()
+    told = [_of_front(results), weak_dense(results), picked_against_dense(results)]
+    return " ".join(part for part in told if part)
 
 
 def _of_front(results: Results) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import altair as alt
@@ -11,8 +10,10 @@ import pandas as pd
 
 from search.front.format import number
 from search.front.results import Results
+from search.front.retained import Floats
 from search.report.charts.baseline_marks import baseline_marks
 from search.report.charts.data import candidate_points, cloud_points
+from search.report.charts.picks import pick_labels, pick_rings, picked
 from search.report.charts.theme import COLORS, Drawing, finished, inline
 from search.report.provisional import SERIES as PROVISIONAL
 from search.report.provisional import is_provisional, provisional_layers, search_front
@@ -25,8 +26,8 @@ SERIES = (
     "search score",
 )
 RETURN = "mean return of an episode"
-# Two labels closer than this share of the axis are stacked.
-CROWDED = 0.16
+# Room below the lowest that must be seen, as a share of the axis.
+EDGE = 0.12
 # Room at both ends of the logarithmic axis.
 MARGIN = 0.88
 
@@ -66,13 +67,15 @@ def front_chart(
         ),
     )
     hover = _hover(points, results)
-    y = alt.Y("return_mean:Q", title=RETURN, scale=alt.Scale(zero=False))
+    title, scale, extent = _y_axis(points, results)
+    pixel = extent / height
+    y = alt.Y("return_mean:Q", title=title, scale=scale)
     layers: list[Any] = [
         alt.Chart(inline(cloud))
         .mark_circle(size=16, opacity=0.5, aria=False)
         .encode(
             x=x,
-            y=alt.Y("search_return:Q", title=RETURN, scale=alt.Scale(zero=False)),
+            y=alt.Y("search_return:Q", title=title, scale=scale),
             color=color,
             tooltip=[
                 alt.Tooltip("snapshot_id:N", title="snapshot"),
@@ -100,9 +103,11 @@ def front_chart(
         base = alt.Chart(inline(own)).encode(x=x, color=color)
         layers += [
             base.mark_line(strokeWidth=2, opacity=0.7).encode(y=y, order=alt.Order("sparsity:Q")),
+            # Below the points, which hover.
+            *pick_labels(own, _places(own, results, axis), pixel, results.confirmed.scale.dense, x),
+            *pick_rings(own, x, y, hover),
             *_intervals(inline(own), x=x, color=color, tooltip=hover),
             base.mark_circle(size=70, opacity=1).encode(y=y, tooltip=hover),
-            *_pick_layers(own, results, axis, x, y),
         ]
     what = "non-zero weights" if axis == "weights" else "sparsity"
     shown = (
@@ -110,8 +115,9 @@ def front_chart(
         if provisional
         else f"{len(front.table)} front points with 95 % intervals"
     )
+    chart = alt.layer(*layers)
     return finished(
-        alt.layer(*layers),
+        chart.add_params(picked(results)) if len(own) else chart,
         width,
         height,
         f"Mean return against {what}: {shown}, baselines as rules.",
@@ -144,6 +150,27 @@ def _x_axis(axis: str, results: Results) -> alt.X:
         ),
         scale=alt.Scale(type="log", reverse=True, domain=domain, nice=False),
     )
+
+
+def _y_axis(points: pd.DataFrame, results: Results) -> tuple[str, alt.Scale, float]:
+    """Title, scale and extent; what is far below a random policy would squeeze all else to a line."""
+    base = results.baselines.dropna(subset=["return_mean"])
+    scores = [s.return_mean for s in results.records if s.usable]
+    columns = ("return_mean", "return_ci_low", "return_ci_high")
+    shown = [float(value) for name in columns for value in points[name].dropna()]
+    shown += list(base.loc[base["kind"] == "", "return_mean"])
+    everything = [*shown, *scores, *base["return_mean"]]
+    if not shown or not scores:
+        return RETURN, alt.Scale(zero=False), 1.0
+    low, high = min(shown), max(everything)
+    extent = (high - low) or 1.0
+    if min(everything) >= low - 2 * EDGE * extent:
+        return RETURN, alt.Scale(zero=False), (high - min(everything)) or 1.0
+    edge = float(f"{low - EDGE * extent:.2g}")
+    told = f"{RETURN}; {number(edge)} and less at the lower edge"
+    top = high + EDGE * extent / 2
+    scale = alt.Scale(zero=False, domain=[edge, top], clamp=True, nice=False)
+    return told, scale, top - edge
 
 
 def _weights_domain(results: Results) -> list[float]:
@@ -252,45 +279,9 @@ def _one(row: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _pick_layers(
-    members: pd.DataFrame, results: Results, axis: str, x: alt.X, y: alt.Y
-) -> list[Any]:
-    """Rings and labels: right of the point, where the front leaves room; at the edge left of it."""
-    picks = members[members["marks"] != ""].copy()
-    if not len(picks):
-        return []
+def _places(points: pd.DataFrame, results: Results, axis: str) -> Floats:
+    """Where points lie along the horizontal axis, as a share of it from the left."""
     if axis == "sparsity":
-        places = picks["sparsity"].to_numpy(float)
-    else:
-        low, high = np.log10(_weights_domain(results))
-        places = (high - np.log10(picks["weights"].to_numpy(float))) / (high - low)
-    picks["label"] = picks["marks"].str.replace("95 % and 99 %", "95, 99 %")
-    layers: list[Any] = [
-        alt.Chart(inline(picks[["sparsity", "weights", "return_mean"]]))
-        .mark_point(size=190, strokeWidth=2, filled=False, color=COLORS["pick"], aria=False)
-        .encode(x=x, y=y)
-    ]
-    # A label is set above the dense rule where that would strike it through.
-    dense = results.confirmed.scale.dense
-    near = 0.06 * (members["return_mean"].max() - members["return_mean"].min())
-    level, last = 0, -math.inf
-    for row, place in zip(picks.to_dict("records"), places, strict=True):
-        level = level + 1 if place - last < CROWDED else 0
-        last = place
-        at_edge = place > 0.75
-        lift = 0 <= dense - row["return_mean"] < near and not at_edge
-        top = dense if lift else row["return_mean"]
-        layers.append(
-            alt.Chart(
-                _one({key: row[key] for key in ("sparsity", "weights", "label")} | {"y": top})
-            )
-            .mark_text(
-                align="right" if at_edge else "left",
-                dx=-12 if at_edge else 12,
-                dy=15 * (level + 1) if at_edge else -15 * level - 6,
-                fontWeight=600,
-                color=COLORS["pick"],
-            )
-            .encode(x=x, y=alt.Y("y:Q"), text="label:N")
-        )
-    return layers
+        return points["sparsity"].to_numpy(float)
+    low, high = np.log10(_weights_domain(results))
+    return np.asarray((high - np.log10(points["weights"].to_numpy(float))) / (high - low))

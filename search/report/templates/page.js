@@ -12,9 +12,11 @@ const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
     return result.view;
   });
 });
-Promise.all(drawn).then((views) => {
+const allViews = Promise.all(drawn);
+const knows = (view, name) => name in view.getState({ signals: (signal) => signal === name }).signals;
+allViews.then((views) => {
   // One choice of member for all charts that can highlight it.
-  const follow = views.filter((view) => "highlight" in view.getState({ signals: (name) => name === "highlight" }).signals);
+  const follow = views.filter((view) => knows(view, "highlight"));
   for (const view of follow) {
     view.addSignalListener("highlight", (name, value) => {
       for (const other of follow) {

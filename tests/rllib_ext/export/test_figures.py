@@ -6,7 +6,7 @@ from own_modules import Branching
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ext.export import figures, timing
-from rllib_ext.export.figures import FIGURES, exported_figures
+from rllib_ext.export.figures import FIGURES, WIRING, exported_figures
 from rllib_ext.export.forms import Choice, write_form
 from rllib_ext.export.measure import object_size
 from rllib_ext.export.opened import untrained
@@ -32,7 +32,7 @@ def saved(tmp_path_factory):
 @pytest.mark.skipif(not can_time("c"), reason="no C compiler")
 def test_flash_is_that_of_the_export_and_a_refusal_is_a_sentence(saved, tmp_path):
     found = exported_figures(saved)
-    assert all(list(each) == list(FIGURES) for each in found.values())
+    assert all(list(each) == [*FIGURES, WIRING] for each in found.values())
     parts = untrained(small("CartPole-v1", {"fcnet_hiddens": [64, 64]}))
     written = write_form(tmp_path, program_of(parts, {}), Choice(format="c"))
     flash = object_size(tmp_path / written.main)["flash"]
@@ -59,6 +59,8 @@ def test_where_nothing_can_run_it_nothing_is_measured_and_that_is_said(saved, mo
     monkeypatch.setattr(figures, "timed_form", lambda: "")
     found = exported_figures({"small": saved["small"]})["small"]
     assert "neither a C compiler" in found.pop("export_note")
+    # It can be drawn all the same.
+    assert found.pop("wiring")["edges"]
     assert set(found.values()) == {None}
 
 

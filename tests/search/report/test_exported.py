@@ -8,10 +8,10 @@ import search
 from rllib_ext.export.figures import FIGURES
 from search.front.confirmed_front import AS_EXPORTED
 from search.report import facts
+from search.report.card import choice
 from search.report.exported import as_exported, export_notes
 from search.report.markdown import markdown
 from search.report.page import page
-from search.report.take_it import take_it
 from search.report.terminal import summary
 from search.report.verdict import verdict
 
@@ -61,7 +61,7 @@ def test_the_verdict_names_what_the_pick_takes_and_the_command_that_takes_it_out
         assert typed.format("'a search'") in text.replace("&#39;", "'")
 
 
-def test_tables_tiles_and_details_have_it_too(folder):
+def test_tables_and_cards_have_it_too(folder):
     results = with_figures(folder, keeps_95=IN_C)
     point = results.confirmed.pick("keeps_95")
     rows = {row["policy"]: row for row in facts.before_after(results)}
@@ -69,10 +69,9 @@ def test_tables_tiles_and_details_have_it_too(folder):
     assert rows[point]["latency in C, µs"] == "0.016"
     assert rows["dense (before)"]["flash in C, bytes"] == "–"
     assert "latency in ONNX, µs" not in rows[point]
-    tile = next(t for t in facts.tiles(results) if point in t["text"])
-    assert "in C 470 bytes of flash and 0.016 µs a decision" in tile["text"]
-    taken = {t.policy: t.exported for t in take_it(results)}
-    assert taken[point] == "in C 470 bytes of flash and 0.016 µs a decision"
+    card = next(card for card in choice(results).cards if card.policy == point)
+    told = {fact["name"]: fact["figure"] for fact in card.facts}
+    assert told["As exported"] == "in C 470 bytes of flash and 0.016 µs a decision"
     front = results.front.set_index("snapshot_id")
     assert front.loc[point, "c_flash_bytes"] == 470
     assert front.loc[point, "c_latency_us"] == 0.01574

@@ -3,27 +3,24 @@
 import json
 
 from search.front.results import EXPORT, read_results
+from search.report.card import choice
 from search.report.page import page
-from search.report.take_it import take_it
 
 
-def test_each_point_on_disk_says_what_to_type_the_picks_first(finished):
+def test_each_point_on_disk_says_what_to_type(finished):
     results = read_results(finished.folder)
-    taken = take_it(results)
-    assert {t.policy for t in taken} == set(
-        results.front.loc[results.front["policy"] != "", "snapshot_id"]
-    )
-    assert taken[0].picked
+    cards = choice(results).cards
+    assert [card.policy for card in cards] == list(results.front["snapshot_id"])
     name = finished.folder.resolve().name
-    assert taken[0].command == f"prunefront export {name} --point {taken[0].policy} --format c"
     text = page(results)
-    for point in taken:
-        assert point.command in text
+    for card in cards:
+        assert card.command == f"prunefront export {name} --point {card.policy} --format c"
+        assert card.command in text
 
 
 def test_what_was_exported_is_shown(finished):
     results = read_results(finished.folder)
-    point = take_it(results)[0].policy
+    point = results.confirmed.pick("keeps_95")
     contract = {
         "size": {
             "file_bytes": 4237,
@@ -39,7 +36,10 @@ def test_what_was_exported_is_shown(finished):
     broken = finished.folder / EXPORT / point / "onnx"
     broken.mkdir()
     (broken / "policy.json").write_text("{")
-    rows = {row["form"]: row for row in take_it(results)[0].exports}
+    rows = {
+        row["form"]: row
+        for row in next(c for c in choice(results).cards if c.policy == point).exports
+    }
     assert rows["c"]["flash, Cortex-M4"] == "324 B"
     assert rows["c"]["RAM"] == "28 B"
     assert rows["c"]["verified"] == "10,000 observations, equal returns"

@@ -1,0 +1,138 @@
+"""What a reader must know before believing a headline: how sound the search behind it is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from search.front.format import MARKS, number, share
+from search.front.membership import KEEPS
+from search.front.results import Results
+from search.report.record import failures
+
+# Members that keep as much of the dense policy's gain show that it was not trained to its end.
+WEAK = 1.1
+# Less of the budget is a search that was cut short.
+SPENT = 0.95
+# What counts as the end of a budget, and growth of the front there that goes on.
+END, GROWING = 0.9, 0.01
+# The share of the front's points that must lie there.
+MANY = 1 / 3
+
+
+def weak_dense(results: Results) -> str:
+    """That the dense baseline is no measure, as a sentence; "" where it is one.
+
+    That it is no better than a random policy is said by the scale's own note.
+    """
+    scale, table = results.confirmed.scale, results.confirmed.table
+    if scale.note or not math.isfinite(scale.dense) or not len(table):
+        return ""
+    constant = results.baselines.loc[results.baselines["name"] == "constant", "return_mean"]
+    if len(constant) and scale.dense <= constant.iloc[0]:
+        return (
+            f"But the dense baseline is not trained: its return of {number(scale.dense)} is no better "
+            f"than {number(constant.iloc[0])} for one and the same action."
+        )
+    best = table.loc[table["return_mean"].idxmax()]
+    if best["retained"] >= WEAK and best["retained_ci_low"] > 1.0:
+        return (
+            f"But the dense baseline is weak: it returns {number(scale.dense)}, and members of this "
+            f"search that were pruned reached {number(best['return_mean'])}. Keeping a share of it is "
+            "no proof that nothing was lost."
+        )
+    return ""
+
+
+def health(results: Results) -> list[str]:
+    """What speaks against trusting the front, a sentence each; empty where nothing does."""
+    found = [_cut_short(results), _failures(results)]
+    if len(results.confirmed.table):
+        found += [_at_the_end(results), *_unsettled(results), _noisy(results)]
+    return [sentence for sentence in found if sentence]
+
+
+def _cut_short(results: Results) -> str:
+    spent = _of(results, "env_steps", "training")
+    budget, seconds = _of(results, "budget", "env_steps"), _of(results, "budget", "seconds")
+    # Of one that has not ended the front's own notes speak.
+    if results.unfinished or not spent or not budget or spent >= SPENT * budget:
+        return ""
+    why = f" when its {number(seconds)} seconds were over" if seconds else ""
+    return (
+        f"The search was cut short: it ended after {number(spent)} of {number(budget)} env steps of "
+        f"training{why}."
+    )
+
+
+def _failures(results: Results) -> str:
+    count = len(failures(results))
+    if not count:
+        return ""
+    told = "1 failure is" if count == 1 else f"{count:,} failures are"
+    return f"{told} recorded: members that failed have taught the search nothing meanwhile."
+
+
+def _at_the_end(results: Results) -> str:
+    """Whether the front was still moving when the budget was spent."""
+    horizon = _of(results, "budget", "horizon")
+    curve = results.hypervolume
+    if not horizon or results.confirmed.scale.note or len(curve) < 2:
+        return ""
+    clock = {s.snapshot_id: s.env_steps for s in results.records}
+    names = results.confirmed.table["snapshot_id"]
+    late = sum(clock[name] >= END * horizon for name in names)
+    area, steps = curve["over_decades"].to_numpy(float), curve["env_steps"].to_numpy(float)
+    before = area[steps <= END * steps[-1]]
+    if late < MANY * len(names) or not len(before) or not area[-1] > 0:
+        return ""
+    growth = 1.0 - before[-1] / area[-1]
+    if growth < GROWING:
+        return ""
+    return (
+        f"The front was still improving: its hypervolume grew by {100 * growth:.0f} % in the last tenth "
+        f"of the search, and {late} of its {len(names)} points end their member's training. More budget "
+        "would probably find better ones: prunefront resume DIR budget.env_steps=…"
+    )
+
+
+def _unsettled(results: Results) -> list[str]:
+    """Picks whose own interval doesn't bear them out."""
+    told = []
+    for column, least in KEEPS.items():
+        table = results.confirmed.table
+        for row in table[table[column].astype(bool)].to_dict("records"):
+            if row["retained_ci_low"] < least:
+                told.append(
+                    f"Whether {row['snapshot_id']} {MARKS[column]} is not settled: its report episodes "
+                    f"say between {share(row['retained_ci_low'])} and {share(row['retained_ci_high'])}."
+                )
+    return told
+
+
+def _noisy(results: Results) -> str:
+    """Whether the search's own scores can tell the front's points apart."""
+    table = results.confirmed.table
+    apart = np.abs(np.diff(table["return_mean"].to_numpy(float)))
+    by_id = {s.snapshot_id: s for s in results.records}
+    scores = [by_id[name] for name in table["snapshot_id"]]
+    errors = [s.return_std / math.sqrt(s.episodes) for s in scores if s.episodes > 1]
+    if not len(apart) or not errors:
+        return ""
+    error, step = float(np.median(errors)), float(np.median(apart))
+    if not error > step:
+        return ""
+    return (
+        "Evaluation is noisier than what it decides: a search score, the mean of "
+        f"{scores[0].episodes} episodes, has a standard error of {number(error)}, while neighbours on "
+        f"the front are {number(step)} apart. More evaluation.episodes would choose better."
+    )
+
+
+def _of(results: Results, section: str, key: str) -> float:
+    """A number of the manifest; 0 where it isn't there."""
+    values: Any = results.manifest.get(section)
+    found = values.get(key) if isinstance(values, dict) else None
+    return float(found) if isinstance(found, int | float) else 0.0
