@@ -24,8 +24,9 @@ from search.config.space_hints import space_hint
 TRIED_DRAWS = 100
 
 Extra = Literal[
-    "box2d", "cluster", "dashboard", "envpool", "minatar", "mlflow", "mujoco", "onnx", "wandb"
-]
+    "box2d", "cluster", "dashboard", "envpool", "minatar", "mlflow", "mujoco", "onnx", "render",
+    "wandb",
+]  # fmt: skip
 EngineName = Literal["packed", "rllib", "auto"]
 Vectorize = Literal["auto", "native", "envpool", "sync", "async"]
 # Strategies whose members are compared with each other.

@@ -14,6 +14,7 @@ from rllib_ext.envs.shift import UNSHIFTED
 from search.front.format import marks, number, percent, share, span
 from search.front.membership import scale_from, usable
 from search.front.results import EXPORT, Results
+from search.report.episode import Episode, episode_of
 from search.report.exported import as_exported, measured_form
 from search.report.network import Network, network_of
 from search.report.take_it import command, exports
@@ -38,6 +39,7 @@ class Card:
         command: What to type to take it out of Ray; "" where its policy is gone.
         exports: A row for each form that was exported.
         network: Its drawing.
+        episode: Its film.
     """
 
     policy: str
@@ -51,6 +53,7 @@ class Card:
     command: str
     exports: list[Row]
     network: Network
+    episode: Episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +124,7 @@ def _card(results: Results, row: Mapping[Any, Any], loss: float) -> Card:
         command=command(results, row) if row["policy"] else "",
         exports=exports(results.folder / EXPORT / policy),
         network=network_of(results, row),
+        episode=episode_of(results, row),
     )  # fmt: skip
 
 

@@ -55,7 +55,13 @@ def network_of(results: Results, row: Mapping[Any, Any]) -> Network:
             "Not drawn: the folder has no list of this policy's connections. A search notes them where "
             "layers are linear; prunefront export of the point lets this page draw them too.",
         )
-    return drawn(wiring, str(results.manifest.get("env", "")))
+    network = drawn(wiring, str(results.manifest.get("env", "")))
+    idle = weights - len(wiring.edges)
+    if idle <= 0:
+        return network
+    return dataclasses.replace(
+        network, text=f"{network.text} Its {idle:,} other weights lie on no way to an output."
+    )
 
 
 def drawn(wiring: Wiring, env: str) -> Network:

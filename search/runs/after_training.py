@@ -6,6 +6,7 @@ import pandas as pd
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from search.config.experiment import ExperimentConfig
+from search.evaluation.episode import film_the_pick
 from search.evaluation.held_out import evaluate_policies, held_out_seeds
 from search.evaluation.under_shift import evaluate_shifts
 from search.front.pareto import candidates
@@ -37,6 +38,8 @@ def after_training(
     results = read_results(archive.folder)
     _train_baselines(config, ppo, archive, results.points, display)
     _shift(config, ppo, results, display)
+    display.phase("filming an episode of the picked policy")
+    film_the_pick(results, ppo)
 
 
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:

@@ -33,6 +33,7 @@ from rllib_ext.pruning.criteria import READS
 from rllib_ext.pruning.errors import PrunefrontError, RunError
 from rllib_ext.rl.callback import masks_of
 from search.config.seeds import draw
+from search.evaluation.episode import film_the_pick
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import (
     PURPOSES,
@@ -138,6 +139,7 @@ class _Run:
         with recorded(self.folder, self._ended), contextlib.closing(self._evaluator):
             self._levels(dense)
         results = read_results(self.folder)
+        film_the_pick(results, self._ppo)
         note_latencies(results)
         return write_report_of(results)
 

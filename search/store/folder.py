@@ -25,6 +25,10 @@ PAGE = "report.html"
 PPO_CONFIG = "ppo_config.pkl"
 # What the recipe check writes: an archive of its own.
 RETRAIN = "retrain"
+# In a policy's folder: an episode of it, one picture of that; in its metadata: what it shows, or why
+# there is none.
+MOVING, STILL = "episode.webp", "episode_still.webp"
+FILM, FILM_NOTE = "episode", "episode_note"
 # What the manifest's status is of a run that came to its end.
 FINISHED = "finished"
 LOCK = ".lock"

@@ -22,3 +22,9 @@ def plain_charts():
         patch.setattr(search.report.page, "_charts", lambda results: dict.fromkeys(NAMES, plain))
         patch.setattr(search.report.write, "front_chart", lambda *arguments: plain)
         yield
+
+
+def plain_page(results):
+    """The page's text."""
+    with plain_charts():
+        return search.report.page.page(results)

@@ -66,3 +66,14 @@ document.querySelectorAll("[data-copy]").forEach((button) => {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 });
+// Moving pictures can be stopped, and begin by themselves only where a person allows that.
+document.querySelectorAll("[data-play]").forEach((button) => {
+  const picture = button.parentElement.querySelector("img");
+  const play = (moving) => {
+    picture.src = moving ? picture.dataset.moving : picture.dataset.still;
+    button.textContent = moving ? "Pause" : "Play";
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => play(button.textContent === "Play"));
+  play(matchMedia("(prefers-reduced-motion: no-preference)").matches);
+});

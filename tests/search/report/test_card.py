@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from plain_charts import plain_page
 
 import search
 from search.front.format import number, share
 from search.front.generalisation import ShiftedEpisodes, add_shifted
 from search.report.card import choice
-from search.report.page import page
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_each_point_has_a_card_and_the_verdicts_pick_is_shown_first(results):
     assert found.cards[found.chosen].policy == results.confirmed.pick("keeps_95")
     assert found.gain
     assert found.start == 5.0
-    text = page(results)
+    text = plain_page(results)
     shown = [line for line in text.splitlines() if "<article" in line and " hidden>" not in line]
     assert len(shown) == 1
     assert results.confirmed.pick("keeps_95") in shown[0]
@@ -51,7 +51,7 @@ def test_without_a_scale_losses_are_returns_below_the_best(results):
     assert not found.gain
     scores = alone.front["selection_return"]
     assert [card.loss for card in found.cards] == pytest.approx(list(scores.max() - scores))
-    assert "below the best of the front" in page(alone)
+    assert "below the best of the front" in plain_page(alone)
 
 
 def test_a_card_says_what_the_table_says_and_names_what_was_not_done(results):
@@ -62,7 +62,7 @@ def test_a_card_says_what_the_table_says_and_names_what_was_not_done(results):
         assert facts["Return kept"]["figure"] == share(row["retained"])
         assert card.weights == row["nonzero_params"]
         assert not card.shifts
-    assert "Not tried: name some under evaluation.shifts" in page(results)
+    assert "Not tried: name some under evaluation.shifts" in plain_page(results)
 
 
 def test_shifts_stand_on_the_card_of_their_policy(simulate, tmp_path):
@@ -98,6 +98,6 @@ def test_without_a_front_there_is_no_card(simulate, tmp_path):
     world = simulate(tmp_path / "a", purposes=(), members=4, segments=2)
     results = search.load(world.folder)
     assert choice(results) is None
-    text = page(results)
+    text = plain_page(results)
     assert "data-card" not in text
     assert 'id="dials"' not in text

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from plain_charts import plain_page
 
 import search
 from search.report.health import health, weak_dense
 from search.report.markdown import markdown
-from search.report.page import page
 from search.report.terminal import summary
 from search.report.verdict import verdict
 
@@ -45,7 +45,7 @@ def test_a_dense_baseline_far_below_what_members_reached_is_said_in_the_headline
     assert told.startswith("But the dense baseline is weak: it returns 261")
     assert f"{best:.1f}" in told
     assert told in verdict(weak)
-    for text in (page(weak), markdown(weak), summary(weak)):
+    for text in (plain_page(weak), markdown(weak), summary(weak)):
         assert "the dense baseline is weak" in text
 
 

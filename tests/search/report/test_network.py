@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from plain_charts import plain_page
 
 import search
 from rllib_ext.export.builder import Builder
@@ -14,7 +15,6 @@ from rllib_ext.export.storage import write_program
 from rllib_ext.export.wiring import MOST_EDGES, Unit, Wiring, wiring_of
 from search.front.results import EXPORT
 from search.report.network import drawn, network_of
-from search.report.page import page
 
 INPUTS = tuple(Unit(f"observation[{i}]", 0, "input") for i in range(4))
 WIRING = Wiring(
@@ -85,7 +85,7 @@ def test_the_page_draws_what_the_folder_notes_and_otherwise_says_why_not(simulat
     assert len(rows) >= 2
     path = folder / rows[0]["policy"] / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "wiring": WIRING.as_json()}))
-    text = page(search.load(folder))
+    text = plain_page(search.load(folder))
     assert text.count('<svg class="network"') == 1
     assert "pole angle → hidden 1: +2" in text
     assert text.count("Not drawn: the folder has no list") == len(rows) - 1

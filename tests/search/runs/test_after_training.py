@@ -65,6 +65,7 @@ def ended(monkeypatch, simulate, tmp_path):
     monkeypatch.setattr(after, "evaluate_policies", lambda *arguments, **options: None)
     monkeypatch.setattr(after, "train_baselines", train)
     monkeypatch.setattr(after, "evaluate_shifts", shift)
+    monkeypatch.setattr(after, "film_the_pick", lambda results, ppo: None)
     monkeypatch.setattr(front_latency, "latencies", lambda places: dict.fromkeys(places, 7.0))
     figures = {"c_flash_bytes": 470, "c_latency_us": 0.016, "export_note": None}
     monkeypatch.setattr(
