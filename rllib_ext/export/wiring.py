@@ -35,6 +35,7 @@ _LIKE_ITS_INPUT = (ArgMax, Clip, Normalise, ToFloat, Unary)
 # Number of no unit: a constant, or a spread that the mode doesn't need.
 _NONE = -1
 Units = NDArray[np.int64]
+KINDS = ("input", "hidden", "output")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Wiring:
             raise ValueError(f"no wiring: {error}") from error
         if any(not 0 <= i < len(units) for a, b, _ in edges for i in (a, b)):
             raise ValueError("no wiring: a connection of a unit that is not there")
+        last = max((u.layer for u in units if u.kind == "output"), default=0)
+        inner = [u for u in units if u.kind == "hidden"]
+        if any(u.kind not in KINDS for u in units) or any(not 0 < u.layer < last for u in inner):
+            raise ValueError("no wiring: a unit that lies between no input and output")
         return cls(units, edges)
 
 
@@ -197,7 +202,7 @@ def _of_one(left: Units, right: Units) -> Units:
     both = np.broadcast_arrays(left, right)
     if ((both[0] != _NONE) & (both[1] != _NONE) & (both[0] != both[1])).any():
         raise _NotDrawableError
-    return np.maximum(*both)
+    return np.asarray(np.maximum(both[0], both[1]))
 
 
 def _moved(operation: Operation, given: Sequence[Units]) -> Units:

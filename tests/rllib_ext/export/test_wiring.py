@@ -87,6 +87,8 @@ def test_it_survives_json_and_damage_is_an_error_that_a_reader_can_catch():
         {"units": [], "edges": [[0, 1, 1.0]]},
         {"units": [["a"]], "edges": []},
         {"units": 3, "edges": []},
+        {"units": [["a", 0, "input"], ["b", 1, "middle"]], "edges": []},
+        {"units": [["a", 2, "hidden"], ["b", 2, "output"]], "edges": []},
     ):
         with pytest.raises(ValueError, match="no wiring"):
             Wiring.from_json(broken)
