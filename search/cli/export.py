@@ -22,7 +22,8 @@ FORMATS = ("c", "onnx", "numpy", "torch")
 @click.option(
     "--point",
     metavar="ID",
-    help="Of a DIR: a snapshot's id, keeps_95, keeps_99 or knee.  [default: keeps_95]",
+    help="Of a DIR: a snapshot's id, goal, keeps_95, keeps_99 or knee.  [default: goal, if the search "
+    "had one that is met, else keeps_95]",
 )
 @click.option(
     "--output",

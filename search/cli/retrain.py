@@ -16,9 +16,9 @@ from search.cli.shared import Folder, saying_what_is_safe
 @click.argument("folder", type=Folder())
 @click.option(
     "--points",
-    default="knee,keeps_95,keeps_99",
+    default="goal,knee,keeps_95,keeps_99",
     show_default=True,
-    help="Front points: ids, knee, keeps_95, keeps_99, or all; separated by commas.",
+    help="Front points: ids, goal, knee, keeps_95, keeps_99, or all; separated by commas.",
 )
 @click.option("--seeds", default=5, show_default=True, help="Trainings of each recipe.")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from rllib_ext.envs.shift import Shift
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.drawn import drawn_fields
+from search.config.goal import GoalSettings
 from search.config.parameter import Value
 from search.config.ppo import PPOSettings
 from search.config.settings import BudgetSettings, SearchSettings, Settings
@@ -165,6 +166,8 @@ class ExperimentConfig(Settings):
     """How members prune; what is searched is overridden member by member."""
     search: SearchSettings
     """How hyperparameters are searched: strategy and space."""
+    goal: GoalSettings = GoalSettings()
+    """What the policy that is wanted must fulfil; not given: the whole front is of interest."""
     population: PopulationSettings = PopulationSettings()
     """How many members, in how many segments."""
     budget: BudgetSettings

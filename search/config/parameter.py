@@ -93,10 +93,17 @@ class FloatParameter(_Parameter):
         """A value uniform on the parameter's own scale."""
         return self.clip(self._unwarp(rng.uniform(self._warp(self.low), self._warp(self.high))))
 
-    def at(self, share: float, low: float = -math.inf) -> float:
-        """The value at a share of the range above `low`, in [0, 1], on the parameter's own scale."""
-        least, high = self._warp(self.clip(low)), self._warp(self.high)
-        return self.clip(self._unwarp(least + share * (high - least)))
+    def at(self, share: float, low: float = -math.inf, high: float = math.inf) -> float:
+        """The value at a share of the range between `low` and `high`, on the parameter's own scale.
+
+        Args:
+            share: In [0, 1].
+            low: As far as the bounds allow.
+            high: As far as the bounds, and `low`, allow.
+        """
+        least = self.clip(low)
+        start, end = self._warp(least), self._warp(max(least, self.clip(high)))
+        return self.clip(self._unwarp(start + share * (end - start)))
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> float:
         """Moves by up to `strength` of the range, on the parameter's own scale."""

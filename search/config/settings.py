@@ -71,7 +71,8 @@ class SearchSettings(Settings):
     then."""
     min_retained: float | None = Field(default=None, allow_inf_nan=False)
     """Members that retain less of the dense policy's return than this, above a random policy's, rank
-    last; nobody does before the dense baseline is known. None: no such limit."""
+    last; nobody does before the dense baseline is known. None: no such limit. What you want the result
+    to keep is `goal.min_retained`."""
     sparsity_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """In "pbt", the weight of the sparsity in the sum; the return has the rest."""
     dense_share: float = Field(default=0.25, gt=0.0, lt=1.0)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.config.goal import NO_GOAL, GoalSettings
 from search.front.intervals import (
     Floats,
     interval,
@@ -59,6 +60,7 @@ FRONT_COLUMNS = (
     "optimism",
     "keeps_95",
     "keeps_99",
+    "goal",
     "policy_bytes",
     *AS_EXPORTED,
     "return_note",
@@ -122,7 +124,7 @@ class Front:
     notes: tuple[str, ...]
 
     def pick(self, column: str) -> str:
-        """`snapshot_id` of the row marked in "knee", "keeps_95" or "keeps_99"; "" where none is."""
+        """`snapshot_id` of the row marked in "goal", "keeps_95" …; "" where none is."""
         marked = self.table.loc[self.table[column].astype(bool), "snapshot_id"]
         return str(marked.iloc[0]) if len(marked) else ""
 
@@ -150,6 +152,7 @@ def confirm(
     *,
     candidates: Sequence[str] | None = None,
     unfinished: str = "",
+    goal: GoalSettings = NO_GOAL,
 ) -> Front:
     """Builds the front from fresh episodes.
 
@@ -162,6 +165,7 @@ def confirm(
         candidates: `snapshot_id` of all that were to be re-evaluated; None: not chosen yet.
         unfinished: What the search is called that has not ended, such as "interrupted"; "" for one
             that has.
+        goal: What the wanted policy must fulfil.
 
     Returns:
         The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
@@ -174,7 +178,7 @@ def confirm(
         # A newer version may have evaluated for more than these.
         if e.purpose in ("selection", "report") and not is_usable(e)
     ]
-    chosen = choose(snapshots, evaluations, baselines).to_dict("records")
+    chosen = choose(snapshots, evaluations, baselines, goal).to_dict("records")
     played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
     unplayed = [i for i in candidates or () if i not in played]
     if not chosen:
@@ -219,7 +223,7 @@ def confirm(
         for row in chosen
     ]
     frame = pd.DataFrame(rows, columns=[*FRONT_COLUMNS, "member"])
-    frame = frame.astype(dict.fromkeys(("member", "knee", *KEEPS), bool))
+    frame = frame.astype(dict.fromkeys(("member", "knee", "goal", *KEEPS), bool))
     frame["optimism"] = frame["search_return"] - frame["return_mean"]
     frame["p_nondominated"] = _chances(frame, resampled, shown_scale)
     base = pd.DataFrame(

@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MARKS = {"keeps_99": "keeps 99 %", "keeps_95": "keeps 95 %", "knee": "knee"}
+MARKS = {
+    "goal": "meets the goal",
+    "keeps_99": "keeps 99 %",
+    "keeps_95": "keeps 95 %",
+    "knee": "knee",
+}
+_KEEPS = {"keeps_99", "keeps_95"}
 
 
 def number(value: Any) -> str:
@@ -74,10 +80,12 @@ def span(low: Any, high: Any, style: Any = number) -> str:
 
 
 def marks(row: Mapping[Any, Any]) -> str:
-    """What a front point is picked as: "knee", "keeps 95 % and 99 %"; "" for none."""
-    keeps = [text for name, text in MARKS.items() if name != "knee" and row.get(name)]
-    parts = ["keeps 95 % and 99 %"] if len(keeps) == 2 else keeps
-    return ", ".join([*parts, *(["knee"] if row.get("knee") else [])])
+    """What a front point is picked as: "meets the goal", "keeps 95 % and 99 %", "knee"; "" for none."""
+    picked = [name for name in MARKS if row.get(name)]
+    if set(picked) >= _KEEPS:
+        both = {"keeps_99": "keeps 95 % and 99 %"}
+        return ", ".join(both.get(name, MARKS[name]) for name in picked if name != "keeps_95")
+    return ", ".join(MARKS[name] for name in picked)
 
 
 def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:

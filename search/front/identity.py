@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from search.front.recorded import plain_values
 from search.front.results import Results
 
 
@@ -30,11 +29,7 @@ def _length(own: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> int:
 
 def config_of(results: Results) -> dict[str, Any]:
     """The configuration; empty where it is missing or can't be read."""
-    try:
-        values = yaml.safe_load(results.config)
-    except (yaml.YAMLError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    return plain_values(results.config)
 
 
 def environments(searches: Sequence[Results]) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from search.config.goal import NO_GOAL, GoalSettings
+from search.front.goal import goal_pick
 from search.front.intervals import Floats
 from search.front.pareto import knee, log_density, nondominated
 from search.front.retained import Scale, scale_of
@@ -42,6 +44,7 @@ def choose(
     snapshots: Sequence[Snapshot],
     evaluations: Sequence[Evaluation],
     baselines: Mapping[str, Baseline],
+    goal: GoalSettings = NO_GOAL,
 ) -> pd.DataFrame:
     """Membership, knee and picks.
 
@@ -49,6 +52,7 @@ def choose(
         snapshots: The archive.
         evaluations: Fresh episodes; those on selection seeds count.
         baselines: By name.
+        goal: What the wanted policy must fulfil.
 
     Returns:
         One row a re-evaluated snapshot, the densest first.
@@ -74,6 +78,9 @@ def choose(
         name: next((i for i in reversed(on_front) if kept[i] >= share), None)
         for name, share in KEEPS.items()
     }
+    weights = np.array([s.nonzero_params for s in policies], dtype=np.float64)
+    met = goal_pick(goal, weights[on_front], kept[on_front])
+    picks["goal"] = None if met is None else on_front[met]
     at = np.arange(len(policies))
     return pd.DataFrame(
         {

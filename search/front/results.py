@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from rllib_ext.pruning.errors import ResultsError
+from search.config.goal import GoalSettings
 from search.front.confirmed_front import UNCONFIRMED, Front, confirm
 from search.front.generalisation import generalisation_of
+from search.front.goal import goal_of
 from search.front.hypervolume_curve import hypervolume_points
 from search.front.importance import Importance, importance
 from search.front.membership import KEEPS, choose
 from search.front.recipe_check import recipe_table
+from search.front.recorded import plain_values
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 # Where exports of points lie, each in a folder for its form; what a point can be called by.
 EXPORT = "export"
 FORMS = ("numpy", "onnx", "c", "torch")
-PICKS = (*KEEPS, "knee")
+PICKS = ("goal", *KEEPS, "knee")
 # Any of these makes a folder a results folder.
 RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
@@ -71,6 +74,11 @@ class Results:
         return str(self.manifest.get("name") or self.folder.resolve().name)
 
     @cached_property
+    def goal(self) -> GoalSettings:
+        """What the wanted policy must fulfil; one that isn't given where the search had none."""
+        return goal_of(plain_values(self.config))
+
+    @cached_property
     def points(self) -> pd.DataFrame:
         """One row a front point, what was chosen of it: no figures, whose resampling takes a while."""
         return self._chosen[self._chosen["member"]].reset_index(drop=True)
@@ -92,6 +100,7 @@ class Results:
             metadata,
             candidates=self._candidates,
             unfinished=self.unfinished,
+            goal=self.goal,
         )
         policies = dict(front.table[["snapshot_id", "policy"]].to_numpy(str))
         notes = doubts(self.folder, self.manifest, self.config, self.losses, policies)
@@ -178,11 +187,12 @@ class Results:
         random = self.baseline_records.get("random")
         return importance(self.records, random.search_return if random else np.nan)
 
-    def policy(self, point: str = "keeps_95") -> Policy:
+    def policy(self, point: str = "") -> Policy:
         """A front point's policy, out of Ray: `policy(observation)` gives the environment's action.
 
         Args:
-            point: "keeps_95", "keeps_99", "knee", or a snapshot's id.
+            point: "goal", "keeps_95", "keeps_99", "knee", or a snapshot's id; "": what meets the goal
+                or, without one, the sparsest that keeps 95 %.
 
         Raises:
             ResultsError: There is no such point, or it was not exported yet.
@@ -190,6 +200,7 @@ class Results:
         """
         from rllib_ext.export.loading import load
 
+        point = point or self.pick
         known = set(self.front["snapshot_id"].astype(str))
         named = point if point in known else self.confirmed.pick(point) if point in PICKS else ""
         if not named:
@@ -243,7 +254,7 @@ class Results:
 
     @cached_property
     def _chosen(self) -> pd.DataFrame:
-        return choose(self.records, self.evaluations, self.baseline_records)
+        return choose(self.records, self.evaluations, self.baseline_records, self.goal)
 
     @property
     def _candidates(self) -> list[str] | None:

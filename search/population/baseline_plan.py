@@ -69,8 +69,8 @@ def plan_baselines(
 def levels(front: pd.DataFrame, count: int) -> list[dict[str, object]]:
     """Points of the front that are worth a comparison, the most telling first.
 
-    First what a reader would ship – the sparsest policy that keeps 95 % of the dense one, then the knee
-    – then whatever lies farthest, in decades of density, from those that are taken.
+    First what a reader would ship – what meets the goal, the sparsest policy that keeps 95 % of the
+    dense one, then the knee – then whatever lies farthest, in decades of density, from what is taken.
 
     Args:
         front: The front's table.
@@ -79,7 +79,7 @@ def levels(front: pd.DataFrame, count: int) -> list[dict[str, object]]:
     rows = front.to_dict("records")
     decades = log_density(front["sparsity"], front["total_params"])
     taken: list[int] = []
-    for pick in ("keeps_95", "knee"):
+    for pick in ("goal", "keeps_95", "knee"):
         taken += [i for i, row in enumerate(rows) if row[pick] and i not in taken]
     if rows and not taken:
         taken = [len(rows) - 1]

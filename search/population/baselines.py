@@ -9,6 +9,7 @@ from rllib_ext.member.segment import DENSE, Segment
 from rllib_ext.pruning.errors import RunError
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
+from search.front.aim import return_that_keeps
 from search.store.archive import Baseline, Snapshot
 
 
@@ -84,10 +85,5 @@ def least_return(
         random policy, and where there is none.
     """
     share = config.search.min_retained
-    if share is None or "dense" not in baselines:
-        return -math.inf
-    random = baselines["random"].search_return if "random" in baselines else floor
-    dense = baselines["dense"].search_return
-    if not math.isfinite(random):
-        return -math.inf
-    return random + share * (dense - random) if dense > random else -math.inf
+    least = math.inf if share is None else return_that_keeps(share, baselines, floor)
+    return least if math.isfinite(least) else -math.inf

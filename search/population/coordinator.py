@@ -18,6 +18,7 @@ from rllib_ext.pruning.errors import RunError
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
 from search.config.space import Values
+from search.front.aim import aim_of
 from search.population.baselines import check_dense, dense_baseline, dense_segment, least_return
 from search.population.events import (
     End,
@@ -52,6 +53,8 @@ class Coordinator:
         floor: Mean return that a policy must exceed to be feasible: the better of a random and the
             best constant policy.
         clock: Seconds since some moment.
+        weights: Prunable weights of the policy path, which a goal's are a share of; 0: not known
+            before there is a policy.
     """
 
     def __init__(
@@ -61,11 +64,14 @@ class Coordinator:
         study: Study,
         floor: float,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        weights: int = 0,
     ) -> None:
         self._config = config
         self._archive = archive
         self._study = study
         self._floor = floor
+        self._weights = weights
         self._state = replay(archive, config.population.members, floor)
         # Whether a record is being written: interrupted, only the file knows whether it is there.
         self._writing = False
@@ -318,6 +324,7 @@ class Coordinator:
     def _require_return(self) -> None:
         baselines = self._archive.baselines()
         self._strategy.require(least_return(self._config, baselines, self._floor))
+        self._strategy.aim_at(aim_of(self._config.goal, baselines, self._floor, self._weights))
 
     def _fail_if_all_do(self, error: str) -> None:
         if all(m.given_up for m in self._state.members):

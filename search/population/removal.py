@@ -52,6 +52,7 @@ class Removal:
             self._config.evaluation.candidates,
             self._floor,
             self._trash.take,
+            self._strategy.aim,
         )
         state.snapshots.keep(left, state.again)
         self._trash.empty()

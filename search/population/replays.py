@@ -23,7 +23,7 @@ from search.store.archive import Archive, Snapshot
 from search.store.deletion import remove, tidy
 from search.store.recipe_archive import replays_by_member
 
-PICKS = ("knee", "keeps_95", "keeps_99")
+PICKS = ("goal", "knee", "keeps_95", "keeps_99")
 ALL = "all"
 # Tells the seeds of training from those of the evaluations that patience waits for.
 TRAINING, EVALUATION = 0, 1
@@ -56,8 +56,8 @@ def chosen_points(front: Front, wanted: Iterable[str]) -> list[str]:
 
     Args:
         front: The front.
-        wanted: Ids, "knee", "keeps_95", "keeps_99", or "all". A pick that no point is marked as is
-            passed over, unless nothing else is asked for.
+        wanted: Ids, "goal", "knee", "keeps_95", "keeps_99", or "all". A pick that no point is marked
+            as is passed over, unless nothing else is asked for.
 
     Raises:
         ResultsError: There is no front.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from search.front.pareto import candidates
+from search.front.aim import NO_AIM, Aim, candidates_for
 from search.store.archive import Snapshot
 from search.store.deletion import Remove, remove, remove_policies
 
@@ -24,6 +24,7 @@ def thin_policies(
     limit: int,
     floor: float,
     remove: Remove = remove,
+    aim: Aim = NO_AIM,
 ) -> list[Snapshot]:
     """Removes policies once they are too many; those that may still become candidates stay.
 
@@ -34,6 +35,7 @@ def thin_policies(
         limit: Candidates that the search will evaluate.
         floor: Mean return that a policy must exceed to be a candidate.
         remove: How a folder goes.
+        aim: What the search aims at.
 
     Returns:
         The same as `remove_policies`.
@@ -42,5 +44,5 @@ def thin_policies(
     most = POLICIES_PER_CANDIDATE * limit
     if len(held) <= most:
         return snapshots
-    best = {s.snapshot_id for s in candidates(held, most // 2, floor=floor)}
+    best = {s.snapshot_id for s in candidates_for(aim, held, most // 2, floor=floor)}
     return remove_policies(folder, snapshots, best.union(keep), remove)

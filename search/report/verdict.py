@@ -9,6 +9,7 @@ import pandas as pd
 from search.front.format import number, percent, share, span
 from search.front.results import Results
 from search.report.exported import picked_against_dense
+from search.report.goal_text import goal_sentence
 from search.report.health import weak_dense
 
 RECIPE_CHECK = (
@@ -20,7 +21,7 @@ RECIPE_CHECK = (
 
 
 def verdict(results: Results) -> str:
-    """The report in one line: the cheapest policies that keep 99 % and 95 % of the dense one."""
+    """The report in one line: the goal, where there is one; the cheapest that keep 99 % and 95 %."""
     told = _verdict(results)
     return f"From an incomplete archive: {told}" if results.losses else told
 
@@ -31,7 +32,12 @@ def _verdict(results: Results) -> str:
         return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
         return "No policy of this search is better than random and constant action."
-    told = [_of_front(results), weak_dense(results), picked_against_dense(results)]
+    told = [
+        goal_sentence(results),
+        _of_front(results),
+        weak_dense(results),
+        picked_against_dense(results),
+    ]
     return " ".join(part for part in told if part)
 
 

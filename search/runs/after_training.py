@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -9,7 +11,7 @@ from search.config.experiment import ExperimentConfig
 from search.evaluation.episode import film_the_pick
 from search.evaluation.held_out import evaluate_policies, held_out_seeds
 from search.evaluation.under_shift import evaluate_shifts
-from search.front.pareto import candidates
+from search.front.aim import aim_of, candidates_for
 from search.front.results import Results, read_results
 from search.population.baseline_plan import plan_baselines
 from search.population.progress import Display
@@ -45,7 +47,8 @@ def after_training(
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
     """Evaluates the candidates that have not been; then the other policies go."""
     snapshots = archive.available()
-    again = candidates(snapshots, config.evaluation.candidates)
+    aim = aim_of(config.goal, archive.baselines(), -math.inf)
+    again = candidates_for(aim, snapshots, config.evaluation.candidates)
     archive.add_event(CANDIDATES, chosen=[s.snapshot_id for s in again])
     dense = archive.baselines()["dense"]
     policies = [(dense.name, dense.checkpoint), *((s.snapshot_id, s.checkpoint) for s in again)]

@@ -25,6 +25,7 @@ from search.config.sizing import Costs, Spent, episodes_of, training_env_steps
 from search.evaluation.held_out import LEGAL
 from search.population.strategies import STRATEGIES
 from search.runs.costs import UNKNOWN_STEPS, batch_of, costs_of
+from search.runs.network import described, described_goal
 from search.runs.preparation import Prepared, prepare
 from search.training.engine import told_cap
 
@@ -65,8 +66,11 @@ def describe_plan(
     most = {name: amount * slots for name, amount in taken.items()}
     horizon = STRATEGIES[config.search.strategy].horizon_of(config)
     capped = told_cap(config, engine, slots)
+    goal = described_goal(config, prepared.network)
     lines = [
         f"{config.name}: {config.env}, strategy {config.search.strategy}, seed {config.seed}",
+        f"  network     {described(config, prepared.network)}",
+        *([f"  goal        {goal}"] if goal else []),
         f"  members     {_members(config)}, {horizon:,} env steps a lineage, in "
         f"{round(horizon / config.segment_steps)} segments of {config.segment_steps:,}",
         f"  trials      {_segments(config)} segments and the dense baseline",

@@ -16,6 +16,7 @@ from rllib_ext.export.opened import open_saved, open_unpruned
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ResultsError
 from search.front.results import EXPORT, PICKS, RESULTS_FILES, Results, read_results
+from search.report.goal_text import missed_goal
 from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
 
 Say = Callable[[str], None]
@@ -31,6 +32,7 @@ class Opened:
         ppo: Names its environment.
         known: What `policy.json` shall say of it.
         output: Where its export goes unless told otherwise.
+        missed: That it is not what the search was for, for a person; "" otherwise.
     """
 
     parts: PolicyParts
@@ -38,6 +40,7 @@ class Opened:
     ppo: PPOConfig
     known: dict[str, Any]
     output: Path
+    missed: str = ""
 
 
 def run_export(
@@ -55,8 +58,8 @@ def run_export(
     Args:
         path: A results folder, a saved policy, or an RLlib checkpoint. Opening it runs code from it.
         options: How.
-        point: Which policy of a results folder: a snapshot's id, or one of `PICKS`; None: the sparsest
-            that keeps 95 % of the dense policy.
+        point: Which policy of a results folder: a snapshot's id, or one of `PICKS`; None: what meets
+            the search's goal or, without one, the sparsest that keeps 95 % of the dense policy.
         output: Where a folder for each form goes; None: export/ in the results folder, or here.
         env: An environment instead of the one that the policy names.
         warn: Shows a person that code is about to run.
@@ -66,6 +69,8 @@ def run_export(
         Where it went, and what each form's `policy.json` says.
     """
     found = opened(path, point, env, warn)
+    if found.missed:
+        warn(found.missed)
     place = output or found.output
     contracts = export_policy(
         found.parts, found.masks, found.ppo, place, options, known=found.known, say=say
@@ -82,7 +87,8 @@ def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
         ppo = open_results(path, env, warn)
         parts, masks, _ = open_saved(folder)
         name = str(row["snapshot_id"])
-        return Opened(parts, masks, ppo, _of_point(results, row), path / EXPORT / name)
+        missed = "" if point else missed_goal(results)
+        return Opened(parts, masks, ppo, _of_point(results, row), path / EXPORT / name, missed)
     if point is not None:
         raise ResultsError(
             f"--point {point}: only a results folder has points, and {path} is none."
@@ -107,7 +113,7 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
 
     Args:
         results: The search's results.
-        point: A snapshot's id, or one of `PICKS`; None: the sparsest that keeps 95 %.
+        point: A snapshot's id, or one of `PICKS`; None: the first of these that is there.
 
     Raises:
         ResultsError: There is no such point, or its policy is no longer on disk.

@@ -8,10 +8,12 @@ from pathlib import Path
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.checkpoint.warm_start import Initial
+from rllib_ext.rl.network import Network, network_of
 from search.cluster.machines import slots_on, this_machine
 from search.config.experiment import ExperimentConfig
 from search.config.sizing import sized
 from search.runs.costs import batch_of, costs_of, longest_episode
+from search.runs.network import refuse_unreachable_goal
 from search.store.folder import read_manifest
 from search.training.engine import Engine, engine_of
 from search.training.exported_objectives import refuse_unexportable, timed_form_of
@@ -36,11 +38,13 @@ class Prepared:
         sized: What of its evaluation was made smaller, for a person; "" where nothing was.
         initial: What they start from; None: fresh weights, or what the results folder keeps.
         timed_form: The form that latency is taken in, where it is an objective; "" otherwise.
+        network: What members prune.
     """
 
     ppo: PPOConfig
     engine: Engine
     config: ExperimentConfig
+    network: Network
     sized: str = ""
     initial: Initial | None = None
     timed_form: str = ""
@@ -104,4 +108,6 @@ def _prepare(config: ExperimentConfig, ppo: PPOConfig, timed_form: str = "") -> 
     refuse_unprunable_members(config, ppo)
     refuse_missing(config)
     refuse_unexportable(config, ppo)
-    return Prepared(ppo, engine, config, timed_form=timed_form_of(config, timed_form))
+    network = network_of(ppo, config.pruning.exclude)
+    refuse_unreachable_goal(config, network)
+    return Prepared(ppo, engine, config, network, timed_form=timed_form_of(config, timed_form))

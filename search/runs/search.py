@@ -254,7 +254,8 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
     display.phase("measuring a random policy and constant actions")
     floor = evaluate_untrained(config, ppo, archive, display.note)
     study = open_study(config, folder)
-    coordinator = Coordinator(config, archive, study, floor)
+    weights = prepared.network.total
+    coordinator = Coordinator(config, archive, study, floor, weights=weights)
     try:
         if not coordinator.finished:
             capped = told_cap(config, engine, slots)

@@ -112,16 +112,21 @@ class Search:
         folder: The results folder.
         fails: As for `Trainer`.
         clock: As for `Coordinator`.
+        weights: As for `Coordinator`.
         **changes: Of the configuration.
     """
 
-    def __init__(self, folder, fails=lambda segment: "", clock=time.monotonic, **changes):
+    def __init__(
+        self, folder, fails=lambda segment: "", clock=time.monotonic, weights=0, **changes
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = coordinated(**changes)
         self.folder = folder
         self.archive = Archive(folder)
         self.study = open_study(self.config, folder)
-        self.coordinator = Coordinator(self.config, self.archive, self.study, RANDOM, clock)
+        self.coordinator = Coordinator(
+            self.config, self.archive, self.study, RANDOM, clock, weights=weights
+        )
         self.trainer = Trainer(folder, fails)
         self.segments: list[Segment] = []
 

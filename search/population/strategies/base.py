@@ -12,7 +12,10 @@ import numpy as np
 
 from rllib_ext.pruning.config import PruningConfig
 from search.config.experiment import ExperimentConfig
+from search.config.parameter import FloatParameter
 from search.config.seeds import generator_for
+from search.config.space import Values
+from search.front.aim import AIMED, Aim
 from search.population.member import Member, segment_end
 from search.population.register import Register
 from search.population.study import Proposal, Study
@@ -48,6 +51,7 @@ class Strategy(abc.ABC):
     Attributes:
         guided: Whether the study's sampler learns from its trials.
         horizon: Where the clock of a lineage ends, in env steps.
+        aim: The goal, and what is known of where it lies.
 
     Args:
         config: The experiment.
@@ -69,6 +73,7 @@ class Strategy(abc.ABC):
         self._study = study
         self._snapshots = snapshots
         self._least_return = -math.inf
+        self.aim = Aim(config.goal)
 
     @classmethod
     def horizon_of(cls, config: ExperimentConfig) -> int:
@@ -83,6 +88,10 @@ class Strategy(abc.ABC):
     def require(self, least_return: float) -> None:
         """Lets all below a mean return rank last."""
         self._least_return = least_return
+
+    def aim_at(self, aim: Aim) -> None:
+        """Lets the search aim at its goal by what is now known."""
+        self.aim = aim
 
     def useless(self, donors: Sequence[Snapshot], before: int) -> list[Snapshot]:
         """Donors that no member can start from any more: their training state may go.
@@ -135,8 +144,27 @@ class Strategy(abc.ABC):
     def _generator(self, member: Member) -> np.random.Generator:
         return generator_for(self._config.seed, "choice", member.index, member.segment)
 
+    def _aimed_target(self, share: float, reached: float = 0.0) -> Values:
+        """A final sparsity that the goal asks for; nothing without a goal that can be aimed at.
+
+        Args:
+            share: Where in the range that is aimed at, in [0, 1].
+            reached: The sparsity that can no longer be undone.
+        """
+        parameter = self._space.parameters.get(TARGET)
+        if not self._config.goal.given or not isinstance(parameter, FloatParameter):
+            return {}
+        aimed = self.aim.sparsities(list(self._snapshots.donors.values()))
+        if aimed is None:
+            return {}
+        low, high = aimed
+        return {TARGET: parameter.at(share, max(low, reached), high)}
+
     def _birth(self, member: Member, rng: np.random.Generator) -> Proposal:
-        proposal = self._study.propose(seed_from(rng))
+        aimed = {}
+        if self._config.goal.given and rng.random() < AIMED:
+            aimed = self._aimed_target(rng.random())
+        proposal = self._study.propose(seed_from(rng), decided=aimed)
         self._note_exploration(member, "proposal", proposal)
         return proposal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from search.config.parameter import FloatParameter
 from search.config.seeds import generator_for
 from search.config.settings import MINIMISED
 from search.config.space import Values
+from search.front.aim import AIMED, Aim
 from search.population.member import Member
 from search.population.register import Register
 from search.population.selection import Moment, Rules, at_progress, choose_donor, rank, stagnant
@@ -56,6 +58,11 @@ class ParetoPBT(Strategy):
     @override
     def require(self, least_return: float) -> None:
         super().require(least_return)
+        self._donors, self._donor_moments = {}, {}
+
+    @override
+    def aim_at(self, aim: Aim) -> None:
+        super().aim_at(aim)
         self._donors, self._donor_moments = {}, {}
 
     @override
@@ -103,7 +110,10 @@ class ParetoPBT(Strategy):
         if member.last is None:
             return self._planned(None, self._birth(member, rng))
         if self._is_stagnant(member):
-            explored = self._explore(member, member.last, rng, fewer=STAGNANT_CUT)
+            enough = self.aim.few_enough(member.last.nonzero_params)
+            explored = self._explore(
+                member, member.last, rng, fewer=0.0 if enough else STAGNANT_CUT
+            )
             return self._planned(member.last, explored)
         return self._planned(member.last, self._study.enter(member.hyperparameters))
 
@@ -178,6 +188,8 @@ class ParetoPBT(Strategy):
         target = 1.0 - (1.0 - donor.sparsity) * (1.0 - fewer)
         reached = {TARGET: target, "pruning.end": min(1.0, next_end)}
         decided = self._target_of_newcomer(member, donor.sparsity)
+        if self._config.goal.given and not decided and rng.random() < AIMED:
+            decided = self._aimed_target(rng.random(), target)
         if rng.random() < self._settings.proposal_share:
             kind = "proposal"
             reach = self._settings.perturbation if self.guided else None
@@ -203,13 +215,19 @@ class ParetoPBT(Strategy):
         """Where a member sets out for that has not yet trained; nothing for the others.
 
         Targets that are drawn one by one leave gaps, and all copies inherit what is near. These are an
-        additive recurrence of the golden ratio, evenly spread above what its donor has reached.
+        additive recurrence of the golden ratio, evenly spread above what its donor has reached; with a
+        goal the first `AIMED` of its values over what is aimed at, the others over all.
         """
         parameter = self._space.parameters.get(TARGET)
         if not self.spreads or member.last is not None or not isinstance(parameter, FloatParameter):
             return {}
         first = generator_for(self._config.seed, "choice").random()
-        return {TARGET: parameter.at((first + member.index * GOLDEN_RATIO) % 1.0, reached)}
+        share = (first + member.index * GOLDEN_RATIO) % 1.0
+        if aimed := self._aimed_target(min(1.0, share / AIMED), reached):
+            if share < AIMED:
+                return aimed
+            share = (share - AIMED) / (1.0 - AIMED)
+        return {TARGET: parameter.at(share, reached)}
 
     def _donor(
         self, member: Member, moments: Sequence[Moment], rng: np.random.Generator
@@ -285,13 +303,17 @@ class ParetoPBT(Strategy):
                 yield moment
 
     def _moment(self, snapshot: Snapshot) -> Moment:
+        mean, sparsity = self.aim.capped(
+            snapshot.return_mean, snapshot.sparsity, snapshot.total_params
+        )
+        counted = dataclasses.replace(snapshot, return_mean=mean, sparsity=sparsity)
         signs = dict.fromkeys(MINIMISED, -1.0)
         return Moment(
             snapshot_id=snapshot.snapshot_id,
             member=snapshot.member,
             env_steps=snapshot.env_steps,
-            objectives=objective_values(snapshot, self._settings.objectives, signs=signs),
-            sparsity=snapshot.sparsity,
+            objectives=objective_values(counted, self._settings.objectives, signs=signs),
+            sparsity=sparsity,
             feasible=snapshot.status == "ok" and snapshot.return_mean >= self._least_return,
             # A clone of a policy at the end of its horizon would have nothing left to train.
             donates=snapshot.env_steps < self.horizon,

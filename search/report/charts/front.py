@@ -13,6 +13,7 @@ from search.front.results import Results
 from search.front.retained import Floats
 from search.report.charts.baseline_marks import baseline_marks
 from search.report.charts.data import candidate_points, cloud_points
+from search.report.charts.goal_marks import goal_marks
 from search.report.charts.picks import pick_labels, pick_rings, picked
 from search.report.charts.theme import COLORS, Drawing, finished, inline
 from search.report.provisional import SERIES as PROVISIONAL
@@ -88,6 +89,7 @@ def front_chart(
             ],
         ),
         *_baseline_layers(results, axis, x),
+        *goal_marks(results, x),
     ]
     if provisional:
         layers += provisional_layers(results, x, color)

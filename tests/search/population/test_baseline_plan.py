@@ -11,7 +11,7 @@ from search.population.baseline_plan import levels, plan_baselines
 from search.store.archive import Baseline
 
 
-def front(*points, keeps=None, knee=None):
+def front(*points, keeps=None, knee=None, goal=None):
     """A front's table of (non-zero weights of 10,000)."""
     rows = [
         {
@@ -21,10 +21,12 @@ def front(*points, keeps=None, knee=None):
             "total_params": 10_000,
             "keeps_95": weights == keeps,
             "knee": weights == knee,
+            "goal": weights == goal,
         }
         for i, weights in enumerate(points)
     ]
-    return pd.DataFrame(rows, columns=list(FRONT_COLUMNS)).astype({"keeps_95": bool, "knee": bool})
+    marks = dict.fromkeys(("keeps_95", "knee", "goal"), bool)
+    return pd.DataFrame(rows, columns=list(FRONT_COLUMNS)).astype(marks)
 
 
 def weights(table, count):
@@ -51,6 +53,11 @@ def test_levels_begin_with_the_picks_and_go_on_with_what_lies_farthest():
     # 9,000 and 10 lie one decade from what is taken, 3,000 half a one, 90 next to nothing.
     assert set(weights(table, 4)) == {100, 900, 9000, 10}
     assert sorted(weights(table, 9)) == sorted(table["nonzero_params"])
+
+
+def test_what_meets_the_goal_is_the_first_that_is_compared():
+    table = front(9000, 3000, 900, 100, keeps=100, knee=900, goal=3000)
+    assert weights(table, 3) == [3000, 100, 900]
 
 
 def test_one_point_that_is_both_picks_counts_once():

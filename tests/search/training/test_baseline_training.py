@@ -28,6 +28,7 @@ FRONT = pd.DataFrame(
         "total_params": [TOTAL],
         "keeps_95": [True],
         "knee": [False],
+        "goal": [False],
     }
 )
 

@@ -1,0 +1,83 @@
+"""The network that a search prunes: said before it trains, and whether its goal lies within reach."""
+
+from __future__ import annotations
+
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.network import Network
+from search.config.experiment import ExperimentConfig
+from search.front.aim import AIMED, Aim
+
+TARGET = "pruning.final_sparsity"
+
+
+def fewest_weights(config: ExperimentConfig, network: Network) -> int | None:
+    """Weights that the sparsest member sets out for; None: a threshold decides alone.
+
+    Args:
+        config: The experiment.
+        network: The policy network.
+    """
+    if TARGET in config.search.space:
+        sparsities = [float(value) for value in config.search.space[TARGET].extremes]
+    elif config.pruning.final_sparsity is None:
+        return None
+    else:
+        sparsities = [config.pruning.final_sparsity]
+    left = network.total - round(max(sparsities) * network.total)
+    # Of live weights one path is left at least, which has one in each layer.
+    return max(left, network.layers if config.pruning.count == "live" else 0)
+
+
+def described(config: ExperimentConfig, network: Network) -> str:
+    """Such as "4→64→64→2, 4,480 prunable weights, searched down to 9"."""
+    told = f"{network.in_words}, {network.total:,} prunable weights"
+    fewest = fewest_weights(config, network)
+    if fewest is None:
+        return told
+    return f"{told}, {'searched down' if TARGET in config.search.space else 'pruned'} to {fewest:,}"
+
+
+def described_goal(config: ExperimentConfig, network: Network) -> str:
+    """The goal and how it is aimed at, for a person; "" without one."""
+    if not config.goal.given:
+        return ""
+    goal, strategy = config.goal.in_words, config.search.strategy
+    if strategy == "train_then_prune":
+        return f"{goal}; levels are spread evenly all the same"
+    if TARGET not in config.search.space:
+        return f"{goal}; {TARGET} is not searched, so only ranks favour it"
+    aimed = Aim(config.goal, total=network.total).weights(())
+    where = (
+        "the fewest weights known to keep enough"
+        if aimed is None
+        else f"{aimed[0]:,.0f} to {aimed[1]:,.0f} weights"
+    )
+    return f"{goal}; {AIMED:.0%} of the targets lie at {where}"
+
+
+def refuse_unreachable_goal(config: ExperimentConfig, network: Network) -> None:
+    """Looks whether members can become as small as the goal asks for.
+
+    Args:
+        config: The experiment.
+        network: The policy network.
+
+    Raises:
+        ConfigError: None can, or the dense network is as small.
+    """
+    most = config.goal.max_weights
+    if most is None:
+        return
+    if most >= network.total:
+        raise ConfigError(
+            f"goal.max_weights = {most:,}, but the dense network has no more than {network.total:,} "
+            "prunable weights on its policy path. Ask for fewer, or leave the goal out."
+        )
+    fewest = fewest_weights(config, network)
+    if fewest is not None and fewest > most:
+        needed = 1.0 - most / network.total
+        raise ConfigError(
+            f"goal.max_weights = {most:,}, but members keep {fewest:,} of {network.total:,} weights at "
+            f"least. Let {TARGET} reach {needed:.6g} (search.space.{TARGET}.high), or ask for more "
+            "weights."
+        )
