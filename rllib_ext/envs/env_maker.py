@@ -22,6 +22,7 @@ from rllib_ext.envs.mujoco import is_mujoco, quieten_mujoco
 from rllib_ext.pruning.errors import ConfigError
 
 EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
+ContextMaker = Callable[[dict[str, Any]], EnvContext]
 # Keywords of `gymnasium.make` that change an episode; a constructor doesn't see them.
 MAKE = ("max_episode_steps",)
 # What users of RLlib, and its own examples, call the one mapping that RLlib passes to an environment.
@@ -44,7 +45,11 @@ _MAPPING_TYPES = re.compile(r"\b(EnvContext|[Dd]ict|(Mutable)?Mapping)\b")
 _PLAIN_TYPES = (bool, int, float, str)
 
 
-def env_maker(config: AlgorithmConfig) -> EnvMaker:
+def _context(given: dict[str, Any]) -> EnvContext:
+    return EnvContext(given, worker_index=0)
+
+
+def env_maker(config: AlgorithmConfig, context: ContextMaker = _context) -> EnvMaker:
     """How to build one environment that an RLlib configuration names.
 
     A class, or a function, that takes keyword arguments is called with `env_config` as keywords; one
@@ -53,6 +58,7 @@ def env_maker(config: AlgorithmConfig) -> EnvMaker:
 
     Args:
         config: `env` is a Gymnasium id, a name registered with Tune, a class or a function.
+        context: Makes the mapping of `env_config` that an environment gets; called for each.
 
     Raises:
         ConfigError: The configuration names no environment, or one that takes neither, or `env_config`
@@ -64,9 +70,9 @@ def env_maker(config: AlgorithmConfig) -> EnvMaker:
             # RLlib may build the first one of this process.
             quieten_mujoco(env)
             return functools.partial(_make, env, **env_config)
-        return _with_mapping(_global_registry.get(ENV_CREATOR, env), env_config)
+        return _with_mapping(_global_registry.get(ENV_CREATOR, env), env_config, context)
     if _takes_mapping(config):
-        return _with_mapping(env, env_config)
+        return _with_mapping(env, env_config, context)
     return functools.partial(env, **env_config)
 
 
@@ -191,9 +197,11 @@ def _takes_mapping(config: AlgorithmConfig) -> bool:
     return _signature(_given(config), dict(config.env_config)).takes_mapping
 
 
-def _with_mapping(creator: Callable[..., Any], env_config: Mapping[str, Any]) -> EnvMaker:
+def _with_mapping(
+    creator: Callable[..., Any], env_config: Mapping[str, Any], context: ContextMaker
+) -> EnvMaker:
     # A context of its own for each: an environment may write into it.
-    return lambda: creator(EnvContext(dict(env_config), worker_index=0))
+    return lambda: creator(context(dict(env_config)))
 
 
 def _make(env: str | EnvSpec, /, **env_config: Any) -> gymnasium.Env[Any, Any]:
@@ -252,7 +260,13 @@ def _signature(creator: Any, env_config: Mapping[str, Any] | None) -> _Signature
     if env_config is not None:
         if not is_open:
             _refuse_unknown(_called(creator), given, keywords)
-        missing = [n for n in (*positional, *required) if n in positional or n not in given]
+        if positional:
+            raise ConfigError(
+                f"{_called(creator)} takes {', '.join(positional)} by position only. Expected keyword "
+                "arguments, which get the keys of env_config, or one parameter 'config', to which "
+                "env_config is passed as it is."
+            )
+        missing = [name for name in required if name not in given]
         if missing:
             raise ConfigError(
                 f"{_called(creator)} needs {', '.join(missing)}. Give them as keys of env_config, or "

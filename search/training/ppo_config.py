@@ -12,9 +12,9 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.tune import PlacementGroupFactory
 
 from rllib_ext import with_initial_weights, with_preprocessing, with_pruning
-from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.envs.missing import missing_hint
 from rllib_ext.envs.shifted import shifted_maker
+from rllib_ext.envs.unread import build_once
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.module.initial import KEYS as INITIAL_WEIGHTS
 from rllib_ext.rl.prunable import refuse_unprunable
@@ -144,7 +144,7 @@ def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
 
 def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
     try:
-        env_maker(ppo)().close()
+        build_once(ppo)
     except ConfigError as error:
         raise ConfigError(f"env = {config.env!r}: {error}") from error
     except gymnasium.error.Error as error:

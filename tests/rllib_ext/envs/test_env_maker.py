@@ -88,6 +88,11 @@ class Needs(Corridor):
         super().__init__()
 
 
+class Neither(Corridor):
+    def __init__(self, world, size, /):
+        super().__init__()
+
+
 class NeedsBesides(Corridor):
     def __init__(self, config: EnvContext, port: int):
         super().__init__()
@@ -181,6 +186,7 @@ def test_a_context_of_its_own_is_what_every_environment_gets():
         (TakesNothing, {"length": 3}, r"TakesNothing has no argument 'length'.* takes none"),
         (PassesOn, {"lenght": 3}, r"PassesOn has no argument 'lenght'|unexpected keyword"),
         (Needs, {}, r"Needs needs world. Give them as keys of env_config, or .*'config'"),
+        (Neither, {}, r"Neither takes world, size by position only\. .* one parameter 'config'"),
         (NeedsBesides, {"port": 3}, r"takes 'config', which is env_config, and needs port too"),
         (MinAtar, {"gmae": "breakout"}, r"'gmae'; expected keys game, max_episode_steps"),
         ("CartPole-v1", {"suton": 1}, r"CartPole-v1 has no argument 'suton'.*sutton_barto_reward"),

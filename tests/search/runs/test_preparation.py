@@ -20,6 +20,9 @@ REFUSED = [
     ({"env": "no_such_package:Corridor"}, "cannot be imported"),
     ({"env": "CartPol-v1"}, "CartPole"),
     ({"ppo": {"training": {"gamma": 1.5}}}, "from 0 to 1"),
+    ({"ppo": {"rl_module": {"model_config": {"fcnet_hidden": [8]}}}}, "mean 'fcnet_hiddens'"),
+    ({"env_config": {"suton_barto_reward": True}}, "mean 'sutton_barto_reward'"),
+    ({"goal": {"max_weights": 2}}, "members keep 335 of 67,072 weights at least"),
     ({"ppo": {"env_runners": {"observation_filter": "MeanStdFilter"}}}, "ignores it"),
     ({"pruning": {"exclude": ["*"]}}, "no prunable weights"),
     ({"trackers": {"mlflow": {"tracking": "x"}}}, "unknown key 'tracking'"),
@@ -61,7 +64,7 @@ def test_a_checkpoint_that_is_not_there_is_refused_alike(no_ray, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(("changes", "message"), [REFUSED[0], REFUSED[4], REFUSED[8]])
+@pytest.mark.parametrize(("changes", "message"), [REFUSED[0], REFUSED[4], REFUSED[11]])
 def test_a_search_that_goes_on_is_refused_before_its_folder_changes(
     changes, message, no_ray, tmp_path
 ):

@@ -1,0 +1,119 @@
+"""Keys of `env_config` that an environment never asks for, though they resemble one that it asks for.
+
+Who takes keywords is held to them by name. Who takes one mapping may read what it likes, when it likes:
+a key that is merely not read yet proves nothing, but one that is missed while another, nearly the same,
+lies unread is a slip of the pen.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.env_context import EnvContext
+from typing_extensions import override
+
+from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.pruning.errors import ConfigError
+
+# How alike a slip of the pen leaves two names.
+_CLOSE = 0.8
+
+
+def build_once(config: AlgorithmConfig) -> None:
+    """Builds one environment and closes it.
+
+    Args:
+        config: As for `env_maker`.
+
+    Raises:
+        ConfigError: What `env_maker` refuses; or the environment takes a mapping and looks in vain for a
+            key that one of `env_config`, which it doesn't look at, resembles.
+    """
+    watched: list[_Watched] = []
+
+    def watch(given: dict[str, Any]) -> EnvContext:
+        watched.append(_Watched(given, worker_index=0))
+        return watched[-1]
+
+    env_maker(config, context=watch)().close()
+    for mapping in watched:
+        for key in mapping.unread:
+            meant = difflib.get_close_matches(str(key), mapping.missed, n=1, cutoff=_CLOSE)
+            if meant:
+                raise ConfigError(
+                    f"env_config: the environment {env_name(config)} asks for {meant[0]!r}, which isn't "
+                    f"there, and not for {key!r}. Did you mean {meant[0]!r}?"
+                )
+
+
+class _Watched(EnvContext):
+    """A mapping that notes which of its keys are asked for; whoever reads all of it has read each."""
+
+    def __init__(self, given: dict[str, Any], worker_index: int) -> None:
+        super().__init__(given, worker_index)
+        self._given = list(given)
+        self._asked: set[Any] = set()
+        self._all = False
+
+    @property
+    def unread(self) -> list[Any]:
+        """Keys that nobody asked for."""
+        return [] if self._all else [key for key in self._given if key not in self._asked]
+
+    @property
+    def missed(self) -> list[str]:
+        """Names that were asked for and are not there."""
+        return sorted(str(key) for key in self._asked.difference(self._given))
+
+    @override
+    def __getitem__(self, key: Any) -> Any:
+        self._asked.add(key)
+        return super().__getitem__(key)
+
+    @override
+    def __contains__(self, key: Any) -> bool:
+        self._asked.add(key)
+        return super().__contains__(key)
+
+    @override
+    def get(self, key: Any, default: Any = None) -> Any:
+        self._asked.add(key)
+        return super().get(key, default)
+
+    @override
+    def pop(self, key: Any, *default: Any) -> Any:
+        self._asked.add(key)
+        return super().pop(key, *default)
+
+    @override
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self._asked.add(key)
+        return super().setdefault(key, default)
+
+    @override
+    def __iter__(self) -> Iterator[Any]:
+        self._all = True
+        return super().__iter__()
+
+    @override
+    def keys(self) -> Any:
+        self._all = True
+        return super().keys()
+
+    @override
+    def values(self) -> Any:
+        self._all = True
+        return super().values()
+
+    @override
+    def items(self) -> Any:
+        self._all = True
+        return super().items()
+
+    @override
+    def copy(self) -> Any:
+        self._all = True
+        return super().copy()
