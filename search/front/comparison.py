@@ -21,6 +21,8 @@ from search.store.began_with import flat
 
 Floats = NDArray[np.float64]
 
+# Shares of the dense policy's return, in per cent, whose picks are compared.
+LEVELS = ("95", "99")
 AREAS = {"over_decades": "decades of density", "over_sparsity": "sparsity"}
 # A repeat may differ in these.
 NOT_THE_CONFIG = ("seed", "resources")
@@ -35,8 +37,9 @@ class Comparison:
     Attributes:
         searches: One row a search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
             `weights_95, weights_99` (non-zero weights of its own picks), `training_steps, wall_time`.
-        groups: One row a group of repeats: `group, searches` and for each area its interquartile mean,
-            `…_low` and `…_high` (95 % interval, NaN below `FEWEST` searches).
+        groups: One row a group of repeats: `group, searches` and for each area, and for `weights_95` and
+            `weights_99` of the searches that have them, the interquartile mean, `…_low` and `…_high`
+            (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99`: how many have them.
         fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
             return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
             others.
@@ -107,9 +110,8 @@ def compare(searches: Sequence[Results]) -> Comparison:
     own = [(which["group"], _front(r, which, scale)) for r, which in told]
     fronts = pd.concat([front for _, front in own if len(front)], ignore_index=True)
     rows = pd.DataFrame([_search(r, which, scale) for r, which in told])
-    rng = np.random.default_rng(0)
     groups = pd.DataFrame(
-        [_group(name, part, rng) for name, part in rows.groupby("group", sort=False)]
+        [group_of(name, part) for name, part in rows.groupby("group", sort=False)]
     )
     bands = _bands(own, scale)
     return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes))
@@ -201,7 +203,7 @@ def _search(results: Results, which: Mapping[str, str], scale: Scale) -> dict[st
         scale,
     )
     picks = {}
-    for level in ("95", "99"):
+    for level in LEVELS:
         marked = table.loc[table[f"keeps_{level}"].astype(bool), "nonzero_params"]
         picks[f"weights_{level}"] = float(marked.iloc[0]) if len(marked) else math.nan
     return {
@@ -236,12 +238,25 @@ def front_areas(
     return {name: hypervolume(np.column_stack([kept, axes[name]]), reference) for name in AREAS}
 
 
-def _group(name: Any, part: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+def group_of(name: Any, part: pd.DataFrame) -> dict[str, Any]:
+    """A group's row.
+
+    Args:
+        name: Its name.
+        part: The rows of its searches.
+    """
+    rng = np.random.default_rng(0)
     row: dict[str, Any] = {"group": name, "searches": len(part)}
     for area in AREAS:
         values = part[area].to_numpy(float)
         low, high = interquartile_interval(values, rng)
         row |= {area: float(interquartile_mean(values)), f"{area}_low": low, f"{area}_high": high}
+    for level in LEVELS:
+        name = f"weights_{level}"
+        known = part[name].dropna().to_numpy(float)
+        low, high = interquartile_interval(known, rng)
+        mean = float(interquartile_mean(known)) if known.size else math.nan
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"keep_{level}": known.size}
     return row
 
 

@@ -18,6 +18,7 @@ ATTAINED = (
     "the report score of the front policy that its selection episodes rate best among those that fit. "
     "The band holds the middle half of four or more searches, all of fewer."
 )
+_KEEPS = " keeps 95 % of the dense policy"
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -45,10 +46,30 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n".join([*notes, *sentences(comparison), reference(comparison)])
 
 
+def headline(comparison: Comparison) -> str:
+    """Such as "A keeps 95 % of the dense policy with 139 weights, B with 320."; "" without a scale.
+
+    The fewest weights come first; of repeats it is the interquartile mean of the searches' own picks.
+    """
+    if comparison.scale.note:
+        return ""
+    rows = comparison.groups.sort_values("weights_95", kind="stable").to_dict("records")
+    able = [row for row in rows if row["keep_95"]]
+    none = " or ".join(str(row["group"]) for row in rows if not row["keep_95"])
+    if not able:
+        return f"No policy of {none}{_KEEPS}."
+    told = [f"{row['group']}{_KEEPS * (not i)} with {_weights(row)}" for i, row in enumerate(able)]
+    return ", ".join(told) + (f"; no policy of {none} keeps it." if none else ".")
+
+
 def sentences(comparison: Comparison) -> list[str]:
-    """One sentence a group: its hypervolume over decades of density, the greatest first."""
+    """The headline, then one sentence a group: its hypervolume, the greatest first."""
     if comparison.scale.note:
         return []
+    return [headline(comparison), *_areas(comparison)]
+
+
+def _areas(comparison: Comparison) -> list[str]:
     ordered = comparison.groups.sort_values("over_decades", ascending=False, kind="stable")
     return [
         f"{row['group']}: hypervolume {_area(row['over_decades'])} over decades of density, "
@@ -102,6 +123,17 @@ def search_rows(comparison: Comparison) -> list[Row]:
         }
         for row in comparison.searches.to_dict("records")
     ]
+
+
+def _weights(row: dict[Any, Any]) -> str:
+    """Weights that keep 95 %, and of which searches they are, where a group has several."""
+    told = f"{round(row['weights_95']):,} weights"
+    if row["searches"] == 1:
+        return told
+    interval = span(row["weights_95_low"], row["weights_95_high"], lambda x: f"{x:,.0f}")
+    of = f"{row['keep_95']} of " if row["keep_95"] < row["searches"] else ""
+    which = f"{of}{row['searches']} searches"
+    return f"{told} ({f'95 % interval {interval}, ' if interval else ''}{which})"
 
 
 def _of_what(row: dict[Any, Any], area: str) -> str:
