@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import SMOKE, assert_refused, prunefront, rows, smoke_search
+from tracker_files import events_in
 
 pytestmark = pytest.mark.e2e
 
@@ -76,14 +77,32 @@ def test_a_results_folder_holds_what_the_contract_names(smoke):
     assert (folder / "front.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_tune_writes_tensorboard_csv_and_json_for_every_trial(smoke):
+def test_tensorboard_has_a_run_a_member_over_its_lineage_s_clock(smoke):
+    folder, _ = smoke
+    members = json.loads((folder / "manifest.json").read_text())["members"]
+    names = [path.name for path in (folder / "tensorboard").iterdir()]
+    assert sorted(names) == ["dense", *(f"m{i:02d}" for i in range(members))]
+    snapshots = pd.read_csv(folder / "snapshots.csv")
+    for member, own in snapshots.groupby("member"):
+        events = events_in(folder / "tensorboard" / f"m{member:02d}")
+        returns = [
+            (s, f["evaluation/return_mean"]) for s, f, _ in events if "evaluation/return_mean" in f
+        ]
+        wanted = list(zip(own["env_steps"], own["return_mean"], strict=True))
+        assert [s for s, _ in returns] == [s for s, _ in wanted]
+        assert [r for _, r in returns] == pytest.approx([r for _, r in wanted], rel=1e-6)
+        for name in ("pruning/sparsity", "learners/total_loss"):
+            assert all(name in figures for _, figures, _ in events), name
+
+
+def test_tune_writes_csv_and_json_for_every_trial(smoke):
     folder, _ = smoke
     trials = [path for path in (folder / "tune").iterdir() if path.is_dir()]
     assert len(trials) >= 3
     for trial in trials:
         assert (trial / "progress.csv").stat().st_size
         assert (trial / "result.json").stat().st_size
-        assert list(trial.glob("events.out.tfevents.*"))
+        assert not list(trial.glob("events*"))
         assert "member" in (trial / "params.json").read_text()
         assert '"config"' not in (trial / "result.json").read_text()
 

@@ -64,11 +64,16 @@ def segments_of(config: Mapping[str, Any]) -> tuple[Segment, ...]:
     return tuple(Segment.from_dict(values) for values in config[SEGMENTS])
 
 
-def segment_name(member: int, segment: int) -> str:
-    """The name of a segment; sorts by member and time. Baselines are no members: below 0."""
+def member_name(member: int) -> str:
+    """The name of a member; sorts by number. Baselines are no members: below 0."""
     if member < DENSE:
-        return f"baseline{DENSE - member:04d}-s{segment:03d}"
-    return f"dense-s{segment:03d}" if member == DENSE else f"m{member:02d}-s{segment:03d}"
+        return f"baseline{DENSE - member:04d}"
+    return "dense" if member == DENSE else f"m{member:02d}"
+
+
+def segment_name(member: int, segment: int) -> str:
+    """The name of a segment; sorts by member and time."""
+    return f"{member_name(member)}-s{segment:03d}"
 
 
 def snapshot_name(member: int, segment: int, iteration: int) -> str:

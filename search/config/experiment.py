@@ -131,12 +131,15 @@ class ResourceSettings(Settings):
 
 
 class TrackerSettings(Settings):
-    """Experiment trackers beside the TensorBoard, CSV and JSON files that Tune writes by itself."""
+    """Experiment trackers: a run a member, over its lineage's env steps."""
 
+    tensorboard: bool = True
+    """Whether losses, sparsity, returns and hyperparameters go to `tensorboard/` of the results
+    folder."""
     wandb: dict[str, Any] | None = None
-    """Arguments of Ray's `WandbLoggerCallback`, such as `project`, and of `wandb.init`."""
+    """The same in Weights & Biases: arguments of `wandb.init`, such as `project`, or `mode: offline`."""
     mlflow: dict[str, Any] | None = None
-    """Arguments of Ray's `MLflowLoggerCallback`, such as `tracking_uri`."""
+    """The same in MLflow: `tracking_uri`, `registry_uri`, `experiment_name` and `tags`."""
 
 
 class ExperimentConfig(Settings):
@@ -182,7 +185,7 @@ class ExperimentConfig(Settings):
     """An RLlib PPO checkpoint whose weights every member, and the dense baseline, has at its birth; not
     given: fresh ones."""
     trackers: TrackerSettings = TrackerSettings()
-    """W&B and MLflow."""
+    """TensorBoard, W&B and MLflow."""
     seed: int = Field(default=0, ge=0)
     """Everything that is drawn derives from it."""
     from_python: bool = False

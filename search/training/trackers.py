@@ -1,13 +1,18 @@
-"""Experiment trackers beside Tune's own files: Weights & Biases and MLflow, through Tune's callbacks."""
+"""Experiment trackers: each member's losses, sparsity and return, over its lineage's clock.
+
+TensorBoard's files are written into the results folder; Weights & Biases and MLflow are asked for. All
+three show the same: a run a member, whichever trials of Tune's its segments were trained in.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -16,12 +21,19 @@ from typing_extensions import override
 
 from rllib_ext.base.extras import install
 from rllib_ext.base.hints import nearest
-from rllib_ext.member.segment import MEMBERS, Segment, segment_name, segments_of
+from rllib_ext.member.segment import MEMBERS, Segment, member_name, segments_of
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.connection import first_line
 from search.config.experiment import ExperimentConfig
+from search.store.folder import read_manifest
+from search.training.beside import Beside
+from search.training.member_runs import MemberRuns, MLflowRuns, TensorBoardRuns, WandbRuns
 
-_COUNTERS = {"training_iteration", "timesteps_total"}
+# Where TensorBoard's files lie in a results folder.
+TENSORBOARD = "tensorboard"
+# Parts of a result that are logged, alike for both engines, and of its snapshot.
+PARTS = ("pruning", "learners", "env_runners")
+EVALUATED = ("return_mean", "return_std", "sparsity", "critic_sparsity", "nonzero_params")
 
 
 def refuse_missing(config: ExperimentConfig) -> None:
@@ -36,152 +48,121 @@ def refuse_missing(config: ExperimentConfig) -> None:
                 f"trackers.{name}: the package {name} is not installed. Install it: "
                 f"{install(name)}."
             )
-        known = inspect.signature(_callback_class(name)).parameters
-        unknown = [key for key in settings if key not in known]
-        # W&B hands what it does not know on to wandb.init.
-        if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            raise ConfigError(
-                f"trackers.{name}: unknown key {unknown[0]!r}.{nearest(unknown[0], sorted(known))}"
-            )
+        known = _known(name)
+        for key in settings:
+            if key not in known:
+                raise ConfigError(f"trackers.{name}: unknown key {key!r}.{nearest(key, known)}")
 
 
-def trackers(config: ExperimentConfig) -> list[LoggerCallback]:
-    """Callbacks for Tune that log every segment as a run of the trackers that are asked for.
+def trackers(config: ExperimentConfig, folder: Path, note: Callable[[str], None]) -> list[Tracker]:
+    """What logs the members of a search; to be closed when they have trained.
+
+    Args:
+        config: The experiment.
+        folder: The results folder.
+        note: Shows a person what a tracker has trouble with.
 
     Raises:
-        ConfigError: A tracker's package isn't installed.
+        ConfigError: A tracker's package isn't installed, or it can't be reached.
     """
     refuse_missing(config)
-    # Newer MLflow refuses folders, which it keeps but no longer extends; who names one wants one.
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    defaults = {"wandb": {"project": config.name}, "mlflow": {"experiment_name": config.name}}
-    return [
-        Tracker(name, _callback_class(name)(**{**defaults[name], **settings}))
-        for name, settings in _asked(config)
-    ]
+    search = _name_of(config, folder)
+    made: dict[str, Callable[[Mapping[str, Any]], MemberRuns]] = {
+        "wandb": lambda given: WandbRuns(
+            {"project": config.name, "dir": str(folder), **given}, search
+        ),
+        "mlflow": lambda given: MLflowRuns({"experiment_name": config.name, **given}, search),
+    }
+    found: dict[str, MemberRuns] = {name: made[name](given) for name, given in _asked(config)}
+    if config.trackers.tensorboard:
+        found["tensorboard"] = TensorBoardRuns(folder / TENSORBOARD)
+    return [Tracker(_started(found), note)] if found else []
 
 
 class Tracker(LoggerCallback):
-    """Lets a logger of Tune's see segments where Tune has trials.
-
-    A segment becomes a run with its hyperparameters and its figures, whether it is trained by itself or
-    in a pack; seeds and paths, which Tune's trials carry too, stay away.
+    """Logs members where Tune has trials.
 
     Args:
-        name: In a configuration.
-        logger: One of Tune's.
+        trackers: Write the runs.
+        note: Shows a person what one of them has trouble with.
     """
 
-    def __init__(self, name: str, logger: LoggerCallback) -> None:
-        self._name = name
-        self._logger = logger
-        self._runs: dict[str, dict[int, Run]] = {}
+    def __init__(self, trackers: Sequence[Beside], note: Callable[[str], None]) -> None:
+        self._trackers = trackers
+        self._note = note
+        # By trial and member, the segment whose hyperparameters are still to be logged.
+        self._begun: dict[tuple[str, int], Segment] = {}
 
     @override
-    def setup(self, *arguments: Any, **more: Any) -> None:
-        """Sets the tracker up.
-
-        Raises:
-            ConfigError: The tracker can't be reached, or refuses what it was given.
-        """
-        try:
-            self._logger.setup(*arguments, **more)
-        # A tracker is a network of somebody else's: what it raises has no common root.
-        except Exception as error:
-            raise ConfigError(
-                f"trackers.{self._name}: {type(error).__name__}: {first_line(error)} Check its "
-                "settings and that it can be reached from here, or leave it out."
-            ) from error
-
     def log_trial_start(self, trial: Trial) -> None:
-        """Opens the runs of a trial's segments."""
-        if trial.trial_id in self._runs:
-            return
-        self._runs[trial.trial_id] = runs = {
-            s.member: Run(trial, s) for s in segments_of(trial.config)
-        }
-        for run in runs.values():
-            self._logger.log_trial_start(run)
-
-    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
-        """Logs the figures of each segment."""
-        runs = self._runs.get(trial.trial_id, {})
-        for member in _results(result):
-            run = runs.get(member["member"])
-            if run is None:
-                continue
-            figures = dict(_figures(member))
-            figures["timesteps_total"] = int(member["env_steps"])
-            figures["training_iteration"] = int(member.get("iteration", iteration))
-            self._logger.log_trial_result(iteration, run, figures)
-            if member["segment_done"]:
-                self._logger.log_trial_end(runs.pop(run.member), bool(member.get("failure")))
-
-    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
-        """Closes the runs that are still open."""
-        for run in self._runs.pop(trial.trial_id, {}).values():
-            self._logger.log_trial_end(run, failed)
+        for segment in segments_of(trial.config):
+            self._begun[trial.trial_id, segment.member] = segment
 
     @override
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        self._logger.on_experiment_end(trials, **info)
+    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
+        for of_member in _results(result):
+            member = int(of_member["member"])
+            figures, labels = dict(_figures(of_member)), {}
+            if segment := self._begun.pop((trial.trial_id, member), None):
+                numbers, labels = _hyperparameters(segment)
+                figures |= numbers
+            if of_member.get("failure"):
+                labels["failure"] = str(of_member["failure"])
+            for tracker in self._trackers:
+                tracker.log(member_name(member), figures, labels, int(of_member["env_steps"]))
+                for told in tracker.trouble():
+                    self._note(told)
+
+    @override
+    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+        """Nothing: a member's run goes on with its next segment."""
+
+    def close(self) -> None:
+        """Returns once all runs are closed."""
+        for tracker in self._trackers:
+            tracker.end()
+            for told in tracker.trouble():
+                self._note(told)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its parts to restore an experiment by itself; ours goes on from the archive.
         return {}
 
 
-class Run:
-    """A segment, as a logger of Tune's sees a trial.
-
-    Args:
-        trial: That it is trained in.
-        segment: The segment.
-    """
-
-    def __init__(self, trial: Trial, segment: Segment) -> None:
-        self._trial = trial
-        self.member = segment.member
-        self.trial_name = segment_name(segment.member, segment.segment)
-        self.trial_id = f"{trial.trial_id}_{self.trial_name}"
-        self.config = {
-            "member": segment.member,
-            "segment": segment.segment,
-            "parent": segment.parent,
-            "pruning": {k: v for k, v in segment.pruning.items() if v is not None},
-            "training": dict(segment.training),
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._trial, name)
-
-    def __str__(self) -> str:
-        return self.trial_name
-
-    def __hash__(self) -> int:
-        return hash(self.trial_id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and other.trial_id == self.trial_id
+def _started(runs: Mapping[str, MemberRuns]) -> list[Beside]:
+    for name, each in runs.items():
+        try:
+            each.start()
+        # A tracker is a network of somebody else's: what it raises has no common root.
+        except Exception as error:
+            raise ConfigError(
+                f"trackers.{name}: {type(error).__name__}: {first_line(error)} Check its settings and "
+                "that it can be reached from here, or leave it out."
+            ) from error
+    return [Beside(name, each) for name, each in runs.items()]
 
 
 def _asked(config: ExperimentConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in type(config.trackers).model_fields:
+    for name in ("wandb", "mlflow"):
         settings = getattr(config.trackers, name)
         if settings is not None:
             yield name, settings
 
 
-def _callback_class(name: str) -> Any:
-    if name == "wandb":
-        from ray.air.integrations.wandb import WandbLoggerCallback
+def _known(name: str) -> list[str]:
+    if name == "mlflow":
+        return sorted(MLflowRuns.KEYS)
+    import wandb
 
-        return WandbLoggerCallback
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    return sorted(set(inspect.signature(wandb.init).parameters) - set(WandbRuns.OWN))
 
-    return MLflowLoggerCallback
+
+def _name_of(config: ExperimentConfig, folder: Path) -> str:
+    """A name that a search keeps when it goes on, and that no other search has."""
+    # A recipe check lies in its search's folder and has no manifest of its own.
+    known = read_manifest(folder) or read_manifest(folder.parent)
+    told = json.dumps([config.name, config.seed, known.get("started"), folder.name])
+    return f"{config.name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _results(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,17 +172,36 @@ def _results(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(result)] if "member" in result else []
 
 
-def _figures(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
-    """Finite numbers of a result by their path; those of its snapshot too."""
+def _figures(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Finite numbers of a member's result by their path; those of its snapshot too."""
+    yield "segment", float(result["segment"])
+    for part in PARTS:
+        yield from _numbers(result.get(part) or {}, f"{part}/")
+    if snapshot := result.get("snapshot"):
+        known = json.loads(snapshot) if isinstance(snapshot, str) else snapshot
+        yield from _numbers({name: known[name] for name in EVALUATED}, "evaluation/")
+
+
+def _numbers(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, float]]:
     for key, value in values.items():
-        path = f"{above}{key}"
-        if key == "snapshot":
-            snapshot = json.loads(value) if isinstance(value, str) else value
-            names = ("return_mean", "return_std", "sparsity", "critic_sparsity", "nonzero_params")
-            yield from _figures({n: snapshot[n] for n in names}, "evaluation/")
-        elif isinstance(value, Mapping) and key != "config":
-            yield from _figures(value, f"{path}/")
-        elif isinstance(value, bool) or key in _COUNTERS:
-            continue
-        elif isinstance(value, int | float) and math.isfinite(value):
-            yield path, float(value)
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{above}{key}/")
+        elif _is_number(value) and math.isfinite(value):
+            yield f"{above}{key}", float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _hyperparameters(segment: Segment) -> tuple[dict[str, float], dict[str, str]]:
+    """What a segment trains with: numbers, and the rest as labels; seeds and paths stay away."""
+    given = {"pruning": segment.pruning, "training": segment.training}
+    numbers = dict(_numbers(given, "hyperparameters/"))
+    labels = {
+        f"hyperparameters/{group}/{name}": str(value)
+        for group, values in given.items()
+        for name, value in values.items()
+        if value is not None and f"hyperparameters/{group}/{name}" not in numbers and value != ()
+    }
+    return numbers, {**labels, "parent": segment.parent or "its own birth"}

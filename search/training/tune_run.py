@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import ray
 from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune import Callback
 from ray.tune.error import TuneError
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
 
 from rllib_ext.member.trainable import MemberSettings
 from rllib_ext.pruning.errors import RunError
@@ -86,7 +90,8 @@ def train(
             lambda: waits_for(engine.unit, engine.resources.required_resources, shared.avoided),
         )
         name = _unused(folder, "tune")
-        tuner = _tuner(config, folder / name, engine, slots, scheduler, settings)
+        logging = trackers(config, folder, display.note)
+        tuner = _tuner(logging, folder / name, engine, slots, scheduler, settings)
         display.searching(coordinator.progress)
         try:
             with survived(), supervised(supervisor):
@@ -94,6 +99,9 @@ def train(
         except (OSError, TuneError) as error:
             # Tune's own files are on the same disk; it passes on the text of a traceback.
             raise scheduler.error or RunError(reason_of(str(error))) from error
+        finally:
+            for tracker in logging:
+                tracker.close()
     if scheduler.error is not None:
         raise scheduler.error
     if not coordinator.finished:
@@ -101,13 +109,15 @@ def train(
 
 
 def _tuner(
-    config: ExperimentConfig,
+    logging: Sequence[Callback],
     folder: Path,
     engine: Engine,
     slots: int,
     scheduler: SegmentScheduler,
     settings: MemberSettings,
 ) -> tune.Tuner:
+    # Tune would add TensorBoard's files too, of trials: a pack's show no member.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     trainable = tune.with_resources(
         tune.with_parameters(engine.trainable, settings=settings), engine.resources
     )
@@ -127,7 +137,13 @@ def _tuner(
             storage_path=str(folder.parent),
             stop=UntilOver(scheduler),
             verbose=0,
-            callbacks=[ErrorNotes(scheduler), *trackers(config), LeanTrials()],
+            callbacks=[
+                ErrorNotes(scheduler),
+                *logging,
+                LeanTrials(),
+                CSVLoggerCallback(),
+                JsonLoggerCallback(),
+            ],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             # What is tried again is another trial: of a pack, only what is left is trained again.
             failure_config=tune.FailureConfig(max_failures=0),

@@ -1,0 +1,206 @@
+"""A member's run in TensorBoard's files, in MLflow and in W&B, each through its own library."""
+
+from __future__ import annotations
+
+import abc
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+CLOCK = "env_steps"
+# Tags of a run in MLflow by which a search that goes on finds its members' runs again.
+SEARCH, MEMBER = "prunefront.search", "prunefront.member"
+
+
+class MemberRuns(abc.ABC):
+    """Runs of one tracker, one a member; opened when a member is first logged, or found again.
+
+    Used by one thread at a time.
+    """
+
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Reaches the tracker; raises whatever its library does where it can't be reached."""
+
+    @abc.abstractmethod
+    def log(
+        self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
+    ) -> None:
+        """Logs what stands at one moment of a member.
+
+        Args:
+            member: Its name.
+            figures: Finite numbers by path, such as "pruning/sparsity".
+            labels: What a run is labelled with from now on, by path; may be empty.
+            env_steps: The lineage's clock, which falls where a member copies one that is behind it.
+        """
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """Closes all runs."""
+
+
+class TensorBoardRuns(MemberRuns):
+    """A folder of event files a member, which TensorBoard shows as a run.
+
+    Args:
+        folder: Where they go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    @override
+    def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    @override
+    def log(
+        self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
+    ) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import text
+
+        if member not in self._writers:
+            place = self._folder / member
+            place.mkdir(parents=True, exist_ok=True)
+            # Its `SummaryWriter` has a thread for each member, and hangs once that has met a full disk.
+            self._writers[member] = EventsWriter(str(place / "events"))
+        writer = self._writers[member]
+        values = [Summary.Value(tag=name, simple_value=x) for name, x in figures.items()]
+        for name, label in labels.items():
+            values += text(name, label).value
+        moment = Event(wall_time=time.time(), step=env_steps, summary=Summary(value=values))
+        writer.write_event(moment)
+        writer.flush()
+
+    @override
+    def end(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+
+class MLflowRuns(MemberRuns):
+    """A run a member in one experiment of MLflow.
+
+    Args:
+        settings: `tracking_uri`, `registry_uri`, `experiment_name` and `tags`.
+        search: Names the search among all that log to the experiment.
+    """
+
+    KEYS = ("tracking_uri", "registry_uri", "experiment_name", "tags")
+
+    def __init__(self, settings: Mapping[str, Any], search: str) -> None:
+        self._settings = dict(settings)
+        self._search = search
+        self._runs: dict[str, str] = {}
+        self._client: Any = None
+        self._experiment = ""
+
+    @override
+    def start(self) -> None:
+        # Newer MLflow refuses folders, which it keeps but no longer extends; who names one wants one.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient
+
+        given = self._settings
+        self._client = MlflowClient(given.get("tracking_uri"), given.get("registry_uri"))
+        name = given["experiment_name"]
+        known = self._client.get_experiment_by_name(name)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(name)
+
+    @override
+    def log(
+        self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
+    ) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            self._run(member),
+            metrics=[Metric(name, value, now, env_steps) for name, value in figures.items()],
+            tags=[RunTag(name, label) for name, label in labels.items()],
+        )
+
+    @override
+    def end(self) -> None:
+        for run in self._runs.values():
+            self._client.set_terminated(run)
+        self._runs.clear()
+
+    def _run(self, member: str) -> str:
+        if member not in self._runs:
+            tags = {SEARCH: self._search, MEMBER: member}
+            wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+            found = self._client.search_runs([self._experiment], wanted, max_results=1)
+            if found:
+                self._client.update_run(found[0].info.run_id, status="RUNNING")
+            else:
+                tags = {**(self._settings.get("tags") or {}), **tags}
+                found = [self._client.create_run(self._experiment, tags=tags, run_name=member)]
+            self._runs[member] = found[0].info.run_id
+        return self._runs[member]
+
+
+class WandbRuns(MemberRuns):
+    """A run a member in one project of W&B, in one group a search, over the lineage's clock.
+
+    Args:
+        settings: Arguments of `wandb.init`, but for those in `OWN`.
+        search: Names the search; the start of its runs' ids.
+    """
+
+    OWN = ("id", "name", "resume", "reinit", "config")
+
+    def __init__(self, settings: Mapping[str, Any], search: str) -> None:
+        self._settings = dict(settings)
+        self._search = search
+        self._runs: dict[str, Any] = {}
+
+    @override
+    def start(self) -> None:
+        import wandb
+
+        mode = self._settings.get("mode") or os.environ.get("WANDB_MODE", "online")
+        if mode == "online" and not wandb.login(relogin=False, verify=False):
+            raise ValueError("no API key: log in with `wandb login`, or set mode: offline.")
+
+    @override
+    def log(
+        self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
+    ) -> None:
+        run = self._run(member)
+        if labels:
+            run.config.update(dict(labels), allow_val_change=True)
+        run.log({**figures, CLOCK: env_steps})
+
+    @override
+    def end(self) -> None:
+        for run in self._runs.values():
+            run.finish()
+        self._runs.clear()
+
+    def _run(self, member: str) -> Any:
+        import wandb
+
+        if member not in self._runs:
+            own = {
+                "id": f"{self._search}-{member}",
+                "name": member,
+                "resume": "allow",
+                "reinit": "create_new",
+            }
+            usual = {"group": self._search, "settings": wandb.Settings(silent=True, console="off")}
+            run = wandb.init(**{**usual, **self._settings, **own})
+            run.define_metric(CLOCK)
+            run.define_metric("*", step_metric=CLOCK)
+            self._runs[member] = run
+        return self._runs[member]
