@@ -22,7 +22,6 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,7 @@ import pandas as pd
 import torch
 
 from benchmarks.shared.front_tables import print_tables
-from rllib_ext.member.trainable import MemberSettings
-from rllib_ext.packed.trainable import PackTrainable
+from benchmarks.shared.in_process import settings_of, train
 from search.config.experiment import RANKING, ExperimentConfig
 from search.config.loading import parse_config
 from search.config.seeds import draw
@@ -52,7 +50,6 @@ from search.population.coordinator import Coordinator
 from search.population.strategies import STRATEGIES, open_study
 from search.store.archive import Archive
 from search.training.ppo_config import build_ppo
-from search.training.segment_scheduler import SegmentScheduler
 
 MEMBERS, SEGMENTS = 8, 8
 # Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make
@@ -183,26 +180,6 @@ def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentCon
     )  # fmt: skip
 
 
-class _Pack(PackTrainable):
-    """A pack in this process, without Tune."""
-
-    def __init__(self, settings: MemberSettings) -> None:
-        self._given = settings
-        self._pack = None
-
-    def train_trial(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Trains a trial's segments, an iteration after the other."""
-        if self._pack is None:
-            self.setup(config, self._given)
-        else:
-            self.reset_config(config)
-        done = False
-        while not done:
-            result = self.step()
-            done = result["segment_done"]
-            yield result
-
-
 def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[str, Any]:
     started = time.process_time()
     config = experiment(env, strategy, seed, budget)
@@ -218,10 +195,7 @@ def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[
     study = open_study(config, folder)
     coordinator = Coordinator(config, archive, study, floor)
     size = OPTUNA_AT_ONCE if strategy == "optuna" else MEMBERS
-    _train(coordinator, folder, MemberSettings(
-        folder=str(folder), ppo_config=ppo, evaluation_interval=config.evaluation.interval
-    ), size)  # fmt: skip
-    coordinator.close()
+    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), size)
     chosen = candidates(archive.available(), config.evaluation.candidates)
     policies = {s.snapshot_id: s.checkpoint for s in chosen}
     policies["dense"] = archive.baselines()["dense"].checkpoint
@@ -245,26 +219,6 @@ def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[
         "seconds": time.process_time() - started,
         "front": ";".join(" ".join(f"{x:.6g}" for x in point) for point in points),
     }  # fmt: skip
-
-
-def _train(coordinator: Coordinator, folder: Path, settings: MemberSettings, size: int) -> None:
-    scheduler = SegmentScheduler(coordinator, slots=1, on_progress=lambda: None, pack=size)
-    packs: dict[int, _Pack] = {}
-    for number in itertools.count():
-        trial = str(number)
-        config = scheduler.suggest(trial)
-        if scheduler.error is not None:
-            raise scheduler.error
-        if not isinstance(config, dict):
-            break
-        width = len(config["segments"])
-        pack = packs.setdefault(width, _Pack(settings))
-        *others, last = pack.train_trial(config)
-        for result in others:
-            scheduler.on_trial_result(trial, result)
-        scheduler.on_trial_complete(trial, last)
-    for pack in packs.values():
-        pack.cleanup()
 
 
 def _done(rows: Path) -> set[tuple[str, str, int, int]]:

@@ -1,0 +1,204 @@
+"""What a goal is worth: the same search with and without it, `make bench NAME=goal`.
+
+A pair is two searches of one seed, without Ray's cluster: same env steps, evaluations, candidates and
+fresh seeds; one is told `goal: {max_weights: …}`, the other isn't. Of each is counted how many of the
+re-evaluated policies lie at half of the weights that are allowed or more, but not above, and what the
+policy returns that fits: chosen by selection episodes, told by report episodes. What a goal costs
+elsewhere shows in the hypervolume over decades of density. A run appends a row to a CSV; what has a row
+is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.shared.in_process import settings_of, train
+from rllib_ext.rl.network import network_of
+from search.config.experiment import ExperimentConfig
+from search.config.goal import GoalSettings
+from search.config.loading import parse_config
+from search.config.seeds import draw
+from search.evaluation.held_out import (
+    add_evaluations,
+    add_untrained,
+    constant_baseline,
+    held_out_seeds,
+    policies_episodes,
+    random_baseline,
+)
+from search.front.aim import LEAST_OF_LIMIT, aim_of, candidates_for
+from search.front.confirmed_front import Front, confirm
+from search.population.coordinator import Coordinator
+from search.population.strategies import open_study
+from search.store.archive import Archive
+from search.training.ppo_config import build_ppo
+
+# By environment: weights that are allowed, and iterations of 512 env steps of a segment.
+CASES = {"CartPole-v1": (6, 12), "Acrobot-v1": (8, 24)}
+MEMBERS, SEGMENTS, BATCH = 8, 8, 512
+COLUMNS = ("env", "seed", "goal", "near", "fits", "over_decades", "dense", "seconds")
+
+
+def main() -> None:
+    """Runs what has no row yet, then prints the table."""
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    rows = arguments.output / "runs.csv"
+    done = pd.read_csv(rows).to_dict("records") if rows.is_file() else []
+    known = {(row["env"], row["seed"], row["goal"]) for row in done}
+    for env, seed, goal in itertools.product(arguments.envs, arguments.seeds, (True, False)):
+        if (env, seed, goal) not in known:
+            _append(rows, row := _run(env, seed, goal, arguments.output))
+            print(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}, flush=True
+            )
+    for env in arguments.envs:
+        print(_table(env, pd.read_csv(rows)))
+
+
+def experiment(env: str, seed: int, goal: bool) -> ExperimentConfig:
+    """The search of one run.
+
+    Args:
+        env: One of `CASES`.
+        seed: Its seed.
+        goal: Whether it has one.
+    """
+    weights, iterations = CASES[env]
+    horizon = SEGMENTS * iterations * BATCH
+    return parse_config(
+        {
+            "name": f"{env}-{seed}-{'goal' if goal else 'none'}",
+            "env": env,
+            "engine": "packed",
+            "seed": seed,
+            "goal": {"max_weights": weights} if goal else {},
+            "budget": {"env_steps": MEMBERS * horizon, "horizon": horizon},
+            "population": {"members": MEMBERS, "segments": SEGMENTS},
+            "ppo": {
+                "env_runners": {"num_envs_per_env_runner": 8},
+                "training": {
+                    "train_batch_size_per_learner": BATCH, "minibatch_size": 256, "num_epochs": 12,
+                    "lr": 2.5e-3, "entropy_coeff": 0.01, "clip_param": 0.2, "vf_clip_param": 1e4,
+                    "grad_clip": 0.5, "gamma": 0.99, "lambda_": 0.95,
+                },
+                "rl_module": {
+                    "model_config": {
+                        "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False,
+                    }
+                },
+            },
+            "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
+            "search": {
+                "space": {
+                    "pruning.final_sparsity": {
+                        "type": "float", "low": 0.8, "high": 0.9995, "scale": "log_density",
+                    },
+                    "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},
+                    "training.lr": {"type": "float", "low": 5e-4, "high": 1e-2, "scale": "log"},
+                },
+            },
+            "evaluation": {
+                "interval": iterations // 2, "episodes": 5, "candidates": 12,
+                "selection_episodes": 30, "report_episodes": 50,
+            },
+        },
+        "the benchmark",
+    )  # fmt: skip
+
+
+def _run(env: str, seed: int, goal: bool, output: Path) -> dict[str, Any]:
+    started = time.process_time()
+    config = experiment(env, seed, goal)
+    folder = output / config.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    ppo, archive = build_ppo(config), Archive(folder)
+    seeds = held_out_seeds(config)
+    choosing = draw(seed, "baseline", config.evaluation.selection_episodes)
+    add_untrained(archive, "random", *random_baseline(ppo, seeds))
+    add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
+    floor = max(b.search_return for b in archive.baselines().values())
+    weights = network_of(ppo).total
+    coordinator = Coordinator(config, archive, open_study(config, folder), floor, weights=weights)
+    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), MEMBERS)
+    aim = aim_of(config.goal, archive.baselines(), floor)
+    chosen = candidates_for(aim, archive.available(), config.evaluation.candidates)
+    policies = {s.snapshot_id: s.checkpoint for s in chosen}
+    policies["dense"] = archive.baselines()["dense"].checkpoint
+    for name, checkpoint in policies.items():
+        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
+        add_evaluations(archive, name, episodes)
+    wanted = GoalSettings(max_weights=CASES[env][0])
+    front = confirm(
+        archive.snapshots(), archive.evaluations(), archive.baselines(),
+        np.random.default_rng(seed), goal=wanted,
+    )  # fmt: skip
+    shutil.rmtree(folder, ignore_errors=True)
+    return {
+        "env": env, "seed": seed, "goal": goal, **_at_the_goal(front, CASES[env][0]),
+        "over_decades": front.hypervolumes[1],
+        "dense": float(front.baselines.set_index("name").loc["dense", "return_mean"]),
+        "seconds": time.process_time() - started,
+    }  # fmt: skip
+
+
+def _at_the_goal(front: Front, most: int) -> dict[str, float]:
+    """Candidates near the goal, and what the front's best that fits returns; the floor for none."""
+    weights = front.candidates["nonzero_params"]
+    fitting = front.table.loc[front.table["goal"], "return_mean"]
+    return {
+        "near": int(weights.between(LEAST_OF_LIMIT * most, most).sum()),
+        "fits": float(fitting.iloc[0]) if len(fitting) else front.scale.floor,
+    }
+
+
+def _table(env: str, runs: pd.DataFrame) -> str:
+    own = runs[runs["env"] == env].pivot(index="seed", columns="goal")
+    lines = [
+        f"{env}, at most {CASES[env][0]} weights, {len(own)} pairs: with goal, without, difference"
+    ]
+    for name in ("near", "fits", "over_decades"):
+        with_goal, without = own[name][True], own[name][False]
+        gain = with_goal - without
+        error = 2.0 * gain.std(ddof=1) / np.sqrt(len(gain))
+        lines.append(
+            f"  {name:13}{with_goal.mean():8.2f}{without.mean():8.2f}{gain.mean():+8.2f} ± {error:.2f}, "
+            f"better in {int((gain > 0).sum())}, worse in {int((gain < 0).sum())}"
+        )
+    return "\n".join(lines)
+
+
+def _append(rows: Path, row: dict[str, Any]) -> None:
+    new = not rows.is_file()
+    with rows.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--envs", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(6)))
+    parser.add_argument("--output", type=Path, default=Path("results/bench-goal"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
