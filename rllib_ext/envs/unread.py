@@ -8,7 +8,6 @@ lies unread is a slip of the pen.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -76,7 +75,7 @@ class _Watched(EnvContext):
     @override
     def __contains__(self, key: Any) -> bool:
         self._asked.add(key)
-        return super().__contains__(key)
+        return bool(super().__contains__(key))
 
     @override
     def get(self, key: Any, default: Any = None) -> Any:
@@ -94,7 +93,7 @@ class _Watched(EnvContext):
         return super().setdefault(key, default)
 
     @override
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         self._all = True
         return super().__iter__()
 

@@ -282,6 +282,8 @@ def _pruning() -> str:
 def _search(plan: _Plan) -> str:
     low, high = plan.sparsities
     return f"""\
+# What the policy that you want must fulfil, if you know it; the search aims at it:
+# goal: {{min_retained: 0.95}}  # or {{max_weights: 1000}}, or both
 search:
   strategy: pareto_pbt
   space:

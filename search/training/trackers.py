@@ -102,7 +102,7 @@ class Tracker(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         for of_member in _results(result):
             member = int(of_member["member"])
-            figures, labels = dict(_figures(of_member)), {}
+            figures, labels = dict(_figures(of_member)), dict[str, str]()
             if segment := self._begun.pop((trial.trial_id, member), None):
                 numbers, labels = _hyperparameters(segment)
                 figures |= numbers

@@ -26,7 +26,7 @@ def goal_marks(results: Results, x: alt.X) -> list[Any]:
         text = f"goal: at most {most:,} weights"
         row = {"weights": most, "sparsity": max(0.0, 1.0 - most / total), "text": text}
         layers += _rule(row, x=x)
-        layers.append(_label(row, x=x, y=alt.value(0), align="right", dx=-6, dy=10))
+        layers.append(_label(row, x=x, y=alt.value("height"), align="right", dx=-6, dy=-60))
     if share is not None and not scale.note:
         least = scale.random + share * (scale.dense - scale.random)
         row = {"y": least, "text": f"goal: keeps {100 * share:.4g} %"}
@@ -47,7 +47,7 @@ def _rule(row: dict[str, Any], **at: Any) -> list[alt.Chart]:
 
 def _label(row: dict[str, Any], *, x: Any, y: Any, **how: Any) -> alt.Chart:
     data = inline(pd.DataFrame([row]))
-    text = alt.Chart(data).mark_text(
+    text: alt.Chart = alt.Chart(data).mark_text(
         color=COLORS["pick"], fontWeight=600, clip=True, baseline="middle", **how
     )
     return text.encode(x=x, y=y, text="text:N")

@@ -119,3 +119,10 @@ def test_what_no_random_episode_reaches_is_said():
     assert "No episode of a random policy ended within 2,000 steps" in told
     assert "give it one" in told
     assert "give it one" not in suggested(VECTOR, "mine")
+
+
+def test_the_goal_that_it_mentions_can_be_set():
+    text = suggested(VECTOR, "mine")
+    assert not read(VECTOR).goal.given
+    uncommented = text.replace("# goal:", "goal:")
+    assert parse_config(parse_yaml(uncommented, "it"), "it").goal.min_retained == 0.95
