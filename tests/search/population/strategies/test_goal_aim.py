@@ -48,26 +48,26 @@ def test_more_lineages_come_to_lie_where_the_goal_is(tmp_path, strategy):
 def test_the_best_that_fits_is_better_with_the_goal_than_without(tmp_path):
     most = FEW["goal"]["max_weights"]
     gains = []
-    for seed in range(6):
+    for seed in range(5):
         best = [
             max(truth(s) for s in near(searched(tmp_path / f"{name}{seed}", goal, seed=seed), 0, most))
             for name, goal in (("with", FEW), ("without", {}))
         ]  # fmt: skip
         gains.append(best[0] - best[1])
-    assert sum(gain > 0 for gain in gains) >= 5
+    assert sum(gain > 0 for gain in gains) >= 4
     assert sum(gains) / len(gains) > 5.0
 
 
 def test_with_the_goal_fewer_weights_keep_what_is_asked_for(tmp_path):
     fewest = {"with": [], "without": []}
-    for seed in range(6):
+    for seed in range(5):
         for name, goal in (("with", KEEP), ("without", {})):
             search = searched(tmp_path / f"{name}{seed}", goal, seed=seed)
             dense = search.archive.baselines()["dense"].search_return
             enough = RANDOM + KEEP["goal"]["min_retained"] * (dense - RANDOM)
             kept = [s for s in search.archive.snapshots() if truth(s) >= enough]
             fewest[name].append(min(s.nonzero_params for s in kept))
-    assert sum(a <= b for a, b in zip(*fewest.values(), strict=True)) >= 5
+    assert sum(a <= b for a, b in zip(*fewest.values(), strict=True)) >= 4
     assert sum(fewest["with"]) < 0.95 * sum(fewest["without"])
 
 
