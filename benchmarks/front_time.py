@@ -72,7 +72,7 @@ CASES = {
 # What comes after the training isn't compared. Candidates and episodes stay as configured, for they act
 # in training too: by the number of candidates policies are kept, by selection episodes what is feasible.
 AFTERWARDS = (
-    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
+    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0, linear: 0, tree: 0}",
     "evaluation.shifts=[]",
 )
 

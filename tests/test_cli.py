@@ -172,7 +172,7 @@ def test_baselines_are_measured(smoke):
     assert baselines.loc["dense", "sparsity"] == 0.0
     assert baselines.loc["dense", "retained"] == pytest.approx(1.0)
     trained = baselines[baselines["kind"].notna()]
-    assert sorted(trained["kind"]) == ["random_masks", "small_dense"]
+    assert sorted(trained["kind"]) == ["linear", "random_masks", "small_dense", "tree"]
     assert (trained["episodes"] == 20).all()
     assert trained["return_mean"].notna().all()
     front = pd.read_csv(folder / "front.csv").set_index("snapshot_id")
@@ -181,8 +181,14 @@ def test_baselines_are_measured(smoke):
         if row["kind"] == "random_masks":
             assert row["nonzero_params"] == wanted
         else:
-            assert 0.5 * wanted < row["nonzero_params"] <= wanted
+            assert 0 < row["nonzero_params"] <= wanted
+            assert row["name"] == f"{row['kind']}-{row['nonzero_params']}"
+        if row["kind"] == "small_dense":
+            assert 0.5 * wanted < row["nonzero_params"]
             assert row["sparsity"] == 0.0
+    # Two logits need one row of weights for four inputs.
+    assert trained.set_index("kind").loc["linear", "nonzero_params"] == 4
+    assert trained.set_index("kind").loc["tree", "flash_bytes"] > 0
 
 
 def test_the_front_was_tried_under_the_configurations_shift(smoke):

@@ -24,6 +24,8 @@ from search.population.thinning import POLICIES_PER_CANDIDATE
 from search.store.archive import CANDIDATES, Archive
 from search.store.continued import load_config_of
 from search.store.deletion import TRASH
+from search.training.plain_sizes_of import plain_sizes_of
+from search.training.ppo_config import build_ppo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +218,9 @@ def _baselines(results: Results, config: ExperimentConfig) -> Iterator[str]:
     absent = {"dense", "random", "constant"} - set(known)
     if absent:
         yield f"baselines that are absent: {sorted(absent)}"
-    missing = plan_baselines(config, results.confirmed.table, known)
+    plain = plain_sizes_of(build_ppo(config))
+    left_out = Archive(results.folder).left_out()
+    missing = plan_baselines(config, results.confirmed.table, known, plain, left_out)
     lost = Counter(name.rpartition("-")[0] for name in lost_baselines(Archive(results.folder)))
     for kind, count in Counter(p.kind for p in missing).items():
         if count > lost[kind]:

@@ -16,6 +16,7 @@ from rllib_ext.export.preprocess import observe
 from rllib_ext.export.program import Program
 from rllib_ext.export.trace import trace_module
 from rllib_ext.policy.store import PolicyParts
+from rllib_ext.policy.tree_module import TreeModule
 from rllib_ext.pruning.errors import ShrinkError
 from rllib_ext.pruning.masks import apply_masks_
 from rllib_ext.rl.module.critic import critic_names, without_critic
@@ -77,6 +78,7 @@ def masked_program_of(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Progra
 
 def _shrunk(parts: PolicyParts, masks: Mapping[str, Tensor]) -> tuple[torch.nn.Module, str]:
     """A policy's smaller module, or why there is none and the one that it has."""
+    _refuse_tree(parts)
     try:
         return shrink_policy(parts.module, masks).module, ""
     except ShrinkError as error:
@@ -90,7 +92,16 @@ def _masked(parts: PolicyParts, masks: Mapping[str, Tensor]) -> torch.nn.Module:
 
 
 def _whole(parts: PolicyParts) -> torch.nn.Module:
+    _refuse_tree(parts)
     return without_critic(parts.module, critic_names(parts.module))
+
+
+def _refuse_tree(parts: PolicyParts) -> None:
+    if isinstance(parts.module, TreeModule):
+        raise ExportError(
+            "the policy is a decision tree, and only networks are exported. Its thresholds are plain "
+            "numbers: rllib_ext.load_policy(folder).module.tree has them."
+        )
 
 
 def _of(module: torch.nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

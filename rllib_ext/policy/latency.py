@@ -51,8 +51,9 @@ def decision(folder: Path) -> Callable[[], object]:
     What has no smaller network with equal outputs decides with the one that it has.
     """
     module = RLModule.from_checkpoint(folder.resolve() / "rl_module")
-    with contextlib.suppress(ShrinkError):
-        module = shrink_policy(module, load_masks(folder / MASKS)).module
+    if any(True for _ in module.parameters()):
+        with contextlib.suppress(ShrinkError):
+            module = shrink_policy(module, load_masks(folder / MASKS)).module
     module.eval()
     probe = probe_of(module, policy_only=True, batch=1, steps=1)
     inputs = probe.inputs(module, torch.Generator().manual_seed(0))

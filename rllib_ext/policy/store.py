@@ -170,6 +170,9 @@ def note_size(folder: Path) -> None:
     checkpoint.
     """
     module = RLModule.from_checkpoint(folder.resolve() / "rl_module")
+    if not any(True for _ in module.parameters()):
+        add_metadata(folder, {"shrink_note": "it has no parameters"})
+        return
     try:
         found: dict[str, Any] = dict(policy_size(module, load_masks(folder / MASKS)))
     except ShrinkError as error:

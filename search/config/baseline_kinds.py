@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Kind = Literal["random_masks", "small_dense", "train_then_prune"]
+# Each draws its seeds by its place here: new ones come last.
+Kind = Literal["random_masks", "small_dense", "train_then_prune", "linear", "tree"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TITLES: dict[str, str] = {
     "random_masks": "random masks",
     "small_dense": "small dense network",
     "train_then_prune": "trained once, then pruned",
+    "linear": "linear policy",
+    "tree": "decision tree",
 }

@@ -98,19 +98,25 @@ class EvaluationSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """Baselines that are trained once the front is known, for one member's horizon each.
+    """Baselines that are trained once the front is known, one member's horizon each; trees are fitted.
 
     Each is held against a point of the front: first the sparsest that keeps 95 % of the dense policy,
-    then the knee, then those farthest from what is taken.
+    then the knee, then those farthest from what is taken. None is trained twice.
     """
 
     random_masks: int = Field(default=1, ge=0, le=100)
     """How many networks start with random masks of a point's sparsity and keep them."""
     small_dense: int = Field(default=1, ge=0, le=100)
-    """How many are dense, with about as many weights as a point."""
+    """How many are dense, with as many weights as a point or a few less; they train in one pack."""
     train_then_prune: int = Field(default=1, ge=0, le=100)
     """How many are trained dense, pruned at once to a point's sparsity at half of the horizon, and
     trained on."""
+    linear: int = Field(default=1, ge=0, le=100)
+    """How many policies are linear in the observation, of a point's weights at most: fitted to the dense
+    policy's episodes, then trained. None where observations are images or dicts."""
+    tree: int = Field(default=1, ge=0, le=100)
+    """How many policies are decision trees that hold as many numbers as a point has weights: fitted to
+    the dense policy in a few rounds, within seconds. None where observations are images or dicts."""
     untrained: bool = True
     """Whether a random policy and constant actions are measured; false for an environment that refuses
     illegal actions without showing the legal ones. `retained` is unknown then."""

@@ -25,6 +25,8 @@ from search.front.intervals import (
 from search.front.membership import KEEPS, choose, is_usable, scale_from, usable
 from search.front.pareto import hypervolume, log_density
 from search.front.retained import Scale
+from search.front.rivals import COLUMNS as RIVAL_COLUMNS
+from search.front.rivals import rivals_of
 from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
 # What a policy takes as `prunefront export` writes it, named as in its `policy.json`.
@@ -89,6 +91,8 @@ BASELINE_COLUMNS = (
     "checkpoint",
     "kind",
     "level",
+    "unit",
+    "flash_bytes",
 )
 # What a policy's metadata may say that a snapshot's line doesn't.
 MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes", *AS_EXPORTED)
@@ -114,6 +118,8 @@ class Front:
         figures: Purpose of the episodes that give the figures: "report", or "selection" where report
             episodes are missing.
         notes: What a reader must know before trusting the figures; may be empty.
+        rivals: Points of the front with the trained baselines that are no larger, columns as of
+            `search.front.rivals`.
     """
 
     table: pd.DataFrame
@@ -122,6 +128,9 @@ class Front:
     scale: Scale
     figures: Purpose
     notes: tuple[str, ...]
+    rivals: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=list(RIVAL_COLUMNS))
+    )
 
     def pick(self, column: str) -> str:
         """`snapshot_id` of the row marked in "goal", "keeps_95" …; "" where none is."""
@@ -207,7 +216,7 @@ def confirm(
             "so figures come from the selection episodes, which favour the policies they chose"
         )
     figures = selection if lacking else report
-    shown_scale = scale_from(figures, baselines)
+    shown_scale, chosen_scale = (scale_from(e, baselines) for e in (figures, selection))
     notes += [shown_scale.note] if shown_scale.note else []
     known = [n for n in (*(row["snapshot_id"] for row in chosen), *baselines) if n in figures]
     means_of = resampled_means([figures[n] for n in known], rng).T
@@ -238,7 +247,9 @@ def confirm(
         columns=list(BASELINE_COLUMNS),
     )
     front = frame.loc[frame["member"], list(FRONT_COLUMNS)].reset_index(drop=True)
-    return Front(front, frame, base, shown_scale, purpose, tuple(notes))
+    kept = {n: float(chosen_scale.retained(np.mean(e.returns))) for n, e in selection.items()}
+    rivals = rivals_of(front.to_dict("records"), baselines, figures, resampled, kept)
+    return Front(front, frame, base, shown_scale, purpose, tuple(notes), rivals)
 
 
 def episode_figures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from search.config.baseline_kinds import KINDS, Kind
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
 from search.front.pareto import log_density
+from search.population.plain_sizes import PlainSizes
 from search.store.archive import Baseline
 
 # Where in its horizon a network that is trained once is pruned: half of it trains, half retrains.
@@ -30,7 +31,7 @@ class Planned:
         name: Name of the baseline in the archive, such as "random_masks-45".
         kind: How it is made.
         description: One line for the report.
-        weights: Non-zero weights of the front's point that it is held against.
+        weights: Its weights; of a tree, the numbers that it holds.
         level: `snapshot_id` of that point.
         segment: What it trains.
     """
@@ -44,26 +45,47 @@ class Planned:
 
 
 def plan_baselines(
-    config: ExperimentConfig, front: pd.DataFrame, known: Mapping[str, Baseline]
+    config: ExperimentConfig,
+    front: pd.DataFrame,
+    known: Mapping[str, Baseline],
+    plain: PlainSizes,
+    left_out: Collection[str] = (),
 ) -> list[Planned]:
-    """What is still to be trained.
+    """What is still to be trained: of each kind no size twice.
 
     Args:
         config: Says how many of each kind.
         front: The front's table.
         known: Baselines that are there, by name; they count.
+        plain: How large plain policies can be; kinds that it refuses are left out.
+        left_out: Names of those that there will never be; they count.
     """
     planned = []
     for position, kind in enumerate(KINDS):
         done = [b for b in known.values() if b.kind == kind]
-        wanted = getattr(config.baselines, kind) - len(done)
+        gone = sum(name.startswith(f"{kind}-") for name in left_out)
+        wanted = getattr(config.baselines, kind) - len(done) - gone
+        if wanted <= 0 or kind in plain.refused:
+            continue
+        sized = front.assign(size=[plain.size(kind, int(n)) for n in front["nonzero_params"]])
+        new = [
+            f"{kind}-{size}" not in known and level not in {b.level for b in done}
+            for size, level in zip(sized["size"], sized["snapshot_id"], strict=True)
+        ]
         # An empty list would choose columns.
-        new = np.array([f"{kind}-{n}" not in known for n in front["nonzero_params"]], dtype=bool)
-        free = front.loc[new]
-        for i, row in enumerate(levels(free, max(0, wanted))):
+        free = _each_size_once(sized.loc[np.array(new, dtype=bool)])
+        for i, row in enumerate(levels(free, wanted)):
             number = position * ROOM + len(done) + i
             planned.append(_planned(config, kind, number, row))
     return planned
+
+
+def _each_size_once(sized: pd.DataFrame) -> pd.DataFrame:
+    """Of points that are held against the same baseline one: a pick, or else the sparsest."""
+    by_worth = sized.sort_values(
+        ["keeps_95", "knee", "nonzero_params"], ascending=[False, False, True], kind="stable"
+    )
+    return by_worth.drop_duplicates("size").sort_index()
 
 
 def levels(front: pd.DataFrame, count: int) -> list[dict[str, object]]:
@@ -93,7 +115,7 @@ def levels(front: pd.DataFrame, count: int) -> list[dict[str, object]]:
 def _planned(
     config: ExperimentConfig, kind: Kind, number: int, row: Mapping[str, object]
 ) -> Planned:
-    weights, sparsity = int(str(row["nonzero_params"])), float(str(row["sparsity"]))
+    weights, sparsity = int(str(row["size"])), float(str(row["sparsity"]))
     member = DENSE - 1 - number
     segment = Segment(
         member=member,
@@ -117,7 +139,7 @@ def _planned(
 
 def _pruning(config: ExperimentConfig, kind: Kind, sparsity: float) -> PruningConfig:
     own = config.pruning.replace(horizon=config.horizon, threshold=None)
-    if kind == "small_dense":
+    if kind in ("small_dense", "linear", "tree"):
         return PruningConfig(horizon=config.horizon, final_sparsity=0.0, schedule="linear")
     if kind == "random_masks":
         # Uniformly random masks of few weights hardly ever lead from an observation to an action; the
@@ -145,8 +167,11 @@ def _description(kind: Kind, weights: int) -> str:
     return {
         "random_masks": f"{weights:,} weights chosen at random before training, at the densities of "
         "Erdős–Rényi-kernel",
-        "small_dense": f"a network of about {weights:,} weights from the start, with the critic of a "
+        "small_dense": f"a dense network of {weights:,} weights from the start, with the critic of a "
         "large one",
         "train_then_prune": f"trained dense for half of the horizon, pruned at once to {weights:,} "
         "weights, trained on",
+        "linear": f"actions linear in the observation, {weights:,} weights: fitted to the dense policy, "
+        "then trained",
+        "tree": f"a tree of thresholds that holds {weights:,} numbers, fitted to the dense policy",
     }[kind]

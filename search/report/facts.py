@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from search.front.format import marks, number, percent, recipe, share, size, span
+from search.front.format import marks, number, percent, recipe, share, signed, size, span
 from search.front.recipe_check import RECIPE
 from search.front.results import Results
+from search.front.rivals import nearest_points
+from search.store.archive import LEFT_OUT
 
 # What only the shrunk policy's own measurement gives; a column appears once one is measured.
 MEASURED = {
@@ -133,7 +135,9 @@ def _brief(note: Any) -> str:
 
 
 def baselines(results: Results) -> list[Row]:
-    """Every baseline with its return."""
+    """Every baseline with its return, and how it stands to the smallest point that is no smaller."""
+    front = results.confirmed
+    against = nearest_points(front.rivals, front.table)
     return [
         {
             "baseline": str(row["name"]),
@@ -142,11 +146,34 @@ def baselines(results: Results) -> list[Row]:
             "95 % interval": span(row["return_ci_low"], row["return_ci_high"])
             or _brief(row["return_note"]),
             "retained": share(row["retained"]),
-            "non-zero weights": number(row["nonzero_params"]) if row["nonzero_params"] else "–",
+            "size": _size(row),
+            "against the front": _against(against.get(str(row["name"]))),
             "env steps": number(row["env_steps"]),
         }
-        for row in results.baselines.to_dict("records")
+        for row in front.baselines.to_dict("records")
     ]
+
+
+def _size(row: dict[Any, Any]) -> str:
+    if not row["nonzero_params"]:
+        return "–"
+    takes = f", {int(row['flash_bytes']):,} bytes" if row["flash_bytes"] else ""
+    return f"{number(row['nonzero_params'])} {row['unit']}{takes}"
+
+
+def _against(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    interval = span(row["difference_low"], row["difference_high"], signed)
+    return (
+        f"{signed(row['difference'])} ({interval}) to {row['snapshot_id']} of "
+        f"{int(row['point_weights']):,}"
+    )
+
+
+def left_out(results: Results) -> list[str]:
+    """Why baselines of some kind are missing, a sentence a kind."""
+    return [str(event["why"]) for event in results.events if event.get("event") == LEFT_OUT]
 
 
 def recipes(results: Results) -> list[Row]:

@@ -11,7 +11,7 @@ from search.report.generalisation import NOTE, generalisation_rows
 from search.report.health import health
 from search.report.provisional import CAPTION, is_provisional
 from search.report.take_it import take_the_pick
-from search.report.verdict import RECIPE_CHECK, verdict
+from search.report.verdict import RECIPE_CHECK, RIVALS, verdict
 
 
 def markdown(results: Results) -> str:
@@ -34,6 +34,8 @@ def markdown(results: Results) -> str:
         facts.reference(results),
         "## Baselines",
         table(facts.baselines(results)) or "None were run.",
+        RIVALS if len(front.rivals) else "",
+        *(plain(why) for why in facts.left_out(results)),
         *(("## Generalisation", table(shifted), NOTE) if shifted else ()),
         "## Hyperparameter importance, exploratory",
         table(facts.importances(results)) or "Not enough segments in which hyperparameters varied.",

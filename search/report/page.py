@@ -26,7 +26,7 @@ from search.report.generalisation import NOTE, generalisation_rows
 from search.report.health import health
 from search.report.provisional import CAPTION as PROVISIONAL
 from search.report.provisional import is_provisional
-from search.report.verdict import RECIPE_CHECK, verdict
+from search.report.verdict import RECIPE_CHECK, RIVALS, verdict
 
 
 def page(results: Results) -> str:
@@ -45,6 +45,7 @@ def page(results: Results) -> str:
         shifted=generalisation_rows(results),
         shifted_note=NOTE,
         recipe_check=RECIPE_CHECK,
+        rivals_note=RIVALS,
         provisional=PROVISIONAL if is_provisional(results) else "",
         shown=len(cloud),
         snapshots=snapshots,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from search.front.format import number, percent, share, span
+from search.front.format import number, percent, share, signed, span
 from search.front.results import Results
+from search.front.rivals import named_rival
 from search.report.exported import picked_against_dense
 from search.report.goal_text import goal_sentence
 from search.report.health import weak_dense
@@ -17,6 +18,12 @@ RECIPE_CHECK = (
     "replayed from its birth on seeds that the search never used: the interquartile mean over "
     "seeds, with a 95 % interval that resamples whole trainings; with few of them it is too narrow "
     "rather than too wide. Both are evaluated on the same fresh episodes."
+)
+
+RIVALS = (
+    "“Against the front” is the baseline's return minus that of the smallest front point that is no "
+    "smaller, with a 95 % interval of the difference by seed. Sizes are non-zero weights; of a tree the "
+    "thresholds and what its leaves hold, in the bytes that its arrays take."
 )
 
 
@@ -35,6 +42,7 @@ def _verdict(results: Results) -> str:
     told = [
         goal_sentence(results),
         _of_front(results),
+        _plain_rival(results),
         weak_dense(results),
         picked_against_dense(results),
     ]
@@ -79,3 +87,36 @@ def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
         f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity) keep "
         f"{level} of the dense policy: {kept}, retained {share(row['retained'])}."
     )
+
+
+# What a baseline is called by its kind, as the subject of a sentence.
+_CALLED = {
+    "random_masks": "A network with random masks",
+    "small_dense": "A plain dense network",
+    "train_then_prune": "A network that was trained once and then pruned",
+    "linear": "A linear policy",
+    "tree": "A decision tree",
+}
+
+
+def _plain_rival(results: Results) -> str:
+    """The plain policy that is as good as what the verdict praises, or better; "" where none is."""
+    front = results.confirmed
+    if front.scale.note:
+        return ""
+    pick = front.pick("keeps_95")
+    found = named_rival(front.rivals, pick or str(front.table["snapshot_id"].iloc[0]), "keeps_95")
+    if found is None or not (pick or found["keeps_95"]):
+        return ""
+    rows = {str(row["name"]): row for row in front.baselines.to_dict("records")}
+    row = rows[str(found["baseline"])]
+    called = f"{_CALLED[found['kind']]} of {found['weights']:,} {found['unit']}"
+    told = f"return {number(row['return_mean'])}"
+    if not pick:
+        return f"{called} does: {told}, retained {share(row['retained'])}."
+    low, high = found["difference_low"], found["difference_high"]
+    apart = "paired by seed" if found["paired"] else "other seeds"
+    width = f"{signed(low)} to {signed(high)}, 95 %, {apart}" if high > low else "on every seed"
+    told += f", {signed(found['difference'])} ({width})"
+    verb = {"better": "is better", "keeps": "does too", "even": "can't be told from it"}
+    return f"{called} {verb[found['how']]}: {told}."

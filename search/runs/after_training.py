@@ -14,11 +14,13 @@ from search.evaluation.under_shift import evaluate_shifts
 from search.front.aim import aim_of, candidates_for
 from search.front.results import Results, read_results
 from search.population.baseline_plan import plan_baselines
+from search.population.plain_sizes import PlainSizes
 from search.population.progress import Display
-from search.store.archive import CANDIDATES, Archive
+from search.store.archive import CANDIDATES, LEFT_OUT, Archive
 from search.store.deletion import remove_policies
 from search.store.folder import read_manifest, update_manifest
 from search.training.baseline_training import train_baselines
+from search.training.plain_sizes_of import plain_sizes_of
 
 
 def after_training(
@@ -66,9 +68,11 @@ def _train_baselines(
     display: Display,
 ) -> None:
     """Trains and evaluates what the front is compared with, but for what was done before."""
-    planned = plan_baselines(config, points, archive.baselines())
+    plain = plain_sizes_of(ppo)
+    _note_left_out(config, archive, plain, display)
+    planned = plan_baselines(config, points, archive.baselines(), plain, archive.left_out())
     if planned:
-        display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps each")
+        display.phase(f"training {len(planned)} baselines for {config.horizon:,} env steps at most")
         train_baselines(config, ppo, archive, planned, display.training_baselines, display.note)
     trained = {name: b for name, b in archive.baselines().items() if b.kind}
     policies = [(name, b.checkpoint) for name, b in trained.items()]
@@ -76,6 +80,17 @@ def _train_baselines(
     spent = read_manifest(archive.folder)["env_steps"]
     spent["baselines"] += sum(b.env_steps for b in trained.values())
     update_manifest(archive.folder, env_steps=spent)
+
+
+def _note_left_out(
+    config: ExperimentConfig, archive: Archive, plain: PlainSizes, display: Display
+) -> None:
+    """Says once which baselines the environment or the network has none of."""
+    told = archive.left_out()
+    for kind, why in plain.refused.items():
+        if getattr(config.baselines, kind) and kind not in told:
+            archive.add_event(LEFT_OUT, baseline=kind, why=why)
+            display.note(f"no baseline: {why}")
 
 
 def _shift(config: ExperimentConfig, ppo: PPOConfig, results: Results, display: Display) -> None:

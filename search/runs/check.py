@@ -23,11 +23,14 @@ from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
 from search.config.sizing import Costs, Spent, episodes_of, training_env_steps
 from search.evaluation.held_out import LEGAL
+from search.population.plain_sizes import PlainSizes
 from search.population.strategies import STRATEGIES
 from search.runs.costs import UNKNOWN_STEPS, batch_of, costs_of
 from search.runs.network import described, described_goal
 from search.runs.preparation import Prepared, prepare
 from search.training.engine import told_cap
+from search.training.lesson import LINEAR_EPISODES, TREE_EPISODES
+from search.training.plain_sizes_of import plain_sizes_of
 
 # Starting Ray, its workers and RLlib; closing and the report.
 FIXED_SECONDS = 20.0
@@ -78,7 +81,7 @@ def describe_plan(
         f"  evaluation  {config.evaluation.episodes} episodes every {_iterations(config)}, about "
         f"{spent.during:,} in all; at the end {config.evaluation.candidates + 1} policies × {held_out}",
         *([f"  sized       {prepared.sized}"] if prepared.sized else []),
-        *_afterwards(config),
+        *_afterwards(config, plain_sizes_of(ppo)),
         f"  searched    {', '.join(config.search.space)}",
         *_objectives(config, prepared),
         f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
@@ -117,12 +120,15 @@ def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
     return lines
 
 
-def _afterwards(config: ExperimentConfig) -> list[str]:
+def _afterwards(config: ExperimentConfig, plain: PlainSizes) -> list[str]:
     """What follows the search, where something does."""
     lines = []
-    counts = {TITLES[kind]: getattr(config.baselines, kind) for kind in KINDS}
-    if told := [f"{count} × {title}" for title, count in counts.items() if count]:
-        lines.append(f"  baselines   {', '.join(told)}; {config.horizon:,} env steps each")
+    wanted = [kind for kind in KINDS if getattr(config.baselines, kind)]
+    there = [kind for kind in wanted if kind not in plain.refused]
+    if told := [f"{getattr(config.baselines, kind)} × {TITLES[kind]}" for kind in there]:
+        fitted = f", a tree {TREE_EPISODES} episodes" if "tree" in there else ""
+        lines.append(f"  baselines   {', '.join(told)}; {config.horizon:,} env steps each{fitted}")
+    lines += [f"  left out    {plain.refused[kind]}" for kind in wanted if kind in plain.refused]
     if shifts := config.evaluation.shifts:
         labels = "; ".join(shift.label for shift in shifts)
         lines.append(f"  shifts      {labels}: {config.evaluation.shift_episodes} episodes each")
@@ -152,13 +158,16 @@ class _Times:
 def _times(
     config: ExperimentConfig, spent: Spent, costs: Costs, length: float, slots: int, cpus: float
 ) -> _Times:
-    trained = sum(getattr(config.baselines, kind) for kind in KINDS)
+    trees = config.baselines.tree
+    trained = sum(getattr(config.baselines, kind) for kind in KINDS) - trees
     training = training_env_steps(config) * costs.training / slots
     # Nobody knows how many will be on the front.
     shifted = config.evaluation.candidates + 2
     after = spent.after + len(config.evaluation.shifts) * shifted * config.evaluation.shift_episodes
     evaluation = (spent.during / slots + after / cpus) * length * costs.evaluation
     baselines = trained * config.horizon * costs.training / min(slots, max(1, trained))
+    played = trees * TREE_EPISODES + config.baselines.linear * LINEAR_EPISODES
+    baselines += played * length * costs.evaluation / min(cpus, max(1, trees))
     limited = min(training, config.budget.seconds or math.inf)
     return _Times(limited / 60.0, evaluation / 60.0, baselines / 60.0)
 

@@ -109,11 +109,12 @@ def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
 
 
 def front_row(results: Results, point: str | None) -> dict[str, Any]:
-    """The front's row of a point.
+    """The row of a point of the front, or of a baseline.
 
     Args:
         results: The search's results.
-        point: A snapshot's id, or one of `PICKS`; None: the first of these that is there.
+        point: A snapshot's id, one of `PICKS`, or a trained baseline's name; None: the first of
+            `PICKS` that is there.
 
     Raises:
         ResultsError: There is no such point, or its policy is no longer on disk.
@@ -121,12 +122,13 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
     front = results.front
     named = point or results.pick
     wanted = results.confirmed.pick(named) if named in PICKS else named
-    rows = [row for row in front.to_dict("records") if row["snapshot_id"] == wanted]
+    known = [*front.to_dict("records"), *_baseline_rows(results)]
+    rows = [row for row in known if row["snapshot_id"] == wanted]
     if not rows:
         ids = ", ".join(front["snapshot_id"].astype(str)) or "none"
         raise ResultsError(
             f"{results.folder} has no point {point or 'that is picked'!r}; expected one of "
-            f"{', '.join(PICKS)}, or of the front's: {ids}."
+            f"{', '.join(PICKS)}, of the front's: {ids}, or a trained baseline's name."
         )
     row = {str(key): value for key, value in rows[0].items()}
     if not row["policy"] or not (results.folder / str(row["policy"])).is_dir():
@@ -135,6 +137,16 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
             "another point."
         )
     return row
+
+
+def _baseline_rows(results: Results) -> list[dict[Any, Any]]:
+    """Baselines that have a policy, with the keys of the front's rows."""
+    figures = results.confirmed.figures
+    return [
+        {**row, "snapshot_id": row["name"], "policy": row["checkpoint"], "figures": figures}
+        for row in results.baselines.to_dict("records")
+        if row["checkpoint"]
+    ]
 
 
 def _of_point(results: Results, row: dict[str, Any]) -> dict[str, Any]:

@@ -185,8 +185,13 @@ class Baseline(Record):
         nonzero_params: Non-zero weights of the policy path; 0 where there is no network.
         total_params: Weights of the policy path; 0 where there is no network.
         checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
-        kind: "random_masks", "small_dense" or "train_then_prune"; "" for the first three.
+        kind: "random_masks", "small_dense", "train_then_prune", "linear" or "tree"; "" for the first
+            three.
         level: `snapshot_id` of the front's point that it is held against; "" for the first three.
+        unit: What `nonzero_params` counts: "weights"; "numbers" of a tree – a threshold an inner node,
+            and what its leaves hold.
+        flash_bytes: What a tree takes, laid out as `rllib_ext.policy.tree.Tree.bytes` says; 0: not
+            counted.
     """
 
     name: str
@@ -200,10 +205,14 @@ class Baseline(Record):
     checkpoint: str = ""
     kind: str = ""
     level: str = ""
+    unit: str = "weights"
+    flash_bytes: int = 0
 
 
 # The event before the best policies are re-evaluated; "chosen" lists their ids.
 CANDIDATES = "candidates"
+# The event where a baseline, or a kind of them, is left out for good: "baseline" and "why".
+LEFT_OUT = "left_out"
 
 
 class Archive:
@@ -265,6 +274,10 @@ class Archive:
         """Baselines by name."""
         found = (Baseline.from_json(v) for v in read_lines(self.folder / "baselines.jsonl"))
         return {baseline.name: baseline for baseline in found}
+
+    def left_out(self) -> dict[str, str]:
+        """Why baselines, by name or kind, are left out for good."""
+        return {e["baseline"]: e["why"] for e in self.events() if e["event"] == LEFT_OUT}
 
     def events(self) -> list[dict[str, Any]]:
         """All events in the order they happened."""

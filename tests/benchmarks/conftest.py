@@ -13,6 +13,8 @@ from search.population.baseline_plan import plan_baselines
 from search.report.notebook import load
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation
 from search.store.deletion import remove_policies
+from search.training.plain_sizes_of import plain_sizes_of
+from search.training.ppo_config import build_ppo
 
 SETTINGS = {
     "ppo": {"training": {"train_batch_size_per_learner": 1000}},
@@ -20,7 +22,7 @@ SETTINGS = {
         "interval": 1, "episodes": 2, "candidates": 6, "selection_episodes": 3, "report_episodes": 4,
         "shifts": [{"action_noise": 0.1}, {"noise": 0.2}], "shift_episodes": 2,
     },
-    "baselines": {"random_masks": 1, "small_dense": 1, "train_then_prune": 0},
+    "baselines": {"random_masks": 1, "small_dense": 1, "train_then_prune": 0, "linear": 0, "tree": 0},
 }  # fmt: skip
 
 
@@ -71,7 +73,8 @@ class Finished:
 
     def planned(self):
         front = load(self.folder).confirmed.table
-        return plan_baselines(self.config, front, self.archive.baselines())
+        plain = plain_sizes_of(build_ppo(self.config))
+        return plan_baselines(self.config, front, self.archive.baselines(), plain)
 
     def train_baseline(self, plan):
         (self.folder / "policies" / plan.name).mkdir()

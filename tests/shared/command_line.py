@@ -21,7 +21,7 @@ SMOKE = ROOT / "configs" / "smoke.yaml"
 BEFORE_RAY = dict(os.environ)
 # What comes after the candidates' evaluation, left out.
 NOTHING_MORE = (
-    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
+    "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0, linear: 0, tree: 0}",
     "evaluation.shifts=[]",
 )
 # The smoke search at its briefest: two members, a segment each, only the baselines that must be.

@@ -40,6 +40,8 @@ def settings(granularity: str) -> dict:
             "random_masks": 0,
             "small_dense": 0,
             "train_then_prune": 0,
+            "linear": 0,
+            "tree": 0,
         },
     }
 

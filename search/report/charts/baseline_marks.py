@@ -11,9 +11,9 @@ from search.front.format import number, share, span
 from search.front.results import Results
 from search.report.charts.theme import COLORS, inline
 
-SHAPES = ("square", "triangle-up", "cross")
+SHAPES = ("square", "triangle-up", "cross", "triangle-down", "triangle-right")
 COLUMNS = [
-    "made", "what", "score", "kept", "weights", "sparsity", "level", "env_steps", "return_mean",
+    "made", "what", "score", "kept", "weights", "unit", "sparsity", "level", "env_steps", "return_mean",
     "return_ci_low", "return_ci_high",
 ]  # fmt: skip
 
@@ -21,7 +21,8 @@ COLUMNS = [
 def baseline_marks(results: Results, x: alt.X) -> list[Any]:
     """Layers with a point a trained baseline; none where none was trained.
 
-    A small dense network stands where its weights would be of the searched network's.
+    They are as large as the front's own points, intervals too. What isn't pruned stands where its
+    weights, or a tree's numbers, would be of the searched network's.
 
     Args:
         results: The search.
@@ -52,13 +53,11 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
     if points["return_ci_low"].notna().any():
         layers.append(
             alt.Chart(inline(points[points["return_ci_low"].notna()]))
-            .mark_rule(strokeWidth=1.5, color=COLORS["control"])
+            .mark_rule(strokeWidth=2, color=COLORS["control"])
             .encode(x=x, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q")
         )
     layers.append(
-        data.mark_point(
-            filled=False, size=80, strokeWidth=2, opacity=1, color=COLORS["control"]
-        ).encode(
+        data.mark_point(filled=True, size=80, opacity=1, color=COLORS["control"]).encode(
             y=alt.Y("return_mean:Q"),
             shape=alt.Shape(
                 "made:N",
@@ -68,7 +67,7 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
                     # Beside the other legend it would not fit on a narrow screen.
                     orient="bottom",
                     direction="vertical",
-                    symbolFillColor="transparent",
+                    symbolFillColor=COLORS["control"],
                     symbolStrokeColor=COLORS["control"],
                 ),
             ),
@@ -77,7 +76,8 @@ def baseline_marks(results: Results, x: alt.X) -> list[Any]:
                 alt.Tooltip("what:N", title="what it is"),
                 alt.Tooltip("score:N", title="score"),
                 alt.Tooltip("kept:N", title="retained"),
-                alt.Tooltip("weights:Q", title="non-zero weights", format=","),
+                alt.Tooltip("weights:Q", title="size", format=","),
+                alt.Tooltip("unit:N", title="counted in"),
                 alt.Tooltip("level:N", title="held against"),
                 alt.Tooltip("env_steps:Q", title="env steps", format=","),
             ],

@@ -111,6 +111,8 @@ def front_chart(
             *_intervals(inline(own), x=x, color=color, tooltip=hover),
             base.mark_circle(size=70, opacity=1).encode(y=y, tooltip=hover),
         ]
+    # As visible as the front's own points: they may be better.
+    layers += baseline_marks(results, x)
     what = "non-zero weights" if axis == "weights" else "sparsity"
     shown = (
         f"{len(search_front(results))} points of the search front, not re-evaluated and optimistic"
@@ -122,7 +124,7 @@ def front_chart(
         chart.add_params(picked(results)) if len(own) else chart,
         width,
         height,
-        f"Mean return against {what}: {shown}, baselines as rules.",
+        f"Mean return against {what}: {shown}, trained baselines as marks, others as rules.",
     )
 
 
@@ -208,7 +210,6 @@ def _hover(points: pd.DataFrame, results: Results) -> list[alt.Tooltip]:
 
 def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
     table = results.baselines.dropna(subset=["return_mean"])
-    trained = baseline_marks(results, x)
     table = table[table["kind"] == ""]
     layers: list[Any] = []
     for row in table.to_dict("records"):
@@ -236,7 +237,7 @@ def _baseline_layers(results: Results, axis: str, x: alt.X) -> list[Any]:
             .mark_point(shape="diamond", filled=True, size=90, opacity=1, color=COLORS["dense"])
             .encode(x=x, y=alt.Y("return_mean:Q")),
         ]
-    return layers + trained
+    return layers
 
 
 def _intervals(table: pd.DataFrame, **channels: Any) -> list[alt.Chart]:

@@ -214,7 +214,7 @@ def test_what_was_written_trains(here, kind):
         "ppo.training.num_epochs=1",
         "ppo.training.minibatch_size=1024",
         "evaluation={episodes: 2, candidates: 2, selection_episodes: 5, report_episodes: 5}",
-        "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0}",
+        "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0, linear: 0, tree: 0}",
     ]
     name = kind.lower()
     run = prunefront("search", f"{name}.yaml", *small, "--output", here / "out", cwd=here)

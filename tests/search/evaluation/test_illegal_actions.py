@@ -82,7 +82,13 @@ CONFIG = {
         "shifts": [{"stochastic": True}],
         "shift_episodes": 2,
     },
-    "baselines": {"random_masks": 0, "small_dense": 0, "train_then_prune": 0},
+    "baselines": {
+        "random_masks": 0,
+        "small_dense": 0,
+        "train_then_prune": 0,
+        "linear": 0,
+        "tree": 0,
+    },
 }
 SAVE = """
 import sys

@@ -7,8 +7,17 @@ from pretended_search import coordinated
 from rllib_ext.pruning.config import PruningConfig
 from search.config.baseline_kinds import KINDS
 from search.front.confirmed_front import FRONT_COLUMNS
-from search.population.baseline_plan import levels, plan_baselines
+from search.population.baseline_plan import levels
+from search.population.baseline_plan import plan_baselines as planned_with
+from search.population.plain_sizes import PlainSizes
 from search.store.archive import Baseline
+
+# CartPole's 64-64: dense networks of 7, 16, 27, 40 … weights; 4 linear weights.
+PLAIN = PlainSizes(layers=((64, 4), (64, 64), (2, 64)), linear=4, leaf=1)
+
+
+def plan_baselines(settings, table, there, plain=PLAIN):
+    return planned_with(settings, table, there, plain)
 
 
 def front(*points, keeps=None, knee=None, goal=None):
@@ -115,6 +124,45 @@ def test_each_kind_is_pruned_in_its_own_way():
     assert (once.schedule, once.begin, once.end) == ("one_shot", 0.5, 0.5)
     assert once.criterion == config().pruning.criterion
     assert small.final_sparsity == 0.0
+
+
+def test_small_networks_are_named_by_their_true_weights_and_none_is_trained_twice():
+    table = front(900, 41, 9, 8, 3, keeps=9)
+    planned = plan_baselines(config(small_dense=4), table, {})
+    # 3, 8 and 9 weights are held against the same network, the pick first of all.
+    assert [(p.name, p.level) for p in planned] == [
+        ("small_dense-7", "m02"),
+        ("small_dense-891", "m00"),
+        ("small_dense-40", "m01"),
+    ]
+    assert [p.weights for p in planned] == [7, 891, 40]
+    (left,) = plan_baselines(config(small_dense=3), table, known(*planned[:2]))
+    assert left.name == "small_dense-40"
+    assert plan_baselines(config(small_dense=3), table, known(*planned)) == []
+
+
+def test_linear_policies_and_trees_hold_no_more_than_the_point_that_they_are_held_against():
+    table = front(900, 41, 9, 3, keeps=9)
+    planned = plan_baselines(config(linear=4, tree=4), table, {})
+    assert [p.name for p in planned if p.kind == "linear"] == ["linear-4", "linear-3"]
+    # Thresholds and actions of 5, 2, 21 and the most leaves.
+    assert {p.name for p in planned if p.kind == "tree"} == {
+        "tree-9",
+        "tree-3",
+        "tree-41",
+        "tree-511",
+    }
+    continuous = PlainSizes(layers=PLAIN.layers, linear=102, leaf=6)
+    trees = plan_baselines(config(tree=4), table, {}, continuous)
+    # Two leaves of six numbers hold 13: a threshold more than the sparsest points have room for.
+    assert {p.name for p in trees} == {"tree-13", "tree-41", "tree-895"}
+
+
+def test_what_the_environment_has_none_of_is_not_planned():
+    plain = PlainSizes(refused={"small_dense": "…", "linear": "images", "tree": "images"})
+    settings = config(small_dense=1, linear=1, tree=1, random_masks=1)
+    planned = plan_baselines(settings, front(900, 9, keeps=9), {}, plain)
+    assert [p.kind for p in planned] == ["random_masks"]
 
 
 def test_where_the_front_is_empty_nothing_is_planned():

@@ -13,12 +13,13 @@ import search.runs.after_training
 import search.runs.search
 from search.evaluation import front_latency
 from search.front.results import read_results
+from search.population.plain_sizes import PlainSizes
 from search.report import write_report
 from search.report.terminal import summary
 from search.store.archive import CANDIDATES, Archive, Baseline
 from search.store.folder import update_manifest
 
-BASELINES = {"random_masks": 1, "small_dense": 2, "train_then_prune": 0}
+BASELINES = {"random_masks": 1, "small_dense": 2, "train_then_prune": 0, "linear": 1, "tree": 0}
 
 
 @pytest.fixture
@@ -64,6 +65,8 @@ def ended(monkeypatch, simulate, tmp_path):
     after = search.runs.after_training
     monkeypatch.setattr(after, "evaluate_policies", lambda *arguments, **options: None)
     monkeypatch.setattr(after, "train_baselines", train)
+    plain = PlainSizes(layers=((64, 4), (64, 64), (2, 64)), refused={"linear": "linear: pictures."})
+    monkeypatch.setattr(after, "plain_sizes_of", lambda ppo: plain)
     monkeypatch.setattr(after, "evaluate_shifts", shift)
     monkeypatch.setattr(after, "film_the_pick", lambda results, ppo: None)
     monkeypatch.setattr(front_latency, "latencies", lambda places: dict.fromkeys(places, 7.0))
@@ -105,6 +108,11 @@ def test_results_are_read_twice_and_resampled_once(ended, counted):
     assert set(told["planned"]) <= set(results.baselines["name"])
     assert results.manifest["status"] == "finished"
     assert not any("has not ended" in note for note in results.confirmed.notes)
+    # What the environment has none of is said once, however often the search is resumed.
+    assert "linear: pictures." in results.page.read_text()
+    run(folder)
+    assert Archive(folder).left_out() == {"linear": "linear: pictures."}
+    assert sum(e["event"] == "left_out" for e in Archive(folder).events()) == 1
 
 
 def test_the_report_of_a_search_is_that_of_its_folder(ended):

@@ -25,7 +25,13 @@ SETTINGS = {
         "selection_episodes": 3,
         "report_episodes": 3,
     },
-    "baselines": {"random_masks": 0, "small_dense": 0, "train_then_prune": 0},
+    "baselines": {
+        "random_masks": 0,
+        "small_dense": 0,
+        "train_then_prune": 0,
+        "linear": 0,
+        "tree": 0,
+    },
 }
 # The best that can be done in `Two` is a constant action, which no policy exceeds.
 ANY_GOOD = {**SETTINGS["baselines"], "untrained": False}

@@ -1,0 +1,59 @@
+"""Decision trees fitted to a policy's answers by scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from rllib_ext.policy.tree import LEAF, Tree
+from search.training.demonstrations import Demonstration
+from search.training.vectors import Array, Vectors
+
+
+def fit_tree(shown: Demonstration, vectors: Vectors, leaves: int) -> Tree:
+    """The tree of so many leaves that best answers as a policy did.
+
+    Of several actions, a step weighs as much as the wrong one costs: the logarithm of how much likelier
+    the policy finds its best action than its worst one (Bastani et al. 2018, "Verifiable reinforcement
+    learning via policy extraction", with log-probabilities for Q-values, as they propose for policies).
+
+    Args:
+        shown: What the policy saw and answered.
+        vectors: What it sees and does.
+        leaves: How many at most, ≥ 2.
+    """
+    if not vectors.discrete:
+        aims = np.clip(shown.outputs[:, : vectors.actions], vectors.low, vectors.high)
+        regressor = DecisionTreeRegressor(max_leaf_nodes=leaves, random_state=0)
+        found = regressor.fit(shown.inputs, aims).tree_
+        return _tree(found, found.value[:, :, 0], discrete=False)
+    logs = log_softmax(shown.outputs.astype(np.float64), axis=1)
+    cost = logs.max(axis=1) - logs.min(axis=1)
+    classifier = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
+    # Where the policy finds all actions alike, any will do; the fit needs a little weight all the same.
+    classifier.fit(shown.inputs, logs.argmax(axis=1), sample_weight=cost + 1e-6)
+    found = classifier.tree_
+    best = classifier.classes_[found.value[:, 0, :].argmax(axis=1)]
+    return _tree(found, best[:, None], discrete=True)
+
+
+def _tree(found: Any, answers: Array, *, discrete: bool) -> Tree:
+    leaf = found.children_left < 0
+    return Tree(
+        inputs=np.where(leaf, LEAF, found.feature),
+        thresholds=_not_above(np.where(leaf, 0.0, found.threshold)),
+        left=np.where(leaf, 0, found.children_left),
+        right=np.where(leaf, 0, found.children_right),
+        answers=np.asarray(answers, dtype=np.float32),
+        discrete=discrete,
+    )
+
+
+def _not_above(thresholds: Array) -> Array:
+    """In single precision, rounded down: observations of that precision go the same way."""
+    rounded = thresholds.astype(np.float32)
+    lower = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded > thresholds, lower, rounded)

@@ -1,0 +1,109 @@
+"""A small decision tree in place of a policy: DAgger's rounds, with VIPER's weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+
+from rllib_ext.envs.env_maker import env_maker, env_name
+from rllib_ext.evaluation.evaluator import Evaluator
+from rllib_ext.member.segment import Segment, snapshot_name
+from rllib_ext.member.trainable import MemberSettings
+from rllib_ext.policy.store import PolicyParts, load_policy
+from rllib_ext.policy.tree import Tree
+from rllib_ext.policy.tree_module import TreeModule
+from search.population.plain_sizes import leaves_within
+from search.training.demonstrations import demonstrate
+from search.training.lesson import Lesson
+from search.training.tree_fit import fit_tree
+from search.training.vectors import vectors_of
+
+
+def fit_tree_policy(
+    settings: MemberSettings, segment: Segment, lesson: Lesson
+) -> list[dict[str, Any]]:
+    """Fits a tree to the dense policy and saves it as a policy.
+
+    In the first round the dense policy plays, in each further one the tree of the round before; the
+    dense policy's answers to all that was seen so far are what a tree is fitted to (Ross et al. 2011).
+    Of the rounds' trees the one with the best mean return over `lesson.choosing` is kept.
+
+    Args:
+        settings: Name the environment and the results folder.
+        segment: Names the policy; its seeds are those that the search evaluates with.
+        lesson: What it learns from.
+
+    Returns:
+        A result as `train_to_end` gives one, with what the tree is under "description", "unit" and
+        "flash_bytes".
+    """
+    torch.set_num_threads(1)
+    ppo, folder = settings.ppo_config, Path(settings.folder)
+    dense = folder / lesson.dense
+    vectors = vectors_of("tree", ppo)
+    leaves = leaves_within(lesson.size, 1 if vectors.discrete else vectors.actions)
+    teacher = load_policy(dense)
+    evaluator = Evaluator(env_maker(ppo))
+    env_steps, best, score, kept_round = 0, None, -math.inf, 0
+    shown, student = None, None
+    try:
+        for number, seeds in enumerate(lesson.rounds, start=1):
+            seen = demonstrate(teacher, evaluator, seeds, student and student.module.answer)
+            shown = seen if shown is None else shown.joined(seen)
+            student = _parts(fit_tree(shown.thinned(), vectors, leaves), teacher.module, dense)
+            episodes = evaluator.run(student.policy(), lesson.choosing)
+            env_steps += seen.env_steps + sum(episodes.lengths)
+            if best is None or episodes.mean > score:
+                best, score, kept_round = student, episodes.mean, number
+        assert best is not None
+        returned = evaluator.run(best.policy(), segment.evaluation_seeds)
+    finally:
+        evaluator.close()
+    tree: Tree = best.module.tree
+    name = snapshot_name(segment.member, segment.segment, 0)
+    counts = {"nonzero_params": tree.numbers, "total_params": tree.numbers}
+    place = f"policies/{name}"
+    best.save({}, folder / place, {"snapshot_id": name, "env": env_name(ppo), **counts})
+    return [
+        {
+            "env_steps": env_steps + sum(returned.lengths),
+            "description": _description(tree, kept_round, len(lesson.rounds)),
+            "unit": "numbers",
+            "flash_bytes": tree.bytes,
+            "snapshot": {
+                "status": "ok" if math.isfinite(returned.mean) else "failed",
+                "return_mean": returned.mean,
+                "checkpoint": place,
+                "state": "",
+                **counts,
+            },
+        }
+    ]
+
+
+def _description(tree: Tree, kept: int, rounds: int) -> str:
+    held = "" if tree.discrete else f", {tree.numbers:,} numbers"
+    return (
+        f"a binary tree of {tree.nodes:,} nodes, {tree.leaves:,} of them leaves{held}; "
+        f"{tree.bytes:,} bytes; fitted to the dense policy, the best of {rounds} rounds (round {kept})"
+    )
+
+
+def _parts(tree: Tree, module: Any, dense: Path) -> PolicyParts:
+    """The policy that acts by a tree, with the dense policy's connectors."""
+    found: Any = TreeModule(
+        observation_space=module.observation_space,
+        action_space=module.action_space,
+        inference_only=True,
+        model_config={"tree": tree.to_dict()},
+    )
+    return PolicyParts(
+        module=found,
+        env_to_module=EnvToModulePipeline.from_checkpoint((dense / "env_to_module").resolve()),
+        module_to_env=ModuleToEnvPipeline.from_checkpoint((dense / "module_to_env").resolve()),
+    )
