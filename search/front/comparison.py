@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rllib_ext.pruning.errors import ResultsError
+from search.config.baseline_kinds import TITLES
 from search.front.identity import config_of, environments, folder_labels
 from search.front.intervals import interquartile_interval, interquartile_mean
 from search.front.pareto import hypervolume, log_density
@@ -24,6 +25,10 @@ Floats = NDArray[np.float64]
 # Shares of the dense policy's return, in per cent, whose picks are compared.
 LEVELS = ("95", "99")
 AREAS = {"over_decades": "decades of density", "over_sparsity": "sparsity"}
+PLAIN = [
+    "group", "folder", "baseline", "made", "weights", "unit", "return_mean", "return_ci_low",
+    "return_ci_high",
+]  # fmt: skip
 # A repeat may differ in these.
 NOT_THE_CONFIG = ("seed", "resources")
 # Differences that a group's name can hold.
@@ -43,8 +48,10 @@ class Comparison:
         fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
             return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
             others.
-        bands: What repeats attain: `group, weights, low, median, high` of the return with at most so
-            many weights, for groups of two searches or more; see `attained`.
+        bands: Empirical attainment surfaces over repeats: `group, weights, low, median, high` of the
+            return with at most so many weights, for groups of two searches or more; see `attained`.
+        plain: One row a trained baseline of a search: `group, folder, baseline, made, weights, unit,
+            return_mean, return_ci_low, return_ci_high`.
         scale: The common scale: means of the searches' own baselines.
         env: The environment, with its settings where it has any.
         notes: What a reader must know first.
@@ -57,6 +64,7 @@ class Comparison:
     scale: Scale
     env: str
     notes: tuple[str, ...]
+    plain: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=PLAIN))
 
 
 def compare(searches: Sequence[Results]) -> Comparison:
@@ -114,7 +122,8 @@ def compare(searches: Sequence[Results]) -> Comparison:
         [group_of(name, part) for name, part in rows.groupby("group", sort=False)]
     )
     bands = _bands(own, scale)
-    return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes))
+    plain = pd.concat([_plain(r, which) for r, which in told], ignore_index=True)
+    return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes), plain)
 
 
 def common_scale(scales: Sequence[Scale]) -> Scale:
@@ -192,6 +201,17 @@ def _front(results: Results, which: Mapping[str, str], scale: Scale) -> pd.DataF
         weights=table["nonzero_params"].clip(lower=1),
         retained=scale.retained(table["return_mean"].to_numpy(float)),
     )
+
+
+def _plain(results: Results, which: Mapping[str, str]) -> pd.DataFrame:
+    table = results.baselines
+    table = table[table["kind"].isin(list(TITLES)) & table["return_mean"].notna()]
+    return table.assign(
+        **which,
+        baseline=table["name"],
+        made=table["kind"].map(TITLES),
+        weights=table["nonzero_params"].clip(lower=1),
+    )[PLAIN]
 
 
 def _search(results: Results, which: Mapping[str, str], scale: Scale) -> dict[str, Any]:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from search.front.comparison import Comparison
-from search.report.comparison_page import ATTAINED, group_rows, reference, search_rows, sentences
+from search.report.comparison_page import (
+    ATTAINED,
+    group_rows,
+    plain_note,
+    plain_rows,
+    reference,
+    search_rows,
+    sentences,
+)
 from search.report.markdown import plain, table
 
 POINTS = "Points are front policies with their report scores and 95 % intervals over episodes."
@@ -19,6 +27,8 @@ def comparison_markdown(comparison: Comparison) -> str:
         "![Mean return against non-zero weights: the front of each search, and what repeats attain]"
         "(comparison.png)",
         f"{POINTS} {ATTAINED}" if len(comparison.bands) else POINTS,
+        plain_note(comparison),
+        table(plain_rows(comparison)),
         "## Hypervolume",
         f"{plain(scale.note)}." if scale.note else table(group_rows(comparison)),
         ""

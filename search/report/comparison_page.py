@@ -8,15 +8,16 @@ from typing import Any
 from search.front.comparison import AREAS, Comparison
 from search.front.format import duration, number, span
 from search.front.intervals import FEWEST
-from search.report.charts.comparison import areas_chart, fronts_chart
+from search.report.charts.comparison import LETTERS, areas_chart, fronts_chart
 from search.report.charts.theme import Drawing
 from search.report.facts import Row
 from search.report.page import render
 
 ATTAINED = (
-    "The thick line is what repeats attain with at most so many weights, their median: in each search "
-    "the report score of the front policy that its selection episodes rate best among those that fit. "
-    "The band holds the middle half of four or more searches, all of fewer."
+    "The thick line is what repeats attain with at most so many weights, their median (the 50 % "
+    "empirical attainment surface): in each search the report score of the front policy that its "
+    "selection episodes rate best among those that fit. The band holds the middle half of four or more "
+    "searches (the 25 % and 75 % surfaces), all of fewer."
 )
 _KEEPS = " keeps 95 % of the dense policy"
 
@@ -37,6 +38,8 @@ def comparison_page(comparison: Comparison) -> str:
         areas=list(AREAS),
         groups=group_rows(comparison),
         searches=search_rows(comparison),
+        plain=plain_rows(comparison),
+        plain_note=plain_note(comparison),
     )
 
 
@@ -134,6 +137,31 @@ def _weights(row: dict[Any, Any]) -> str:
     of = f"{row['keep_95']} of " if row["keep_95"] < row["searches"] else ""
     which = f"{of}{row['searches']} searches"
     return f"{told} ({f'95 % interval {interval}, ' if interval else ''}{which})"
+
+
+def plain_rows(comparison: Comparison) -> list[Row]:
+    """The table of trained baselines, over repeats."""
+    return [
+        {
+            "baseline": str(made),
+            "group": str(group),
+            "searches": f"{part['folder'].nunique():,}",
+            "sizes": span(part["weights"].min(), part["weights"].max())
+            + f" {part['unit'].iloc[0]}",
+            "median return": number(part["return_mean"].median()),
+            "worst to best": span(part["return_mean"].min(), part["return_mean"].max()),
+        }
+        for (group, made), part in comparison.plain.groupby(["group", "made"], sort=False)
+    ]
+
+
+def plain_note(comparison: Comparison) -> str:
+    """What the letters in the chart are; "" where there are none."""
+    there = set(comparison.plain["made"])
+    told = [f"{letter}: {made}" for made, letter in LETTERS.items() if made in there]
+    return (
+        f"Letters are plain policies, with their report scores: {', '.join(told)}." if told else ""
+    )
 
 
 def _of_what(row: dict[Any, Any], area: str) -> str:

@@ -14,6 +14,14 @@ from search.report.charts.theme import COLORS, MEMBERS, Drawing, finished, inlin
 Width = int | Literal["container"]
 # So that groups differ without colour too.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+# What a plain policy's mark says, by its kind.
+LETTERS = {
+    "random masks": "R",
+    "small dense network": "D",
+    "trained once, then pruned": "P",
+    "linear policy": "L",
+    "decision tree": "T",
+}
 
 
 def _color(comparison: Comparison, *, legend: bool = True) -> alt.Color:
@@ -33,7 +41,7 @@ def _shape(comparison: Comparison) -> alt.Shape:
 
 
 def fronts_chart(comparison: Comparison, width: Width = 640, height: int = 420) -> Drawing:
-    """Every search's front; over repeats the median attainment and its band.
+    """Every search's front and plain policies; over repeats empirical attainment surfaces.
 
     Args:
         comparison: The searches.
@@ -92,6 +100,7 @@ def fronts_chart(comparison: Comparison, width: Width = 640, height: int = 420) 
             ],
         ),
     ]
+    layers += _plain(comparison, x, color)
     if not comparison.scale.note:
         layers += _dense(comparison)
     return finished(
@@ -101,6 +110,38 @@ def fronts_chart(comparison: Comparison, width: Width = 640, height: int = 420) 
         f"Mean return against non-zero weights: fronts of {len(comparison.searches)} searches in "
         f"{len(comparison.groups)} groups{'; bands show what repeats attain' if len(bands) else ''}.",
     )
+
+
+def _plain(comparison: Comparison, x: alt.X, color: alt.Color) -> list[Any]:
+    """A letter for each trained baseline, with its interval."""
+    if not len(comparison.plain):
+        return []
+    table = comparison.plain.assign(letter=comparison.plain["made"].map(LETTERS))
+    layers: list[Any] = []
+    ranged = table[table["return_ci_low"].notna()]
+    if len(ranged):
+        bars = alt.Chart(inline(ranged)).mark_rule(strokeWidth=1.2, opacity=0.6, aria=False)
+        layers.append(
+            bars.encode(x=x, color=color, y=alt.Y("return_ci_low:Q"), y2="return_ci_high:Q")
+        )
+    marks = alt.Chart(inline(table)).mark_text(fontSize=13, fontWeight=700)
+    layers.append(
+        marks.encode(
+            x=x,
+            y=alt.Y("return_mean:Q"),
+            color=color,
+            text="letter:N",
+            tooltip=[
+                alt.Tooltip("group:N"),
+                alt.Tooltip("folder:N"),
+                alt.Tooltip("made:N", title="baseline"),
+                alt.Tooltip("weights:Q", title="size", format=","),
+                alt.Tooltip("unit:N", title="counted in"),
+                alt.Tooltip("return_mean:Q", title="report score", format=",.4~g"),
+            ],
+        )
+    )
+    return layers
 
 
 def _dense(comparison: Comparison) -> list[alt.Chart]:

@@ -17,7 +17,7 @@ from search.front.retained import Scale
 from search.report.charts.comparison import fronts_chart
 from search.report.comparison_page import comparison_text, group_rows
 from search.report.write import write_comparison
-from search.store.archive import CANDIDATES, Archive
+from search.store.archive import CANDIDATES, Archive, Baseline
 
 
 def configured(world, name="cartpole", strategy="pareto_pbt", seed=0, **manifest):
@@ -306,3 +306,29 @@ def test_an_output_that_is_no_folder_is_named(folders, tmp_path, place):
     with pytest.raises(ResultsError, match="Name a folder"):
         write_comparison(folders[:2], tmp_path / place)
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_plain_policies_of_every_search_are_drawn_and_listed(folders, tmp_path):
+    for seed, mean in ((0, 300.0), (1, 400.0)):
+        shutil.copytree(folders[seed], tmp_path / f"run{seed}")
+        archive = Archive(tmp_path / f"run{seed}")
+        archive.add_baseline(
+            Baseline(
+                name="linear-4", description="", env_steps=1, wall_time=0.0, search_return=mean,
+                kind="linear", nonzero_params=4, total_params=4,
+            )
+        )  # fmt: skip
+        for e in archive.evaluations():
+            if e.snapshot_id == "dense":
+                returns = [mean + i % 2 for i in range(len(e.returns))]
+                found = dataclasses.replace(e, snapshot_id="linear-4", returns=returns)
+                archive.add_evaluation(found)
+    places = [tmp_path / "run0", tmp_path / "run1"]
+    page, _ = write_comparison(places, tmp_path / "out")
+    told = (page.parent / "comparison.md").read_text()
+    assert "Letters are plain policies, with their report scores: L: linear policy." in told
+    (row,) = [line for line in told.splitlines() if line.startswith("| linear policy |")]
+    assert "| 2 | 4 to 4 weights | 350.5 | 300.5 to 400.5 |" in row
+    drawn = fronts_chart(compare([search.load(place) for place in places])).to_dict()
+    marks = [r for rows in drawn["datasets"].values() for r in rows if r.get("letter") == "L"]
+    assert {m["return_mean"] for m in marks} == {300.5, 400.5}
