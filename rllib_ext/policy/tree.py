@@ -46,7 +46,7 @@ class Tree:
     @property
     def numbers(self) -> int:
         """Thresholds of inner nodes, and what leaves hold."""
-        return self.nodes - self.leaves + self.leaves * self.answers.shape[1]
+        return self.nodes - self.leaves + self.leaves * int(self.answers.shape[1])
 
     @property
     def bytes(self) -> int:

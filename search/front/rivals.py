@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def rivals_of(
-    points: Sequence[Mapping[str, Any]],
+    points: Sequence[Mapping[Any, Any]],
     baselines: Mapping[str, Baseline],
     figures: Mapping[str, Evaluation],
     resampled: Mapping[str, Floats],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 
@@ -18,7 +21,7 @@ from rllib_ext.policy.store import PolicyParts, load_policy
 from rllib_ext.policy.tree import Tree
 from rllib_ext.policy.tree_module import TreeModule
 from search.population.plain_sizes import leaves_within
-from search.training.demonstrations import demonstrate
+from search.training.demonstrations import Demonstration, demonstrate
 from search.training.lesson import Lesson
 from search.training.tree_fit import fit_tree
 from search.training.vectors import vectors_of
@@ -44,35 +47,21 @@ def fit_tree_policy(
     """
     torch.set_num_threads(1)
     ppo, folder = settings.ppo_config, Path(settings.folder)
-    dense = folder / lesson.dense
-    vectors = vectors_of("tree", ppo)
-    leaves = leaves_within(lesson.size, 1 if vectors.discrete else vectors.actions)
-    teacher = load_policy(dense)
     evaluator = Evaluator(env_maker(ppo))
-    env_steps, best, score, kept_round = 0, None, -math.inf, 0
-    shown, student = None, None
     try:
-        for number, seeds in enumerate(lesson.rounds, start=1):
-            seen = demonstrate(teacher, evaluator, seeds, student and student.module.answer)
-            shown = seen if shown is None else shown.joined(seen)
-            student = _parts(fit_tree(shown.thinned(), vectors, leaves), teacher.module, dense)
-            episodes = evaluator.run(student.policy(), lesson.choosing)
-            env_steps += seen.env_steps + sum(episodes.lengths)
-            if best is None or episodes.mean > score:
-                best, score, kept_round = student, episodes.mean, number
-        assert best is not None
-        returned = evaluator.run(best.policy(), segment.evaluation_seeds)
+        best = _best(ppo, evaluator, folder / lesson.dense, lesson)
+        returned = evaluator.run(best.parts.policy(), segment.evaluation_seeds)
     finally:
         evaluator.close()
-    tree: Tree = best.module.tree
+    tree: Tree = best.parts.module.tree
     name = snapshot_name(segment.member, segment.segment, 0)
     counts = {"nonzero_params": tree.numbers, "total_params": tree.numbers}
     place = f"policies/{name}"
-    best.save({}, folder / place, {"snapshot_id": name, "env": env_name(ppo), **counts})
+    best.parts.save({}, folder / place, {"snapshot_id": name, "env": env_name(ppo), **counts})
     return [
         {
-            "env_steps": env_steps + sum(returned.lengths),
-            "description": _description(tree, kept_round, len(lesson.rounds)),
+            "env_steps": best.env_steps + sum(returned.lengths),
+            "description": _description(tree, best.number, len(lesson.rounds)),
             "unit": "numbers",
             "flash_bytes": tree.bytes,
             "snapshot": {
@@ -84,6 +73,33 @@ def fit_tree_policy(
             },
         }
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Best:
+    """The best round's tree, from which round, and the env steps of all rounds."""
+
+    parts: Any
+    number: int
+    env_steps: int
+
+
+def _best(ppo: PPOConfig, evaluator: Evaluator, dense: Path, lesson: Lesson) -> _Best:
+    vectors, teacher = vectors_of("tree", ppo), load_policy(dense)
+    leaves = leaves_within(lesson.size, 1 if vectors.discrete else vectors.actions)
+    shown: Demonstration | None = None
+    found: list[tuple[float, Any]] = []
+    env_steps = 0
+    for seeds in lesson.rounds:
+        answer = found[-1][1].module.answer if found else None
+        seen = demonstrate(teacher, evaluator, seeds, answer)
+        shown = seen if shown is None else shown.joined(seen)
+        student = _parts(fit_tree(shown.thinned(), vectors, leaves), teacher.module, dense)
+        episodes = evaluator.run(student.policy(), lesson.choosing)
+        env_steps += seen.env_steps + sum(episodes.lengths)
+        found.append((episodes.mean, student))
+    number = int(np.argmax([score for score, _ in found]))
+    return _Best(found[number][1], number + 1, env_steps)
 
 
 def _description(tree: Tree, kept: int, rounds: int) -> str:
