@@ -33,6 +33,21 @@ def test_a_plan_says_how_far_the_lineages_of_its_strategy_go():
     assert re.search(r"members     4, 35,000 env steps a lineage, in 7 segments of 5,000", plan)
 
 
+def test_a_plan_says_what_baselines_cost_and_which_are_left_out():
+    told = describe_plan(coordinated(baselines={"random_masks": 0, "small_dense": 2}))
+    assert "2 × small dense network, 1 × trained once, then pruned, 1 × linear policy, 1 × " in told
+    assert "decision tree; 20,000 env steps each, a tree 240 episodes" in told
+    assert "left out" not in told
+    pictures = coordinated(
+        env="linear_world:Seen",
+        ppo={"rl_module": {"model_config": {"conv_filters": [[4, 4, 4]]}}},
+    )
+    told = describe_plan(pictures)
+    assert "1 × random masks, 1 × trained once, then pruned; " in told
+    for kind in ("small_dense: the policy is no chain", "linear: the policy sees a Box of shape"):
+        assert f"left out    {kind}" in told
+
+
 def test_more_machines_take_less_time():
     config = coordinated(members=8, env_steps=80_000_000)
 

@@ -41,11 +41,17 @@ def test_the_actor_has_one_layer_and_the_critic_stays(small_ppo):
 
 
 @pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.ray)])
-@pytest.mark.parametrize("config", [{}, {"continuous": True}, {"scale": 50.0}], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"continuous": True}, {"continuous": True, "free": True}, {"scale": 50.0}],
+    ids=str,
+)
 def test_where_the_best_policy_is_linear_it_is_as_good_as_the_dense_one(
     small_ppo, tmp_path, config, packed
 ):
-    ppo = ppo_of(small_ppo, filtered="scale" in config, **config)
+    own = {name: value for name, value in config.items() if name != "free"}
+    model = {"free_log_std": "free" in config}
+    ppo = ppo_of(small_ppo, filtered="scale" in config, model=model, **own)
     dense, score = dense_policy(tmp_path, ppo)
     linear = linear_ppo(ppo)
     settings = settings_of(tmp_path, linear)
