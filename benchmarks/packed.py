@@ -12,6 +12,8 @@ dynamics, all environments at once in NumPy, while RLlib and stable-baselines3 s
 after the other. How much of a ratio is due to that is seen from a further pack of 16, "one by one": it
 steps Gymnasium's own, too.
 
+With `--module` RLlib and the packs train an RLModule of one's own, which packs stack by torch.func.vmap.
+
 stable-baselines3 is no dependency: the first run installs it, with this project's versions of torch and
 gymnasium, into an environment of its own under .venv.
 """
@@ -93,14 +95,15 @@ def main() -> None:
             "others step Gymnasium's own"
         )
     _print_parts(turns)
-    _print_targets(turns, arguments.env)
+    _print_targets(turns, arguments.env, own=bool(arguments.module))
 
 
 def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    settings = json.dumps(PPO)
+    settings = json.dumps({**PPO, "module": arguments.module})
     ours = [sys.executable, "-m", "benchmarks.peers.ours", arguments.env, settings]
     commands = {RLLIB: [*ours, "0"]}
-    python = _peer() if arguments.peer else None
+    # stable-baselines3 trains no module of RLlib's.
+    python = _peer() if arguments.peer and not arguments.module else None
     if python is not None:
         module = "benchmarks.peers.stable_baselines3_ppo"
         commands[SB3] = [str(python), "-m", module, arguments.env, settings]
@@ -163,7 +166,7 @@ def _print_parts(turns: Turns) -> None:
         print(f"{name:<25}{cells}{alone:>26,.0f}{ratio:>10.1f}")
 
 
-def _print_targets(turns: Turns, env: str) -> None:
+def _print_targets(turns: Turns, env: str, *, own: bool) -> None:
     generator = np.random.default_rng(0)
     print()
     packs = [name for name in _packs(turns) if name != SINGLY]
@@ -173,7 +176,7 @@ def _print_targets(turns: Turns, env: str) -> None:
         more = grown / (_members(last) - _members(first))
         verdict = "within" if more <= MEGABYTES_A_MEMBER else "NOT within"
         print(f"a further member: {more:.2f} MB, {verdict} {MEGABYTES_A_MEMBER:g} MB")
-    if env != "CartPole-v1":
+    if env != "CartPole-v1" or own:
         return
     for name, other, least in TARGETS:
         if name in turns and other in turns:
@@ -207,6 +210,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument(
         "--no-peer", dest="peer", action="store_false", help="leave stable-baselines3 out"
+    )
+    parser.add_argument(
+        "--module",
+        default="",
+        help="an RLModule that RLlib and packs train in place of RLlib's own, as package.module:Class "
+        "(benchmarks.shared.own_networks:LayerNorms)",
     )
     return parser.parse_args()
 

@@ -2,11 +2,12 @@
 
 Usage: python -m benchmarks.peers.ours ENV SETTINGS MEMBERS [one-by-one], with SETTINGS as JSON and 0
 members for RLlib's; "one-by-one": the pack steps Gymnasium's own environments. Both prune to 90 % with
-the first update.
+the first update. "module" among the settings names an RLModule of one's own.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from benchmarks.shared.cluster import start_ray
 from benchmarks.shared.one_by_one import ONE_BY_ONE, without_native
@@ -125,6 +127,8 @@ class _Clock:
 
 
 def _ppo(env: str, ppo: dict[str, Any]) -> PPOConfig:
+    module, _, name = ppo.get("module", "").partition(":")
+    own = {"module_class": getattr(importlib.import_module(module), name)} if module else {}
     return (
         PPOConfig()
         .environment(env)
@@ -145,11 +149,12 @@ def _ppo(env: str, ppo: dict[str, Any]) -> PPOConfig:
             use_kl_loss=False,
         )
         .rl_module(
+            rl_module_spec=RLModuleSpec(**own),
             model_config={
                 "fcnet_hiddens": ppo["hidden"],
                 "fcnet_activation": "tanh",
                 "vf_share_layers": False,
-            }
+            },
         )
         .debugging(seed=0, log_level="ERROR")
     )

@@ -17,9 +17,9 @@ from ray.rllib.core.models.torch.encoder import (
 from ray.rllib.core.models.torch.heads import TorchFreeLogStdMLPHead, TorchMLPHead
 from torch import nn
 
+from rllib_ext.packed.computation import refusal
 from rllib_ext.packed.convolution import Convolution
 from rllib_ext.packed.layers import Activation, Dense, Layer, Layers, Reshape
-from rllib_ext.pruning.errors import ConfigError
 
 # Layers without parameters that act on each element by itself.
 ACTIVATIONS = (
@@ -74,13 +74,14 @@ def architecture_of(module: nn.Module, *, acting: bool = False) -> Architecture:
             distributions; the message says why.
     """
     if type(module) is not DefaultPPOTorchRLModule or (module.inference_only and not acting):
-        raise _refusal(
+        raise refusal(
             f"a {type(module).__name__}", "RLlib's own PPO module, built for training as well"
         )
     refuse_spaces(module.observation_space, module.action_space)
+    refuse_distributions(module)
     encoder: Any = module.encoder
     if type(encoder) is not TorchActorCriticEncoder:
-        raise _refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
+        raise refusal(f"a {type(encoder).__name__}", "an actor-critic encoder without memory")
     shared = bool(encoder.config.shared)
     actor = _encoder_layers(module, "encoder.encoder" if shared else "encoder.actor_encoder")
     critic: Layers = (
@@ -88,9 +89,8 @@ def architecture_of(module: nn.Module, *, acting: bool = False) -> Architecture:
     )
     head: Any = module.pi
     if type(head) not in (TorchMLPHead, TorchFreeLogStdMLPHead):
-        raise _refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")
+        raise refusal(f"a {type(head).__name__} as policy head", "a head of linear layers")
     discrete = isinstance(module.action_space, gym.spaces.Discrete)
-    _refuse_distributions(module, TorchCategorical if discrete else TorchDiagGaussian)
     # RLlib clips the second half of the outputs of whatever head is told to.
     clipped = bool(head.clip_log_std)
     return Architecture(
@@ -105,13 +105,22 @@ def architecture_of(module: nn.Module, *, acting: bool = False) -> Architecture:
     )
 
 
-def _refuse_distributions(module: Any, expected: type[Any]) -> None:
-    """Refuses what a catalog of one's own gives instead of what rllib_ext.packed.distributions has."""
+def refuse_distributions(module: Any) -> None:
+    """Refuses what a module of one's own gives instead of what rllib_ext.packed.distributions has.
+
+    Args:
+        module: An RLModule.
+
+    Raises:
+        ConfigError: It has another action distribution, for training or for acting.
+    """
+    discrete = isinstance(module.action_space, gym.spaces.Discrete)
+    expected: type[Any] = TorchCategorical if discrete else TorchDiagGaussian
     for purpose in ("train", "exploration", "inference"):
         found = getattr(module, f"get_{purpose}_action_dist_cls")()
         if found is not expected:
             name = getattr(found, "__name__", found)
-            raise _refusal(f"the action distribution {name}", expected.__name__)
+            raise refusal(f"the action distribution {name}", expected.__name__)
 
 
 def _encoder_layers(module: nn.Module, name: str) -> Layers:
@@ -120,9 +129,7 @@ def _encoder_layers(module: nn.Module, name: str) -> Layers:
         return _layers(module, f"{name}.net.mlp")
     config: Any = encoder.config
     if type(encoder) is not TorchCNNEncoder or not config.flatten_at_end:
-        raise _refusal(
-            f"a {type(encoder).__name__}", "an encoder of linear or convolutional layers"
-        )
+        raise refusal(f"a {type(encoder).__name__}", "an encoder of linear or convolutional layers")
     image = tuple(int(size) for size in config.input_dims)
     found = _layers(module, f"{name}.net.0.cnn", first=Reshape(image))
     return (*found, Reshape((int(config.output_dims[0]),)))
@@ -159,7 +166,7 @@ def _layers(module: nn.Module, name: str, first: Reshape | None = None) -> Layer
             layers.append(Activation(layer))
         else:
             known = ", ".join(kind.__name__ for kind in ACTIVATIONS)
-            raise _refusal(
+            raise refusal(
                 f"a {type(layer).__name__}", f"linear layers, convolutions of images and {known}"
             )
     return tuple(layers)
@@ -179,10 +186,19 @@ def refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None
     box = isinstance(observations, gym.spaces.Box) and len(observations.shape) in (1, 3)
     # On others RLlib's own layers fail, so that it couldn't use the policies.
     if not box or observations.dtype not in ("float32", "float64"):
-        raise _refusal(
+        raise refusal(
             f"the observation space {observations}",
             "a Box of floats, one dimension or images (others: gymnasium's DtypeObservation)",
         )
+    refuse_actions(actions)
+
+
+def refuse_actions(actions: gym.Space[Any]) -> None:
+    """Refuses action spaces of which members can't be stacked.
+
+    Raises:
+        ConfigError: The message says why.
+    """
     discrete = isinstance(actions, gym.spaces.Discrete) and int(actions.start) == 0
     continuous = (
         isinstance(actions, gym.spaces.Box)
@@ -190,13 +206,6 @@ def refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None
         and actions.dtype in ("float32", "float64")
     )
     if not discrete and not continuous:
-        raise _refusal(
+        raise refusal(
             f"the action space {actions}", "a Discrete from 0 on, or a Box of floats, one dimension"
         )
-
-
-def _refusal(given: str, expected: str) -> ConfigError:
-    return ConfigError(
-        f"members cannot be stacked: the policy has {given}; expected {expected}. Train it with the "
-        "rllib engine."
-    )

@@ -16,9 +16,11 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from rllib_ext.envs.env_maker import EnvMaker, env_maker
-from rllib_ext.packed.architecture import architecture_of, refuse_spaces
+from rllib_ext.packed.carried import carried_by, flattening_among
+from rllib_ext.packed.computation import Computation
 from rllib_ext.packed.filters import filter_among
 from rllib_ext.packed.hyperparameters import hyperparameters_of
+from rllib_ext.packed.kinds import computation_of
 from rllib_ext.packed.network import build_module
 from rllib_ext.packed.settings import refuse_unpackable
 from rllib_ext.packed.vectorize import Vectorize, asked_of, vectorize_of
@@ -32,7 +34,7 @@ class Blueprint:
 
     Attributes:
         ppo: The configuration.
-        make_env: Builds one environment.
+        make_env: Builds one environment, whose observations are arrays.
         vectorize: How environments are stepped.
         action_space: One environment's action space.
         spec: Builds a member's module.
@@ -41,7 +43,8 @@ class Blueprint:
         filter: The observation filter among them, for its settings.
         frames: How many observations are stacked after it.
         rewards: RLlib's connector that scales rewards, for its settings; None: they aren't.
-        observation_shape: Shape of one environment's observation.
+        observation_shape: Shape of one environment's observation, as the pack carries it.
+        computation: How the members' networks are computed together; on the CPU.
         envs: Environments of each member.
         steps: How many each environment takes in an iteration.
         minibatch: Steps of a member in a minibatch.
@@ -59,6 +62,7 @@ class Blueprint:
     frames: int
     rewards: ScaleRewards | None
     observation_shape: tuple[int, ...]
+    computation: Computation
     envs: int
     steps: int
     minibatch: int
@@ -90,21 +94,22 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
     spaces = (env.observation_space, env.action_space)
     env.close()
     given: dict[str, tuple[Any, Any]] = {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces}
-    filtered, frames = filter_among(_added_connectors(ppo, given))
-    if frames > 1 and len(spaces[0].shape or ()) != 1:
-        raise ConfigError(
-            f"frame_stack = {frames}: members of a pack stack observations of one dimension only, and "
-            f"these are {spaces[0]}. Use the rllib engine."
-        )
+    flattening, added = flattening_among(_added_connectors(ppo, given))
+    filtered, frames = filter_among(added)
+    make = carried_by(make, spaces[0], flattening)
+    shape = _shape_of(make)
+    _refuse_nested(spaces[0], shape, filtered, frames, flattened=flattening is not None)
     env_to_module = ppo.build_env_to_module_connector(spaces=given)
     given[DEFAULT_MODULE_ID] = (env_to_module.observation_space, spaces[1])
-    refuse_spaces(*given[DEFAULT_MODULE_ID])
     try:
         spec = ppo.get_rl_module_spec(spaces=given, inference_only=False)
-        module = build_module(spec, seed=0)
-    except ValueError as error:
-        raise ConfigError(f"ppo.rl_module: RLlib cannot build the network: {error}") from error
-    architecture_of(module)
+        modules = [build_module(spec, seed) for seed in range(2)]
+    except Exception as error:
+        # A module is anybody's code.
+        raise ConfigError(
+            f"ppo.rl_module: RLlib cannot build the network: {type(error).__name__}: {error}"
+        ) from error
+    computation = computation_of(modules)
     envs = int(ppo.num_envs_per_env_runner)
     size = int(ppo.train_batch_size_per_learner)
     steps = -(-size // envs)
@@ -124,7 +129,8 @@ def blueprint_of(ppo: PPOConfig) -> Blueprint:
         filter=filtered,
         frames=frames,
         rewards=None if ppo._learner_connector is None else ppo._learner_connector()[0],
-        observation_shape=tuple(spaces[0].shape),
+        observation_shape=shape,
+        computation=computation,
         envs=envs,
         steps=steps,
         minibatch=minibatch,
@@ -137,3 +143,33 @@ def _added_connectors(ppo: PPOConfig, spaces: Any) -> list[Any]:
         return []
     added = ppo._env_to_module_connector(None, spaces, None)
     return [added] if isinstance(added, ConnectorV2) else list(added)
+
+
+def _shape_of(make: EnvMaker) -> tuple[int, ...]:
+    env = make()
+    try:
+        return tuple(env.observation_space.shape or ())
+    finally:
+        env.close()
+
+
+def _refuse_nested(
+    space: gym.Space[Any],
+    shape: tuple[int, ...],
+    filtered: MeanStdFilter | None,
+    frames: int,
+    *,
+    flattened: bool,
+) -> None:
+    """Refuses what a pack does to arrays of one dimension, or to arrays, only."""
+    if frames > 1 and (len(shape) != 1 or not (flattened or isinstance(space, gym.spaces.Box))):
+        raise ConfigError(
+            f"frame_stack = {frames}: members of a pack stack observations of one dimension only, and "
+            f"these are {space}. Use the rllib engine."
+        )
+    if filtered is not None and not (flattened or isinstance(space, gym.spaces.Box)):
+        raise ConfigError(
+            f"normalize: members of a pack normalise arrays, and observations are {space}. Flatten them "
+            "first – env_to_module_connector: "
+            "ray.rllib.connectors.env_to_module:FlattenObservations – or use the rllib engine."
+        )

@@ -59,7 +59,7 @@ class PackedEvaluator:
             return for_environment(space, actions, unsquash=unsquash, clip=clip)
 
         return Actors(
-            architecture=self._network.architecture,
+            computation=self._network.computation,
             parameters=self._network.parts(self._network.weights),
             observed=self._filters.normalised,
             taken=taken,

@@ -71,14 +71,16 @@ class Pack:
                 "resources.gpus_per_member asks for a GPU, but torch sees none where the pack runs. "
                 "Install torch for CUDA there, or set it to 0."
             )
-        self.network = StackedNetwork([self._module(i) for i in range(members)])
+        modules = [self._module(i) for i in range(members)]
+        computation = self._blueprint.computation.for_module(modules[0])
+        self.network = StackedNetwork(modules, computation)
         self.adam = StackedAdam(self.network)
         self.pruning = PackedPruning(self.network, self.adam)
         self.members: list[Member | None] = [None] * members
         shape = self._blueprint.observation_shape
         self._filters = Filters(self._blueprint.filter, members, shape)
         self._rewards = Rewards(self._blueprint.rewards, members, self._blueprint.envs)
-        self._distribution = distribution_for(discrete=self.network.architecture.discrete)
+        self._distribution = distribution_for(discrete=self.network.computation.discrete)
         self._environments = build_environments(
             self._blueprint.make_env, members, self._blueprint.envs, self._blueprint.vectorize
         )

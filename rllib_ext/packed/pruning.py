@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
-from rllib_ext.packed.network import ForwardPass, Rows, StackedNetwork
+from rllib_ext.packed.computation import ForwardPass
+from rllib_ext.packed.network import Rows, StackedNetwork
 from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.structure.graph import Graph, trace
@@ -120,7 +121,7 @@ class PackedPruning:
         if not any(gatherer.kinds for gatherer in gatherers.values()):
             return
         self._statistics.observe(gradients, gatherers)
-        self._statistics.observe_activations(batch.read, gatherers)
+        self._statistics.observe_activations(batch.activity, gatherers)
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place, so that they don't count in a norm."""

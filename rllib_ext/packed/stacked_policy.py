@@ -12,9 +12,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from rllib_ext.evaluation.evaluator import Actions, Observations, Policy
-from rllib_ext.packed.architecture import Architecture
+from rllib_ext.packed.computation import Computation
 from rllib_ext.packed.frames import Frames
-from rllib_ext.packed.layers import apply
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,7 +28,7 @@ class Actors:
     """Policies of one architecture.
 
     Attributes:
-        architecture: What each of them computes.
+        computation: How they are computed together.
         parameters: By name, of shape (policies, *shape).
         observed: From whose each observation is, and observations of shape (episodes, …), to what the
             networks see: (episodes, features), float32.
@@ -37,7 +36,7 @@ class Actors:
         frames: How many of what `observed` gives are stacked after that.
     """
 
-    architecture: Architecture
+    computation: Computation
     parameters: Mapping[str, Tensor]
     observed: Callable[[Array, Array], Array]
     taken: Callable[[Array], Actions]
@@ -57,8 +56,8 @@ class StackedPolicy(Policy):
     def __init__(self, actors: Actors, players: Sequence[int]) -> None:
         self._actors = actors
         self._players = np.asarray(players, dtype=np.int64)
-        self._acting = _names(actors.architecture)
-        self._like = actors.parameters[next(iter(self._acting))]
+        self._acting = actors.computation.acting
+        self._like = actors.parameters[self._acting[0]]
         self._episodes: Sequence[int] | None = None
         self._rows = np.empty(0, dtype=np.int64)
         self._block = np.empty((0, 0, 0), dtype=np.float32)
@@ -85,7 +84,8 @@ class StackedPolicy(Policy):
         # What is left in other places of a block changes nothing here.
         self._block[self._places] = seen
         with torch.no_grad():
-            actions = self._act(torch.from_numpy(self._block).to(self._like))
+            seen_by_all = torch.from_numpy(self._block).to(self._like)
+            actions = self._actors.computation.most_likely(self._parameters, seen_by_all)
         return self._actors.taken(actions.cpu().numpy()[self._places])
 
     def _stacked(self, episodes: Sequence[int], frames: Array) -> Array:
@@ -98,16 +98,6 @@ class StackedPolicy(Policy):
         seen = self._frames.following(self._last[list(episodes)], frames)
         self._last[list(episodes)] = seen
         return seen
-
-    def _act(self, observations: Tensor) -> Tensor:
-        """From observations of shape (blocks, ROWS, features) to actions of shape (blocks, ROWS, …)."""
-        architecture = self._actors.architecture
-        features = apply(architecture.actor, self._parameters, observations)
-        outputs = apply(architecture.policy_head, self._parameters, features)
-        if architecture.discrete:
-            return outputs.argmax(dim=-1)
-        # Half of them are standard deviations, where those aren't parameters of their own.
-        return outputs if architecture.log_std else outputs.chunk(2, dim=-1)[0]
 
     def _lay_out(self, episodes: Sequence[int]) -> None:
         """Says where in the blocks episodes are, each block one policy's."""
@@ -126,10 +116,3 @@ class StackedPolicy(Policy):
             self._parameters = {
                 name: self._actors.parameters[name].index_select(0, chosen) for name in self._acting
             }
-
-
-def _names(architecture: Architecture) -> dict[str, None]:
-    """The parameters that actions depend on."""
-    layers = (*architecture.actor, *architecture.policy_head)
-    found = [getattr(layer, part, "") for layer in layers for part in ("weight", "bias")]
-    return dict.fromkeys(name for name in found if name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from rllib_ext.packed.computation import Activity
 from rllib_ext.packed.network import StackedNetwork
 from rllib_ext.pruning.criteria import StatisticKind
 from rllib_ext.pruning.training.statistics import FROM_GRADIENT, SUMMED, Gatherer
@@ -45,25 +46,24 @@ class StackedStatistics:
 
     @torch.no_grad()
     def observe_activations(
-        self, read: Mapping[str, Tensor], gatherers: Mapping[int, Gatherer]
+        self, activity: Mapping[str, Sequence[Activity]], gatherers: Mapping[int, Gatherer]
     ) -> None:
-        """Takes what the weights were multiplied with in one minibatch.
+        """Takes how active what the weights read was in one minibatch.
 
         Args:
-            read: By the weights' names, as of `rllib_ext.packed.layers.Applied`.
+            activity: As of `rllib_ext.packed.computation.ForwardPass`.
             gatherers: One for each row, in the rows' order.
         """
         rows = {row: g for row, g in enumerate(gatherers.values()) if "activation" in g.kinds}
         if not rows:
             return
-        for name, inputs in read.items():
+        for name, uses in activity.items():
             asking = {row: g for row, g in rows.items() if name in g.weights}
             if not asking:
                 continue
-            activity = inputs[list(asking)].abs().flatten(1, -2).mean(1)
-            broadcast = [1] * (len(self._network.slots[name].shape) - 2)
-            for gatherer, own in zip(asking.values(), activity, strict=True):
-                gatherer.add_("activation", name, own.view(1, -1, *broadcast))
+            for found in (use(list(asking)) for use in uses):
+                for gatherer, own in zip(asking.values(), found, strict=True):
+                    gatherer.add_("activation", name, own)
 
     def _add(
         self, kind: StatisticKind, gradients: Tensor, gatherers: Mapping[int, Gatherer]

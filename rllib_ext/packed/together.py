@@ -16,6 +16,7 @@ from rllib_ext.evaluation.evaluator import Actions, Episodes, Evaluator, Observa
 from rllib_ext.packed.architecture import Architecture, architecture_of
 from rllib_ext.packed.layers import Activation, Layers
 from rllib_ext.packed.stacked_policy import Actors, StackedPolicy
+from rllib_ext.packed.written_out import WrittenOut
 from rllib_ext.policy.acting import DirectPolicy
 from rllib_ext.policy.shortcut import Array, Normalisation, Shortcut
 from rllib_ext.pruning.errors import ConfigError
@@ -155,7 +156,7 @@ def _stacked(policies: Sequence[Any]) -> Actors:
             seen = Normalisation(means[players], scales[players], limit)(observations)
         return seen.reshape(len(seen), -1).astype(np.float32, copy=False)
 
-    return Actors(architecture, parameters, observed, shortcuts[0].taken)
+    return Actors(WrittenOut(architecture), parameters, observed, shortcuts[0].taken)
 
 
 def _statistics(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
+from rllib_ext.packed.computation import ForwardPass
 from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.hyperparameters import Stacked
 from rllib_ext.packed.loss import Losses, Minibatch, losses
 from rllib_ext.packed.loss_gradient import LossGradient
 from rllib_ext.packed.minibatch_order import MinibatchOrder
-from rllib_ext.packed.network import ForwardPass, Rows, StackedNetwork, rows_of
+from rllib_ext.packed.network import Rows, StackedNetwork, rows_of
 
 # What RLlib takes for a norm that has overflown.
 LARGEST_NORM = 10e8

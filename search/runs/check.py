@@ -34,6 +34,9 @@ from search.training.plain_sizes_of import plain_sizes_of
 
 # Starting Ray, its workers and RLlib; closing and the report.
 FIXED_SECONDS = 20.0
+_VMAPPED = (
+    "  stacked     by torch.func.vmap: the policy is a user's own, or of other layers than RLlib's"
+)
 
 
 def describe_plan(
@@ -86,6 +89,7 @@ def describe_plan(
         *_objectives(config, prepared),
         f"  engine      {engine.name}; a {engine.unit} takes {amounts(taken)}",
         *([f"  not packed  {engine.unpackable}"] if engine.unpackable else []),
+        *([_VMAPPED] if engine.vmapped else []),
         *([f"  capped      {capped}"] if capped else []),
         f"  machines    {offered(machines)}; at most {amounts(most)} of them at once",
         f"  time        {engine.describe(config, slots)}, roughly {_minutes([t.all for t in times])} "

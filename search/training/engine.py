@@ -11,9 +11,10 @@ from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
 from rllib_ext.member.trainable import MemberTrainable
-from rllib_ext.packed.blueprint import blueprint_of
+from rllib_ext.packed.blueprint import Blueprint, blueprint_of
 from rllib_ext.packed.hyperparameters import OWN, hyperparameters_of
 from rllib_ext.packed.trainable import PackTrainable
+from rllib_ext.packed.vmapped import Vmapped
 from rllib_ext.pruning.errors import ConfigError
 from search.config.experiment import ExperimentConfig
 from search.training.ppo_config import member_resources
@@ -28,6 +29,7 @@ class Engine(abc.ABC):
         trainable: What Tune runs.
         resources: What one of it takes from the cluster.
         unpackable: Why members are not packed though they might have been; "" otherwise.
+        vmapped: Whether members' networks are a user's own, stacked by torch.func.vmap.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Engine(abc.ABC):
     trainable: type[Any]
     resources: PlacementGroupFactory
     unpackable: str = ""
+    vmapped: bool = False
 
     @abc.abstractmethod
     def slots(self, config: ExperimentConfig, fit: int) -> int:
@@ -90,13 +93,15 @@ class PackedEngine(Engine):
     Args:
         cpus: That a pack takes.
         gpus: That a pack takes.
+        vmapped: As of `Engine.vmapped`.
     """
 
     name = "packed"
     unit = "pack"
     trainable = PackTrainable
 
-    def __init__(self, cpus: float, gpus: float) -> None:
+    def __init__(self, cpus: float, gpus: float, *, vmapped: bool = False) -> None:
+        self.vmapped = vmapped
         self.resources = PlacementGroupFactory([{"CPU": cpus} | ({"GPU": gpus} if gpus else {})])
 
     @override
@@ -129,16 +134,21 @@ def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
     if config.engine == "rllib":
         return RLlibEngine(ppo)
     try:
-        _refuse_unpackable(config, ppo)
+        blueprint = _packable(config, ppo)
     except ConfigError as error:
         if config.engine == "packed":
             raise
         return RLlibEngine(ppo, unpackable=str(error))
-    return PackedEngine(config.resources.cpus_per_member, float(ppo.num_gpus_per_learner))
+    return PackedEngine(
+        config.resources.cpus_per_member,
+        float(ppo.num_gpus_per_learner),
+        vmapped=isinstance(blueprint.computation, Vmapped),
+    )
 
 
-def _refuse_unpackable(config: ExperimentConfig, ppo: PPOConfig) -> None:
-    blueprint_of(ppo)
+def _packable(config: ExperimentConfig, ppo: PPOConfig) -> Blueprint:
+    """What members of a pack share; refuses what they can't."""
+    blueprint = blueprint_of(ppo)
     for path, parameter in config.search.space.items():
         group, _, name = path.partition(".")
         if group != "training":
@@ -150,6 +160,7 @@ def _refuse_unpackable(config: ExperimentConfig, ppo: PPOConfig) -> None:
             )
         for value in parameter.extremes:
             hyperparameters_of(ppo, {name: value})
+    return blueprint
 
 
 def told_cap(config: ExperimentConfig, engine: Engine, slots: int) -> str:

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from own_policies import AsDefault, Normed, Shared
 from packs import IMAGES, ContinuousImages, Images
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ext.envs.env_maker import env_maker
 
+# Environment, model configuration, and a module of a user's own.
 MODELS = {
     "discrete": ("CartPole-v1", {"fcnet_activation": "tanh"}),
     "shared": ("CartPole-v1", {"fcnet_activation": "relu", "vf_share_layers": True}),
@@ -16,6 +19,10 @@ MODELS = {
         ContinuousImages,
         {**IMAGES, "conv_activation": "silu", "vf_share_layers": True},
     ),
+    "own": ("CartPole-v1", {}, Normed),
+    "own_continuous": ("Pendulum-v1", {}, Normed),
+    "own_shared": ("CartPole-v1", {}, Shared),
+    "own_images": (Images, {**IMAGES, "head_fcnet_activation": "tanh"}, AsDefault),
 }
 
 
@@ -53,7 +60,9 @@ def packed_ppo():
 @pytest.fixture(params=MODELS)
 def kind(request, packed_ppo):
     """A configuration of each kind, and its environment's spaces."""
-    env, model = MODELS[request.param]
+    env, model, *own = MODELS[request.param]
     config = packed_ppo(env, model)
+    if own:
+        config.rl_module(rl_module_spec=RLModuleSpec(module_class=own[0]))
     made = env_maker(config)()
     return config, made.observation_space, made.action_space

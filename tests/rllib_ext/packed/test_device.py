@@ -9,7 +9,9 @@ import json
 
 import pytest
 import torch
+from own_policies import AsDefault
 from packs import IMAGES, Images
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -72,11 +74,18 @@ def test_two_devices_are_noticed():
 
 
 @pytest.mark.parametrize(
-    ("env", "model"),
-    [("CartPole-v1", {}), ("Pendulum-v1", {"free_log_std": True}), (Images, IMAGES)],
+    ("env", "model", "own"),
+    [
+        ("CartPole-v1", {}, None),
+        ("Pendulum-v1", {"free_log_std": True}, None),
+        (Images, IMAGES, None),
+        ("CartPole-v1", {}, AsDefault),
+    ],
 )
-def test_a_pack_computes_on_its_device_only(packed_ppo, env, model):
+def test_a_pack_computes_on_its_device_only(packed_ppo, env, model, own):
     ppo = packed_ppo(env, model, grad_clip=0.5, train_batch_size_per_learner=32, minibatch_size=16)
+    if own is not None:
+        ppo.rl_module(rl_module_spec=RLModuleSpec(module_class=own))
     kinds = ("magnitude", "gradient", "movement", "activation", "random")
     with OnOneDevice() as mode:
         pack = Pack(ppo, len(kinds), device="meta")
@@ -84,8 +93,8 @@ def test_a_pack_computes_on_its_device_only(packed_ppo, env, model):
             pruning = PruningConfig(
                 horizon=2 * 32, criterion=criterion, final_sparsity=0.5, begin=0.0, end=0.5
             )
-            own = {"num_epochs": 1 + i % 2}
-            pack.start(i, training=own, pruning=pruning, seed=i)
+            training = {"num_epochs": 1 + i % 2}
+            pack.start(i, training=training, pruning=pruning, seed=i)
         for _ in range(2):
             results = pack.train()
             assert not any(result["failure"] for result in results.values())

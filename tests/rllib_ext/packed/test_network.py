@@ -26,12 +26,18 @@ def outputs(module, observations):
         return found[Columns.ACTION_DIST_INPUTS], module.compute_values(batch)
 
 
+def together(network, observations):
+    """Inputs of distributions, and values, of all members."""
+    passed = network.forward_pass(network.parts(network.weights), observations)
+    return passed.inputs.clone(), passed.values.clone()
+
+
 def test_outputs_are_those_of_each_member_s_own_module(kind):
     config, space, _ = kind
     modules = [build_module(spec_of(config), seed).double() for seed in range(3)]
     network = StackedNetwork(modules)
     observations = torch.randn(3, 7, *space.shape, dtype=torch.float64)
-    inputs, values = network.act_and_value(network.parts(network.weights), observations)
+    inputs, values = together(network, observations)
     for i, module in enumerate(modules):
         expected_inputs, expected_values = outputs(module, observations[i])
         torch.testing.assert_close(inputs[i], expected_inputs, rtol=0, atol=1e-12)
@@ -61,7 +67,7 @@ def test_a_member_s_state_loads_into_plain_rllib_and_back(kind, tmp_path):
     plain = spec.build()
     plain.set_state(network.modules[1].get_state())
     observations = torch.randn(2, 5, *space.shape)
-    inputs, values = network.act_and_value(network.parts(network.weights), observations)
+    inputs, values = together(network, observations)
     torch.testing.assert_close(outputs(plain, observations[1]), (inputs[1], values[1]))
     other = build_module(spec, seed=9)
     expected = {name: p.detach().clone() for name, p in other.named_parameters()}
@@ -113,7 +119,7 @@ DISCRETE = gym.spaces.Discrete(2)
 @pytest.mark.parametrize(
     ("observations", "actions", "model", "said"),
     [
-        (BOX, DISCRETE, {"use_lstm": True, "max_seq_len": 4}, "TorchStatefulActorCriticEncoder"),
+        (BOX, DISCRETE, {"use_lstm": True, "max_seq_len": 4}, "a memory .*LSTM"),
         (gym.spaces.Box(0, 1, (4, 4), np.float32), DISCRETE, {}, "observation space"),
         (gym.spaces.Box(0, 1, (4, 4, 2), bool), DISCRETE, {}, "observation space"),
         (gym.spaces.Discrete(4), DISCRETE, {}, "observation space"),

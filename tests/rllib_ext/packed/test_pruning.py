@@ -9,13 +9,16 @@ import copy
 import gymnasium as gym
 import pytest
 import torch
+from own_policies import Normed
 from packs import IMAGES, Images
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.torch_utils import clip_gradients
 
 from rllib_ext import PruningConfig
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.pruning import PackedPruning
+from rllib_ext.packed.vmapped import Vmapped
 from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.rl.module.probing import probe_of
@@ -57,6 +60,10 @@ SCHEDULES = {
 }
 
 
+def critic_of(module):
+    return ["critic"] if isinstance(module, Normed) else module.get_non_inference_attributes()
+
+
 class Shadow:
     """One member, unpacked."""
 
@@ -68,7 +75,7 @@ class Shadow:
             self.module,
             lambda: [self.adam],
             config,
-            critic_prefixes=self.module.get_non_inference_attributes(),
+            critic_prefixes=critic_of(self.module),
             seed=seed,
             graph=lambda: trace(self.module, probe_of(self.module)),
             probe=probe_of(self.module),
@@ -77,7 +84,7 @@ class Shadow:
     def learn(self, gradients, observations):
         batch = {Columns.OBS: observations}
         outputs = self.module._forward_train(batch)
-        self.module.compute_values(batch, embeddings=outputs[Columns.EMBEDDINGS])
+        self.module.compute_values(batch, embeddings=outputs.get(Columns.EMBEDDINGS))
         by_parameter = {self.parameters[name]: g.clone() for name, g in gradients.items()}
         self.pruner.observe_gradients(by_parameter.items())
         self.pruner.mask_gradients_(by_parameter.items())
@@ -148,8 +155,13 @@ def shadowed(ppo, schedules, monkeypatch, iterations=ITERATIONS):
     return pack
 
 
-def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, monkeypatch):
-    pack = shadowed(packed_ppo(), SCHEDULES, monkeypatch)
+@pytest.mark.parametrize("own", [False, True])
+def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, monkeypatch, own):
+    ppo = packed_ppo()
+    if own:
+        ppo.rl_module(rl_module_spec=RLModuleSpec(module_class=Normed))
+    pack = shadowed(ppo, SCHEDULES, monkeypatch)
+    assert isinstance(pack.network.computation, Vmapped) is own
     names = list(SCHEDULES)
     # The return holds for a while, falls until the rule rolls back, and recovers.
     returns = [100.0] * 9 + [10.0] * 6 + [100.0] * (ITERATIONS - 15)

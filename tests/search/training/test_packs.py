@@ -267,6 +267,16 @@ class OwnModule(DefaultPPOTorchRLModule):
     """Not RLlib's, whatever it computes."""
 
 
+@pytest.mark.parametrize("engine", ["packed", "auto"])
+def test_a_policy_of_one_s_own_is_packed_where_it_can_be_and_check_says_how(engine):
+    config = coordinated(engine=engine)
+    settings = PPOSettings(rl_module={"rl_module_spec": f"{__name__}:OwnModule"})
+    said = describe_plan(config.model_copy(update={"ppo": settings}))
+    assert "engine      packed" in said
+    assert "stacked     by torch.func.vmap" in said
+    assert "torch.func.vmap" not in describe_plan(config)
+
+
 @pytest.mark.parametrize("engine", ["packed", "rllib", "auto"])
 def test_observations_that_no_engine_has_a_network_for_are_refused_by_check(engine):
     config = coordinated(engine=engine).model_copy(update={"env": "packs:Nested"})
@@ -279,9 +289,12 @@ def test_observations_that_no_engine_has_a_network_for_are_refused_by_check(engi
     [
         (
             {"ppo": {"rl_module": {"model_config": {"use_lstm": True, "max_seq_len": 4}}}},
-            "TorchStatefulActorCriticEncoder",
+            "a memory .*LSTM",
         ),
-        ({"ppo": {"rl_module": {"rl_module_spec": f"{__name__}:OwnModule"}}}, "a OwnModule"),
+        (
+            {"ppo": {"rl_module": {"rl_module_spec": {"module_class": "own_policies:Dropped"}}}},
+            "a Dropped that draws random numbers",
+        ),
         ({"ppo": {"training": {"grad_clip_by": "value", "grad_clip": 1.0}}}, "grad_clip_by = "),
         ({"ppo": {"env_runners": {"explore": False}}}, "explore = False"),
     ],
