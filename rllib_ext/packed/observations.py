@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from rllib_ext.packed.computation import refusal
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Space = gym.Space[Any]
+Space: TypeAlias = gym.Space[Any]
 
 # Above, single precision doesn't hold every integer.
 _LARGEST_INTEGER = 2**24
@@ -95,7 +95,7 @@ def unraveled(space: Space, rows: Tensor) -> Any:
             start = stop
         return found if isinstance(space, gym.spaces.Dict) else tuple(found.values())
     values = rows.reshape(len(rows), *(space.shape or ()))
-    dtype = np.dtype(space.dtype)
+    dtype: np.dtype[Any] = np.dtype(space.dtype)
     return values if dtype.kind == "f" else values.to(torch.from_numpy(np.empty(0, dtype)).dtype)
 
 

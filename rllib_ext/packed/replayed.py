@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,8 +18,47 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from rllib_ext.packed.computation import Parameters
 
 aten = torch.ops.aten
+Noted = TypeVar("Noted")
+
 # Calls of a shape before it is noted, which takes as long as some forty of them.
 OFTEN = 24
+# Shapes that are noted at most, each of which holds a few hundred kilobytes.
+SHAPES = 64
+
+
+class Replays(Generic[Noted]):
+    """What was noted, by shape.
+
+    Args:
+        names: The parameters that are read.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._calls: collections.Counter[Any] = collections.Counter()
+        # None of what can't be noted.
+        self._noted: dict[Any, Noted | None] = {}
+
+    def get(
+        self, parameters: Parameters, observations: Tensor, note: Callable[[], Noted | None]
+    ) -> Noted | None:
+        """What was noted for these shapes; None: they are too seldom, or it can't be noted.
+
+        Args:
+            parameters: Stacked, by name.
+            observations: Of the rows.
+            note: Called when it is time for it.
+        """
+        # How they lie in memory says which operations are views.
+        first = parameters[self.names[0]]
+        key = (observations.shape, observations.stride(), first.shape, first.stride())
+        if key in self._noted:
+            return self._noted[key]
+        self._calls[key] += 1
+        if self._calls[key] <= OFTEN or len(self._noted) == SHAPES:
+            return None
+        self._noted[key] = note()
+        return self._noted[key]
 
 
 class Replayed:
@@ -36,35 +75,33 @@ class Replayed:
         self, function: Callable[[Parameters, Tensor], Tensor], names: Sequence[str]
     ) -> None:
         self._function = function
-        self._names = tuple(names)
-        self._calls: collections.Counter[Any] = collections.Counter()
-        self._noted: dict[Any, Callable[..., Tensor]] = {}
+        self._replays = Replays[Callable[..., Tensor]](names)
 
     def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """Calls the function; arguments as it takes them."""
-        shape = (observations.shape, observations.dtype)
-        noted = self._noted.get(shape)
         with torch.no_grad():
-            if noted is not None:
-                return noted(observations, *[parameters[name] for name in self._names])
-            self._calls[shape] += 1
-            if self._calls[shape] >= OFTEN:
-                self._noted[shape] = self._note(parameters, observations)
-            return self._function(parameters, observations)
+            noted = self._replays.get(
+                parameters, observations, lambda: self._note(parameters, observations)
+            )
+            if noted is None:
+                return self._function(parameters, observations)
+            return noted(observations, *[parameters[name] for name in self._replays.names])
 
     def _note(self, parameters: Parameters, observations: Tensor) -> Callable[..., Tensor]:
-        def flat(observed: Tensor, *values: Tensor) -> Tensor:
-            return self._function(dict(zip(self._names, values, strict=True)), observed)
+        names = self._replays.names
 
-        noted = make_fx(flat)(observations, *[parameters[name] for name in self._names])
-        _shorten(noted)
+        def flat(observed: Tensor, *values: Tensor) -> Tensor:
+            return self._function(dict(zip(names, values, strict=True)), observed)
+
+        noted = make_fx(flat)(observations, *[parameters[name] for name in names])
+        shorten(noted)
         return noted.forward
 
 
-def _shorten(noted: GraphModule) -> None:
-    """Leaves out what changes nothing: shapes that stay as they are, factors of 1, the critic's part."""
+def shorten(noted: GraphModule) -> None:
+    """Leaves out, in place, what no result needs, and what changes nothing."""
     graph = noted.graph
-    if not any(_writes(node) for node in graph.nodes):
+    if not any(writes(node) for node in graph.nodes):
         for node in graph.nodes:
             if node.op == "call_function" and _is_idle(node):
                 node.replace_all_uses_with(node.args[0])
@@ -72,14 +109,21 @@ def _shorten(noted: GraphModule) -> None:
     noted.recompile()
 
 
-def _writes(node: Node) -> bool:
+def writes(node: Node) -> bool:
+    """Whether a step of what was noted writes into what it is given, or may."""
     schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and (schema is None or schema.is_mutable)
+    return node.op == "call_function" and (schema is None or bool(schema.is_mutable))
 
 
-def _is_idle(node: Node) -> bool:
-    if node.target is aten.mul.Scalar:
-        return bool(node.args[1] == 1 and node.args[0].meta["val"].dtype == node.meta["val"].dtype)
-    if node.target not in (aten.view.default, aten._unsafe_view.default, aten.expand.default):
+def _is_idle(node: Any) -> bool:
+    """Whether a step gives just what it is given: shapes that stay as they are, factors of 1."""
+    if node.target not in (
+        aten.mul.Scalar,
+        aten.view.default,
+        aten._unsafe_view.default,
+        aten.expand.default,
+    ):
         return False
-    return bool(node.args[0].meta["val"].shape == node.meta["val"].shape)
+    old, new = node.args[0].meta["val"], node.meta["val"]
+    same = bool(old.shape == new.shape and old.dtype == new.dtype)
+    return same and (node.target is not aten.mul.Scalar or node.args[1] == 1)

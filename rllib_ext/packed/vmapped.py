@@ -20,6 +20,7 @@ from typing_extensions import override
 from rllib_ext.packed.computation import Activity, Computation, ForwardPass, Parameters, mode_of
 from rllib_ext.packed.observations import unraveled
 from rllib_ext.packed.replayed import Replayed
+from rllib_ext.packed.replayed_pass import ReplayedPass
 from rllib_ext.packed.scratch import Scratch
 from rllib_ext.pruning.structure.copies import copy_of
 from rllib_ext.pruning.training.activations import read_by
@@ -55,16 +56,19 @@ class Calls(nn.Module):
     def explore(self, batch: dict[str, Any]) -> Tensor:
         """What actions are drawn from."""
         outputs = self.rl_module._forward_exploration(batch)
-        return outputs[Columns.ACTION_DIST_INPUTS]
+        found: Tensor = outputs[Columns.ACTION_DIST_INPUTS]
+        return found
 
     def infer(self, batch: dict[str, Any]) -> Tensor:
         """What deterministic actions are taken from."""
         outputs = self.rl_module._forward_inference(batch)
-        return outputs[Columns.ACTION_DIST_INPUTS]
+        found: Tensor = outputs[Columns.ACTION_DIST_INPUTS]
+        return found
 
     def value(self, batch: dict[str, Any]) -> Tensor:
         """Value estimates."""
-        return self.rl_module.compute_values(batch)
+        found: Tensor = self.rl_module.compute_values(batch)
+        return found
 
     def train_on(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """What the loss is computed from: the distributions' inputs, and the values."""
@@ -101,6 +105,7 @@ class Vmapped(Computation):
         self._explore = Replayed(together(self._acts, "explore"), names)
         self._infer = Replayed(together(self._acts, "infer"), names)
         self._value = Replayed(together(self._learns, "value"), names)
+        self._pass = ReplayedPass(vmap(self._train_on), names, self._trained)
 
     @override
     def for_module(self, module: nn.Module) -> Vmapped:
@@ -126,33 +131,20 @@ class Vmapped(Computation):
     def forward_pass(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch
     ) -> ForwardPass:
-        leaves = {name: value.detach() for name, value in parameters.items()}
-        for name in self._trained:
-            leaves[name].requires_grad_()
-        with torch.enable_grad():
-            inputs, values, read = vmap(self._train_on)(leaves, observations.flatten(2))
+        passed = self._pass(parameters, observations.flatten(2))
 
         def backward(of_inputs: Tensor, of_values: Tensor, into: Parameters) -> None:
-            given = {inputs: of_inputs, values: of_values}
-            attached = [output for output in given if output.requires_grad]
-            found = torch.autograd.grad(
-                attached,
-                [leaves[name] for name in self._trained],
-                [given[output] for output in attached],
-                allow_unused=True,
-            )
-            for gradient in into.values():
-                # Of what isn't trained, or reaches no output.
-                gradient.zero_()
-            for name, gradient in zip(self._trained, found, strict=True):
-                if gradient is not None:
-                    into[name].copy_(gradient)
+            found = dict(zip(self._trained, passed.backward(of_inputs, of_values), strict=True))
+            for name, gradient in into.items():
+                own = found.get(name)
+                # What isn't trained, or reaches no output.
+                gradient.zero_() if own is None else gradient.copy_(own)
 
         return ForwardPass(
             observations=observations,
-            inputs=inputs.detach(),
-            values=values.detach(),
-            activity=self._reading.activity(read),
+            inputs=passed.inputs,
+            values=passed.values,
+            activity=self._reading.activity(passed.read),
             backward=backward,
         )
 

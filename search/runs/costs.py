@@ -15,6 +15,8 @@ from search.training.engine import Engine
 _ROLLOUT = {"rllib": 30e-6, "packed": 3e-6}
 _SAMPLE = {"rllib": 0.5e-6, "packed": 1e-6}
 _MINIBATCH = {"rllib": 3.3e-3, "packed": 300e-6}
+# By how much packs take longer for networks that torch.func.vmap stacks.
+_VMAPPED = 2.0
 # An evaluation's share: the forward pass and what is noted of a step.
 EVALUATION_SECONDS = 3e-6
 # A step of a single environment, such as HalfCheetah's or LunarLander's.
@@ -41,7 +43,7 @@ def costs_of(ppo: PPOConfig, engine: Engine, environment: float = ENVIRONMENT_SE
     # RLlib's processes step single environments all the same.
     in_training = 0.0 if is_native and engine.name == "packed" else environment
     return Costs(
-        training=in_training + _trained(ppo, engine.name),
+        training=in_training + _trained(ppo, engine.name) * (_VMAPPED if engine.vmapped else 1.0),
         evaluation=EVALUATION_SECONDS + (0.0 if is_native else environment),
     )
 

@@ -83,6 +83,21 @@ class Shared(Normed):
         return self.critic(features).squeeze(-1)
 
 
+class Detached(Shared):
+    """Its critic teaches the features nothing; what they are scaled by isn't trained through."""
+
+    def _forward_train(self, batch, **kwargs):
+        outputs = super()._forward_train(batch, **kwargs)
+        with torch.no_grad():
+            scale = 1.0 / (1.0 + outputs[Columns.EMBEDDINGS].square().mean())
+        logits = scale * outputs[Columns.ACTION_DIST_INPUTS]
+        return {**outputs, Columns.ACTION_DIST_INPUTS: logits}
+
+    def compute_values(self, batch, embeddings=None):
+        features = self.body(self.seen(batch)) if embeddings is None else embeddings
+        return self.critic(features.detach()).squeeze(-1)
+
+
 class BatchNormed(Normed):
     """Keeps running statistics."""
 

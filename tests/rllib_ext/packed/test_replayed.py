@@ -3,12 +3,14 @@
 import gymnasium as gym
 import pytest
 import torch
-from own_policies import AsDefault, Normed, own
+from own_policies import AsDefault, Detached, Normed, Shared, own
 from packs import IMAGES, Images
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.columns import Columns
 
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.packed.replayed import OFTEN, Replayed
+from rllib_ext.packed.replayed_pass import ReplayedPass
 
 
 def stacked(env, module_class, **model):
@@ -51,6 +53,64 @@ def test_what_is_noted_is_the_function_s_arithmetic_alone():
         assert torch.equal(replayed(weight, torch.eye(2)), weight["weight"])
     # It was called so often, and once to be noted.
     assert len(calls) == OFTEN + 1
-    (noted,) = replayed._noted.values()
+    (noted,) = replayed._replays._noted.values()
     targets = [str(n.target) for n in noted.__self__.graph.nodes if n.op == "call_function"]
     assert targets == ["aten.mm.default"]
+
+
+@pytest.mark.parametrize("module_class", [Normed, Shared, Detached])
+def test_replayed_gradients_are_autograd_s_through_each_module(module_class):
+    env = gym.make("CartPole-v1")
+    network = stacked(env, module_class)
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(3, 7, 4, generator=generator)
+    given = torch.randn(3, 7, 2, generator=generator), torch.randn(3, 7, generator=generator)
+    expected = []
+    for i, module in enumerate(network.modules):
+        batch = {Columns.OBS: seen[i]}
+        outputs = module._forward_train(batch)
+        values = module.compute_values(batch, embeddings=outputs.get(Columns.EMBEDDINGS))
+        reached = (outputs[Columns.ACTION_DIST_INPUTS], values)
+        torch.autograd.backward(reached, [part[i] for part in given])
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
+        expected.append(torch.cat([gradient.flatten() for gradient in found]))
+    every = []
+    for turn in range(OFTEN + 2):
+        found = torch.full_like(network.weights, torch.nan)
+        passed = network.forward_pass(network.parts(network.weights), seen)
+        passed.backward(*given, network.parts(found))
+        read = {name: [use([0, 2]) for use in uses] for name, uses in passed.activity.items()}
+        every.append((found, passed.inputs, passed.values, read))
+        assert bool(network.computation._pass._replays._noted) is (turn >= OFTEN)
+    assert None not in network.computation._pass._replays._noted.values()
+    torch.testing.assert_close(every[0][0], torch.stack(expected), rtol=1e-5, atol=1e-6)
+    for found, inputs, values, read in every[1:]:
+        for one, other in zip((found, inputs, values), every[0], strict=False):
+            assert torch.equal(one, other)
+        assert read.keys() == every[0][3].keys()
+        for name, uses in read.items():
+            assert all(map(torch.equal, uses, every[0][3][name]))
+
+
+def test_what_would_be_overwritten_on_the_way_back_is_not_noted():
+    class Spoiling(torch.autograd.Function):
+        @staticmethod
+        def forward(context, values):
+            context.save_for_backward(values)
+            return values * 2.0
+
+        @staticmethod
+        def backward(context, gradient):
+            (values,) = context.saved_tensors
+            return values.detach().zero_().add_(gradient)
+
+    def function(parameters, seen):
+        inputs = Spoiling.apply(seen * parameters["weight"])
+        return inputs, inputs.sum(-1), {}
+
+    replayed = ReplayedPass(function, ["weight"], ["weight"])
+    weight, seen = {"weight": torch.tensor([2.0, 3.0])}, torch.ones(1, 4, 2)
+    for _ in range(OFTEN + 3):
+        passed = replayed(weight, seen)
+        (found,) = passed.backward(torch.ones_like(seen), torch.zeros(1, 4))
+        assert torch.equal(found, torch.full((2,), 4.0))

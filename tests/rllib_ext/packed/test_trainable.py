@@ -6,6 +6,7 @@ import math
 import time
 
 import pytest
+from own_policies import Parts, Places, own
 
 from rllib_ext import PruningConfig, load_policy
 from rllib_ext.envs.env_maker import env_maker
@@ -63,6 +64,31 @@ def build(packed_ppo, tmp_path):
     yield start
     for trainable in made:
         trainable.cleanup()
+
+
+def test_segments_of_a_module_of_one_s_own_are_trained_saved_and_gone_on_from(tmp_path, packed_ppo):
+    settings = MemberSettings(
+        folder=str(tmp_path),
+        ppo_config=packed_ppo(Places).rl_module(**own(Parts)),
+        evaluation_interval=2,
+    )
+    trainable = PackTrainable.__new__(PackTrainable)
+    trainable.setup(config_of([segment(0, 3), segment(1, 3)]), settings)
+    listed, _ = run(trainable)
+    snapshots = [r["snapshot"] for each in listed for r in each if "snapshot" in r]
+    last = next(s for s in reversed(snapshots) if s["member"] == 0)
+    evaluator = Evaluator(Places)
+    episodes = evaluator.run(load_policy(tmp_path / last["checkpoint"]), (3, 4, 5))
+    evaluator.close()
+    assert episodes.mean == last["return_mean"]
+    # The clone of a donor goes on in the same process.
+    clone = segment(1, 5, number=1, parent=last["snapshot_id"], state=last["state"])
+    trainable.reset_config(config_of([segment(0, 5, number=1, state=last["state"]), clone]))
+    listed, _ = run(trainable)
+    trainable.cleanup()
+    assert [r["env_steps"] for r in listed[-1]] == [5 * ITERATION] * 2
+    assert not any(r["failure"] for each in listed for r in each)
+    assert listed[-1][0]["pruning"]["sparsity"] > last["sparsity"] > 0.0
 
 
 def run(trainable):
