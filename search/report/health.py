@@ -36,7 +36,7 @@ def weak_dense(results: Results) -> str:
             f"But the dense baseline is not trained: its return of {number(scale.dense)} is no better "
             f"than {number(constant.iloc[0])} for one and the same action."
         )
-    best = table.loc[table["return_mean"].idxmax()]
+    best = table.iloc[int(table["return_mean"].argmax())]
     if best["retained"] >= WEAK and best["retained_ci_low"] > 1.0:
         return (
             f"But the dense baseline is weak: it returns {number(scale.dense)}, and members of this "
