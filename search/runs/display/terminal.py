@@ -101,18 +101,21 @@ class TerminalDisplay:
         terminal, area = captured.terminal, Area(captured.terminal)
         console = Console(file=terminal, force_terminal=True, highlight=False)
         columns = 80
-        # A terminal that is gone is no reason to end a search.
-        with contextlib.suppress(OSError):
-            while not self._over.wait(1.0 / _RATE):
-                columns, lines = captured.size
-                # In the last column terminals differ in when they wrap; the cursor needs a line.
-                drawn = rendered(self._now(), console, columns - 1, lines - 1)
-                area.draw(drawn, columns, [*self._taken(), *captured.take()])
-        self._over.wait()
-        above = [*self._taken(), *captured.close()]
-        with contextlib.suppress(OSError):
-            area.draw([], columns, above)
-            terminal.close()
+        try:
+            # A terminal that is gone is no reason to end a search.
+            with contextlib.suppress(OSError):
+                while not self._over.wait(1.0 / _RATE):
+                    columns, lines = captured.size
+                    # In the last column terminals differ in when they wrap; the cursor needs a line.
+                    drawn = rendered(self._now(), console, columns - 1, lines - 1)
+                    area.draw(drawn, columns, [*self._taken(), *captured.take()])
+        finally:
+            # Whatever happened, what others write must be seen again.
+            self._over.wait()
+            above = [*self._taken(), *captured.close()]
+            with contextlib.suppress(OSError):
+                area.draw([], columns, above)
+                terminal.close()
 
     def _taken(self) -> list[str]:
         return [self._above.popleft() for _ in range(len(self._above))]

@@ -91,6 +91,16 @@ def test_an_error_is_to_be_seen_whole(run):
     assert screen.lines[-1] == "ValueError: broken"
 
 
+def test_a_view_that_fails_takes_nothing_along(run):
+    screen = run(
+        "import search.runs.display.terminal as t; t.view = None; time.sleep(1.0); print('after')"
+    )
+    assert screen.ended() == 0
+    assert "TypeError" in screen.text
+    for said in ("said by python", "said by C++", "after", "the outcome"):
+        assert screen.text.count(said) == 1
+
+
 def test_what_a_process_said_that_dies_at_once_is_on_disk(run, tmp_path):
     screen = run(
         f"import tempfile; os.write(2, b'last words\\n'); os.kill(os.getpid(), {int(signal.SIGKILL)})"
