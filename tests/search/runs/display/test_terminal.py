@@ -29,12 +29,13 @@ print("the outcome")
 
 
 @pytest.fixture
-def run():
-    screens = []
+def run(tmp_path_factory):
+    screens, temporary = [], tmp_path_factory.mktemp("temporary")
 
     def start(then, columns=80, lines=24):
         words = [sys.executable, "-c", PROGRAM.replace("{then}", then)]
-        screens.append(Screen(words, columns, lines, env={**environment(), "TERM": "xterm"}))
+        variables = {**environment(), "TERM": "xterm", "TMPDIR": str(temporary)}
+        screens.append(Screen(words, columns, lines, env=variables))
         return screens[-1]
 
     yield start
