@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -114,9 +115,16 @@ def _plain_rival(results: Results) -> str:
     told = f"return {number(row['return_mean'])}"
     if not pick:
         return f"{called} does: {told}, retained {share(row['retained'])}."
+    verb = {"better": "is better", "keeps": "keeps 95 % too", "even": "can't be told from it"}
+    if found["keeps_99"] and pick == front.pick("keeps_99"):
+        verb["keeps"] = "does too"
+    return f"{called} {verb[found['how']]}: {told}, {_apart(found)}."
+
+
+def _apart(found: Mapping[str, Any]) -> str:
+    """The difference to the pick, and how sure it is."""
     low, high = found["difference_low"], found["difference_high"]
-    apart = "paired by seed" if found["paired"] else "other seeds"
-    width = f"{signed(low)} to {signed(high)}, 95 %, {apart}" if high > low else "on every seed"
-    told += f", {signed(found['difference'])} ({width})"
-    verb = {"better": "is better", "keeps": "does too", "even": "can't be told from it"}
-    return f"{called} {verb[found['how']]}: {told}."
+    if low == high:
+        return "the same on every seed" if not low else f"{signed(low)} against it on every seed"
+    how = "paired by seed" if found["paired"] else "two samples"
+    return f"{signed(found['difference'])} against it ({span(low, high, signed)}, 95 %, {how})"

@@ -13,10 +13,11 @@ EPISODES = 10
 # Rounds of a tree: its first is fitted to the dense policy's own episodes, each further one also to the
 # dense policy's answers to what the tree before it came to see.
 ROUNDS = 8
-# Episodes that choose among what was fitted, on seeds that nothing else plays.
+# Episodes that choose among what was fitted, on seeds that nothing else plays. Each round of a tree fits
+# two.
 CHOOSING = 20
 # Episodes that are played for one of each.
-TREE_EPISODES = ROUNDS * (EPISODES + CHOOSING)
+TREE_EPISODES = ROUNDS * (EPISODES + 2 * CHOOSING)
 LINEAR_EPISODES = EPISODES + 2 * CHOOSING
 
 

@@ -13,12 +13,13 @@ from search.training.demonstrations import Demonstration
 from search.training.vectors import Array, Vectors
 
 
-def fit_tree(shown: Demonstration, vectors: Vectors, leaves: int) -> Tree:
-    """The tree of so many leaves that best answers as a policy did.
+def fit_trees(shown: Demonstration, vectors: Vectors, leaves: int) -> list[Tree]:
+    """Trees of so many leaves that best answer as a policy did.
 
-    Of several actions, a step weighs as much as the wrong one costs: the logarithm of how much likelier
-    the policy finds its best action than its worst one (Bastani et al. 2018, "Verifiable reinforcement
-    learning via policy extraction", with log-probabilities for Q-values, as they propose for policies).
+    Of several actions there are two. In one all steps weigh alike (Ross et al. 2011, DAgger). In the
+    other a step weighs as much as the wrong action costs: the logarithm of how much likelier the policy
+    finds its best action than its worst one (Bastani et al. 2018, VIPER, with log-probabilities for
+    Q-values, as they propose for policies). Which is better depends on how well the policy knows.
 
     Args:
         shown: What the policy saw and answered.
@@ -29,13 +30,19 @@ def fit_tree(shown: Demonstration, vectors: Vectors, leaves: int) -> Tree:
         aims = np.clip(shown.outputs[:, : vectors.actions], vectors.low, vectors.high)
         regressor = DecisionTreeRegressor(max_leaf_nodes=leaves, random_state=0)
         found = regressor.fit(shown.inputs, aims).tree_
-        return _tree(found, found.value[:, :, 0], discrete=False)
+        return [_tree(found, found.value[:, :, 0], discrete=False)]
     logs = log_softmax(shown.outputs.astype(np.float64), axis=1)
-    cost = logs.max(axis=1) - logs.min(axis=1)
-    classifier = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
     # Where the policy finds all actions alike, any will do; the fit needs a little weight all the same.
-    classifier.fit(shown.inputs, logs.argmax(axis=1), sample_weight=cost + 1e-6)
-    found = classifier.tree_
+    cost = logs.max(axis=1) - logs.min(axis=1) + 1e-6
+    labels = logs.argmax(axis=1)
+    return [
+        _classifier(shown.inputs, labels, weights, leaves) for weights in (np.ones(len(cost)), cost)
+    ]
+
+
+def _classifier(inputs: Array, labels: Array, weights: Array, leaves: int) -> Tree:
+    classifier = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
+    found = classifier.fit(inputs, labels, sample_weight=weights).tree_
     best = classifier.classes_[found.value[:, 0, :].argmax(axis=1)]
     return _tree(found, best[:, None], discrete=True)
 

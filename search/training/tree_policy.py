@@ -1,4 +1,4 @@
-"""A small decision tree in place of a policy: DAgger's rounds, with VIPER's weights."""
+"""A small decision tree in place of a policy: DAgger's rounds, with VIPER's weights and without."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rllib_ext.policy.tree_module import TreeModule
 from search.population.plain_sizes import leaves_within
 from search.training.demonstrations import Demonstration, demonstrate
 from search.training.lesson import Lesson
-from search.training.tree_fit import fit_tree
+from search.training.tree_fit import fit_trees
 from search.training.vectors import vectors_of
 
 
@@ -34,7 +34,8 @@ def fit_tree_policy(
 
     In the first round the dense policy plays, in each further one the tree of the round before; the
     dense policy's answers to all that was seen so far are what a tree is fitted to (Ross et al. 2011).
-    Of the rounds' trees the one with the best mean return over `lesson.choosing` is kept.
+    Of all trees the one with the best mean return over `lesson.choosing` is kept, as it is in each
+    round.
 
     Args:
         settings: Name the environment and the results folder.
@@ -94,10 +95,14 @@ def _best(ppo: PPOConfig, evaluator: Evaluator, dense: Path, lesson: Lesson) -> 
         answer = found[-1][1].module.answer if found else None
         seen = demonstrate(teacher, evaluator, seeds, answer)
         shown = seen if shown is None else shown.joined(seen)
-        student = _parts(fit_tree(shown.thinned(), vectors, leaves), teacher.module, dense)
-        episodes = evaluator.run(student.policy(), lesson.choosing)
-        env_steps += seen.env_steps + sum(episodes.lengths)
-        found.append((episodes.mean, student))
+        env_steps += seen.env_steps
+        rated: list[tuple[float, Any]] = []
+        for tree in fit_trees(shown.thinned(), vectors, leaves):
+            student = _parts(tree, teacher.module, dense)
+            episodes = evaluator.run(student.policy(), lesson.choosing)
+            env_steps += sum(episodes.lengths)
+            rated.append((episodes.mean, student))
+        found.append(max(rated, key=lambda each: each[0]))
     number = int(np.argmax([score for score, _ in found]))
     return _Best(found[number][1], number + 1, env_steps)
 

@@ -36,7 +36,7 @@ def test_a_plan_says_how_far_the_lineages_of_its_strategy_go():
 def test_a_plan_says_what_baselines_cost_and_which_are_left_out():
     told = describe_plan(coordinated(baselines={"random_masks": 0, "small_dense": 2}))
     assert "2 × small dense network, 1 × trained once, then pruned, 1 × linear policy, 1 × " in told
-    assert "decision tree; 20,000 env steps each, a tree 240 episodes" in told
+    assert "decision tree; 20,000 env steps each, a tree 400 episodes" in told
     assert "left out" not in told
     pictures = coordinated(
         env="linear_world:Seen",

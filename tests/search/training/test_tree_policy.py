@@ -18,12 +18,17 @@ from rllib_ext.export.source import source_of
 from rllib_ext.policy.latency import latencies
 from rllib_ext.policy.store import note_size
 from search.training.demonstrations import Demonstration
-from search.training.tree_fit import fit_tree
+from search.training.tree_fit import fit_trees
 from search.training.tree_policy import fit_tree_policy
 from search.training.vectors import Vectors
 
 RNG = np.random.default_rng(0)
 SEEN = RNG.normal(size=(500, 3)).astype(np.float32)
+
+
+def fit_tree(shown, vectors, leaves):
+    """The tree that weighs steps by what a wrong action costs."""
+    return fit_trees(shown, vectors, leaves)[-1]
 
 
 def test_of_equal_costs_it_answers_as_scikit_learns_classifier():
@@ -55,6 +60,14 @@ def test_where_a_wrong_action_costs_more_a_tree_of_few_leaves_gets_it_right():
         Demonstration(SEEN, logits, 500), Vectors(inputs=3, actions=2, discrete=True), 2
     )
     assert (stump(SEEN)[rare, 0] == 1).all()
+    plain, weighted = fit_trees(
+        Demonstration(SEEN, logits, 500), Vectors(inputs=3, actions=2, discrete=True), 2
+    )
+    assert weighted.to_dict() == stump.to_dict()
+    # Where all steps weigh alike it follows the rule that holds for most of them.
+    assert plain.inputs[0] == 1
+    right = [(tree(SEEN)[:, 0] == labels).mean() for tree in (plain, weighted)]
+    assert right[0] > right[1]
 
 
 def test_of_numbers_it_answers_as_scikit_learns_regressor_within_the_bounds():
@@ -91,8 +104,9 @@ def test_a_large_tree_is_nearly_as_good_as_the_policy_and_a_small_one_holds_less
     assert 5 < large["snapshot"]["nonzero_params"] <= 99
     assert small["flash_bytes"] < large["flash_bytes"]
     assert "of them leaves" in small["description"]
-    # Each round ten episodes to learn from and twenty to choose by; twenty more at the end.
-    assert small["env_steps"] == 20 * (3 * (10 + 20) + 20)
+    # Each round ten episodes to learn from and twenty to choose each by; twenty more at the end.
+    trees = 1 if continuous else 2
+    assert small["env_steps"] == 20 * (3 * (10 + trees * 20) + 20)
 
 
 def test_it_is_a_policy_like_any_other_but_is_not_exported(small_ppo, tmp_path):
@@ -110,7 +124,6 @@ def test_it_is_a_policy_like_any_other_but_is_not_exported(small_ppo, tmp_path):
 
 
 def test_the_round_that_is_kept_is_the_best_on_seeds_of_its_own(small_ppo, tmp_path, monkeypatch):
-    """Each round's tree gets a return by itself: the second one's is the best."""
     import search.training.tree_policy as module
 
     built = []
@@ -127,5 +140,7 @@ def test_the_round_that_is_kept_is_the_best_on_seeds_of_its_own(small_ppo, tmp_p
     scores = [evaluator.run(parts.policy(), range(2000, 2020)).mean for parts in built]
     evaluator.close()
     kept = int(np.argmax(scores))
-    assert f"(round {kept + 1})" in result["description"]
+    # Each round fits two.
+    assert len(built) == 8
+    assert f"(round {kept // 2 + 1})" in result["description"]
     assert load_policy(place).module.tree.to_dict() == built[kept].module.tree.to_dict()
