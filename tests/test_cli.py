@@ -176,7 +176,7 @@ def test_baselines_are_measured(smoke):
     assert (trained["episodes"] == 20).all()
     assert trained["return_mean"].notna().all()
     front = pd.read_csv(folder / "front.csv").set_index("snapshot_id")
-    for row in trained.to_dict("records"):
+    for row in trained.reset_index().to_dict("records"):
         wanted = front.loc[row["level"], "nonzero_params"]
         if row["kind"] == "random_masks":
             assert row["nonzero_params"] == wanted
