@@ -105,7 +105,9 @@ def choice(results: Results) -> Choice | None:
         _card(results, row, float(loss)) for row, loss in zip(rows, losses, strict=True)
     ]  # fmt: skip
     chosen = next((i for i, card in enumerate(cards) if card.policy == picked), len(cards) - 1)
-    asked = {"keeps_95": 5.0, "keeps_99": 1.0}.get(results.pick, math.nan)
+    least = results.goal.min_retained
+    wanted = math.nan if least is None else max(0.0, 100.0 * (1.0 - least))
+    asked = {"goal": wanted, "keeps_95": 5.0, "keeps_99": 1.0}.get(results.pick, math.nan)
     own = math.ceil(10.0 * cards[chosen].loss) / 10.0
     return Choice(cards, chosen, gain, asked if gain and math.isfinite(asked) else own)
 

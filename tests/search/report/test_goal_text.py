@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from search.front.results import read_results
+from search.report.card import choice
 from search.report.charts.front import front_chart
 from search.report.charts.theme import specification
 from search.report.facts import before_after
@@ -107,3 +108,16 @@ def test_table_and_summary_mark_what_meets_the_goal(with_goal):
     assert summary(results).startswith("Goal: at most 60 weights – met by ")
     (row,) = (row for row in before_after(results) if row["policy"] == wanted)
     assert row["picked as"].startswith("meets the goal")
+
+
+def test_the_card_that_is_shown_first_is_what_meets_the_goal(with_goal):
+    """And giving up what the goal allows leads to it."""
+    results = with_goal(min_retained=0.8)
+    found = choice(results)
+    wanted = results.confirmed.pick("goal")
+    assert found.cards[found.chosen].policy == wanted
+    assert found.start == pytest.approx(20.0)
+    assert [card.policy for card in found.cards if card.loss <= found.start][-1] == wanted
+    few = choice(with_goal(max_weights=60))
+    assert few.cards[few.chosen].weights <= 60
+    assert few.cards[few.chosen - 1].weights > 60
