@@ -1,4 +1,4 @@
-"""Which layers a policy network applies to what, read from an RLlib module that can be stacked."""
+"""Which layers a policy network applies to what, read from an RLlib module of known layers."""
 
 from __future__ import annotations
 

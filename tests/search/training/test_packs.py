@@ -19,6 +19,7 @@ from search.cluster.retries import RETRIES
 from search.config.experiment import PPOSettings
 from search.config.parameter import IntParameter
 from search.runs.check import describe_plan
+from search.runs.costs import costs_of
 from search.runs.preparation import prepare_again
 from search.store.folder import update_manifest
 from search.training.engine import engine_of
@@ -271,10 +272,13 @@ class OwnModule(DefaultPPOTorchRLModule):
 def test_a_policy_of_one_s_own_is_packed_where_it_can_be_and_check_says_how(engine):
     config = coordinated(engine=engine)
     settings = PPOSettings(rl_module={"rl_module_spec": f"{__name__}:OwnModule"})
-    said = describe_plan(config.model_copy(update={"ppo": settings}))
+    own = config.model_copy(update={"ppo": settings})
+    said = describe_plan(own)
     assert "engine      packed" in said
     assert "stacked     by torch.func.vmap" in said
     assert "torch.func.vmap" not in describe_plan(config)
+    costs = [costs_of(ppo, engine_of(c, ppo)) for c in (own, config) for ppo in [build_ppo(c)]]
+    assert costs[0].training > costs[1].training > 0.0
 
 
 @pytest.mark.parametrize("engine", ["packed", "rllib", "auto"])
