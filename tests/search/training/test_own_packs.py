@@ -5,12 +5,13 @@ from pathlib import Path
 
 import own_policies
 import pytest
+import torch
 import yaml
 from command_line import BRIEF, SMOKE, prunefront, rows
 
 from rllib_ext import load_policy
 from rllib_ext.evaluation.evaluator import Evaluator
-from rllib_ext.pruning.masks import load_masks
+from rllib_ext.packed.state import MemberState
 
 pytestmark = pytest.mark.e2e
 SHARED = [Path(own_policies.__file__).parent]
@@ -47,14 +48,15 @@ def test_a_search_of_a_module_of_one_s_own_is_packed_reported_and_goes_on(tmp_pa
     assert after[: len(before)] == before
     assert len(after) > len(before)
     assert (folder / "report.html").is_file()
+    # What members may be resumed from: pruned, and held at zero.
+    states = [MemberState.load(path) for path in sorted((folder / "states").iterdir())]
+    assert len(states) >= 2
+    for state in states:
+        masks = {name: torch.from_numpy(m) for name, m in state.pruning["masks"].items()}
+        assert not all(bool(mask.all()) for mask in masks.values())
+        assert not any(bool(state.weights[name][~mask].any()) for name, mask in masks.items())
     # So short a search need not find what is better than chance: any policy that was kept will do.
-    saved = [path.parent for path in sorted((folder / "policies").rglob("masks.npz"))]
-    pruned = next(
-        p for p in saved if any(not m.all() for m in load_masks(p / "masks.npz").values())
-    )
-    masks, policy = load_masks(pruned / "masks.npz"), load_policy(pruned)
-    named = dict(policy.module.named_parameters())
-    assert not any(bool(named[name][~mask].any()) for name, mask in masks.items())
+    policy = load_policy(next((folder / "policies").iterdir()))
     evaluator = Evaluator(own_policies.Places)
     assert evaluator.run(policy, range(10)).count == 10
     evaluator.close()
