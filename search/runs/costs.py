@@ -16,7 +16,7 @@ _ROLLOUT = {"rllib": 30e-6, "packed": 3e-6}
 _SAMPLE = {"rllib": 0.5e-6, "packed": 1e-6}
 _MINIBATCH = {"rllib": 3.3e-3, "packed": 300e-6}
 # By how much packs take longer for networks that torch.func.vmap stacks.
-_VMAPPED = 2.0
+_VMAPPED = 1.6
 # An evaluation's share: the forward pass and what is noted of a step.
 EVALUATION_SECONDS = 3e-6
 # A step of a single environment, such as HalfCheetah's or LunarLander's.
