@@ -7,6 +7,7 @@ import tomllib
 import pytest
 from page_blocks import PAGES, ROOT, blocks_of, commands_of, never_run, unknown
 
+import prunefront
 import rllib_ext
 import rllib_ext.export
 import search
@@ -105,8 +106,10 @@ def test_the_python_api_is_all_that_is_exported():
         for package in (rllib_ext, rllib_ext.export, search)
         for name in package.__all__
     }
-    # What `run` and `load` return is Results with charts.
-    assert set(shown) == exported | {"search.report.notebook.ShownResults"}
+    # What `run` and `load` return is Results with charts; `prunefront` has the rest by its own name.
+    more = {"search.report.notebook.ShownResults", "rllib_ext.pruning.errors.PrunefrontError"}
+    assert set(shown) == exported | more
+    assert {name.rpartition(".")[2] for name in shown} >= set(prunefront.__all__)
 
 
 def test_nothing_is_fetched_from_elsewhere():
@@ -147,7 +150,11 @@ def test_a_setting_that_is_not_known_is_found():
 def sayings():
     """All texts of the packages' code, what is filled in as an ellipsis."""
     found = []
-    for path in (*ROOT.glob("search/**/*.py"), *ROOT.glob("rllib_ext/**/*.py")):
+    for path in (
+        *ROOT.glob("search/**/*.py"),
+        *ROOT.glob("rllib_ext/**/*.py"),
+        *ROOT.glob("prunefront/*.py"),
+    ):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]

@@ -38,7 +38,7 @@ def _overrides(horizon):
         f"evaluation.selection_episodes={EPISODES}",
         f"evaluation.report_episodes={EPISODES}",
         "evaluation.shift_episodes=4",
-        "baselines={random_masks: 0, small_dense: 1, train_then_prune: 0}",
+        "baselines={random_masks: 0, small_dense: 1, train_then_prune: 0, linear: 0, tree: 0}",
     )
 
 
