@@ -30,7 +30,7 @@ PLAIN = [
     "return_ci_high",
 ]  # fmt: skip
 # A repeat may differ in these.
-NOT_THE_CONFIG = ("seed", "resources")
+NOT_THE_CONFIG = ("seed", "resources", "trackers")
 # Differences that a group's name can hold.
 NAMED = 2
 
@@ -139,7 +139,7 @@ def common_scale(scales: Sequence[Scale]) -> Scale:
 
 
 def group_names(searches: Sequence[Results]) -> list[str]:
-    """The group of each search: repeats share all of the configuration but seed and resources.
+    """The group of each search: repeats share the configuration but for `NOT_THE_CONFIG`.
 
     Groups are called after the experiment; where two have one name, after what differs too.
     """

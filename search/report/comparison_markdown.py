@@ -37,7 +37,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         "narrow rather than too wide.",
         "## Searches",
         table(search_rows(comparison)),
-        "Repeats share all of their configuration but seed and resources. Weights at 95 % and 99 % "
-        "are the non-zero weights of the search's own picks, against its own dense baseline.",
+        "Repeats share all of their configuration but seed, resources and trackers. Weights at 95 % and "
+        "99 % are the non-zero weights of the search's own picks, against its own dense baseline.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -90,6 +90,11 @@ def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
         missed = "" if point else missed_goal(results)
         return Opened(parts, masks, ppo, _of_point(results, row), path / EXPORT / name, missed)
     if point is not None:
+        if not path.is_dir():
+            raise ResultsError(
+                f"{path}: there is no such folder. A report's page names its results folder alone: type "
+                "the command in the folder that holds it, or give the whole path."
+            )
         raise ResultsError(
             f"--point {point}: only a results folder has points, and {path} is none."
         )

@@ -55,6 +55,13 @@ def test_repeats_are_one_group_and_other_settings_another(comparison):
     assert comparison.notes == ()
 
 
+def test_who_watched_a_repeat_makes_no_group_of_its_own(folders, tmp_path):
+    watched = shutil.copytree(folders[1], tmp_path / "watched")
+    with (watched / "config.yaml").open("a") as config:
+        config.write('trackers: {mlflow: {tracking_uri: "sqlite:///mlflow.db"}}\n')
+    assert group_names([search.load(folders[0]), search.load(watched)]) == ["cartpole"] * 2
+
+
 def test_only_repeats_get_an_interval_and_it_holds_their_mean(comparison):
     repeated, single = comparison.groups.to_dict("records")
     for area in ("over_decades", "over_sparsity"):

@@ -4,7 +4,7 @@ import pytest
 
 from rllib_ext.pruning.errors import ResultsError
 from search.front.results import read_results
-from search.runs.export import front_row
+from search.runs.export import front_row, opened
 from search.store.archive import Archive, Baseline
 
 
@@ -33,3 +33,12 @@ def test_a_baseline_is_taken_by_its_name(results):
 def test_what_has_no_policy_is_no_point(results, point):
     with pytest.raises(ResultsError, match=f"no point '{point}'.*a trained baseline's name"):
         front_row(results, point)
+
+
+def test_a_results_folder_that_lies_elsewhere_is_not_there(tmp_path):
+    with pytest.raises(
+        ResultsError, match=r"no such folder\..*type the command in the folder that"
+    ):
+        opened(tmp_path / "cartpole", "m00-s000-i0001", None, print)
+    with pytest.raises(ResultsError, match="only a results folder has points"):
+        opened(tmp_path, "m00-s000-i0001", None, print)
