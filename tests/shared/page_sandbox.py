@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import search
 # What a checkout has and a reader's doesn't share with it.
 OWN = {".cache", ".git", ".hypothesis", ".venv", "build", "results"}
 SECONDS = 900
+# Installing from a sandbox would point the environment that runs the tests at a folder that goes.
+NO_PIP = 'if [ "$1 $2" = "-m pip" ]; then echo "pip, in a sandbox" >&2; exit 1; fi'
 # Results folders as pages write them: date and time are left out.
 _ELLIPSIS = re.compile(r"results/([a-z_]+)-…")
 _SNAPSHOT = re.compile(r"\bm\d\d-s\d{3}-i\d{4}\b")
@@ -50,17 +53,18 @@ class Sandbox:
         place.mkdir(parents=True)
         here = Path(sys.executable).parent
         scripts = {
-            "python": f'"{sys.executable}" "$@"',
-            "prunefront": f'"{sys.executable}" "{ROOT}/tests/shared/small_budgets.py" "$@"',
-            "zensical": f'"{here}/zensical" "$@"',
+            "python": f'{NO_PIP}\nexec "{sys.executable}" "$@"',
+            "prunefront": f'exec "{sys.executable}" "{ROOT}/tests/shared/small_budgets.py" "$@"',
+            "zensical": f'exec "{here}/zensical" "$@"',
         }
         for name, command in scripts.items():
-            (place / name).write_text(f"#!/bin/sh\nexec {command}\n")
+            (place / name).write_text(f"#!/bin/sh\n{command}\n")
             (place / name).chmod(0o755)
         (place / "activate").write_text(f'PATH="{place}:$PATH"\n')
         # Newer than what it was installed from.
         (self.folder / ".venv" / ".installed").touch()
-        for name in ("box2d", "docs", "minatar", "mujoco"):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for name in project["optional-dependencies"]:
             (self.folder / ".venv" / f".extra-{name}").touch()
 
     def run(self, block: Block) -> subprocess.CompletedProcess | None:

@@ -180,6 +180,7 @@ SEVERAL = pd.DataFrame(
         "sparsity": [1 - n / TOTAL for n in (90, 40, 9, 3)],
         "nonzero_params": [90, 40, 9, 3],
         "total_params": [TOTAL] * 4,
+        "goal": [False] * 4,
         "keeps_95": [False, False, True, False],
         "knee": [False] * 4,
     }
