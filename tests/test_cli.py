@@ -140,8 +140,13 @@ def test_the_budget_was_kept_to_within_an_iteration_a_member(smoke):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert 32_000 <= manifest["env_steps"]["training"] <= 32_000 + 4 * 1_100
-    # The dense baseline, and two that were trained once the front was known.
-    assert 3 * 8_000 <= manifest["env_steps"]["baselines"] <= 3 * (8_000 + 1_100)
+    table = pd.read_csv(folder / "baselines.csv")
+    baselines = table["env_steps"].groupby(table["kind"].fillna(table["name"])).sum()
+    assert baselines[["dense", "random_masks", "small_dense"]].between(8_000, 8_000 + 1_100).all()
+    # A linear policy and a tree are fitted to episodes of 500 steps at most.
+    assert 8_000 <= baselines["linear"] <= 8_000 + 1_100 + 50 * 500
+    assert 0 < baselines["tree"] <= 401 * 500
+    assert manifest["env_steps"]["baselines"] == baselines.sum()
     assert manifest["command"][:2] == ["prunefront", "search"]
     assert manifest["failures"] == []
 

@@ -117,7 +117,7 @@ def test_only_what_is_needed_stays_on_disk(resumed):
     baselines = {place.removeprefix("policies/") for place in recorded}
     assert kept == with_policy | baselines
     assert len([name for name in kept if name.startswith("dense")]) == 1
-    assert len(baselines) == len(recorded) == 3
+    assert len(baselines) == len(recorded) == 5
     assert 1 <= len(with_policy) <= 4
     assert not [
         p for p in (folder / "states").iterdir() if p.name.startswith(("dense", "baseline"))
