@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
+
+from typing_extensions import override
 
 from search.population.progress import Progress
 from search.runs.display.pace import Pace
+from search.runs.display.quiet import QuietDisplay
 
 # By event, its fields and what they mean.
 EVENTS: Mapping[str, Mapping[str, str]] = {
@@ -64,7 +66,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
 _INTERVAL = 1.0
 
 
-class JsonDisplay:
+class JsonDisplay(QuietDisplay):
     """Writes events.
 
     Args:
@@ -76,17 +78,6 @@ class JsonDisplay:
         self._lock = threading.Lock()
         self._started, self._pace = time.monotonic(), Pace()
         self._last = -math.inf
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def emit(self, event: str, **fields: Any) -> None:
         """Writes an event of `EVENTS`."""
@@ -115,15 +106,18 @@ class JsonDisplay:
         elif line.strip():
             self.emit("log", text=line.rstrip())
 
+    @override
     def phase(self, title: str) -> None:
         """A new part of the work begins."""
         self._pace, self._last = Pace(), -math.inf
         self.emit("phase", title=title)
 
+    @override
     def note(self, text: str) -> None:
         """What a person should know beside all that; may be called from any thread."""
         self.emit("note", text=text)
 
+    @override
     def searching(self, progress: Progress) -> None:
         """Members train."""
         now = time.monotonic()
@@ -151,10 +145,12 @@ class JsonDisplay:
             front=[dataclasses.asdict(point) for point in progress.front],
         )
 
+    @override
     def training_baselines(self, done: int, total: int) -> None:
         """Baselines train."""
         self.emit("baselines", done=done, total=total)
 
+    @override
     def evaluating(self, done: int, total: int) -> None:
         """Policies are evaluated again."""
         self.emit("evaluated", done=done, total=total)

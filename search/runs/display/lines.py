@@ -6,18 +6,20 @@ import math
 import sys
 import threading
 import time
-from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
+
+from typing_extensions import override
 
 from search.population.progress import Progress
 from search.runs.display.pace import Pace
+from search.runs.display.quiet import QuietDisplay
 
 # Seconds between lines where nobody watches.
 LOG_INTERVAL = 10.0
 FIRST = "  waiting for the first result: processes start, then train an iteration"
 
 
-class LineDisplay:
+class LineDisplay(QuietDisplay):
     """Writes phases and progress as lines.
 
     Args:
@@ -31,37 +33,31 @@ class LineDisplay:
         self._pace = Pace()
         self._last_line = -math.inf
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
+    @override
     def phase(self, title: str) -> None:
         """A new part of the work begins."""
         self._pace = Pace()
         self._last_line = -math.inf
         self._line(title)
 
+    @override
     def note(self, text: str) -> None:
         """What a person should know beside all that; may be called from any thread."""
         self._line(f"  {text}")
 
+    @override
     def searching(self, progress: Progress) -> None:
         """Members train."""
         now = time.monotonic()
         self._pace.add(now, progress)
         self._show(describe(progress, self._pace.left(now, progress)), progress.over)
 
+    @override
     def training_baselines(self, done: int, total: int) -> None:
         """Baselines train."""
         self._show(f"  {done}/{total} baselines trained", done == total)
 
+    @override
     def evaluating(self, done: int, total: int) -> None:
         """Policies are evaluated again."""
         self._show(f"  {done}/{total} policies evaluated", done == total)

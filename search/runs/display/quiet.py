@@ -9,7 +9,7 @@ from search.population.progress import Progress
 
 
 class QuietDisplay:
-    """Shows nothing."""
+    """Shows nothing; displays that are no screen to set up and put back begin with it."""
 
     def __enter__(self) -> Self:
         return self
