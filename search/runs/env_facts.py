@@ -91,7 +91,7 @@ def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]
     if any(isinstance(part, spaces.Box) and len(part.shape) == 3 for part in _parts(space)):
         raise ConfigError(
             f"--env {env}: observations hold images beside other things, and no network of RLlib's own "
-            "reads both. Give an RLModule of your own under ppo.rl_module (README: Your own code), or "
+            "reads both. Give an RLModule of your own under ppo.rl_module (docs/own_environment.md), or "
             "let a class of your own around the environment leave one of them out."
         )
     try:
@@ -99,7 +99,7 @@ def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]
     except (NotImplementedError, ValueError) as error:
         raise ConfigError(
             f"--env {env}: observations are {type(space).__name__}, whose size isn't fixed. Give an "
-            "RLModule of your own under ppo.rl_module (README: Your own code)."
+            "RLModule of your own under ppo.rl_module (docs/own_environment.md)."
         ) from error
     return "flattened", (size,)
 
