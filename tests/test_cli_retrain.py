@@ -1,10 +1,13 @@
 """Front points' recipes, replayed from the command line."""
 
+import json
 import shutil
 
 import pandas as pd
 import pytest
 from command_line import prunefront, rows, smoke_search
+
+from search.runs.display.json_lines import EVENTS
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +34,13 @@ def test_recipes_are_replayed_with_the_engine_of_the_search_and_what_is_done_is_
     assert not any((folder / "retrain" / "states").iterdir())
     for name in table["policy"][:2]:
         assert (folder / name / "metadata.json").is_file()
-    again = prunefront("retrain", folder, "--points", point, "--seeds", 2, cwd=tmp_path)
+    words = ("retrain", folder, "--points", point, "--seeds", 2)
+    again = prunefront(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "replaying" not in again.stderr
     assert again.stdout == run.stdout
+    told = [
+        json.loads(line) for line in prunefront(*words, "--json", cwd=tmp_path).stdout.splitlines()
+    ]
+    assert all(set(e) == {"event", "time", "elapsed", *EVENTS[e["event"]]} for e in told)
+    assert [row["row"] for row in told[-1]["recipes"]] == list(table["row"])

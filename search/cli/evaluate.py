@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rllib_ext.pruning.errors import ConfigError
+from search.cli.output import Output, output_options
 from search.cli.shared import Folder, named_values, warn
 
 
@@ -39,6 +40,7 @@ from search.cli.shared import Folder, named_values, warn
 )
 @click.option("--env", help="Id or package.module:Class, where the folder's isn't enough.")
 @click.option("--address", help="Address of a Ray cluster, for a DIR. Default: this machine's own.")
+@output_options
 def evaluate(
     path: Path,
     episodes: int,
@@ -46,6 +48,7 @@ def evaluate(
     settings: tuple[str, ...],
     env: str | None,
     address: str | None,
+    output_to: Output,
     **shift: Any,
 ) -> None:
     """Play fresh episodes, as in training or under a shift.
@@ -64,9 +67,9 @@ def evaluate(
         )
     wanted = Shift(**shift, set=tuple(named_values(settings)))
     if any((path / mark).is_file() for mark in RESULTS_FILES):
-        _evaluate_front(path, wanted, episodes, seed, env, address)
+        _evaluate_front(path, wanted, episodes, seed, env, address, output_to)
     else:
-        _evaluate_policy(path, wanted, episodes, seed or 0, env)
+        _evaluate_policy(path, wanted, episodes, seed or 0, env, output_to)
 
 
 def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
@@ -77,7 +80,9 @@ def _seeds(seed: int, shift: Any, episodes: int) -> tuple[int, ...]:
     return draw(seed, "fresh" if shift.label == UNSHIFTED else "report", episodes)
 
 
-def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str | None) -> None:
+def _evaluate_policy(
+    path: Path, shift: Any, episodes: int, seed: int, env: str | None, output_to: Output
+) -> None:
     from rllib_ext.checkpoint.foreign import foreign
     from rllib_ext.pruning.errors import CheckpointError
     from search.evaluation.under_shift import score_policy
@@ -92,18 +97,30 @@ def _evaluate_policy(path: Path, shift: Any, episodes: int, seed: int, env: str 
         )
     ppo = open_policy(path, env, warn)
     score = score_policy(path, ppo, shift, _seeds(seed, shift, episodes), seed)
-    click.echo(score_text(path.resolve().name, shift.label, score))
+    output_to.tell(
+        score_text(path.resolve().name, shift.label, score),
+        "scored",
+        policy=str(path.resolve()),
+        shift=shift.label,
+        figures=score.figures,
+        against=score.against,
+    )
 
 
 def _evaluate_front(
-    path: Path, shift: Any, episodes: int, seed: int | None, env: str | None, address: str | None
+    path: Path,
+    shift: Any,
+    episodes: int,
+    seed: int | None,
+    env: str | None,
+    address: str | None,
+    output_to: Output,
 ) -> None:
     from search.evaluation.under_shift import evaluate_shifts
     from search.front.generalisation import labelled
     from search.front.results import read_results
     from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
-    from search.runs.display.opened import display_for
     from search.runs.inputs import open_results
     from search.runs.session import connected, starting_ray
     from search.store.writer import only_writer
@@ -115,7 +132,7 @@ def _evaluate_front(
     ppo = open_results(path, env, warn)
     elsewhere = env if env != results.manifest.get("env") else None
     label = labelled(shift, elsewhere)
-    with only_writer(path), display_for() as display:
+    with only_writer(path), output_to.display() as display:
         display.phase(starting_ray(address))
         with connected(address):
             display.phase(f"evaluating the front: {label}")
@@ -124,5 +141,13 @@ def _evaluate_front(
                 results, ppo, [shift], seeds, display.evaluating, elsewhere, display.note
             )
             results = write_report_of(results)
-    click.echo(generalisation_text(results, label))
-    click.echo(f"table: {path / 'shift.csv'}\nreport: {results.page}")
+    table = results.shifts
+    output_to.tell(
+        f"{generalisation_text(results, label)}\ntable: {path / 'shift.csv'}\n"
+        f"report: {results.page}",
+        "shifted",
+        folder=str(results.folder),
+        report=str(results.page),
+        shift=label,
+        policies=table[table["shift"] == label].to_dict("records"),
+    )

@@ -68,6 +68,13 @@ class Output:
         if self.json is not None:
             self.json.emit("interrupted", message=text)
 
+    def tell(self, text: str, event: str, **fields: Any) -> None:
+        """Tells what came of a verb: a text for a person, an event of `EVENTS` for scripts."""
+        if self.json is None:
+            click.echo(text)
+        else:
+            self.json.emit(event, **fields)
+
     def conclude(self, results: Results) -> None:
         """Tells what came of a search."""
         if self.json is None:

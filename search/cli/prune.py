@@ -10,6 +10,7 @@ import click
 
 from rllib_ext.pruning.config import Criterion
 from rllib_ext.pruning.errors import ConfigError
+from search.cli.output import LOADING, Output, output_options
 from search.cli.shared import Folder, warn
 
 CRITERIA = "One of " + ", ".join(get_args(Criterion)) + "."
@@ -34,7 +35,10 @@ CRITERIA = "One of " + ", ".join(get_args(Criterion)) + "."
 @click.option("--seed", default=0, show_default=True, help="Of episodes and training.")
 @click.option("--env", help="Id or package.module:Class, where the checkpoint's isn't enough.")
 @click.option("--output", type=Folder(), help="Results folder; new or empty.")
-def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) -> None:
+@output_options
+def prune(
+    checkpoint: Path, output: Path | None, env: str | None, output_to: Output, **how: Any
+) -> None:
     """Prune the RLlib PPO algorithm CHECKPOINT at several levels: no search.
 
     Without --sparsity and --threshold at 0.5, 0.75, 0.9, 0.95 and 0.98. With --retrain masks are held;
@@ -46,13 +50,13 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
 
     settings = settings_from(checkpoint, **how)
     refuse_taken(place_of(settings.name, output))
-    from search.runs.display.opened import display_for
-    from search.runs.inputs import open_checkpoint
-    from search.runs.prune import run_prune
-    from search.runs.session import connected, starting_ray
+    with output_to.display() as display:
+        display.phase(LOADING)
+        from search.runs.inputs import open_checkpoint
+        from search.runs.prune import run_prune
+        from search.runs.session import connected, starting_ray
 
-    ppo = open_checkpoint(checkpoint, env, warn)
-    with display_for() as display:
+        ppo = open_checkpoint(checkpoint, env, warn)
         display.phase(starting_ray(None))
         with connected():
             results = run_prune(
@@ -62,8 +66,16 @@ def prune(checkpoint: Path, output: Path | None, env: str | None, **how: Any) ->
                 command=["prunefront", *sys.argv[1:]],
                 phase=display.phase,
             )
-    click.echo(levels_table(results))
-    click.echo(f"results: {results.folder}\nreport: {results.page}")
+    from search.report.verdict import verdict
+
+    output_to.tell(
+        f"{levels_table(results)}\nresults: {results.folder}\nreport: {results.page}",
+        "pruned",
+        folder=str(results.folder),
+        report=str(results.page),
+        verdict=verdict(results),
+        levels=results.confirmed.candidates.to_dict("records"),
+    )
 
 
 @click.command()

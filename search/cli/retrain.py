@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rllib_ext.pruning.errors import ConfigError
-from search.cli.output import LOADING, Output
+from search.cli.output import LOADING, Output, output_options
 from search.cli.shared import Folder, saying_what_is_safe
 
 
@@ -22,8 +22,8 @@ from search.cli.shared import Folder, saying_what_is_safe
 )
 @click.option("--seeds", default=5, show_default=True, help="Trainings of each recipe.")
 @click.option("--address", help="Address of a Ray cluster. Default: one on this machine.")
-@click.option("--quiet", is_flag=True, help="Show no progress, only what comes of it.")
-def retrain(folder: Path, points: str, seeds: int, address: str | None, quiet: bool) -> None:
+@output_options
+def retrain(folder: Path, points: str, seeds: int, address: str | None, output_to: Output) -> None:
     """Replay the recipes of front points of the results FOLDER on fresh seeds.
 
     A recipe is all that a policy's lineage trained with, from its birth. Each is trained again from
@@ -38,10 +38,9 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None, quiet: b
 
     folder = folder.resolve()
     go_on = f"What is done is safe in {folder / 'retrain'}; the same command goes on."
-    output = Output(quiet=quiet, as_json=False)
     with (
-        saying_what_is_safe(folder, lambda: go_on, output.interrupted),
-        output.display() as display,
+        saying_what_is_safe(folder, lambda: go_on, output_to.interrupted),
+        output_to.display() as display,
     ):
         display.phase(LOADING)
         from search.runs.retrain import run_retrain
@@ -54,5 +53,10 @@ def retrain(folder: Path, points: str, seeds: int, address: str | None, quiet: b
             display=display,
             address=address,
         )
-    click.echo(recipe_check(results))
-    click.echo(f"report: {results.page}")
+    output_to.tell(
+        f"{recipe_check(results)}\nreport: {results.page}",
+        "retrained",
+        folder=str(results.folder),
+        report=str(results.page),
+        recipes=results.recipe_check.to_dict("records"),
+    )

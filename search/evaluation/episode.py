@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from search.store.folder import FILM, FILM_NOTE, MOVING, STILL
 SECONDS = 30.0
 
 
-def film_the_pick(results: Results, ppo: PPOConfig) -> None:
+def film_the_pick(results: Results, ppo: PPOConfig, phase: Callable[[str], None]) -> None:
     """Films an episode of the policy that the report picks, unless it was; notes why where it can't be.
 
     Of its report episodes the one with the median return is played again. Needs a connection to Ray.
@@ -32,6 +33,7 @@ def film_the_pick(results: Results, ppo: PPOConfig) -> None:
     Args:
         results: The search, its candidates evaluated; the policy's folder takes the film.
         ppo: Names the environment.
+        phase: Called with what is about to be done, where an episode is played at all.
     """
     points = results.points
     picked = [points.loc[points[name].astype(bool)] for name in PICKS]
@@ -46,6 +48,7 @@ def film_the_pick(results: Results, ppo: PPOConfig) -> None:
     if played is None or not played.returns:
         return
     returns = np.asarray(played.returns)
+    phase("playing an episode of the picked policy for the report, filmed where it can be drawn")
     typical = int(np.argmin(np.abs(returns - np.median(returns))))
     found = _filmed_apart(ppo, folder, played.seeds[typical], played.lengths[typical])
     if isinstance(found, str):

@@ -70,13 +70,15 @@ def _of_front(results: Results) -> str:
         )
     cheapest = rows["95"].iloc[0]
     if len(rows["99"]) and rows["99"].iloc[0]["snapshot_id"] == cheapest["snapshot_id"]:
-        return _pick("95 % and 99 %", cheapest)
+        return _pick("95 % and 99 %", 0.99, cheapest)
     if len(rows["99"]):
-        return f"{_pick('95 %', cheapest)} {_pick('99 %', rows['99'].iloc[0], short=True)}"
-    return f"{_pick('95 %', cheapest)} None keeps 99 %."
+        denser = _pick("99 %", 0.99, rows["99"].iloc[0], short=True)
+        return f"{_pick('95 %', 0.95, cheapest)} {denser}"
+    return f"{_pick('95 %', 0.95, cheapest)} None keeps 99 %."
 
 
-def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
+def _pick(level: str, least: float, row: pd.Series[Any], *, short: bool = False) -> str:
+    """What a pick is and returns; its selection episodes chose it, and its own may say less."""
     weights = f"{int(row['nonzero_params']):,}"
     if short:
         sparse = percent(row["sparsity"])
@@ -84,10 +86,15 @@ def _pick(level: str, row: pd.Series[Any], *, short: bool = False) -> str:
     kept = f"return {number(row['return_mean'])}"
     interval = span(row["return_ci_low"], row["return_ci_high"])
     kept += f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"
-    return (
-        f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity) keep "
-        f"{level} of the dense policy: {kept}, retained {share(row['retained'])}."
+    what = (
+        f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity)"
     )
+    told = f"{kept}, retained {share(row['retained'])}."
+    if row["retained"] < least:
+        return (
+            f"{what} were chosen for {level} of the dense policy; fresh episodes give less: {told}"
+        )
+    return f"{what} keep {level} of the dense policy: {told}"
 
 
 # What a baseline is called by its kind, as the subject of a sentence.

@@ -42,8 +42,7 @@ def after_training(
     results = read_results(archive.folder)
     _train_baselines(config, ppo, archive, results.points, display)
     _shift(config, ppo, results, display)
-    display.phase("filming an episode of the picked policy")
-    film_the_pick(results, ppo)
+    film_the_pick(results, ppo, display.phase)
 
 
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:

@@ -139,7 +139,7 @@ class _Run:
         with recorded(self.folder, self._ended), contextlib.closing(self._evaluator):
             self._levels(dense)
         results = read_results(self.folder)
-        film_the_pick(results, self._ppo)
+        film_the_pick(results, self._ppo, self._phase)
         note_latencies(results)
         return write_report_of(results)
 

@@ -59,6 +59,29 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         "take": "what to type to take the pick out of Ray; empty where there is none",
         "front": "the confirmed front, the densest first: a row of front.csv each",
     },
+    "pruned": {
+        "folder": "the results folder",
+        "report": "the page",
+        "verdict": "the report in one line",
+        "levels": "the checkpoint pruned at each level, the densest first: rows as of front.csv",
+    },
+    "retrained": {
+        "folder": "the results folder",
+        "report": "the page",
+        "recipes": "the recipe check: rows of retrain.csv",
+    },
+    "shifted": {
+        "folder": "the results folder",
+        "report": "the page",
+        "shift": "what is different, by its name in the tables",
+        "policies": "under it: rows of shift.csv",
+    },
+    "scored": {
+        "policy": "its folder",
+        "shift": "what is different",
+        "figures": "return, interval and what is retained: as in a row of shift.csv",
+        "against": "what retained is measured on",
+    },
     "interrupted": {"message": "what is safe, and how to go on"},
     "failed": {"message": "what is wrong, or what failed", "status": "the exit status"},
 }

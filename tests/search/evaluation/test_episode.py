@@ -72,6 +72,7 @@ def noted(results):
 
 
 def test_the_median_episode_is_played_again_once_and_the_page_shows_it(results, small_ppo):
+    phases = []
     policy = load_policy(picked(results))
     evaluator = Evaluator(env_maker(small_ppo()))
     seeds = list(range(70, 81))
@@ -88,13 +89,14 @@ def test_the_median_episode_is_played_again_once_and_the_page_shows_it(results, 
     results = dataclasses.replace(
         results, evaluations=[played if e == report else e for e in results.evaluations]
     )
-    film_the_pick(results, small_ppo())
+    film_the_pick(results, small_ppo(), phases.append)
     told = noted(results)["episode"]
     assert told["returned"] == np.median(real.returns)
     assert told["steps"] == real.lengths[seeds.index(told["seed"])]
     written = (picked(results) / MOVING).stat().st_mtime_ns
-    film_the_pick(results, small_ppo())
+    film_the_pick(results, small_ppo(), phases.append)
     assert (picked(results) / MOVING).stat().st_mtime_ns == written
+    assert len(phases) == 1
     text = page(load(results.folder))
     assert text.count('data-moving="data:image/webp;base64,') == 1
     assert f"seed {told['seed']}" in text
@@ -108,7 +110,7 @@ def test_what_goes_wrong_is_a_sentence_of_the_page_and_nothing_more(
 ):
     if env is Sleeps:
         monkeypatch.setattr(episode, "SECONDS", 5.0)
-    film_the_pick(results, small_ppo(env))
+    film_the_pick(results, small_ppo(env), lambda title: None)
     assert not (picked(results) / MOVING).exists()
     assert why in noted(results)["episode_note"]
     told = episode_of(results, {"policy": picked(results).relative_to(results.folder)})

@@ -1,6 +1,7 @@
 """A small search's policies under shift, held against the same episodes played by hand."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from search.evaluation.under_shift import MEASURED_EPISODES, evaluate_shifts, sc
 from search.front.format import number
 from search.front.generalisation import read_shifted
 from search.report.notebook import load
+from search.runs.display.json_lines import EVENTS
 
 pytestmark = pytest.mark.ray
 
@@ -205,6 +207,22 @@ def test_the_command_line_shows_the_figures_of_the_same_episodes(results, config
     assert f"{name}, shift: gravity = 14" in alone.stdout
     assert f"return    {number(expected)} over 12 episodes" in alone.stdout
     assert "runs code from it" in alone.stderr
+
+
+def test_scripts_hear_the_figures_as_events(results, config, monkeypatch):
+    monkeypatch.setattr("search.runs.session.connected", lambda address: contextlib.nullcontext())
+    name = results.front["snapshot_id"][0]
+    options = ["--episodes", "12", "--seed", "1", "--set", "gravity=14.0", "--json"]
+    means = {}
+    for path in (results.folder, results.folder / "policies" / name):
+        run = CliRunner().invoke(cli, ["evaluate", str(path), *options], catch_exceptions=False)
+        told = [json.loads(line) for line in run.stdout.splitlines()]
+        assert all(set(e) == {"event", "time", "elapsed", *EVENTS[e["event"]]} for e in told)
+        means[told[-1]["event"]] = told[-1]
+    assert means["shifted"]["shift"] == means["scored"]["shift"] == "gravity = 14"
+    (row,) = (row for row in means["shifted"]["policies"] if row["policy"] == name)
+    assert row["return_mean"] == pytest.approx(means["scored"]["figures"]["return_mean"])
+    assert row["episodes"] == 12
 
 
 def test_without_a_shift_the_episodes_are_fresh_ones(results, config, monkeypatch):

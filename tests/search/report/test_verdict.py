@@ -38,6 +38,22 @@ def weights_of_pick(results):
     return int(table.loc[table["keeps_95"], "nonzero_params"].iloc[0])
 
 
+@pytest.mark.parametrize(
+    ("retained", "said"),
+    [(0.951, "keep 95 % of the dense policy: "), (0.949, "fresh episodes give less: ")],
+)
+def test_a_pick_is_not_said_to_keep_what_its_fresh_episodes_do_not(search, retained, said):
+    table = search.confirmed.table.copy()
+    pick = table["snapshot_id"] == search.confirmed.pick("keeps_95")
+    table.loc[pick, "retained"] = retained
+    table["keeps_99"] = False
+    vars(search)["confirmed"] = dataclasses.replace(search.confirmed, table=table)
+    told = verdict(search)
+    assert said in told
+    assert ("were chosen for 95 % of the dense policy" in told) == (retained < 0.95)
+    assert f"retained {retained:.2f}" in told
+
+
 def test_without_plain_policies_nothing_is_said_of_any(search):
     assert "too" not in verdict(search)
     assert "better" not in verdict(search)

@@ -68,7 +68,7 @@ def ended(monkeypatch, simulate, tmp_path):
     plain = PlainSizes(layers=((64, 4), (64, 64), (2, 64)), refused={"linear": "linear: pictures."})
     monkeypatch.setattr(after, "plain_sizes_of", lambda ppo: plain)
     monkeypatch.setattr(after, "evaluate_shifts", shift)
-    monkeypatch.setattr(after, "film_the_pick", lambda results, ppo: None)
+    monkeypatch.setattr(after, "film_the_pick", lambda results, ppo, phase: None)
     monkeypatch.setattr(front_latency, "latencies", lambda places: dict.fromkeys(places, 7.0))
     figures = {"c_flash_bytes": 470, "c_latency_us": 0.016, "export_note": None}
     monkeypatch.setattr(

@@ -1,11 +1,13 @@
 """`prunefront prune` and `prunefront sensitivity`: from a plain checkpoint to files and exit status."""
 
+import contextlib
 import csv
 import json
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from command_line import prunefront
 from ray.rllib.core.rl_module.rl_module import RLModule
 
@@ -16,6 +18,8 @@ from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError
 from search import load
+from search.cli.main import cli
+from search.runs.display.json_lines import EVENTS
 from search.runs.inputs import open_checkpoint, open_policy
 from search.runs.prune import run_prune
 from search.runs.prune_settings import PruneSettings, levels_table
@@ -212,6 +216,30 @@ def test_mistakes_get_one_message_and_nothing_is_written(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_scripts_hear_of_the_levels_as_events(ppo_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("search.runs.session.connected", contextlib.nullcontext)
+    words = [
+        "prune",
+        ppo_checkpoint,
+        "--sparsity",
+        0.5,
+        "--sparsity",
+        0.9,
+        "--episodes",
+        2,
+        "--json",
+    ]
+    run = CliRunner().invoke(
+        cli, [*map(str, words), "--output", str(tmp_path / "out")], catch_exceptions=False
+    )
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    assert all(set(e) == {"event", "time", "elapsed", *EVENTS[e["event"]]} for e in told)
+    levels = {row["snapshot_id"]: row["nonzero_params"] for row in told[-1]["levels"]}
+    assert levels == {"sparsity-0.5": 176, "sparsity-0.9": 35}
+    assert told[-1]["folder"] == str(tmp_path / "out")
 
 
 @pytest.mark.ray
