@@ -11,6 +11,8 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+# Ray starts its workers at niceness 15: beside a second worker of pytest they would starve.
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Thousands of small folders are written and removed: on a disk that takes longer than what is tested.
 if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free >= 4 * 2**30:
