@@ -27,6 +27,8 @@ _PENDING, _ENDED = "PENDING", {"SUCCEEDED", "FAILED", "STOPPED"}
 # Between two looks at a job; of nothing printed until its state is looked at; of no answer until the
 # connection is lost.
 _POLL_SECONDS, _SILENT_SECONDS, _LOST_SECONDS = 1.0, 30.0, 120.0
+# A head that has just started answers before it takes jobs: what it says then, and for how long at most.
+_NOT_YET, _STARTING_SECONDS = "No available agent", 60.0
 # How long the server may take to accept a connection, or a part of what is sent; and to answer.
 _TIMEOUTS = (15.0, 60.0)
 
@@ -95,13 +97,18 @@ class JobServer:
         return [Node(node.node_ip, dict(node.resources_total or {})) for node in listed]
 
     def hand_in(self, entrypoint: str, package: Path) -> str:
-        """Starts a job; returns its id."""
+        """Starts a job, as soon as a head that has just started takes it; returns its id."""
+        runtime_env = {"working_dir": str(package)}
+        until = time.monotonic() + _STARTING_SECONDS
         with self._understood():
-            return str(
-                self._client.submit_job(
-                    entrypoint=entrypoint, runtime_env={"working_dir": str(package)}
-                )
-            )
+            while True:
+                try:
+                    job = self._client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
+                    return str(job)
+                except RuntimeError as error:
+                    if _NOT_YET not in str(error) or time.monotonic() >= until:
+                        raise
+                time.sleep(_POLL_SECONDS)
 
     def follow(self, job_id: str, write: Callable[[str], object]) -> int:
         """Shows a job's output until it ends.

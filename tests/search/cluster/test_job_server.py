@@ -25,10 +25,12 @@ class Pretended:
         states: Of the job.
         prints: Of the job, sent to whoever follows; None: the socket is never opened.
         mute: Whether nothing is answered any more.
+        refusals: How often a job is not taken yet.
     """
 
     def __init__(self, states, prints=("hello\n", "end\n")):
         self.states, self.prints, self.mute = list(states), prints, False
+        self.refusals = 0
         self.asked = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -47,6 +49,8 @@ class Pretended:
         self._over = asyncio.Event()
         app = web.Application()
         app.router.add_get("/api/version", self._version)
+        app.router.add_post("/api/jobs/", self._taken)
+        app.router.add_get("/api/packages/{scheme}/{name}", self._version)
         app.router.add_get("/api/jobs/{id}", self._job)
         app.router.add_get("/api/jobs/{id}/logs/tail", self._tail)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -62,6 +66,13 @@ class Pretended:
         return web.json_response(
             {"version": "4", "ray_version": ray.__version__, "ray_commit": "", "session_name": "s"}
         )
+
+    async def _taken(self, request):
+        self.refusals -= 1
+        if self.refusals >= 0:
+            why = "No available agent to submit job, please try again later."
+            return web.Response(status=500, text=why)
+        return web.json_response({"job_id": "j", "submission_id": "j"})
 
     async def _job(self, request):
         self.asked += 1
@@ -100,6 +111,18 @@ def test_a_server_that_accepts_and_does_not_answer_is_told():
     with mute_server() as port, pytest.raises(ConfigError, match=r"nobody answers at .*timed out"):
         JobServer(f"http://127.0.0.1:{port}")
     assert time.monotonic() - started < 20
+
+
+def test_a_head_that_has_just_started_is_asked_until_it_takes_the_job(tmp_path, monkeypatch):
+    (tmp_path / "main.py").touch()
+    with Pretended(["RUNNING"]) as server:
+        server.refusals = 4
+        assert JobServer(server.address).hand_in("true", tmp_path) == "j"
+        assert server.refusals == -1
+        server.refusals = 10**6
+        monkeypatch.setattr(jobs, "_STARTING_SECONDS", 0.3)
+        with pytest.raises(ConfigError, match="No available agent"):
+            JobServer(server.address).hand_in("true", tmp_path)
 
 
 def test_what_a_job_waits_for_is_said_and_what_it_prints_is_shown_once():
