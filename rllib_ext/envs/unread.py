@@ -40,12 +40,20 @@ def build_once(config: AlgorithmConfig) -> None:
     env_maker(config, context=watch)().close()
     for mapping in watched:
         for key in mapping.unread:
-            meant = difflib.get_close_matches(str(key), mapping.missed, n=1, cutoff=_CLOSE)
+            near = difflib.get_close_matches(str(key), mapping.missed, n=1, cutoff=_CLOSE)
+            meant = [name for name in near if not _of_more_words(name, str(key))]
             if meant:
                 raise ConfigError(
                     f"env_config: the environment {env_name(config)} asks for {meant[0]!r}, which isn't "
                     f"there, and not for {key!r}. Did you mean {meant[0]!r}?"
                 )
+
+
+def _of_more_words(one: str, other: str) -> bool:
+    """Whether one name is the other with words before or after it, as "full_action_space" is."""
+    longer, shorter = sorted((one.split("_"), other.split("_")), key=len, reverse=True)
+    more = len(longer) - len(shorter)
+    return more > 0 and shorter in (longer[more:], longer[:-more])
 
 
 class _Watched(EnvContext):

@@ -42,6 +42,9 @@ class Sandbox:
         for path in ROOT.iterdir():
             if path.name not in OWN:
                 (folder / path.name).symlink_to(path)
+        # Zensical builds beside the file itself, wherever a link to it lies.
+        (folder / "zensical.toml").unlink()
+        shutil.copy(ROOT / "zensical.toml", folder)
         (folder / "results").mkdir()
         for name in ("README.md", "example"):
             (folder / "results" / name).symlink_to(ROOT / "results" / name)

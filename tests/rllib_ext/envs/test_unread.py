@@ -74,3 +74,9 @@ def test_keywords_and_ids_are_built():
     build_once(PPOConfig().environment("CartPole-v1"))
     with pytest.raises(ConfigError, match="has no argument 'suton'"):
         build_once(PPOConfig().environment("CartPole-v1", env_config={"suton": 1}))
+
+
+def test_a_name_of_more_words_is_another_one():
+    build_once(configured(lambda config: config.get("action_space"), full_action_space=False))
+    with pytest.raises(ConfigError, match="Did you mean 'action_space'"):
+        build_once(configured(lambda config: config.get("action_space"), acton_space=False))
