@@ -41,8 +41,8 @@ test-ray: $(STAMP) ## what needs a cluster, one warm one a worker
 test-e2e: $(STAMP) ## the command line from end to end
 	$(PYTEST) --dist loadfile -m "e2e and not (slow or everyday)" $(ARGS)
 
-test-slow: $(STAMP) ## minutes each: clusters of several nodes, whole searches of examples; 30 minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(STAMP) ## minutes each: clusters of several nodes, whole searches of examples; 20 minutes
+	$(PYTEST) --dist loadfile -m slow $(ARGS)
 
 test-all: test test-ray test-e2e test-slow ## every test
 
