@@ -14,7 +14,15 @@ from rllib_ext.pruning.drawn import drawn_fields, possible
 from rllib_ext.pruning.errors import ConfigError
 
 Criterion = Literal[
-    "magnitude", "magnitude_l2", "gradient", "movement", "activation", "sensitivity", "random"
+    "magnitude",
+    "magnitude_l2",
+    "lamp",
+    "gradient",
+    "movement",
+    "activation",
+    "synflow",
+    "sensitivity",
+    "random",
 ]
 Granularity = Literal["weight", "neuron", "layer", "branch"]
 Scope = Literal["global", "layerwise", "erk"]
@@ -64,7 +72,8 @@ class PruningConfig:
     criterion: Criterion = "magnitude"
     """The importance score of a weight. "gradient", "movement" and "activation" are gathered in
     training, so with them nothing is pruned before the second update. Layers that don't train have no
-    gradients: they go by magnitude, at the share of the others."""
+    gradients: they go by magnitude, at the share of the others. "lamp" weighs magnitudes by what is
+    left of their layer; "synflow" ranks by the paths through a weight, where it can follow them."""
     granularity: Granularity = "weight"
     """What is removed at a time: a weight; a "neuron" (hidden unit, convolution channel or recurrent
     unit) with all that reads it; a "layer" with a path around it; a "branch", such as one encoder of a

@@ -32,6 +32,8 @@ class Statistics:
         movement: Sum of −w · ∂L/∂w over all minibatches so far, of the weights' shapes.
         activation: Mean |activation| of the unit that each weight reads, over recent observations;
             broadcasts to the weights' shapes.
+        paths: Sum over all paths through each weight of the product of the others on the path, as
+            `rllib_ext.pruning.structure.paths` sums them; broadcasts to the weights' shapes.
         damage: For each layer, points (sparsity of that layer, damage ≥ 0) by rising sparsity, as
             `rllib_ext.pruning.sensitivity_table` makes them of measurements.
         at_rest: Weights that don't train, each with the reason, as
@@ -42,6 +44,7 @@ class Statistics:
     taylor: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     movement: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     activation: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    paths: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     damage: Mapping[str, Sequence[tuple[float, float]]] = dataclasses.field(default_factory=dict)
     at_rest: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -73,6 +76,35 @@ def magnitude_l2(weights: Weights, statistics: Statistics) -> Scores:
         Scores of the weights' shapes, ≥ 0.
     """
     return {name: weight.detach().square() for name, weight in weights.items()}
+
+
+def lamp(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = w² ÷ the sum of squares of those weights of its layer that are not smaller.
+
+    Layer-adaptive magnitude (Lee et al. 2021, arXiv 2010.07611, eq. 1): within a layer the order is that
+    of magnitude; between layers a weight counts by what share of its layer would be left with it. Each
+    layer's largest weight has score 1, so that under the scope "global" no layer is emptied while
+    another has two weights. Equal weights go by position, as in the paper.
+
+    Args:
+        weights: Tensors of any shape by name; each is a layer.
+        statistics: Not used.
+
+    Returns:
+        Scores of the weights' shapes in [0, 1], float64; 0 for weights that are 0.
+    """
+    return {name: _share_of_larger(weight.detach()) for name, weight in weights.items()}
+
+
+def _share_of_larger(weight: Tensor) -> Tensor:
+    squares = weight.double().square().flatten()
+    order = torch.argsort(squares, stable=True)
+    rising = squares[order]
+    not_smaller = rising.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squares)
+    # Where all that are not smaller are 0, the weight is too.
+    scores[order] = torch.where(not_smaller == 0, 0.0, rising / not_smaller)
+    return scores.view_as(weight)
 
 
 def gradient(weights: Weights, statistics: Statistics) -> Scores:
@@ -131,6 +163,26 @@ def activation(weights: Weights, statistics: Statistics) -> Scores:
     """
     read = _gathered(weights, statistics.activation, "activation")
     return {name: weight.detach().abs() * read[name] for name, weight in weights.items()}
+
+
+def synflow(weights: Weights, statistics: Statistics) -> Scores:
+    """score(w) = |w| · ∂R/∂|w|: how much of what flows through the network passes the weight.
+
+    R = 1ᵀ ∏|W| 1 (Tanaka et al. 2020, arXiv 2006.05467, eq. 2 and 3) sums the products of the weights on
+    all paths from an input to an output. The paper scores anew as weights go, which who prunes does.
+
+    Args:
+        weights: Tensors of any shape by name.
+        statistics: `paths` is read.
+
+    Returns:
+        Scores of the weights' shapes, ≥ 0, float64.
+
+    Raises:
+        ScoreError: The paths of a layer were not summed.
+    """
+    paths = _gathered(weights, statistics.paths, "synflow")
+    return {name: weight.detach().abs() * paths[name] for name, weight in weights.items()}
 
 
 def sensitivity(weights: Weights, statistics: Statistics) -> Scores:
@@ -209,9 +261,11 @@ def _generator(seed: int, name: str) -> torch.Generator:
 CRITERIA: dict[str, Criterion] = {
     "magnitude": magnitude,
     "magnitude_l2": magnitude_l2,
+    "lamp": lamp,
     "gradient": gradient,
     "movement": movement,
     "activation": activation,
+    "synflow": synflow,
     "sensitivity": sensitivity,
     "random": random,
 }
@@ -291,5 +345,6 @@ _WHY_UNKNOWN = {
     "gradient": "no gradients were gathered.",
     "movement": "no gradients were gathered.",
     "activation": "no activations were seen, as when a layer's weights are used without calling it.",
+    "synflow": "the paths through them were not summed.",
     "sensitivity": "the table that was given does not name them.",
 }

@@ -71,7 +71,7 @@ class Liveness:
 
     def __init__(self, graph: Graph) -> None:
         self._layers = graph.layers
-        self._ends = _ends(graph)
+        self._ends = ends_of(graph)
         self._feeds = {name: _feeds(graph, name) for name in graph.layers}
         self._given = {name: _given(graph, name) for name in graph.layers}
         self._rows = {name: x.unit_of_row().numpy() for name, x in graph.layers.items()}
@@ -212,7 +212,7 @@ def _feeds(graph: Graph, sink: str) -> list[_Feed]:
     return found
 
 
-def _ends(graph: Graph) -> dict[str, Array]:
+def ends_of(graph: Graph) -> dict[str, Array]:
     """Units that count as used whoever reads them: bool of shape (width,) for each layer."""
     ends = {name: graph.unseen[name].numpy().copy() for name in graph.layers}
     for sources in (*graph.output_elements(), *graph.state.values()):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from torch import Tensor
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.criteria import READS, StatisticKind, Statistics
+from rllib_ext.pruning.criteria import READS, Scores, StatisticKind, Statistics
 from rllib_ext.pruning.masks import Cuts, Masks, count_for
 from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.structure.liveness import Liveness
+from rllib_ext.pruning.structure.paths import Paths
 from rllib_ext.pruning.structure.structured import prune_groups
 from rllib_ext.pruning.training.at_work import AtWork
+from rllib_ext.pruning.training.in_rounds import scored_in_rounds
 from rllib_ext.pruning.training.ranking import comparable
 from rllib_ext.pruning.training.regrow import exchange, gradient_growth, random_growth
 
@@ -82,6 +86,7 @@ def masks_for(
     statistics: Statistics,
     extent: PruneTarget,
     liveness: Liveness | None = None,
+    paths: Paths | None = None,
 ) -> Masks:
     """Masks that prune the policy path and the critic as far as is asked.
 
@@ -95,6 +100,7 @@ def masks_for(
         statistics: What the criterion reads.
         extent: How far to prune.
         liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
+        paths: Where the criterion reads paths, sums those that are left; None: as the statistics say.
 
     Returns:
         New masks, subsets of `masks`, of all weights; dead ones are among them.
@@ -103,6 +109,7 @@ def masks_for(
         ScoreError: The weights cannot be ranked.
     """
     if structure is not None:
+        statistics = _with_paths(statistics, paths, masks)
         return groups_pruned_to(config, structure, weights, masks, statistics, extent)
     pruned: Masks = dict(masks)
     for among, sparsity, threshold in (
@@ -118,8 +125,21 @@ def masks_for(
             sparsity=sparsity,
             threshold=threshold,
             at_work=at_work,
+            anew=None if paths is None else functools.partial(_left, statistics, paths, pruned),
         )
     return pruned
+
+
+def _with_paths(
+    statistics: Statistics, paths: Paths | None, masks: Mapping[str, Tensor]
+) -> Statistics:
+    return (
+        statistics if paths is None else dataclasses.replace(statistics, paths=paths.through(masks))
+    )
+
+
+def _left(statistics: Statistics, paths: Paths, masks: Masks, left: Masks) -> Statistics:
+    return _with_paths(statistics, paths, {**masks, **left})
 
 
 def pruned_to(
@@ -131,6 +151,7 @@ def pruned_to(
     sparsity: float | None,
     threshold: float | None,
     at_work: AtWork | None = None,
+    anew: Callable[[Masks], Statistics] | None = None,
 ) -> Masks:
     """Masks that prune weights which compete with each other as far as is asked.
 
@@ -142,6 +163,8 @@ def pruned_to(
         sparsity: Share of the weights that is to be pruned; None: the threshold alone says.
         threshold: Prune where score < threshold; None, or 0: no threshold, or nothing below it.
         at_work: Where the sparsity speaks of weights at work, counts them; None: of all weights.
+        anew: Where what the criterion reads changes with the weights that go, what it is for those that
+            are left; None: it is `statistics` throughout.
 
     Returns:
         New masks, subsets of `masks`.
@@ -156,14 +179,21 @@ def pruned_to(
     kept = {name: masks[name] for name in weights}
     if count is not None and count <= sum(int((~mask).sum()) for mask in kept.values()):
         return {name: mask.clone() for name, mask in kept.items()}
-    scores = comparable(
-        config.criterion,
-        weights,
-        kept,
-        statistics,
-        pools=[kept],
-        deviations=threshold is not None and config.threshold_unit == "std",
-    )
+
+    def score(left: Masks) -> Scores:
+        return comparable(
+            config.criterion,
+            weights,
+            left,
+            statistics if anew is None else anew(left),
+            pools=[left],
+            deviations=threshold is not None and config.threshold_unit == "std",
+        )
+
+    if anew is None or count is None or threshold is not None:
+        scores = score(kept)
+    else:
+        scores = scored_in_rounds(score, kept, scope=config.scope, count=count)
     cuts = Cuts(scores, kept, scope=config.scope, threshold=threshold)
     if at_work is None:
         return cuts.at(count)

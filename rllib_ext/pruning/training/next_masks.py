@@ -14,6 +14,7 @@ from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.structure.liveness import Liveness
+from rllib_ext.pruning.structure.paths import Paths
 from rllib_ext.pruning.training.agreement import Agreement
 from rllib_ext.pruning.training.at_work import AtWork
 from rllib_ext.pruning.training.choose import exchanged, masks_for, statistics_for
@@ -32,6 +33,7 @@ class NextMasks:
         seed: For criteria and regrowth that draw.
         agreement: How the processes that train the network together agree.
         liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
+        paths: Follows the network's paths, for the criterion "synflow"; None: it isn't asked for.
 
     Attributes:
         by_magnitude: Layers that were last pruned by magnitude since they don't train, with the reason.
@@ -46,6 +48,7 @@ class NextMasks:
         seed: int,
         agreement: Agreement,
         liveness: Liveness | None = None,
+        paths: Paths | None = None,
     ) -> None:
         self.by_magnitude: dict[str, str] = {}
         self.seed = seed
@@ -56,6 +59,7 @@ class NextMasks:
         self._gatherer = gatherer
         self._optimizers = optimizers
         self._liveness = liveness
+        self._paths = paths
 
     def knows(self, kinds: Iterable[StatisticKind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
@@ -79,6 +83,7 @@ class NextMasks:
                 statistics,
                 extent,
                 self._liveness,
+                self._paths,
             )
 
         found = self.agreement.on_masks(choose, masks)

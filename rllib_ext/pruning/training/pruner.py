@@ -113,7 +113,8 @@ class Pruner:
         self._side = SideState(self.gatherer, coefficients)
         self._rewinding = Rewinding(config.rewind_to, self._side)
         self._rolls_back = False
-        self.structure, self._dead = understood(module, config, self.weights, graph, probe)
+        known = understood(module, config, self.weights, graph, probe)
+        self.structure, self._dead = known.structure, known.dead
         self._enforcer = Enforcer(
             self.all_weights, self.structure, biases=dict(module.named_parameters())
         )
@@ -126,6 +127,7 @@ class Pruner:
             seed,
             agreement,
             None if self._dead is None else self._dead.liveness,
+            known.paths,
         )
 
     @property

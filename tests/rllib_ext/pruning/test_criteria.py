@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
+import torch_pruning as tp
 
 from rllib_ext.pruning import config
 from rllib_ext.pruning.criteria import CRITERIA, Statistics, in_layer_deviations, score
@@ -42,6 +43,7 @@ def statistics_of(weights: dict[str, torch.Tensor], seed: int = 0) -> Statistics
             name: read.amax(0, keepdim=True) if len(read) else read
             for name, read in drawn(0).items()
         },
+        paths=drawn(0),
         damage={name: [(0.5, 0.0), (0.9, 1.0)] for name in weights},
     )
 
@@ -82,6 +84,56 @@ def test_magnitude_l2_is_the_square() -> None:
     assert scores["a"].tolist() == [[4.0, 0.0, 2.25]]
 
 
+def test_lamp_scores_are_the_papers_on_sorted_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(7, 9, generator=generator)
+    found = score("lamp", {"a": weight})["a"].flatten()
+    squares = weight.double().square().flatten()
+    rising = sorted(squares.tolist())
+    for place, square in enumerate(squares.tolist()):
+        assert float(found[place]) == pytest.approx(square / sum(rising[rising.index(square) :]))
+
+
+def test_lamp_scores_are_those_of_torch_pruning() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(6, 11, generator=generator)
+    expected = tp.importance.LAMPImportance()._normalize(weight.square().flatten(), "lamp")
+    found = score("lamp", {"a": weight})["a"].flatten()
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_lamp_leaves_every_layer_its_largest_weight() -> None:
+    generator = torch.Generator().manual_seed(2)
+    weights = {
+        name: size * torch.randn(20, 10, generator=generator)
+        for name, size in (("small", 1e-3), ("middle", 1.0), ("large", 1e3))
+    }
+    weights["equal"] = torch.ones(5, 5)
+    masks = prune(score("lamp", weights), full_masks(weights), scope="global", count=621)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == dict.fromkeys(weights, 1)
+    by_size = prune(score("magnitude", weights), full_masks(weights), scope="global", count=621)
+    assert int(by_size["small"].sum()) == 0
+    assert all(bool(w.abs().max() == w.abs()[masks[n]]) for n, w in weights.items())
+
+
+def test_lamp_scores_pruned_weights_0_and_does_not_count_them() -> None:
+    weights = {"a": torch.tensor([[3.0, 0.0, 4.0, 0.0]]), "gone": torch.zeros(2, 2)}
+    scores = score("lamp", weights)
+    assert scores["a"].tolist() == [[9 / 25, 0.0, 1.0, 0.0]]
+    assert not bool(scores["gone"].any())
+
+
+def test_synflow_is_what_flows_through_a_weight() -> None:
+    weights = {
+        "dense": torch.tensor([[1.0, -2.0], [0.0, 4.0]]),
+        "conv": -torch.ones(1, 2, 2, 2),
+    }
+    paths = {"dense": torch.tensor([[3.0, 1.0], [5.0, 0.5]]), "conv": torch.ones(1, 2, 1, 1)}
+    scores = score("synflow", weights, Statistics(paths=paths))
+    assert scores["dense"].tolist() == [[3.0, 2.0], [0.0, 2.0]]
+    assert torch.equal(scores["conv"], torch.ones(1, 2, 2, 2))
+
+
 def test_gradient_and_movement_are_what_was_gathered() -> None:
     weights = {"a": torch.ones(2, 2)}
     gathered = {"a": torch.tensor([[1.0, -2.0], [0.0, 3.0]])}
@@ -107,6 +159,8 @@ def test_a_layer_that_nothing_is_known_of_is_named() -> None:
         score("activation", weights, Statistics(activation=seen))
     with pytest.raises(ScoreError, match=r"knows nothing of 'seen', 'unseen'.*no gradients"):
         score("gradient", weights)
+    with pytest.raises(ScoreError, match=r"'unseen'.*paths"):
+        score("synflow", weights, Statistics(paths=seen))
     with pytest.raises(ScoreError, match=r"'unseen'.*the table"):
         score("sensitivity", weights, Statistics(damage={"seen": [(0.5, 1.0)]}))
 

@@ -18,7 +18,10 @@ CRITIC = PLAIN.replace(critic_final_sparsity=0.5)
 
 def test_what_can_be_pruned_passes(small_ppo):
     neurons = CRITIC.replace(granularity="neuron", exclude=("pi.*",))
-    refuse_unprunable(small_ppo(), [PLAIN, CRITIC, neurons])
+    paths = PLAIN.replace(criterion="synflow")
+    refuse_unprunable(
+        small_ppo(), [PLAIN, CRITIC, neurons, paths, paths.replace(granularity="neuron")]
+    )
 
 
 @pytest.mark.parametrize(

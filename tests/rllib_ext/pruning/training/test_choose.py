@@ -1,5 +1,6 @@
 """The contract of every criterion × scope × granularity: how much goes, and that it nests."""
 
+import dataclasses
 from typing import get_args
 
 import pytest
@@ -14,6 +15,7 @@ from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import prunable_weights
 from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.structure.grouping import build_structure
+from rllib_ext.pruning.structure.paths import Paths
 from rllib_ext.pruning.training.choose import (
     config_for_next_masks,
     exchanged,
@@ -72,6 +74,9 @@ class Case:
             sum(part.square().mean() for part in parts).backward()
             gatherer.observe_gradients([(p, p.grad) for p in self.net.parameters()])
         self.statistics = statistics_for(self.config, 3, gatherer.values)
+        if criterion == "synflow":
+            paths = Paths(self.net, trace(self.net, probe), list(all_weights)).through(self.masks)
+            self.statistics = dataclasses.replace(self.statistics, paths=paths)
 
     def pruned_to(self, sparsity: float, masks=None) -> dict[str, torch.Tensor]:
         extent = PruneTarget(sparsity=sparsity, critic_sparsity=0.0, threshold=None)
@@ -112,9 +117,9 @@ def test_the_same_statistics_give_the_same_masks(
 
 
 def test_criteria_choose_differently(networks, probe_for) -> None:
-    """But for the two magnitudes, which rank single weights alike."""
+    """But for the two magnitudes, which rank single weights alike; at few weights, for LAMP."""
     chosen = {
-        criterion: Case(criterion, "global", "weight", networks, probe_for).pruned_to(0.5)
+        criterion: Case(criterion, "global", "weight", networks, probe_for).pruned_to(0.8)
         for criterion in get_args(Criterion)
     }
     flat = {

@@ -16,12 +16,18 @@ from rllib_ext.pruning.config import Criterion, PruningConfig, Schedule, Scope
 from rllib_ext.pruning.criteria import READS
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from rllib_ext.pruning.schedule.patience import WINDOW
+from rllib_ext.pruning.structure.graph import Probe, trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.pruning.training.side import Coefficients
 
 HORIZON = 1000
 POLICY = ("encoder.weight", "pi.weight")
 CRITIC = ("vf.0.weight", "vf.2.weight")
+PROBE = Probe(
+    inputs=lambda module, generator: torch.randn(4, 3, generator=generator),
+    forward=lambda module, inputs: module(inputs),
+    observations=4,
+)
 
 
 class ActorCritic(nn.Module):
@@ -49,6 +55,8 @@ class Training:
             lambda: [self.optimizer],
             config,
             critic_prefixes=["vf"],
+            # For paths; without a probe all weights that are kept count.
+            graph=lambda: trace(self.module, PROBE),
             coefficients=Coefficients(lambda: dict(self.adapted), self.adapted.update),
         )
         self.env_steps = 0
