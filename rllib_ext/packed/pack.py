@@ -287,6 +287,8 @@ class Pack:
             [m.kl_coeff for m in everyone],
             self.network.weights,
         )
+        for i in members:
+            hyperparameters.rate[i] *= self.pruning.pruner(i).rate_factor
         batch = batch_of(
             self.network,
             self._distribution,

@@ -128,6 +128,11 @@ class PruningConfig:
     cosine."""
     regrow_interval: float = 0.01
     """Share of the horizon between two exchanges, in (0, 1]; at most one an update."""
+    lr_restart: float = 1.0
+    """By what the learning rate is multiplied when trained weights have gone, ≥ 1; it falls back
+    linearly to what its own schedule says. Where weights go in every update, it stays up. 1: never."""
+    lr_restart_span: float = 0.05
+    """Share of the horizon over which it falls back, in (0, 1]."""
 
     def __post_init__(self) -> None:
         if drawn_fields(self):
@@ -169,6 +174,8 @@ class PruningConfig:
         _check_range("round_share", self.round_share, 0.0, 1.0, low_open=True, high_open=True)
         _check_range("regrow_share", self.regrow_share, 0.0, 1.0, low_open=True, high_open=True)
         _check_range("regrow_interval", self.regrow_interval, 0.0, 1.0, low_open=True)
+        _check_range("lr_restart", self.lr_restart, 1.0, math.inf, high_open=True)
+        _check_range("lr_restart_span", self.lr_restart_span, 0.0, 1.0, low_open=True)
         if self.rewind_to is not None:
             _check_range("rewind_to", self.rewind_to, 0.0, self.begin)
         self._refuse_contradictions()

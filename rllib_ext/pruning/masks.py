@@ -31,6 +31,15 @@ def count_for(sparsity: float, weights: Mapping[str, Tensor]) -> int:
     return round(sparsity * sum(w.numel() for w in weights.values()))
 
 
+def masked_share(masks: Mapping[str, Tensor], among: Iterable[str]) -> float:
+    """Share of the weights of some layers that their masks prune; 0 without any layer."""
+    total = pruned = 0
+    for name in among:
+        total += masks[name].numel()
+        pruned += int((~masks[name]).sum())
+    return pruned / total if total else 0.0
+
+
 def prune(
     scores: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],

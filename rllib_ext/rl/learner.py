@@ -92,6 +92,7 @@ class PruningLearnerMixin(KeepsMasks):
         self._pruned_now = self.pruner.before_update(
             int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         )
+        self._rates.raise_(self.pruner.rate_factor)
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Shows the gradients to the criterion and masks them, before they are clipped."""
@@ -109,6 +110,7 @@ class PruningLearnerMixin(KeepsMasks):
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Masks what RLlib's hook for edits of weights made; rolls back, or rewinds, where it is due."""
+        self._rates.lower_()
         super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
         self.pruner.enforce_()
         self.pruner.after_update()

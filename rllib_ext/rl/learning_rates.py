@@ -23,6 +23,7 @@ class LearningRates:
 
     def __init__(self, learner: Any) -> None:
         self._learner = learner
+        self._usual: list[tuple[dict[str, Any], Any]] = []
         # By optimizer: the configured rate that its groups and torch's schedulers stand for.
         self._based_on = {name: self._first_of(name) for name in learner._named_optimizers}
 
@@ -54,6 +55,19 @@ class LearningRates:
             for name, saved in by_name.items():
                 if name in self._learner._named_optimizers:
                     self._restart(module_id, name, saved)
+
+    def raise_(self, factor: float) -> None:
+        """Multiplies the rates for one update."""
+        groups = [g for o in self._learner._named_optimizers.values() for g in o.param_groups]
+        self._usual = [(group, group["lr"]) for group in groups] if factor != 1.0 else []
+        for group, usual in self._usual:
+            group["lr"] = usual * factor
+
+    def lower_(self) -> None:
+        """Takes back what `raise_` did, before schedules go on from what they have set."""
+        for group, usual in self._usual:
+            group["lr"] = usual
+        self._usual = []
 
     def use_configured_(self, env_steps: int) -> None:
         """Sets the optimizers' rates to what the configuration gives at the lineage's clock.

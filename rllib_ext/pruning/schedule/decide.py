@@ -44,6 +44,7 @@ class ScheduleState:
         threshold: The threshold in force at the anchor.
         plateau: The plateau rule's standing; None under other schedules.
         regrown_at: Progress at the last regrowth; None before the first.
+        restarted_at: Progress when the learning rate was last taken up; None: it never was.
     """
 
     anchor: float | None = None
@@ -52,6 +53,7 @@ class ScheduleState:
     threshold: float = 0.0
     plateau: Plateau | None = None
     regrown_at: float | None = None
+    restarted_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -124,11 +126,15 @@ def anchored(
         critic_sparsity: The same of the critic.
     """
     before, _ = decide(donor, donor_standing, env_steps / (donor.horizon or 1), None, 0.0)
+    restarted = donor_standing.restarted_at
+    if restarted is not None:
+        restarted *= (donor.horizon or 1) / (config.horizon or 1)
     now = ScheduleState(
         anchor=progress,
         sparsity=sparsity,
         critic_sparsity=critic_sparsity,
         threshold=before.extent.threshold or 0.0,
+        restarted_at=restarted,
     )
     return start(config, now)
 

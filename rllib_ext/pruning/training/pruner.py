@@ -6,6 +6,7 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.masks import (
     Masks,
     full_masks,
+    masked_share,
     masks_from_numpy,
     masks_to_numpy,
 )
@@ -29,10 +31,8 @@ from rllib_ext.pruning.schedule.decide import (
     decide,
     start,
 )
-from rllib_ext.pruning.scope import (
-    prunable_weights,
-    refuse_nothing_to_prune,
-)
+from rllib_ext.pruning.schedule.restart import rate_factor
+from rllib_ext.pruning.scope import prunable_weights, refuse_nothing_to_prune
 from rllib_ext.pruning.structure.graph import Graph, Probe
 from rllib_ext.pruning.training.accepted import Accepted
 from rllib_ext.pruning.training.agreement import Agreement, Synchronise
@@ -141,6 +141,11 @@ class Pruner:
         """The masks of all that is held at zero: weights, and biases of removed units."""
         return self._enforcer.masks
 
+    @property
+    def rate_factor(self) -> float:
+        """By what the learning rate of the update that has started is multiplied, ≥ 1."""
+        return rate_factor(self.config, self.standing.restarted_at, self.progress)
+
     def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
@@ -155,6 +160,7 @@ class Pruner:
             Whether this update's divergence says nothing of the step size: weights were pruned, or all
             that it does goes back in `after_update`.
         """
+        learnt = self.begins_trained or self.env_steps > 0
         self.env_steps = env_steps
         trained = self.begins_trained or self.standing.anchor is not None
         config = config_for_next_masks(self.config, self.masks, trained=trained)
@@ -173,6 +179,11 @@ class Pruner:
         self._rolls_back = decision.roll_back
         prunes = ready and decision.prune and not decision.roll_back
         pruned = prunes and self._prune(config, decision.extent)
+        if (pruned and learnt) or decision.roll_back:
+            # What comes back in a roll-back is as it was before the weights went.
+            self.standing = dataclasses.replace(
+                self.standing, restarted_at=self.progress if pruned else None
+            )
         regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
         regrown = regrows and not pruned and self._regrow(decision.regrow)
         self._rewinding.due = pruned and self.config.rewind_to is not None
@@ -224,8 +235,8 @@ class Pruner:
         # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
         most = math.nextafter(1.0, 0.0)
         self.config = self.config.replace(
-            final_sparsity=min(most, self._masked_share(self.weights.policy)),
-            critic_final_sparsity=min(most, self._masked_share(self.weights.critic)),
+            final_sparsity=min(most, masked_share(self.masks, self.weights.policy)),
+            critic_final_sparsity=min(most, masked_share(self.masks, self.weights.critic)),
             threshold=None,
         )
 
@@ -238,6 +249,7 @@ class Pruner:
             **sparsity_metrics(self.weights),
             **structure_metrics(self.structure, self.masks),
             **schedule_metrics(self.extent, self.standing, self.config.patience),
+            **({"lr_factor": self.rate_factor} if self.config.lr_restart > 1.0 else {}),
             "env_steps": self.env_steps,
             "progress": self.progress,
             "event": self.event,
@@ -293,18 +305,13 @@ class Pruner:
                 PruningConfig.from_dict(state["config"]),
                 ScheduleState.from_dict(state["standing"]),
                 self.env_steps,
-                sparsity=self._masked_share(self.weights.policy),
-                critic_sparsity=self._masked_share(self.weights.critic),
+                sparsity=masked_share(self.masks, self.weights.policy),
+                critic_sparsity=masked_share(self.masks, self.weights.critic),
             )
             self._evaluated_return = None
             self._accepted = None
         self._enforcer.take(self.masks)
         self._enforcer.apply_()
-
-    def _masked_share(self, weights: Mapping[str, Tensor]) -> float:
-        total = sum(w.numel() for w in weights.values())
-        kept = sum(int(self.masks[name].sum()) for name in weights)
-        return 1.0 - kept / total if total else 0.0
 
     def _prune(self, config: PruningConfig, extent: PruneTarget) -> bool:
         """Removes weights of the policy path and of the critic; returns whether any went."""

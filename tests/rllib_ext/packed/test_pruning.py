@@ -48,6 +48,7 @@ SCHEDULES = {
         "begin": 0.1,
         "end": 0.7,
     },
+    "restarted": {**RAMP, "schedule": "iterative", "lr_restart": 4.0, "lr_restart_span": 0.15},
     "set": {"final_sparsity": 0.6, "schedule": "constant", "regrow": "set"},
     "rigl": {"final_sparsity": 0.6, "schedule": "constant", "regrow": "rigl"},
     "plateau": {
@@ -73,6 +74,7 @@ class Shadow:
         self.module = copy.deepcopy(module)
         self.parameters = dict(self.module.named_parameters())
         self.adam = torch.optim.Adam(self.module.parameters(), lr=TRAINING["lr"])
+        self.factors = set()
         self.pruner = Pruner(
             self.module,
             lambda: [self.adam],
@@ -93,6 +95,9 @@ class Shadow:
         clip_gradients(by_parameter, grad_clip=TRAINING["grad_clip"], grad_clip_by="global_norm")
         for parameter, gradient in by_parameter.items():
             parameter.grad = gradient
+        self.factors.add(self.pruner.rate_factor)
+        for group in self.adam.param_groups:
+            group["lr"] = TRAINING["lr"] * self.pruner.rate_factor
         self.adam.step()
         self.pruner.enforce_()
 
@@ -179,6 +184,11 @@ def test_masks_weights_and_moments_are_those_of_the_unpacked_code(packed_ppo, mo
     events = {name: pack.pruning.pruner(i).events for i, name in enumerate(names)}
     assert events["plateau"]["rolled_back"] >= 1
     assert events["iterative"]["rewound"] >= 2
+    factors = {name: pack.pruning.shadows[i].factors for i, name in enumerate(names)}
+    assert min(factors["restarted"]) == 1.0
+    assert max(factors["restarted"]) == 4.0
+    assert len(factors["restarted"]) > 3
+    assert factors["magnitude"] == {1.0}
     assert events["set"]["regrown"] >= 3
     assert events["rigl"]["regrown"] >= 3
     reports = {name: pack.pruning.pruner(i).report() for i, name in enumerate(names)}

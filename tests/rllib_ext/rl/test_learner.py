@@ -312,6 +312,64 @@ def test_the_kl_coefficient_survives_restoring_and_rests_in_a_pruning_update(sma
     restored.stop()
 
 
+class RatesLearner(PruningPPOTorchLearner):
+    """Records the learning rate of every optimizer step."""
+
+    def build(self):
+        super().build()
+        self.rates = set()
+
+    def apply_gradients(self, gradients_dict):
+        # As numbers: RLlib overwrites the tensors that they are.
+        self.rates.update(
+            float(g["lr"]) for o in self._named_optimizers.values() for g in o.param_groups
+        )
+        super().apply_gradients(gradients_dict)
+
+
+def test_the_learning_rate_goes_up_after_a_round_and_falls_back_to_its_schedule(
+    small_ppo, tmp_path
+):
+    schedule = [[0, 4e-3], [8 * ITERATION, 2e-3]]
+    ppo = small_ppo(lr=schedule).learners(learner_class=RatesLearner)
+    pruning = PruningConfig(
+        final_sparsity=0.5, schedule="one_shot", begin=0.3, horizon=8 * ITERATION, lr_restart=3.0,
+        lr_restart_span=0.25,
+    )  # fmt: skip
+    config = with_pruning(ppo, pruning)
+    algorithm = config.build_algo()
+    assert next(iter(learner_of(algorithm)._optimizer_lr_schedules.values())).update(0) == 4e-3
+
+    clocks = [0]
+
+    def rates(algorithm):
+        learner = learner_of(algorithm)
+        learner.rates.clear()
+        clock = algorithm.train()["num_env_steps_sampled_lifetime"]
+        (rate,) = learner.rates
+        (group,) = learner.get_optimizer(MODULE).param_groups
+        # Between updates the optimizer has what the schedule says, and so has a checkpoint.
+        assert group["lr"] == pytest.approx(4e-3 - 2e-3 * clock / (8 * ITERATION))
+        # As RLlib has it, an update's rate is that of the clock before it.
+        usual = 4e-3 - 2e-3 * clocks[-1] / (8 * ITERATION)
+        clocks.append(clock)
+        return rate / usual
+
+    seen = [rates(algorithm) for _ in range(4)]
+    algorithm.save_to_path(tmp_path / "state")
+    seen += [rates(algorithm) for _ in range(2)]
+    # Iterations are a few steps longer than they should be.
+    assert seen == pytest.approx([1.0, 1.0, 3.0, 2.0, 1.0, 1.0], rel=0.03)
+    assert seen[2] == pytest.approx(3.0)
+    algorithm.stop()
+
+    early = config.copy(copy_frozen=False).build_algo()
+    early.restore_from_path(tmp_path / "state")
+    clocks[:] = clocks[:5]
+    assert rates(early) == pytest.approx(seen[4])
+    early.stop()
+
+
 def test_a_checkpoint_for_another_network_is_refused(small_ppo):
     pruning = PruningConfig(horizon=1000)
     module = torch.nn.Sequential(torch.nn.Linear(3, 2))
