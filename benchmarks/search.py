@@ -20,36 +20,20 @@ import csv
 import dataclasses
 import itertools
 import os
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.shared import searched
 from benchmarks.shared.front_tables import print_tables
-from benchmarks.shared.in_process import settings_of, train
+from benchmarks.shared.searched import search_here
 from search.config.experiment import RANKING, ExperimentConfig
 from search.config.loading import parse_config
-from search.config.seeds import draw
-from search.evaluation.held_out import (
-    add_evaluations,
-    add_untrained,
-    constant_baseline,
-    held_out_seeds,
-    policies_episodes,
-    random_baseline,
-)
-from search.front.confirmed_front import confirm
-from search.front.pareto import candidates
-from search.population.coordinator import Coordinator
-from search.population.strategies import STRATEGIES, open_study
-from search.store.archive import Archive
-from search.training.ppo_config import build_ppo
+from search.population.strategies import STRATEGIES
 
 MEMBERS, SEGMENTS = 8, 8
 # Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make
@@ -86,10 +70,7 @@ ENVIRONMENTS = {
 }
 # Pendulum was never looked at while the strategies were made.
 DEVELOPED_ON = ("Acrobot-v1", "LunarLander-v3")
-COLUMNS = (
-    "env", "strategy", "seed", "budget", "over_decades", "over_sparsity", "points", "random",
-    "constant", "dense", "env_steps", "evaluation_env_steps", "seconds", "front",
-)  # fmt: skip
+COLUMNS = ("env", "strategy", "seed", "budget", *searched.COLUMNS)
 OURS = "pareto_pbt"
 
 
@@ -131,94 +112,61 @@ def experiment(env: str, strategy: str, seed: int, budget: int) -> ExperimentCon
         seed: Its seed.
         budget: Training env steps of all members.
     """
-    case = ENVIRONMENTS[env]
+    return parse_config(values_of(env, ENVIRONMENTS[env], strategy, seed, budget), "the benchmark")
+
+
+def values_of(env: str, case: Case, strategy: str, seed: int, budget: int) -> dict[str, Any]:
+    """The same as plain values, as in YAML, of any case."""
     segments = SEGMENTS_OF_GROWING if strategy in RANKING else SEGMENTS
     horizon = segments * case.iterations * case.batch
-    return parse_config(
-        {
-            "name": f"{env}-{strategy}-{seed}",
-            "env": env,
-            "engine": "packed",
-            "seed": seed,
-            "budget": {"env_steps": budget, "horizon": horizon},
-            "population": {"members": MEMBERS, "segments": segments},
-            "ppo": {
-                "env_runners": {"num_envs_per_env_runner": 8},
-                "training": {
-                    "train_batch_size_per_learner": case.batch, "minibatch_size": 256,
-                    "num_epochs": 12, "lr": 2.5e-3, "entropy_coeff": 0.01, "clip_param": 0.2,
-                    "vf_clip_param": 1e4, "grad_clip": 0.5, **case.training,
-                },
-                "rl_module": {
-                    "model_config": {
-                        "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False,
-                    }
-                },
+    return {
+        "name": f"{env}-{strategy}-{seed}",
+        "env": env,
+        "engine": "packed",
+        "seed": seed,
+        "budget": {"env_steps": budget, "horizon": horizon},
+        "population": {"members": MEMBERS, "segments": segments},
+        "ppo": {
+            "env_runners": {"num_envs_per_env_runner": 8},
+            "training": {
+                "train_batch_size_per_learner": case.batch, "minibatch_size": 256,
+                "num_epochs": 12, "lr": 2.5e-3, "entropy_coeff": 0.01, "clip_param": 0.2,
+                "vf_clip_param": 1e4, "grad_clip": 0.5, **case.training,
             },
-            "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
-            "search": {
-                "strategy": strategy,
-                "founders": FOUNDERS,
-                "space": {
-                    "pruning.final_sparsity": {
-                        "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
-                    },
-                    "pruning.begin": {"type": "float", "low": 0.05, "high": 0.4},
-                    "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},
-                    "training.lr": {"type": "float", "low": 5e-4, "high": 1e-2, "scale": "log"},
-                    "training.entropy_coeff": {
-                        "type": "float", "low": 1e-4, "high": 3e-2, "scale": "log",
-                    },
-                },
-            },
-            "evaluation": {
-                "interval": case.iterations // 2, "episodes": 5, "candidates": 12,
-                "selection_episodes": 20, "report_episodes": 30,
+            "rl_module": {
+                "model_config": {
+                    "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False,
+                }
             },
         },
-        "the benchmark",
-    )  # fmt: skip
+        "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
+        "search": {
+            "strategy": strategy,
+            "founders": FOUNDERS,
+            "space": {
+                "pruning.final_sparsity": {
+                    "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
+                },
+                "pruning.begin": {"type": "float", "low": 0.05, "high": 0.4},
+                "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},
+                "training.lr": {"type": "float", "low": 5e-4, "high": 1e-2, "scale": "log"},
+                "training.entropy_coeff": {
+                    "type": "float", "low": 1e-4, "high": 3e-2, "scale": "log",
+                },
+            },
+        },
+        "evaluation": {
+            "interval": case.iterations // 2, "episodes": 5, "candidates": 12,
+            "selection_episodes": 20, "report_episodes": 30,
+        },
+    }  # fmt: skip
 
 
 def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[str, Any]:
-    started = time.process_time()
     config = experiment(env, strategy, seed, budget)
-    folder = output / config.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    ppo, archive = build_ppo(config), Archive(folder)
-    seeds = held_out_seeds(config)
-    choosing = draw(seed, "baseline", config.evaluation.selection_episodes)
-    add_untrained(archive, "random", *random_baseline(ppo, seeds))
-    add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
-    floor = max(b.search_return for b in archive.baselines().values())
-    study = open_study(config, folder)
-    coordinator = Coordinator(config, archive, study, floor)
     size = OPTUNA_AT_ONCE if strategy == "optuna" else MEMBERS
-    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), size)
-    chosen = candidates(archive.available(), config.evaluation.candidates)
-    policies = {s.snapshot_id: s.checkpoint for s in chosen}
-    policies["dense"] = archive.baselines()["dense"].checkpoint
-    for name, checkpoint in policies.items():
-        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
-        add_evaluations(archive, name, episodes)
-    front = confirm(
-        archive.snapshots(), archive.evaluations(), archive.baselines(), np.random.default_rng(seed)
-    )
-    decades, sparsity = front.hypervolumes[1], front.hypervolumes[0]
-    returns = dict(zip(front.baselines["name"], front.baselines["return_mean"], strict=True))
-    points = front.table[["return_mean", "sparsity", "total_params"]].to_numpy(float)
-    for kind in ("states", "policies"):
-        shutil.rmtree(folder / kind, ignore_errors=True)
-    return {
-        "env": env, "strategy": strategy, "seed": seed, "budget": budget,
-        "over_decades": decades, "over_sparsity": sparsity, "points": len(front.table),
-        **{name: returns[name] for name in ("random", "constant", "dense")},
-        "env_steps": coordinator.spent["training"],
-        "evaluation_env_steps": coordinator.spent["evaluation"],
-        "seconds": time.process_time() - started,
-        "front": ";".join(" ".join(f"{x:.6g}" for x in point) for point in points),
-    }  # fmt: skip
+    found = search_here(config, output / config.name, size)
+    return {"env": env, "strategy": strategy, "seed": seed, "budget": budget, **found.row()}
 
 
 def _done(rows: Path) -> set[tuple[str, str, int, int]]:

@@ -36,7 +36,7 @@ def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
             print(f"  {left_out} of {len(group)} rows left out: of seeds that some strategy lacks")
         if kept.empty:
             continue
-        scored = _scored(kept, scale)
+        scored = with_hypervolumes(kept, scale)
         for score, title in SCORES.items():
             table = scored.pivot(index="seed", columns="strategy", values=score)
             print(f"  hypervolume of {title}")
@@ -91,12 +91,17 @@ def _print_differences(table: pd.DataFrame, ours: str, confidence: float) -> Non
         print(line)
 
 
-def _scored(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """With the hypervolumes on a scale."""
+def points_of(text: object) -> np.ndarray:
+    """The points of a "front", of shape (points, 3): return, sparsity, number of weights."""
+    found = [[float(x) for x in p.split()] for p in str(text).split(";") if p]
+    return np.array(found).reshape(-1, 3)
+
+
+def with_hypervolumes(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """Rows of searches with the hypervolumes of their fronts on a scale, by the names in `SCORES`."""
     scored = runs.copy()
     for index, text in runs["front"].fillna("").items():
-        points = np.array([[float(x) for x in p.split()] for p in str(text).split(";") if p])
-        points = points.reshape(-1, 3)
+        points = points_of(text)
         kept = scale.retained(points[:, 0])
         axes = {
             "over_sparsity": points[:, 1],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 
 def median_ratio(
@@ -47,6 +48,35 @@ def mean_difference(one: ArrayLike, other: ArrayLike) -> tuple[float, float, flo
     freedom = squares.sum() ** 2 / (squares**2 / each).sum()
     reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(squares.sum()))
     return difference, difference - reach, difference + reach
+
+
+def smallest_visible(
+    deviation: float, pairs: int, *, confidence: float = 0.95, power: float = 0.8
+) -> float:
+    """The true difference that a two-sided paired t test would find, with a probability of `power`.
+
+    Args:
+        deviation: Standard deviation of the paired differences.
+        pairs: How many.
+        confidence: 1 − the level of the test, in (0, 1).
+        power: In (1 − confidence, 1).
+
+    Returns:
+        A difference ≥ 0; NaN with fewer than two pairs.
+    """
+    if pairs < 2 or not np.isfinite(deviation):
+        return math.nan
+    freedom = pairs - 1
+    bound = stats.t.ppf(1.0 - (1.0 - confidence) / 2.0, freedom)
+
+    def missing(shift: float) -> float:
+        return float(stats.nct.sf(bound, freedom, shift) - power)
+
+    high = bound
+    while missing(high) < 0.0:
+        high += 0.5
+    shift = optimize.brentq(missing, 0.0, high)
+    return float(shift * deviation / np.sqrt(pairs))
 
 
 def paired_comparisons(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.shared.intervals import mean_difference, paired_comparisons
+from benchmarks.shared.intervals import mean_difference, paired_comparisons, smallest_visible
 
 
 def _samples(rng: np.random.Generator, means: list[float], seeds: int) -> list[np.ndarray]:
@@ -104,3 +104,18 @@ def test_two_samples_that_do_not_vary_have_no_interval():
     assert difference == 10.0
     assert np.isnan([low, high]).all()
     assert np.isfinite(mean_difference([500.0, 500.0], [490.0, 450.0])).all()
+
+
+@pytest.mark.parametrize(("pairs", "expected"), [(10, 0.996), (20, 0.660), (34, 0.495)])
+def test_the_smallest_visible_difference_is_that_of_published_tables(pairs, expected):
+    """Cohen's d of a paired t test at level 0.05 and power 0.8 (G*Power 3.1)."""
+    assert smallest_visible(2.0, pairs) == pytest.approx(2.0 * expected, rel=0.01)
+
+
+def test_it_is_found_in_four_of_five_experiments():
+    rng = np.random.default_rng(0)
+    shift = smallest_visible(1.5, 8, confidence=0.9)
+    drawn = rng.normal(shift, 1.5, (4000, 8))
+    lows = drawn.mean(1) - stats.t.ppf(0.95, 7) * drawn.std(1, ddof=1) / np.sqrt(8)
+    assert np.mean(lows > 0) == pytest.approx(0.8, abs=0.02)
+    assert np.isnan(smallest_visible(1.0, 1))

@@ -1,0 +1,102 @@
+"""A whole search in this process, without Ray's cluster, and the front that fresh episodes confirm."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.shared.in_process import settings_of, train
+from search.config.experiment import ExperimentConfig
+from search.config.seeds import draw
+from search.evaluation.held_out import (
+    add_evaluations,
+    add_untrained,
+    constant_baseline,
+    held_out_seeds,
+    policies_episodes,
+    random_baseline,
+)
+from search.front.confirmed_front import Front, confirm
+from search.front.pareto import candidates
+from search.population.coordinator import Coordinator
+from search.population.strategies import open_study
+from search.store.archive import Archive
+from search.training.ppo_config import build_ppo
+
+# Of what `Searched.row` says.
+COLUMNS = (
+    "over_decades", "over_sparsity", "points", "random", "constant", "dense", "env_steps",
+    "evaluation_env_steps", "seconds", "front",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """What a search has found.
+
+    Attributes:
+        front: Of policies that were evaluated again.
+        spent: Env steps by what they were spent for.
+        seconds: CPU seconds of this process.
+    """
+
+    front: Front
+    spent: dict[str, int]
+    seconds: float
+
+    def row(self) -> dict[str, Any]:
+        """Figures by `COLUMNS`; "front" has of each point return, sparsity and number of weights."""
+        baselines = self.front.baselines
+        returns = dict(zip(baselines["name"], baselines["return_mean"], strict=True))
+        points = self.front.table[["return_mean", "sparsity", "total_params"]].to_numpy(float)
+        return {
+            "over_decades": self.front.hypervolumes[1],
+            "over_sparsity": self.front.hypervolumes[0],
+            "points": len(self.front.table),
+            **{name: returns[name] for name in ("random", "constant", "dense")},
+            "env_steps": self.spent["training"],
+            "evaluation_env_steps": self.spent["evaluation"],
+            "seconds": self.seconds,
+            "front": ";".join(" ".join(f"{x:.6g}" for x in point) for point in points),
+        }
+
+
+def search_here(config: ExperimentConfig, folder: Path, size: int) -> Searched:
+    """Searches, a pack at a time, and evaluates candidates and baselines on fresh seeds.
+
+    Args:
+        config: The search; its engine is packed.
+        folder: Where records go; replaced when it exists. Policies don't stay.
+        size: Members of a pack, at most.
+    """
+    started = time.process_time()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    ppo, archive = build_ppo(config), Archive(folder)
+    seeds = held_out_seeds(config)
+    choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
+    add_untrained(archive, "random", *random_baseline(ppo, seeds))
+    add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
+    floor = max(b.search_return for b in archive.baselines().values())
+    coordinator = Coordinator(config, archive, open_study(config, folder), floor)
+    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), size)
+    chosen = candidates(archive.available(), config.evaluation.candidates)
+    policies = {s.snapshot_id: s.checkpoint for s in chosen}
+    policies["dense"] = archive.baselines()["dense"].checkpoint
+    for name, checkpoint in policies.items():
+        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
+        add_evaluations(archive, name, episodes)
+    front = confirm(
+        archive.snapshots(),
+        archive.evaluations(),
+        archive.baselines(),
+        np.random.default_rng(config.seed),
+    )
+    for kind in ("states", "policies"):
+        shutil.rmtree(folder / kind, ignore_errors=True)
+    return Searched(front, dict(coordinator.spent), time.process_time() - started)

@@ -1,0 +1,78 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.ablation import arm_of, experiment, print_ablation, weights_needed
+from search.front.retained import scale_of
+
+SCALE = scale_of(random=np.array([0.0]), dense=np.array([100.0]), constant=np.array([5.0]))
+
+
+def runs(gain, seeds=6):
+    """Fronts of two arms: with the setting, `gain` weights of 1000 fewer keep the dense return."""
+    rows = []
+    for seed in range(seeds):
+        for arm, fewer in (("pruning.criterion=lamp", gain), ("as it is", 0)):
+            weights = 100 + seed - fewer
+            front = f"99 {1 - weights / 1000} 1000;60 {1 - weights / 2000} 1000"
+            rows.append({"arm": arm, "seed": seed, "front": front})
+    shared = {
+        "env": "E",
+        "budget": 10,
+        "env_steps": 10,
+        "random": 0.0,
+        "constant": 5.0,
+        "dense": 100.0,
+    }
+    return pd.DataFrame(rows).assign(**shared)
+
+
+def test_the_fewest_weights_that_keep_a_share_are_found():
+    points = np.array([[100.0, 0.5, 1000.0], [96.0, 0.98, 1000.0], [94.0, 0.99, 1000.0]])
+    assert weights_needed(points, SCALE, 0.95) == 20.0
+    assert weights_needed(points, SCALE, 0.99) == 500.0
+    assert weights_needed(points[2:], SCALE, 0.95) == 1000.0
+    assert np.isnan(weights_needed(np.empty((0, 3)), SCALE, 0.95))
+
+
+def test_pruning_settings_may_go_by_their_own_names():
+    assert arm_of(["criterion=lamp"]) == arm_of(["pruning.criterion=lamp"])
+    assert arm_of(["b=1", "a.b=2"]) == arm_of(["a.b=2", "b=1"])
+    assert arm_of([]) == "as it is"
+    config = experiment("CartPole-v1", ["lr_restart=3", "ppo.training.lr=0.01"], 0, 10**5)
+    assert config.pruning.lr_restart == 3
+    plain = experiment("CartPole-v1", [], 0, 10**5)
+    assert plain.pruning.lr_restart == 1.0
+    assert config.budget == plain.budget
+    assert config.name != plain.name
+
+
+def test_a_gain_in_weights_shows_with_its_sign_and_an_interval(capsys):
+    print_ablation(runs(gain=50), "pruning.criterion=lamp", "as it is", 0.95)
+    lines = capsys.readouterr().out.splitlines()
+    (found,) = [line for line in lines if "weights for 95%" in line]
+    expected = np.mean([np.log10((100 + s) / (50 + s)) for s in range(6)])
+    assert f"{expected:+.3f}" in found
+    assert found.endswith("6/6")
+    assert any(
+        "E, 10 env steps a search (spent: 10 with, 10 without), 6 pairs" in line for line in lines
+    )
+
+
+def test_what_makes_no_difference_is_shown_as_that(capsys):
+    print_ablation(runs(gain=0), "pruning.criterion=lamp", "as it is", 0.95)
+    (found,) = [x for x in capsys.readouterr().out.splitlines() if "weights for 95%" in x]
+    assert "+0.000" in found.replace("-0.000", "+0.000")
+    assert found.split()[-2] == "nan"
+
+
+def test_seeds_of_one_arm_alone_are_left_out(capsys):
+    several = runs(gain=50)
+    several = several[(several["seed"] < 4) | (several["arm"] == "as it is")]
+    print_ablation(several, "pruning.criterion=lamp", "as it is", 0.95)
+    assert "4 pairs" in capsys.readouterr().out
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(ValueError, match="criterio"):
+        experiment("CartPole-v1", ["pruning.criterio=lamp"], 0, 10**5)
