@@ -22,6 +22,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_ext.base.aside import write_aside
 from rllib_ext.checkpoint.reading import check_layout, readable
+from rllib_ext.checkpoint.teaching import refuse_unteachable
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.callback import foreach_learner
 from rllib_ext.rl.module.same_network import difference
@@ -128,6 +129,15 @@ def start_from(algorithm: Algorithm, initial: Initial) -> None:
         algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
 
 
+def teach_with(algorithm: Algorithm, initial: Initial) -> None:
+    """Makes the policy the teacher of one that goes on from a later state; `start_from` does so too.
+
+    Raises:
+        ConfigError: It can't be, and the pruning configuration asks for a teacher.
+    """
+    foreach_learner(algorithm, _teach, initial=initial)
+
+
 def show_weights(algorithm: Algorithm) -> None:
     """Gives every EnvRunner the Learner's weights as they are, whatever their version.
 
@@ -144,3 +154,11 @@ def _take(learner: Any, initial: Initial) -> None:
     initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
     learner.pruner.begins_trained = True
     learner.connectors = initial.filters or None
+    _teach(learner, initial)
+
+
+def _teach(learner: Any, initial: Initial) -> None:
+    module = learner.module[DEFAULT_MODULE_ID].unwrapped()
+    refuse_unteachable(learner.pruner.config, initial.filters, module)
+    if learner.pruner.config.distil > 0.0:
+        learner.learn_from(initial.weights)

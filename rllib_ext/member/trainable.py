@@ -21,7 +21,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune import Trainable
 
 from rllib_ext.base.aside import written_aside
-from rllib_ext.checkpoint.warm_start import Initial, start_from
+from rllib_ext.checkpoint.warm_start import Initial, start_from, teach_with
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.export.objectives import measured_objectives
@@ -157,11 +157,14 @@ class MemberTrainable(Trainable):
         self._segment = Segment.from_dict(config)
         self._algorithm = self._build(self._segment)
         self._clock = 0
+        initial = Initial.load(Path(self._settings.initial)) if self._settings.initial else None
         if self._segment.state:
             self._algorithm.restore_from_path(Path(self._settings.folder) / self._segment.state)
             self._clock = _clock_of(self._algorithm)
-        elif self._settings.initial:
-            start_from(self._algorithm, Initial.load(Path(self._settings.initial)))
+            if initial is not None:
+                teach_with(self._algorithm, initial)
+        elif initial is not None:
+            start_from(self._algorithm, initial)
 
     def _build(self, segment: Segment) -> Algorithm:
         ppo = self._settings.ppo_config.copy(copy_frozen=False)

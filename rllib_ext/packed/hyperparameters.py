@@ -153,20 +153,29 @@ class Stacked:
     coefficients: Coefficients
 
 
-def stacked(members: Sequence[Current], divergence: Sequence[float], like: Tensor) -> Stacked:
+def stacked(
+    members: Sequence[Current],
+    divergence: Sequence[float],
+    like: Tensor,
+    *,
+    factors: Sequence[float],
+    teaching: Sequence[float],
+) -> Stacked:
     """Stacks hyperparameters.
 
     Args:
         members: One entry for each member.
         divergence: The weight of the divergence that each has come to.
         like: Gives number format and device.
+        factors: By what each one's learning rate is multiplied.
+        teaching: The weight of each one's divergence from its teacher.
     """
 
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
     return Stacked(
-        rate=column([m.lr for m in members]),
+        rate=column([m.lr * factor for m, factor in zip(members, factors, strict=True)]),
         discount=column([m.gamma for m in members]),
         decay=column([m.lambda_ for m in members]),
         # As RLlib's, 0 is no limit either.
@@ -181,6 +190,7 @@ def stacked(members: Sequence[Current], divergence: Sequence[float], like: Tenso
             divergence=column(
                 [d if m.use_kl_loss else 0.0 for m, d in zip(members, divergence, strict=True)]
             ),
+            teaching=column(teaching),
         ),
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.distributions import DistributionKind
+from rllib_ext.rl.teaching import TEACHING_LOSS
 
 # RLlib's floor of the standard deviation by which advantages are divided.
 SMALLEST_DEVIATION = 1e-4
@@ -23,6 +24,7 @@ class Coefficients:
         value: Weight of the value loss.
         entropy: Weight of the entropy.
         divergence: Weight of the Kullback–Leibler divergence; 0 without that penalty.
+        teaching: Weight of that from the teacher; 0 for who has none.
     """
 
     clip: Tensor
@@ -30,6 +32,7 @@ class Coefficients:
     value: Tensor
     entropy: Tensor
     divergence: Tensor
+    teaching: Tensor
 
     def of(self, rows: Tensor | slice) -> Coefficients:
         """Those of some members."""
@@ -50,6 +53,7 @@ class Minibatch:
         advantages: Standardised.
         targets: What the value estimate is trained towards.
         counted: 1 where a step counts in the losses; 0 for what only takes a place.
+        taught: The inputs of teachers' distributions; None: no member has a teacher.
     """
 
     observations: Tensor
@@ -59,6 +63,7 @@ class Minibatch:
     advantages: Tensor
     targets: Tensor
     counted: Tensor
+    taught: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,7 @@ class Losses:
         value_unclipped: The same without clipping.
         entropy: Entropy of the current policy.
         divergence: KL(policy that acted ‖ current policy).
+        teaching: KL(teacher ‖ current policy); 0 without teachers.
     """
 
     total: Tensor
@@ -80,6 +86,7 @@ class Losses:
     value_unclipped: Tensor
     entropy: Tensor
     divergence: Tensor
+    teaching: Tensor
 
     def of(self, row: int) -> dict[str, float]:
         """Those of one member, by the names that RLlib's learner gives them."""
@@ -90,6 +97,7 @@ class Losses:
             "vf_loss_unclipped": float(self.value_unclipped[row]),
             "entropy": float(self.entropy[row]),
             "mean_kl_loss": float(self.divergence[row]),
+            TEACHING_LOSS: float(self.teaching[row]),
         }
 
 
@@ -119,11 +127,15 @@ def losses(
     value = _sum(torch.minimum(error, coefficients.value_clip.unsqueeze(1)), share)
     entropy = _sum(current.entropy(), share)
     divergence = _sum(current.divergence_from(batch.inputs), share)
+    teaching = torch.zeros_like(policy)
+    if batch.taught is not None:
+        teaching = _sum(current.divergence_from(batch.taught), share)
     total = (
         policy
         + coefficients.value * value
         - coefficients.entropy * entropy
         + coefficients.divergence * divergence
+        + coefficients.teaching * teaching
     )
     return Losses(
         total=total,
@@ -132,6 +144,7 @@ def losses(
         value_unclipped=_sum(error, share),
         entropy=entropy,
         divergence=divergence,
+        teaching=teaching,
     )
 
 

@@ -64,6 +64,9 @@ class LossGradient:
         if self.divergence:
             weight = share * weights.divergence.unsqueeze(1)
             found = found + current.gradient_of_divergence(batch.inputs, weight)
+        if batch.taught is not None:
+            weight = share * weights.teaching.unsqueeze(1)
+            found = found + current.gradient_of_divergence(batch.taught, weight)
         error = values - batch.targets
         within = error * error <= weights.value_clip.unsqueeze(1)
         of_value = error.mul_(share).mul_(2.0 * weights.value.unsqueeze(1)).mul_(within)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_ext.checkpoint.teaching import refuse_unteachable
 from rllib_ext.checkpoint.warm_start import Initial
 from rllib_ext.evaluation.evaluator import Episodes
 from rllib_ext.evaluation.reference import random_policy_episodes
@@ -31,6 +32,7 @@ from rllib_ext.packed.pruning import PackedPruning
 from rllib_ext.packed.rewards import Rewards
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
 from rllib_ext.packed.state import MemberState
+from rllib_ext.packed.teachers import Teachers
 from rllib_ext.packed.update import update
 from rllib_ext.packed.vectorize import build_environments
 from rllib_ext.policy.store import PolicyParts
@@ -76,6 +78,7 @@ class Pack:
         self.network = StackedNetwork(modules, computation)
         self.adam = StackedAdam(self.network)
         self.pruning = PackedPruning(self.network, self.adam)
+        self._teachers = Teachers(self.network)
         self.members: list[Member | None] = [None] * members
         shape = self._blueprint.observation_shape
         self._filters = Filters(self._blueprint.filter, members, shape)
@@ -133,6 +136,9 @@ class Pack:
         if initial is not None:
             initial.put_into(module)
         self.network.adopt(member, module)
+        refuse_unteachable(pruning, None if initial is None else initial.filters, module)
+        if pruning.distil > 0.0:
+            self._teachers.take(member)
         self.adam.restart_(member, own.at(0).lr)
         self.pruning.start(member, pruning, seed, self._coefficients(member))
         pruner = self.pruning.pruner(member)
@@ -282,13 +288,17 @@ class Pack:
         some = self._member(members[0])
         everyone = [m or some for m in self.members]
         # As RLlib, which sets schedules when an update is over: by the clock before this one.
+        teaching = [self.pruning.teaching(i) if i in members else 0.0 for i in range(len(everyone))]
         hyperparameters = stacked(
             [m.hyperparameters.at(m.env_steps - self.steps) for m in everyone],
             [m.kl_coeff for m in everyone],
             self.network.weights,
+            factors=[
+                self.pruning.pruner(i).rate_factor if i in members else 1.0
+                for i in range(len(everyone))
+            ],
+            teaching=teaching,
         )
-        for i in members:
-            hyperparameters.rate[i] *= self.pruning.pruner(i).rate_factor
         batch = batch_of(
             self.network,
             self._distribution,
@@ -296,6 +306,9 @@ class Pack:
             hyperparameters.discount,
             hyperparameters.decay,
         )
+        if taught := [i for i, weight in enumerate(teaching) if weight > 0.0]:
+            inputs = self._teachers.inputs(batch.observations, taught, batch.inputs.shape[-1])
+            batch = dataclasses.replace(batch, taught=inputs)
         order = MinibatchOrder(
             [everyone[i].shuffler for i in members],
             [everyone[i].hyperparameters.num_epochs for i in members],

@@ -13,6 +13,7 @@ from rllib_ext.packed.computation import ForwardPass
 from rllib_ext.packed.network import Rows, StackedNetwork
 from rllib_ext.packed.statistics import StackedStatistics
 from rllib_ext.pruning.config import PruningConfig
+from rllib_ext.pruning.schedule.distillation import teaching_weight
 from rllib_ext.pruning.structure.graph import Graph, trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.pruning.training.side import Coefficients
@@ -83,6 +84,11 @@ class PackedPruning:
         pruner = self.pruners[member]
         assert pruner is not None, "the member is started first"
         return pruner
+
+    def teaching(self, member: int) -> float:
+        """The weight of a member's divergence from its teacher in the update that has started."""
+        pruner = self.pruner(member)
+        return teaching_weight(pruner.config, pruner.progress)
 
     def before_update(self, member: int, env_steps: int) -> bool:
         """Decides for the update that is about to start, and prunes for it.

@@ -55,6 +55,9 @@ class _Wide:
         self._size = batch.counted.shape[1]
         self._discrete = not batch.actions.is_floating_point()
         vectors = [batch.observations, batch.inputs]
+        self._taught = batch.taught is not None
+        if batch.taught is not None:
+            vectors.append(batch.taught)
         if not self._discrete:
             vectors.append(batch.actions)
         self._widths = [each.shape[-1] for each in vectors]
@@ -79,6 +82,7 @@ class _Wide:
             which = index[:, part].flatten()
             vectors = self._vectors.index_select(0, which).view(len(rows), size, -1)
             observations, inputs, *rest = torch.split(vectors, self._widths, dim=-1)
+            taught = rest.pop(0) if self._taught else None
             numbers = self._numbers.index_select(1, which).view(-1, len(rows), size)
             logs, advantages, targets, counted = numbers.unbind()
             return Minibatch(
@@ -91,6 +95,7 @@ class _Wide:
                 advantages=advantages,
                 targets=targets,
                 counted=counted.mul_(counts[:, part]),
+                taught=taught,
             )
 
         return take

@@ -10,6 +10,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
+from rllib_ext.pruning.config_checks import check_choice, check_range
 from rllib_ext.pruning.drawn import drawn_fields, possible
 from rllib_ext.pruning.errors import ConfigError
 
@@ -133,6 +134,11 @@ class PruningConfig:
     linearly to what its own schedule says. Where weights go in every update, it stays up. 1: never."""
     lr_restart_span: float = 0.05
     """Share of the horizon over which it falls back, in (0, 1]."""
+    distil: float = 0.0
+    """Weight in the loss of the divergence KL(teacher ‖ policy) on the policy's own observations, ≥ 0.
+    The teacher is the policy that training begins with (`init_checkpoint`). 0: none."""
+    distil_until: float = 1.0
+    """Share of the horizon at which that weight, falling linearly, has come to 0, in (0, 1]."""
 
     def __post_init__(self) -> None:
         if drawn_fields(self):
@@ -142,19 +148,19 @@ class PruningConfig:
         object.__setattr__(self, "exclude", tuple(self.exclude))
         object.__setattr__(self, "damage", _as_damage(self.damage))
         for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
+            check_choice(name, getattr(self, name), choices)
         if self.final_sparsity is None and self.threshold is None:
             raise ConfigError(
                 "pruning: neither final_sparsity nor threshold is given, so there is no saying how "
                 "far to prune. Give one of them, or both."
             )
         if self.final_sparsity is not None:
-            _check_range("final_sparsity", self.final_sparsity, 0.0, 1.0, high_open=True)
-        _check_range("critic_final_sparsity", self.critic_final_sparsity, 0.0, 1.0, high_open=True)
+            check_range("final_sparsity", self.final_sparsity, 0.0, 1.0, high_open=True)
+        check_range("critic_final_sparsity", self.critic_final_sparsity, 0.0, 1.0, high_open=True)
         if self.threshold is not None:
-            _check_range("threshold", self.threshold, 0.0, math.inf, high_open=True)
-        _check_range("begin", self.begin, 0.0, 1.0)
-        _check_range("end", self.end, 0.0, 1.0)
+            check_range("threshold", self.threshold, 0.0, math.inf, high_open=True)
+        check_range("begin", self.begin, 0.0, 1.0)
+        check_range("end", self.end, 0.0, 1.0)
         if self.begin > self.end:
             raise ConfigError(
                 f"pruning: begin = {self.begin} lies after end = {self.end}. Both are shares of the "
@@ -162,22 +168,24 @@ class PruningConfig:
             )
         if self.horizon is not None and self.horizon <= 0:
             raise ConfigError(f"pruning: horizon = {self.horizon}; expected env steps above 0.")
-        _check_range("step", self.step, 0.0, 1.0, low_open=True)
-        _check_range("min_step", self.min_step, 0.0, self.step, low_open=True)
-        _check_range("tolerance", self.tolerance, 0.0, 1.0)
+        check_range("step", self.step, 0.0, 1.0, low_open=True)
+        check_range("min_step", self.min_step, 0.0, self.step, low_open=True)
+        check_range("tolerance", self.tolerance, 0.0, 1.0)
         if self.patience < 0:
             raise ConfigError(
                 f"pruning: patience = {self.patience}; expected 0 or more evaluations."
             )
         if self.window < 1:
             raise ConfigError(f"pruning: window = {self.window}; expected 1 or more minibatches.")
-        _check_range("round_share", self.round_share, 0.0, 1.0, low_open=True, high_open=True)
-        _check_range("regrow_share", self.regrow_share, 0.0, 1.0, low_open=True, high_open=True)
-        _check_range("regrow_interval", self.regrow_interval, 0.0, 1.0, low_open=True)
-        _check_range("lr_restart", self.lr_restart, 1.0, math.inf, high_open=True)
-        _check_range("lr_restart_span", self.lr_restart_span, 0.0, 1.0, low_open=True)
+        check_range("round_share", self.round_share, 0.0, 1.0, low_open=True, high_open=True)
+        check_range("regrow_share", self.regrow_share, 0.0, 1.0, low_open=True, high_open=True)
+        check_range("regrow_interval", self.regrow_interval, 0.0, 1.0, low_open=True)
+        check_range("lr_restart", self.lr_restart, 1.0, math.inf, high_open=True)
+        check_range("lr_restart_span", self.lr_restart_span, 0.0, 1.0, low_open=True)
+        check_range("distil", self.distil, 0.0, math.inf, high_open=True)
+        check_range("distil_until", self.distil_until, 0.0, 1.0, low_open=True)
         if self.rewind_to is not None:
-            _check_range("rewind_to", self.rewind_to, 0.0, self.begin)
+            check_range("rewind_to", self.rewind_to, 0.0, self.begin)
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
@@ -280,14 +288,6 @@ def _items(value: Any) -> Iterable[Any]:
     return value if isinstance(value, Iterable) else (value,)
 
 
-def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        names = [str(choice) for choice in choices]
-        near = difflib.get_close_matches(str(value), names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"pruning: {name} = {value!r}; expected one of {', '.join(names)}.{hint}")
-
-
 def _as_damage(given: Any) -> Damage:
     pairs = given.items() if isinstance(given, Mapping) else given
     try:
@@ -307,19 +307,3 @@ def _as_damage(given: Any) -> Damage:
                 "with rising sparsity in (0, 1] and finite damage of 0 or more."
             )
     return damage
-
-
-def _check_range(
-    name: str,
-    value: float,
-    low: float,
-    high: float,
-    *,
-    low_open: bool = False,
-    high_open: bool = False,
-) -> None:
-    above = value > low if low_open else value >= low
-    below = value < high if high_open else value <= high
-    if isinstance(value, bool) or not (above and below):
-        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        raise ConfigError(f"pruning: {name} = {value!r}; expected a number in {interval}.")

@@ -14,6 +14,8 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.drawn import refuse_undrawn
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.schedule.distillation import teaching_weight
 from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.pruning.training.side import Coefficients
@@ -22,6 +24,7 @@ from rllib_ext.rl.lost_pruning import PRUNING_KEY, KeepsMasks, refuse_lost_pruni
 from rllib_ext.rl.module.critic import critic_names
 from rllib_ext.rl.module.probing import probe_of
 from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
+from rllib_ext.rl.teaching import TEACHING_LOSS, Teacher
 
 KL_COEFF_KEY = "kl_coeff"
 LEARNING_RATES_KEY = "learning_rates"
@@ -49,6 +52,7 @@ class PruningLearnerMixin(KeepsMasks):
     returning: dict[str, Any] | None
     _pruned_now: bool
     _rates: LearningRates
+    _teacher: Teacher | None
 
     def build(self) -> None:
         """Builds the Learner, then finds the module's prunable weights."""
@@ -61,6 +65,7 @@ class PruningLearnerMixin(KeepsMasks):
         self._pruned_now = False
         self.connectors = self.returning = None
         self._rates = LearningRates(learner)
+        self._teacher = None
         self.pruner = Pruner(
             module,
             # Whichever module they are registered for: one of all modules may hold this one's moments.
@@ -93,6 +98,32 @@ class PruningLearnerMixin(KeepsMasks):
             int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         )
         self._rates.raise_(self.pruner.rate_factor)
+
+    def learn_from(self, weights: Mapping[str, Any]) -> None:
+        """Makes the policy with some weights, by parameter name, the teacher."""
+        module = cast(Any, self).module[DEFAULT_MODULE_ID].unwrapped()
+        self._teacher = Teacher(module, weights)
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Any:
+        """PPO's loss, and the divergence from the teacher where one is asked for."""
+        loss: Any = super().compute_loss_for_module(  # type: ignore[misc]
+            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
+        )
+        weight = teaching_weight(self.pruner.config, self.pruner.progress)
+        if weight == 0.0:
+            return loss
+        if self._teacher is None:
+            raise ConfigError(
+                f"pruning: distil = {self.pruner.config.distil}, but nobody gave the Learner a teacher. "
+                "In a search give init_checkpoint; elsewhere begin with "
+                "rllib_ext.checkpoint.warm_start.start_from, or set distil=0."
+            )
+        divergence = self._teacher.divergence(batch, fwd_out)
+        learner: Any = self
+        learner.metrics.log_value((module_id, TEACHING_LOSS), divergence, window=1)
+        return loss + weight * divergence
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Shows the gradients to the criterion and masks them, before they are clipped."""

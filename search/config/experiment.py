@@ -237,6 +237,11 @@ class ExperimentConfig(Settings):
                 "search.strategy = train_then_prune shares budget.env_steps out, which is not given; "
                 "give it, with budget.seconds beside it as a limit"
             )
+        if self.init_checkpoint is None and self.most("pruning.distil") > 0.0:
+            raise ValueError(
+                "pruning.distil holds members to a teacher, and while they train there is no trained "
+                "policy but one that they begin with: give init_checkpoint, or leave pruning.distil out"
+            )
         self._check_space()
         return self
 
@@ -267,6 +272,12 @@ class ExperimentConfig(Settings):
         tried += [{p: q.draw(rng) for p, q in searched.items()} for _ in range(TRIED_DRAWS)]
         for values in tried:
             self.pruning_with(space.clip(values))
+
+    def most(self, path: str) -> float:
+        """The largest value of a number that is searched or fixed."""
+        if path in self.search.space:
+            return max(_numbers(path, self.search.space[path].extremes))
+        return max(_numbers(path, (self.space.fixed[path],)))
 
     @property
     def horizon(self) -> int:

@@ -21,6 +21,8 @@ def dense_segment(config: ExperimentConfig) -> Segment:
         critic_final_sparsity=0.0,
         threshold=None,
         schedule="linear",
+        # It is what others are held against, not held to what it began with.
+        distil=0.0,
     )
     return Segment(
         member=DENSE,

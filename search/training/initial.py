@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from rllib_ext.checkpoint.teaching import refuse_unteachable
 from rllib_ext.checkpoint.warm_start import Initial, read_initial, refuse_other_network
 from rllib_ext.pruning.errors import CheckpointError
+from rllib_ext.rl.prunable import fresh_network
 from search.config.experiment import ExperimentConfig
 from search.store.folder import INITIAL
 from search.training.own_code import import_from_here
@@ -18,7 +20,7 @@ def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
 
     Raises:
         CheckpointError: The checkpoint can't be read.
-        ConfigError: The checkpoint is of another network.
+        ConfigError: The checkpoint is of another network, or can't be the teacher that is asked for.
     """
     if config.init_checkpoint is None:
         return None
@@ -26,6 +28,10 @@ def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
     folder = Path(config.init_checkpoint)
     initial = read_initial(folder)
     refuse_other_network(initial, ppo, folder)
+    most = config.most("pruning.distil")
+    if most > 0.0:
+        module, _ = fresh_network(ppo)
+        refuse_unteachable(config.pruning.replace(distil=most), initial.filters, module)
     return initial
 
 

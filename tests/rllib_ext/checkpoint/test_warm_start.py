@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -86,6 +87,40 @@ def test_a_state_comes_before_the_checkpoint(ppo_checkpoint, small_ppo):
     for name, value in state.weights.items():
         torch.testing.assert_close(pack.state(1).weights[name], value, rtol=0, atol=0)
     pack.close()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_its_policy_is_the_teacher_from_birth_and_after_a_restore(
+    ppo_checkpoint, small_ppo, tmp_path, later
+):
+    initial = read_initial(ppo_checkpoint)
+    initial.save(tmp_path / "initial.pkl")
+    pruning = PruningConfig(
+        final_sparsity=0.5, schedule="one_shot", begin=0.0, horizon=10**6, distil=2.0
+    ).to_dict()
+    settings = MemberSettings(
+        folder=str(tmp_path), ppo_config=small_ppo(), evaluation_interval=1,
+        initial=str(tmp_path / "initial.pkl"),
+    )  # fmt: skip
+    make = tune.with_parameters(MemberTrainable, settings=settings)
+    held = dataclasses.replace(segment(), pruning=pruning, training={"lr": 1e-2})
+    member = make(held.to_dict())
+    result = member.step()
+    if later:
+        member.stop()
+        state = json.loads(result["snapshot"])["state"]
+        second = dataclasses.replace(held, segment=1, state=state, until_env_steps=10**4)
+        member = make(second.to_dict())
+        result = member.step()
+    learner = member._algorithm.learner_group._learner
+    # The policy has changed, and its teacher not.
+    taught = learner._teacher._module.state_dict()
+    for name, value in initial.weights.items():
+        np.testing.assert_array_equal(taught[name].numpy(), value)
+    own = learner.module["default_policy"].state_dict()
+    assert any(not np.array_equal(own[name].numpy(), v) for name, v in initial.weights.items())
+    assert result["learners"]["teaching_loss"] > 0.0
+    member.stop()
 
 
 def test_what_is_saved_is_read_again(ppo_checkpoint, tmp_path):

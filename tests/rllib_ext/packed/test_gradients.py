@@ -23,6 +23,7 @@ COEFFICIENTS = {
     "value": (1.0, 0.5, 2.0),
     "entropy": (0.02, 0.0, 0.1),
     "divergence": (0.0, 0.7, 0.2),
+    "teaching": (0.4, 0.0, 1.5),
 }
 MEMBERS = 3
 
@@ -50,6 +51,7 @@ def minibatch(discrete, width, observed, generator):
         advantages=draw(),
         targets=2.0 * draw(),
         counted=(draw() < 1.0).double(),
+        taught=0.3 * draw(width),
     )
 
 

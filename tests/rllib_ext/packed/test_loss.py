@@ -78,6 +78,7 @@ def random_batch(observation_space, action_space, members, generator):
         advantages=torch.randn(members, BATCH, generator=generator),
         targets=2.0 * torch.randn(members, BATCH, generator=generator),
         counted=(torch.rand(members, BATCH, generator=generator) < 0.9).float(),
+        taught=torch.randn(members, BATCH, width, generator=generator),
     )
 
 
@@ -126,7 +127,14 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
         StackedAdam(network),
         distribution,
         batch,
-        stacked(own, [m.kl_coeff for m in own], network.weights),
+        # RLlib's own has no teacher.
+        stacked(
+            own,
+            [m.kl_coeff for m in own],
+            network.weights,
+            factors=[1.0] * len(own),
+            teaching=[0.0] * len(own),
+        ),
         MinibatchOrder(
             [torch.Generator() for _ in own],
             [1] * len(own),

@@ -161,6 +161,15 @@ def test_hyperparameters_are_split_between_pruning_and_training():
     assert config.training_with(drawn) == {"lr": 2e-3}
 
 
+def test_a_teacher_is_asked_for_only_where_there_is_one():
+    searched = {"space": {**SPACE["space"], "pruning.distil": between(0.0, 2.0)}}
+    for asked in ({"pruning": {"distil": 0.5}}, {"search": searched}):
+        with pytest.raises(ConfigError, match=r"no trained policy.*init_checkpoint"):
+            experiment(**asked)
+        assert experiment(**asked, init_checkpoint="there").init_checkpoint == "there"
+    assert experiment(search=searched, init_checkpoint="there").most("pruning.distil") == 2.0
+
+
 def test_the_space_knows_what_is_fixed():
     fixed = experiment(pruning={"schedule": "linear", "end": 0.5}).space.fixed
     assert (fixed["pruning.schedule"], fixed["pruning.end"]) == ("linear", 0.5)

@@ -1,9 +1,11 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 from pretended_search import coordinated
 
 import search.runs.retrain
+import search.training.initial
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
 from search.runs.check import describe_plan
 from search.runs.preparation import prepare, prepare_again
@@ -24,6 +26,20 @@ def test_a_checkpoint_of_the_same_network_is_taken_and_others_are_refused(ppo_ch
         describe_plan(coordinated(init_checkpoint=str(ppo_checkpoint)))
     with pytest.raises(ConfigError, match="holds another network"):
         prepare(coordinated(init_checkpoint=str(ppo_checkpoint)))
+
+
+@pytest.mark.ray
+def test_a_checkpoint_that_cannot_be_the_teacher_is_refused_before_anything_trains(
+    ppo_checkpoint, monkeypatch
+):
+    config = coordinated(init_checkpoint=str(ppo_checkpoint), ppo=SMALL, pruning={"distil": 1.0})
+    ppo = build_ppo(config)
+    assert initial_of(config, ppo) is not None
+    found = dataclasses.replace(initial_of(config, ppo), filters={"MeanStdFilter": {}})
+    monkeypatch.setattr(search.training.initial, "read_initial", lambda _: found)
+    monkeypatch.setattr(search.training.initial, "refuse_other_network", lambda *_: None)
+    with pytest.raises(ConfigError, match="don't see the same"):
+        initial_of(config, ppo)
 
 
 def test_without_a_checkpoint_members_start_afresh(tmp_path):
