@@ -23,7 +23,7 @@ FORMATS = ("c", "onnx", "numpy", "torch")
     "--point",
     metavar="ID",
     help="Of a DIR: a snapshot's id, goal, keeps_95, keeps_99 or knee.  [default: goal, if the search "
-    "had one that is met, else keeps_95]",
+    "had one that is met, else keeps_95, or knee where the dense baseline is weak]",
 )
 @click.option(
     "--output",

@@ -18,7 +18,7 @@ from rllib_ext.base.aside import write_aside
 from rllib_ext.evaluation.film import Film, NoFilmError, film
 from rllib_ext.policy.store import add_metadata, load_policy
 from search.cluster.failure import reason_of
-from search.front.results import PICKS, Results
+from search.front.results import Results
 from search.store.folder import FILM, FILM_NOTE, MOVING, STILL
 
 # A film must not hold up a report for longer.
@@ -36,8 +36,8 @@ def film_the_pick(results: Results, ppo: PPOConfig, phase: Callable[[str], None]
         phase: Called with what is about to be done, where an episode is played at all.
     """
     points = results.points
-    picked = [points.loc[points[name].astype(bool)] for name in PICKS]
-    row = next((found.iloc[0] for found in picked if len(found)), None)
+    pick = results.pick
+    row = points.loc[points[pick].astype(bool)].iloc[0] if pick else None
     if row is None or not row["policy"]:
         return
     folder = results.folder / str(row["policy"])

@@ -21,6 +21,7 @@ from search.front.importance import Importance, importance
 from search.front.membership import KEEPS, choose
 from search.front.recipe_check import recipe_table
 from search.front.recorded import plain_values
+from search.front.weak_dense import dense_is_weak
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
 from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
@@ -141,10 +142,16 @@ class Results:
         self.require_front()
         return self.confirmed.table
 
-    @property
+    @cached_property
     def pick(self) -> str:
-        """What the point is picked as that is taken out of Ray where none is named; "" for none."""
-        return next((name for name in PICKS if self.confirmed.pick(name)), "")
+        """What the point is picked as that is taken out of Ray where none is named; "" for none.
+
+        Where the dense baseline is weak, to keep a share of it is no merit: then the knee comes first.
+        """
+        points = self.points
+        weak = dense_is_weak(points["snapshot_id"], self.evaluations, self.baseline_records)
+        names = ("goal", "knee", *KEEPS) if weak else PICKS
+        return next((name for name in names if points[name].any()), "")
 
     @cached_property
     def baselines(self) -> pd.DataFrame:
@@ -191,8 +198,8 @@ class Results:
         """A front point's policy, out of Ray: `policy(observation)` gives the environment's action.
 
         Args:
-            point: "goal", "keeps_95", "keeps_99", "knee", or a snapshot's id; "": what meets the goal
-                or, without one, the sparsest that keeps 95 %.
+            point: "goal", "keeps_95", "keeps_99", "knee", or a snapshot's id; "": the one that the
+                report picks.
 
         Raises:
             ResultsError: There is no such point, or it was not exported yet.

@@ -93,7 +93,7 @@ def _difference(
     return difference, low, high, True
 
 
-def named_rival(rivals: pd.DataFrame, point: str, level: str) -> dict[str, Any] | None:
+def named_rival(rivals: pd.DataFrame, point: str, level: str = "") -> dict[str, Any] | None:
     """The plain policy that whoever praises a point must name; None: there is none.
 
     The smallest that is better, as the interval shows; or else the smallest that keeps the same share of
@@ -102,15 +102,16 @@ def named_rival(rivals: pd.DataFrame, point: str, level: str) -> dict[str, Any] 
     Args:
         rivals: As `rivals_of` gives them.
         point: The point's `snapshot_id`.
-        level: What the point is praised for: "keeps_95" or "keeps_99".
+        level: What the point is praised for: "keeps_95" or "keeps_99"; "": not for what it keeps.
 
     Returns:
         Its row, with "how": "better", "keeps" or "even".
     """
     own = rivals[rivals["snapshot_id"] == point]
+    keeps = own[level].astype(bool) if level else np.zeros(len(own), dtype=bool)
     ways = {
         "better": own[own["difference_low"] > 0].sort_values(["weights", "baseline"]),
-        "keeps": own[own[level].astype(bool)].sort_values(["weights", "baseline"]),
+        "keeps": own[keeps].sort_values(["weights", "baseline"]),
         "even": own[own["difference_high"] >= 0].sort_values("difference", ascending=False),
     }
     for how, found in ways.items():

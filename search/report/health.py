@@ -10,10 +10,9 @@ import numpy as np
 from search.front.format import MARKS, number, share
 from search.front.membership import KEEPS
 from search.front.results import Results
+from search.front.weak_dense import WEAK
 from search.report.record import failures
 
-# Members that keep as much of the dense policy's gain show that it was not trained to its end.
-WEAK = 1.1
 # Less of the budget is a search that was cut short.
 SPENT = 0.95
 # What counts as the end of a budget, and growth of the front there that goes on.

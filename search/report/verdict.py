@@ -68,6 +68,8 @@ def _of_front(results: Results) -> str:
             "No policy on the front keeps 95 % of the dense one; the best keeps "
             f"{share(best['retained'])} at {percent(best['sparsity'])} sparsity."
         )
+    if results.pick == "knee":
+        return _of_knee(front.table.loc[front.table["knee"].astype(bool)].iloc[0])
     cheapest = rows["95"].iloc[0]
     if len(rows["99"]) and rows["99"].iloc[0]["snapshot_id"] == cheapest["snapshot_id"]:
         return _pick("95 % and 99 %", 0.99, cheapest)
@@ -77,19 +79,30 @@ def _of_front(results: Results) -> str:
     return f"{_pick('95 %', 0.95, cheapest)} None keeps 99 %."
 
 
+def _of_knee(row: pd.Series[Any]) -> str:
+    """What is taken where the dense baseline is no measure."""
+    return (
+        f"The front's knee is at {int(row['nonzero_params']):,} of {int(row['total_params']):,} weights "
+        f"({percent(row['sparsity'])} sparsity): {_returned(row)}."
+    )
+
+
+def _returned(row: pd.Series[Any]) -> str:
+    interval = span(row["return_ci_low"], row["return_ci_high"])
+    kept = f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"
+    return f"return {number(row['return_mean'])}{kept}"
+
+
 def _pick(level: str, least: float, row: pd.Series[Any], *, short: bool = False) -> str:
     """What a pick is and returns; its selection episodes chose it, and its own may say less."""
     weights = f"{int(row['nonzero_params']):,}"
     if short:
         sparse = percent(row["sparsity"])
         return f"{level} takes {weights} ({sparse}), retained {share(row['retained'])}."
-    kept = f"return {number(row['return_mean'])}"
-    interval = span(row["return_ci_low"], row["return_ci_high"])
-    kept += f" ({interval})" if interval else f" ({row['return_note'].split(':')[0]})"
     what = (
         f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity)"
     )
-    told = f"{kept}, retained {share(row['retained'])}."
+    told = f"{_returned(row)}, retained {share(row['retained'])}."
     if row["retained"] < least:
         return (
             f"{what} were chosen for {level} of the dense policy; fresh episodes give less: {told}"
@@ -112,8 +125,10 @@ def _plain_rival(results: Results) -> str:
     front = results.confirmed
     if front.scale.note:
         return ""
-    pick = front.pick("keeps_95")
-    found = named_rival(front.rivals, pick or str(front.table["snapshot_id"].iloc[0]), "keeps_95")
+    pick, level = front.pick("keeps_95"), "keeps_95"
+    if pick and results.pick == "knee":
+        pick, level = front.pick("knee"), ""
+    found = named_rival(front.rivals, pick or str(front.table["snapshot_id"].iloc[0]), level)
     if found is None or not (pick or found["keeps_95"]):
         return ""
     rows = {str(row["name"]): row for row in front.baselines.to_dict("records")}

@@ -7,8 +7,10 @@ import pytest
 from plain_charts import plain_page
 
 import search
+from search.front.format import number
 from search.report.health import health, weak_dense
 from search.report.markdown import markdown
+from search.report.take_it import take_the_pick
 from search.report.terminal import summary
 from search.report.verdict import verdict
 
@@ -45,6 +47,13 @@ def test_a_dense_baseline_far_below_what_members_reached_is_said_in_the_headline
     assert told.startswith("But the dense baseline is weak: it returns 261")
     assert f"{best:.1f}" in told
     assert told in verdict(weak)
+    # To keep a share of it is no merit, so that the policy to take is the one at the knee.
+    assert (results.pick, weak.pick) == ("keeps_95", "knee")
+    knee = weak.front.set_index("snapshot_id").loc[weak.confirmed.pick("knee")]
+    assert verdict(weak).startswith(f"The front's knee is at {knee['nonzero_params']:,} of ")
+    assert f"return {number(knee['return_mean'])}" in verdict(weak)
+    assert f"--point {knee.name} " in take_the_pick(weak)
+    assert weak.points.set_index("snapshot_id")["keeps_95"].any()
     for text in (plain_page(weak), markdown(weak), summary(weak)):
         assert "the dense baseline is weak" in text
 
