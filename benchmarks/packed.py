@@ -1,21 +1,31 @@
 """Env steps a second over all members, side by side: `make bench NAME=packed`.
 
-RLlib's PPO, stable-baselines3's and packs of 1, 4, 16 and 64 members, each in a process of its own on
-one and the same core, take turns. All train the same PPO: 8 environments a member, batches of 1,024
-steps, 4 epochs in minibatches of 256, networks of 64-64 tanh for actor and critic, no KL penalty;
-RLlib's and ours prune besides. Speeds are per second of CPU time, wall-clock beside them; a ratio is the
-median over rounds of two engines' turns in the same round, with its 95 % bootstrap interval. Where a
-pack's time goes is measured within its turns. Memory is the process's largest resident set.
+Packs of 1, 4, 16 and 64 members take turns, on one and the same core, with RLlib's PPO,
+stable-baselines3's, that of sbx, its twin in JAX, and a PPO in JAX with as many members under jax.vmap
+(`benchmarks.peers.jax_ppo`), each in a process of its own. All train the same PPO: 8 environments a
+member, batches of 1,024 steps, 4 epochs in minibatches of 256, networks of 64-64 tanh for actor and
+critic, no KL penalty; how many Adam steps each takes for a batch is read off its optimizer. RLlib's
+and ours prune besides. Speeds are per second of CPU time with their quartiles, wall-clock beside them;
+a ratio is the median over rounds of two engines' turns in the same round, with its 95 % bootstrap
+interval. An engine's first iteration, in which JAX compiles, and its whole first turn count for
+nothing; what the iteration took is a column. Where a pack's time goes is measured within its turns.
+Memory is the process's largest resident set.
 
-Environments are part of what is compared: of CartPole, Acrobot and Pendulum a pack steps this project's
-dynamics, all environments at once in NumPy, while RLlib and stable-baselines3 step Gymnasium's own, one
-after the other. How much of a ratio is due to that is seen from a further pack of 16, "one by one": it
-steps Gymnasium's own, too.
+Environments are part of what is compared: a pack steps this project's own CartPole, Acrobot and
+Pendulum, all at once in NumPy, and others in EnvPool where that has them; the PPO in JAX steps those
+of gymnax, compiled with all the rest, and there are none of LunarLander and MuJoCo; RLlib,
+stable-baselines3 and sbx step Gymnasium's own, one after the other. How much of a ratio is due to that
+is seen from a further pack of 16, "one by one": it steps Gymnasium's own, too.
 
-With `--module` RLlib and the packs train an RLModule of one's own, which packs stack by torch.func.vmap.
+The PPO in JAX is this project's, so each run proves it: 16 members must learn CartPole within 200,000
+env steps each, with all their Adam steps, and its arithmetic is held against NumPy's and torch's.
 
-stable-baselines3 is no dependency: the first run installs it, with this project's versions of torch and
-gymnasium, into an environment of its own under .venv.
+With `--module` RLlib and the packs train an RLModule of one's own, which packs stack by
+torch.func.vmap.
+
+Peers are no dependencies: the first run installs them into an environment of their own, .venv/peers,
+from benchmarks/peers/requirements.txt; `--peers PYTHON` names another one. One that doesn't run is
+left out, and why is said.
 """
 
 from __future__ import annotations
@@ -26,22 +36,30 @@ import json
 import platform
 import subprocess
 import sys
-import venv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from benchmarks.shared.intervals import median_ratio
 from benchmarks.shared.one_by_one import ONE_BY_ONE
-from benchmarks.shared.turns import Contender
-from rllib_ext.envs.native.registry import native_of
+from benchmarks.shared.packed_tables import (
+    JAX,
+    PACKED,
+    RLLIB,
+    SB3,
+    SBX,
+    members_of,
+    packs_of,
+    parts_table,
+    ratio,
+    ratio_table,
+    speed_table,
+)
+from benchmarks.shared.peer_environment import PeersError, peers_python
+from benchmarks.shared.proof import proof_in
+from benchmarks.shared.turns import Turns, in_turns, one_thread
+from rllib_ext.packed.vectorize import vectorize_of
 
-ROOT = Path(__file__).parents[1]
-PEER = ROOT / ".venv" / "stable-baselines3"
-RLLIB, SB3 = "rllib", "stable-baselines3"
 PPO = {
     "envs": 8,
     "batch": 1024,
@@ -56,160 +74,128 @@ PPO = {
     "grad_clip": 0.5,
     "hidden": [64, 64],
 }
+BATCH = 1024
 # On CartPole: an engine, what it is held against, and the least ratio of their speeds.
 TARGETS = (("packed P=16", RLLIB, 10.0), ("packed P=16", SB3, 5.0), ("packed P=1", RLLIB, 3.0))
 MEGABYTES_A_MEMBER = 3.0
-SINGLY, SINGLY_MEMBERS = "packed P=16, one by one", 16
-
-Turns = dict[str, list[dict[str, Any]]]
+SINGLY = f"{PACKED}16, one by one"
+# What members of the PPO in JAX are trained for, each, before they are played.
+PROOF_STEPS = 200_000
 
 
 def main() -> None:
     """Lets the engines take turns and prints the tables."""
     arguments = _arguments()
-    commands = _commands(arguments)
-    contenders = {}
-    turns: Turns = {name: [] for name in commands}
     try:
-        for name, command in commands.items():
-            contenders[name] = Contender(name, command)
-            # The first turn isn't counted: it loads code and fills caches.
-            contenders[name].work(arguments.seconds)
-        for i in range(arguments.rounds):
-            names = list(contenders)
-            first = i % len(names)
-            for name in names[first:] + names[:first]:
-                turns[name].append(contenders[name].work(arguments.seconds))
-    finally:
-        for contender in contenders.values():
-            contender.stop()
+        # They train no module of RLlib's.
+        wanted = arguments.use_peers and not arguments.module
+        python = peers_python(arguments.peers) if wanted else None
+    except PeersError as error:
+        raise SystemExit(str(error)) from None
+    ours, peers = _ours(arguments), _peers(arguments, python)
+    turns, left_out = in_turns(ours, peers, arguments.rounds, arguments.seconds)
     versions = [f"{n} {importlib.metadata.version(n)}" for n in ("torch", "ray", "gymnasium")]
     print(
         f"{arguments.env}, {arguments.rounds} rounds of {arguments.seconds:g} s each on one core; "
         f"{', '.join(versions)}, {platform.machine()}, Python {platform.python_version()}\n"
     )
-    _print_speeds(turns)
+    for reason in dict.fromkeys(left_out.values()):
+        names = [name for name, why in left_out.items() if why == reason]
+        print(f"left out: {', '.join(names)}: {reason}")
+    print(speed_table(turns, BATCH))
+    print(f"\n{ratio_table(turns)}")
     if SINGLY in turns:
-        print(
-            f"\npacks step {arguments.env} in NumPy, all environments at once; {SINGLY!r} and all "
-            "others step Gymnasium's own"
-        )
-    _print_parts(turns)
+        print(f"{SINGLY!r} steps Gymnasium's own {arguments.env}, as rllib does")
+    print(f"\n{parts_table(turns)}\n")
     _print_targets(turns, arguments.env, own=bool(arguments.module))
+    if python is not None and any(name.startswith(JAX) for name in turns):
+        _print_proof(python, arguments)
 
 
-def _commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
+def _ours(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """By name, what starts the engines that have to run."""
     settings = json.dumps({**PPO, "module": arguments.module})
-    ours = [sys.executable, "-m", "benchmarks.peers.ours", arguments.env, settings]
-    commands = {RLLIB: [*ours, "0"]}
-    # stable-baselines3 trains no module of RLlib's.
-    python = _peer() if arguments.peer and not arguments.module else None
-    if python is not None:
-        module = "benchmarks.peers.stable_baselines3_ppo"
-        commands[SB3] = [str(python), "-m", module, arguments.env, settings]
-    commands |= {f"packed P={p}": [*ours, str(p)] for p in arguments.members}
-    if native_of(lambda: gymnasium.make(arguments.env)) is not None:
-        commands[SINGLY] = [*ours, str(SINGLY_MEMBERS), ONE_BY_ONE]
-    return commands
+    start = [sys.executable, "-m", "benchmarks.peers.ours", arguments.env, settings]
+    found = {RLLIB: [*start, "0"]}
+    found |= {f"{PACKED}{p}": [*start, str(p)] for p in arguments.members}
+    if vectorize_of("auto", lambda: gymnasium.make(arguments.env)) != "sync":
+        found[SINGLY] = [*start, str(members_of(SINGLY)), ONE_BY_ONE]
+    return found
 
 
-def _peer() -> Path | None:
-    """The Python that has stable-baselines3; None, and a line that says so, where there is none."""
-    python = PEER / "bin" / "python"
-    if not python.exists():
-        venv.create(PEER, with_pip=True)
-    if _runs([python, "-c", "import stable_baselines3"]):
-        return python
-    print(f"installing stable-baselines3 into {PEER} …", flush=True)
-    wanted = ["stable-baselines3>=2.7", "torch>=2.9,<2.14"]
-    constraints = ["--constraint", str(ROOT / "constraints.txt")]
-    if _runs([python, "-m", "pip", "install", "--quiet", *constraints, *wanted]):
-        return python
-    print(f"stable-baselines3 can't be installed into {PEER}: it is left out.\n", flush=True)
-    return None
+def _peers(arguments: argparse.Namespace, python: Path | None) -> dict[str, list[str]]:
+    """By name, what starts those of other projects, and of JAX."""
+    if python is None:
+        return {}
+    settings = json.dumps(PPO)
 
+    def command(module: str, *more: str) -> list[str]:
+        return [str(python), "-m", f"benchmarks.peers.{module}", arguments.env, settings, *more]
 
-def _runs(command: Sequence[str | Path]) -> bool:
-    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
-
-
-def _speeds(turns: Turns, name: str, clock: str) -> np.ndarray:
-    return np.array([turn["steps"] / turn[clock] for turn in turns[name]])
-
-
-def _print_speeds(turns: Turns) -> None:
-    generator = np.random.default_rng(0)
-    others = [name for name in (RLLIB, SB3) if name in turns]
-    print(f"{'engine':<25}{'steps/CPU s':>12}{'steps/s':>10}{'MB':>7}", end="")
-    print("".join(f"{f'÷ {name}':>28}" for name in others))
-    for name in turns:
-        cpu, wall = (np.median(_speeds(turns, name, clock)) for clock in ("cpu", "wall"))
-        print(f"{name:<25}{cpu:>12,.0f}{wall:>10,.0f}{_megabytes(turns, name):>7.0f}", end="")
-        for other in others:
-            cell = ""
-            if other != name:
-                one, two = (_speeds(turns, n, "cpu") for n in (name, other))
-                middle, low, high = median_ratio(one, two, generator)
-                cell = f"{middle:.2f} ({low:.2f} – {high:.2f})"
-            print(f"{cell:>28}", end="")
-        print()
-
-
-def _print_parts(turns: Turns) -> None:
-    print(f"\n{'where its time goes':<25}{'environment':>12}{'forward':>10}{'update':>10}", end="")
-    print(f"{'rest':>8}{'env alone, steps/CPU s':>26}{'÷ packed':>10}")
-    for name in _packs(turns):
-        shares = np.median([turn["shares"] for turn in turns[name]], axis=0)
-        alone = float(np.median([turn["env_alone"] for turn in turns[name]]))
-        ratio = alone / float(np.median(_speeds(turns, name, "cpu")))
-        cells = "".join(f"{s:>{w}.0%}" for s, w in zip(shares, (12, 10, 10, 8), strict=True))
-        print(f"{name:<25}{cells}{alone:>26,.0f}{ratio:>10.1f}")
+    found = {SB3: command("stable_baselines3_ppo"), SBX: command("sbx_ppo")}
+    return found | {f"{JAX}{p}": command("jax_pack", str(p)) for p in arguments.members}
 
 
 def _print_targets(turns: Turns, env: str, *, own: bool) -> None:
-    generator = np.random.default_rng(0)
-    print()
-    packs = [name for name in _packs(turns) if name != SINGLY]
+    packs = [name for name in packs_of(turns) if name != SINGLY]
     if len(packs) > 1:
         first, last = packs[0], packs[-1]
-        grown = _megabytes(turns, last) - _megabytes(turns, first)
-        more = grown / (_members(last) - _members(first))
+        grown = turns[last][-1]["megabytes"] - turns[first][-1]["megabytes"]
+        more = grown / (members_of(last) - members_of(first))
         verdict = "within" if more <= MEGABYTES_A_MEMBER else "NOT within"
         print(f"a further member: {more:.2f} MB, {verdict} {MEGABYTES_A_MEMBER:g} MB")
     if env != "CartPole-v1" or own:
         return
+    generator = np.random.default_rng(0)
     for name, other, least in TARGETS:
         if name in turns and other in turns:
-            one, two = (_speeds(turns, n, "cpu") for n in (name, other))
-            ratio = median_ratio(one, two, generator)[0]
-            verdict = "reached" if ratio >= least else "NOT reached"
-            line = f"{name} ÷ {other}: {ratio:.1f}, target {least:g} {verdict}"
-            if SINGLY in turns and _members(name) == SINGLY_MEMBERS:
-                own = median_ratio(_speeds(turns, SINGLY, "cpu"), two, generator)[0]
-                line += f"; with Gymnasium's own environments {own:.1f}"
+            reached = ratio(turns, name, other, generator)[0]
+            verdict = "reached" if reached >= least else "NOT reached"
+            line = f"{name} ÷ {other}: {reached:.1f}, target {least:g} {verdict}"
+            if SINGLY in turns and members_of(name) == members_of(SINGLY):
+                singly = ratio(turns, SINGLY, other, generator)[0]
+                line += f"; with Gymnasium's own environments {singly:.1f}"
             print(line)
 
 
-def _packs(turns: Turns) -> list[str]:
-    return [name for name in turns if name.startswith("packed")]
-
-
-def _members(name: str) -> int:
-    return int(name.partition("=")[2])
-
-
-def _megabytes(turns: Turns, name: str) -> float:
-    return float(turns[name][-1]["megabytes"])
+def _print_proof(python: Path, arguments: argparse.Namespace) -> None:
+    """Shows what the PPO in JAX is worth as a peer; ends with status 1 where it is worth nothing."""
+    if not arguments.proof:
+        print("the PPO in JAX was not proved in this run (--proof 0)")
+        return
+    details = [arguments.env, json.dumps(PPO), str(arguments.proof), str(PROOF_STEPS)]
+    command = [str(python), "-m", "benchmarks.peers.jax_proof", *details]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
+    proof = proof_in(done.stdout)
+    if proof is None:
+        raise SystemExit(f"the PPO in JAX could not be proved:\n{done.stderr}")
+    print(proof.told())
+    if proof.failures():
+        raise SystemExit(1)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.packed", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.packed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each engine (default 9)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn (default 5)")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument(
-        "--no-peer", dest="peer", action="store_false", help="leave stable-baselines3 out"
+        "--peers", metavar="PYTHON", default="", help="of an environment that has the peers"
+    )
+    parser.add_argument(
+        "--no-peers", dest="use_peers", action="store_false", help="nothing but RLlib and packs"
+    )
+    parser.add_argument(
+        "--proof",
+        type=int,
+        default=16,
+        metavar="MEMBERS",
+        help="of the PPO in JAX, that must learn (default 16; 0: none)",
     )
     parser.add_argument(
         "--module",

@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from benchmarks.shared.cluster import start_ray
@@ -27,6 +28,7 @@ from benchmarks.shared.one_by_one import ONE_BY_ONE, without_native
 from benchmarks.shared.turns import stay_on_one_core, take_turns
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.packed.pack import Pack
+from rllib_ext.packed.vectorize import with_vectorize
 
 PRUNING = PruningConfig(final_sparsity=0.9, schedule="one_shot", begin=0.0, horizon=10**9)
 # Seconds for which the environments step alone.
@@ -59,12 +61,18 @@ def _take_rllib_turns(ppo: PPOConfig) -> None:
         done = int(algorithm.train()["num_env_steps_sampled_lifetime"])
         return done - before
 
-    take_turns(train)
+    def adam_steps() -> int:
+        learner = algorithm.learner_group._learner
+        [(_, adam)] = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        return max(int(own["step"]) for own in adam.state.values())
+
+    take_turns(train, adam_steps)
     algorithm.stop()
 
 
 def _take_packed_turns(ppo: PPOConfig, members: int) -> None:
-    pack = Pack(ppo, members)
+    # As searches have it: this project's own version of the environment, or EnvPool's, or Gymnasium's.
+    pack = Pack(with_vectorize(ppo, "auto"), members)
     for member in range(members):
         pack.start(member, training={}, pruning=PRUNING, seed=member)
     size = int(ppo.train_batch_size_per_learner) * members
@@ -88,7 +96,7 @@ def _take_packed_turns(ppo: PPOConfig, members: int) -> None:
         env.read()
         return {"shares": shares, "env_alone": alone}
 
-    take_turns(train, parts)
+    take_turns(train, lambda: int(pack.adam.steps[0]), parts)
 
 
 def _env_alone(pack: Pack, members: int, ppo: PPOConfig) -> float:

@@ -11,44 +11,19 @@ from typing import Any
 
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env
 
-from benchmarks.shared.turns import stay_on_one_core, take_turns
+from benchmarks.peers.sb3_interface import built, train_in_turns
+from benchmarks.shared.turns import stay_on_one_core
 
 
 def main() -> None:
     """Builds it, and waits for its turns."""
     stay_on_one_core()
     torch.set_num_threads(1)
-    env: str = sys.argv[1]
     ppo: dict[str, Any] = json.loads(sys.argv[2])
-    model = PPO(
-        "MlpPolicy",
-        make_vec_env(env, n_envs=ppo["envs"]),
-        n_steps=ppo["batch"] // ppo["envs"],
-        batch_size=ppo["minibatch"],
-        n_epochs=ppo["epochs"],
-        learning_rate=ppo["lr"],
-        gamma=ppo["gamma"],
-        gae_lambda=ppo["lambda"],
-        clip_range=ppo["clip"],
-        ent_coef=ppo["entropy"],
-        vf_coef=ppo["value"],
-        max_grad_norm=ppo["grad_clip"],
-        policy_kwargs={
-            "net_arch": {"pi": ppo["hidden"], "vf": ppo["hidden"]},
-            "activation_fn": torch.nn.Tanh,
-        },
-        device="cpu",
-        seed=0,
-    )
-
-    def train() -> int:
-        before = model.num_timesteps
-        model.learn(ppo["batch"], reset_num_timesteps=False)
-        return int(model.num_timesteps) - before
-
-    take_turns(train)
+    model = built(PPO, sys.argv[1], ppo, torch.nn.Tanh)
+    state = model.policy.optimizer.state
+    train_in_turns(model, ppo["batch"], lambda: max(int(own["step"]) for own in state.values()))
 
 
 if __name__ == "__main__":
