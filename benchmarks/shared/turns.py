@@ -198,6 +198,13 @@ def one_thread() -> dict[str, str]:
 
 
 def stay_on_one_core() -> None:
-    """Binds this process to the first core that it may use, where the system can."""
+    """Binds this process to the first core that it may use, where the system can.
+
+    Threads that libraries began when they were imported are bound, too; later ones inherit it.
+    """
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        core = min(os.sched_getaffinity(0))
+        for thread in Path("/proc/self/task").iterdir():
+            # One may have ended meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), {core})

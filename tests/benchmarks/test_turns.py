@@ -92,3 +92,20 @@ def test_libraries_are_kept_to_one_thread_beside_what_is_set(monkeypatch):
     assert "--xla_cpu_multi_thread_eigen=false" in one_thread()["XLA_FLAGS"]
     assert one_thread()["OMP_NUM_THREADS"] == "1"
     assert one_thread()["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_threads_that_run_already_are_kept_to_the_same_core():
+    bound = contender("""
+        import os, threading
+        from benchmarks.shared.turns import stay_on_one_core, take_turns
+        over = threading.Event()
+        thread = threading.Thread(target=over.wait, daemon=True)
+        thread.start()
+        stay_on_one_core()
+        def cores(*_):
+            return {"cores": [list(os.sched_getaffinity(t)) for t in (0, thread.native_id)]}
+        take_turns(lambda: 1, lambda: 1, cores)
+    """)
+    assert bound.work(0.01)["cores"] == [[min(os.sched_getaffinity(0))]] * 2
+    bound.stop()
