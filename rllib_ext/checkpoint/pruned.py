@@ -58,14 +58,14 @@ def load_for_pruning(
     Args:
         folder: The checkpoint; loading it runs code from it.
         ppo_config: What `in_one_process` returned.
-        pruning_config: What to prune and how far; its schedule and horizon are not read.
+        pruning_config: What to prune and how far; its schedule, horizon and start are not read.
 
     Raises:
         CheckpointError: The checkpoint can't be read, or is of another network.
         ConfigError: The policy can't be pruned in this way.
     """
-    # As constant extent there is no horizon to speak of.
-    pruning = pruning_config.replace(schedule="constant", horizon=1)
+    # As constant extent there is no horizon to speak of; and the checkpoint is no fresh network.
+    pruning = pruning_config.replace(schedule="constant", horizon=1, start="dense")
     algorithm = build_algorithm(with_pruning(ppo_config, pruning, evaluated_outside=True))
     try:
         with readable(folder):

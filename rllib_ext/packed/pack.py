@@ -143,6 +143,8 @@ class Pack:
         self.pruning.start(member, pruning, seed, self._coefficients(member))
         pruner = self.pruning.pruner(member)
         pruner.begins_trained = initial is not None
+        if initial is None and state is None:
+            self.pruning.begin(member)
         if pruning.schedule == "plateau" and pruner.random_return is None:
             # Not in the configuration: each pack measures anew, and by its equality lineages go on.
             pruner.random_return = self._random_return

@@ -79,6 +79,11 @@ class PackedPruning:
         self._kept[member] = 1.0
         self._pruned[member] = False
 
+    def begin(self, member: int) -> None:
+        """Gives a started member, whose weights are fresh, what its schedule starts with."""
+        if self.pruner(member).begin_():
+            self.refresh(member)
+
     def pruner(self, member: int) -> Pruner:
         """A started member's."""
         pruner = self.pruners[member]

@@ -33,6 +33,7 @@ Schedule = Literal[
 ThresholdUnit = Literal["absolute", "std"]
 Regrow = Literal["set", "rigl"]
 Count = Literal["live", "kept"]
+Start = Literal["dense", "narrow", "sparse"]
 # For each layer, points (sparsity of the layer, damage) by rising sparsity.
 Damage = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
@@ -91,6 +92,16 @@ class PruningConfig:
     exclude: tuple[str, ...] = ()
     """Layers that stay dense, as shell patterns over parameter names ("pi.*"), each of which matches
     one at least. So do the units of which such a layer holds a part."""
+    start: Start = "dense"
+    """What a fresh network begins with. "dense": all of its weights. "narrow": a small dense network;
+    whole hidden units of the policy path are masked before the first step, every layer by the same
+    factor. "sparse": single weights of the policy path, drawn so that they connect, at the densities of
+    Erdős–Rényi-kernel. What is left is initialised for the inputs that it has, and the schedule rises
+    from there. What starts from weights that were trained, such as a clone, keeps theirs."""
+    start_density: float | None = None
+    """Share of the policy path's weights that "narrow" and "sparse" begin with, in (0, 1]; "narrow" with
+    the fewest units that hold as many, one a layer at least. Where it is below 1 − `final_sparsity`, the
+    schedule prunes nothing. None: as many as `final_sparsity` leaves."""
     step: float = 0.05
     """Sparsity (or share of the threshold) that "plateau" adds at a time, in (0, 1]."""
     min_step: float = 0.005
@@ -159,6 +170,8 @@ class PruningConfig:
         check_range("critic_final_sparsity", self.critic_final_sparsity, 0.0, 1.0, high_open=True)
         if self.threshold is not None:
             check_range("threshold", self.threshold, 0.0, math.inf, high_open=True)
+        if self.start_density is not None:
+            check_range("start_density", self.start_density, 0.0, 1.0, low_open=True)
         check_range("begin", self.begin, 0.0, 1.0)
         check_range("end", self.end, 0.0, 1.0)
         if self.begin > self.end:
@@ -215,11 +228,32 @@ class PruningConfig:
                 f"{self.granularity!r} removes whole groups. Set granularity='weight', or leave regrow "
                 "out."
             )
+        if self.start == "sparse" and self.granularity != "weight":
+            raise ConfigError(
+                f"pruning: start = 'sparse' masks single weights, but granularity = "
+                f"{self.granularity!r} removes whole groups. Set granularity='weight', or "
+                "start='narrow'."
+            )
+        if self.start != "dense" and self.final_sparsity is None and self.start_density is None:
+            raise ConfigError(
+                f"pruning: start = {self.start!r}, but neither start_density nor final_sparsity says "
+                "how many weights it begins with. Give start_density."
+            )
         if self.criterion == "sensitivity" and not self.damage:
             raise ConfigError(
                 "pruning: criterion='sensitivity' ranks layers by what was measured, but damage is "
                 "empty. Give it damage=measure_sensitivity(...).damage()."
             )
+
+    @property
+    def starting_sparsity(self) -> float:
+        """Share of the policy path's weights that a fresh network begins without, in [0, 1)."""
+        if self.start == "dense":
+            return 0.0
+        if self.start_density is not None:
+            return 1.0 - self.start_density
+        assert self.final_sparsity is not None, "checked when it was made"
+        return self.final_sparsity
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PruningConfig:
@@ -259,6 +293,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "threshold_unit": get_args(ThresholdUnit),
     "regrow": (*get_args(Regrow), None),
     "count": get_args(Count),
+    "start": get_args(Start),
 }
 
 

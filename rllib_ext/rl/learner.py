@@ -79,6 +79,8 @@ class PruningLearnerMixin(KeepsMasks):
             coefficients=self._side(),
         )
         self.pruner.gatherer.listens = False
+        # Before RLlib gives the weights to the EnvRunners. What is restored replaces it.
+        self.pruner.begin_()
 
     def update(self, *args: Any, **kwargs: Any) -> Any:
         """RLlib's update, after which masks hold whatever hooks of a subclass did to the weights."""

@@ -37,7 +37,10 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
     graph = functools.cache(lambda: trace(module, probe_of(module)))
     # What can be removed depends on no more than this, and a critic that has a target asks for most.
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)
-    asked = {(way.exclude, way.granularity, way.criterion == "synflow"): way for way in by_demand}
+    asked = {
+        (way.exclude, way.granularity, way.start, way.criterion == "synflow"): way
+        for way in by_demand
+    }
     for way in asked.values():
         refuse_contradictions(ppo, way)
         Pruner(

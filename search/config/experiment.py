@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +18,8 @@ from search.config.parameter import Value
 from search.config.ppo import PPOSettings
 from search.config.settings import BudgetSettings, SearchSettings, Settings
 from search.config.sizes import sizes
-from search.config.space import ONLY_UNDER, ORDERED, Space
+from search.config.space import START, Space
+from search.config.space_checks import refuse_contradictory
 from search.config.space_hints import space_hint
 
 # Combinations of searched values that are tried when a configuration is read.
@@ -248,25 +249,13 @@ class ExperimentConfig(Settings):
     def _check_space(self) -> None:
         """Refuses a space whose values contradict each other or the fixed ones."""
         searched, space = self.search.space, self.space
-
-        def reach(path: str) -> tuple[Value, ...]:
-            return searched[path].extremes if path in searched else (space.fixed[path],)
-
-        schedules = reach("pruning.schedule")
-        for path in searched:
-            if ONLY_UNDER.get(path, schedules[0]) not in schedules:
-                raise ValueError(
-                    f"search.space: {path} acts under pruning.schedule={ONLY_UNDER[path]} only, but "
-                    f"the schedule is {', '.join(map(str, schedules))}; leave it out, or search the "
-                    "schedule too"
-                )
-        for lower, upper in ORDERED:
-            least, most = min(_numbers(lower, reach(lower))), max(_numbers(upper, reach(upper)))
-            if least > most:
-                raise ValueError(
-                    f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; "
-                    f"expected ranges that allow {lower} <= {upper}"
-                )
+        refuse_contradictory(space)
+        starts = [start for start in space.reach(START) if start != "dense"]
+        if self.init_checkpoint is not None and starts:
+            raise ValueError(
+                f"pruning.start = {starts[0]} masks a fresh network, but with init_checkpoint members "
+                "start from trained weights; leave one of them out"
+            )
         rng = np.random.default_rng(0)
         tried: list[dict[str, Value]] = [{p: v} for p in searched for v in searched[p].extremes]
         tried += [{p: q.draw(rng) for p, q in searched.items()} for _ in range(TRIED_DRAWS)]
@@ -333,11 +322,3 @@ class ExperimentConfig(Settings):
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, float | int | str | bool)
-
-
-def _numbers(path: str, values: Iterable[Value]) -> list[float]:
-    found = list(values)
-    for value in found:
-        if isinstance(value, str):
-            raise ValueError(f"search.space: {path} can't be {value!r}; expected numbers")
-    return [float(value) for value in found]

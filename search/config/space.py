@@ -16,21 +16,33 @@ from search.config.parameter import ChoiceParameter, FloatParameter, IntParamete
 
 Values = dict[str, Value]
 
+# The hyperparameter that decides where on the front a lineage ends.
+TARGET = "pruning.final_sparsity"
+
 # Parameters that belong to a lineage: drawn at its birth, inherited by every clone.
 BIRTH = frozenset(
-    {"pruning.criterion", "pruning.granularity", "pruning.scope", "pruning.threshold_unit"}
+    {
+        "pruning.criterion",
+        "pruning.granularity",
+        "pruning.scope",
+        "pruning.threshold_unit",
+        "pruning.start",
+        "pruning.start_density",
+    }
 )
-# Parameters that act under one schedule only.
+SCHEDULE, START, START_DENSITY = "pruning.schedule", "pruning.start", "pruning.start_density"
+# Parameters that act under some values of another one only.
 ONLY_UNDER = {
-    "pruning.step": "plateau",
-    "pruning.min_step": "plateau",
-    "pruning.patience": "plateau",
-    "pruning.tolerance": "plateau",
-    "pruning.round_share": "iterative",
-    "pruning.rewind_to": "iterative",
-    "pruning.regrow": "constant",
-    "pruning.regrow_share": "constant",
-    "pruning.regrow_interval": "constant",
+    "pruning.step": (SCHEDULE, ("plateau",)),
+    "pruning.min_step": (SCHEDULE, ("plateau",)),
+    "pruning.patience": (SCHEDULE, ("plateau",)),
+    "pruning.tolerance": (SCHEDULE, ("plateau",)),
+    "pruning.round_share": (SCHEDULE, ("iterative",)),
+    "pruning.rewind_to": (SCHEDULE, ("iterative",)),
+    "pruning.regrow": (SCHEDULE, ("constant",)),
+    "pruning.regrow_share": (SCHEDULE, ("constant",)),
+    "pruning.regrow_interval": (SCHEDULE, ("constant",)),
+    START_DENSITY: (START, ("narrow", "sparse")),
 }
 # Pairs of which the first must not exceed the second.
 ORDERED = (("pruning.begin", "pruning.end"), ("pruning.min_step", "pruning.step"))
@@ -51,6 +63,10 @@ class Space:
     ) -> None:
         self.parameters = dict(parameters)
         self.fixed = dict(fixed or {})
+
+    def reach(self, path: str) -> tuple[Value, ...]:
+        """The ends of a searched parameter, or all of its choices; of a fixed one its value."""
+        return self.parameters[path].extremes if path in self.parameters else (self.fixed[path],)
 
     def suggest(self, trial: Suggests, among: Collection[str] | None = None) -> Values:
         """Asks Optuna for all parameters that act.
@@ -83,6 +99,22 @@ class Space:
         for lower, upper in ORDERED:
             self._put_in_order(clipped, lower, upper)
         return clipped
+
+    def born(self, values: Mapping[str, Value]) -> Values:
+        """Values of a fresh lineage, which starts no sparser than it is to end, where bounds allow.
+
+        Sparser, it would never come to its target, and the study would hear of another one.
+
+        Args:
+            values: By path, clipped.
+        """
+        target = values.get(TARGET, self.fixed.get(TARGET))
+        if START_DENSITY not in values or target is None:
+            return dict(values)
+        density = self.parameters[START_DENSITY].clip(
+            values[START_DENSITY], low=1.0 - float(target)
+        )
+        return {**values, START_DENSITY: density}
 
     def _put_in_order(self, values: Values, lower: str, upper: str) -> None:
         """Raises the upper one of a pair, and where its bounds forbid that lowers the other."""
@@ -142,11 +174,11 @@ class Space:
         return dict(self.parameters[path].for_optuna(path, v) for path, v in values.items())
 
     def _in_order(self) -> list[tuple[str, Any]]:
-        # The schedule decides which others act, so it comes first.
-        return sorted(self.parameters.items(), key=lambda item: item[0] != "pruning.schedule")
+        # Those that decide which others act come first.
+        return sorted(self.parameters.items(), key=lambda item: item[0] not in (SCHEDULE, START))
 
     def _acts(self, path: str, values: Mapping[str, Value]) -> bool:
         if path not in ONLY_UNDER:
             return True
-        schedule = values.get("pruning.schedule", self.fixed.get("pruning.schedule"))
-        return schedule == ONLY_UNDER[path]
+        decider, under = ONLY_UNDER[path]
+        return values.get(decider, self.fixed.get(decider)) in under

@@ -160,6 +160,7 @@ def _pruning(config: ExperimentConfig, kind: Kind, sparsity: float) -> PruningCo
         end=PRUNED_AT,
         rewind_to=None,
         regrow=None,
+        start="dense",
     )
 
 

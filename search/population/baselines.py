@@ -23,6 +23,7 @@ def dense_segment(config: ExperimentConfig) -> Segment:
         schedule="linear",
         # It is what others are held against, not held to what it began with.
         distil=0.0,
+        start="dense",
     )
     return Segment(
         member=DENSE,

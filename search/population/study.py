@@ -144,6 +144,8 @@ class Study:
         inherited = {path: value for path, value in (donor or {}).items() if path in BIRTH}
         near = self._space.near(proposed, donor or {}, reach) if reach is not None else proposed
         values = self._space.clip({**near, **inherited, **(decided or {})}, at_least)
+        if donor is None:
+            values = self._space.born(values)
         if all(_same(values.get(path), value) for path, value in proposed.items()):
             return self._opened(trial, values)
         self._study.tell(trial, state=TrialState.FAIL)

@@ -10,6 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from rllib_ext.member.segment import DENSE, Segment, snapshot_name
+from rllib_ext.pruning.config import PruningConfig
 from search.config.loading import parse_config
 from search.population.coordinator import Coordinator
 from search.population.strategies import open_study
@@ -44,7 +45,8 @@ class Trainer:
 
     def train(self, segment: Segment):
         """Yields (result, snapshot) iteration by iteration."""
-        clock, sparsity, skill, iteration = 0, 0.0, 0.0, 0
+        clock, skill, iteration = 0, 0.0, 0
+        sparsity = PruningConfig.from_dict(segment.pruning).starting_sparsity
         if segment.state:
             state = json.loads((self.folder / segment.state / "state.json").read_text())
             clock, sparsity, skill, iteration = state
@@ -191,6 +193,15 @@ def coordinated(
         },
         "pretended.yaml",
     )
+
+
+# A space whose lineages start dense, narrow or sparse.
+STARTS = {
+    "pruning.final_sparsity": {"type": "float", "low": 0.5, "high": 0.995, "scale": "log_density"},
+    "pruning.start": {"type": "choice", "choices": ["dense", "narrow", "sparse"]},
+    "pruning.start_density": {"type": "float", "low": 0.01, "high": 0.5, "scale": "log"},
+    "training.lr": {"type": "float", "low": 1e-5, "high": 1e-1, "scale": "log"},
+}
 
 
 def events(search, kind):

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import StatisticKind
-from rllib_ext.pruning.masks import Masks
+from rllib_ext.pruning.masks import Masks, full_masks
 from rllib_ext.pruning.schedule.decide import PruneTarget
 from rllib_ext.pruning.scope import PrunableWeights
 from rllib_ext.pruning.structure.groups import Structure
@@ -19,6 +19,7 @@ from rllib_ext.pruning.training.agreement import Agreement
 from rllib_ext.pruning.training.at_work import AtWork
 from rllib_ext.pruning.training.choose import exchanged, masks_for, statistics_for
 from rllib_ext.pruning.training.ranking import at_rest, unscored, warn_of_unscored
+from rllib_ext.pruning.training.starts import first_masks
 from rllib_ext.pruning.training.statistics import Gatherer
 
 
@@ -64,6 +65,14 @@ class NextMasks:
     def knows(self, kinds: Iterable[StatisticKind]) -> bool:
         """Whether something of every one of these kinds has been seen."""
         return self.agreement.on(self._gatherer.has(kinds))
+
+    def first(self, config: PruningConfig, units: Structure | None) -> Masks:
+        """The masks that a fresh network starts with: see `starts.first_masks`."""
+
+        def choose() -> Masks:
+            return first_masks(config, units, self._weights, self.seed, self._liveness)
+
+        return self.agreement.on_masks(choose, full_masks(self._all))
 
     def pruned(self, config: PruningConfig, masks: Masks, extent: PruneTarget) -> Masks:
         """Masks that prune as far as is asked: see `choose.masks_for`.

@@ -7,6 +7,7 @@ it: parameters keep their names, so that weight sync, checkpoints and plain PPO 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -43,12 +44,14 @@ from rllib_ext.pruning.training.choose import (
     read_by_regrowth,
 )
 from rllib_ext.pruning.training.enforce import Enforcer
+from rllib_ext.pruning.training.fit_initial import fit_initial_
 from rllib_ext.pruning.training.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.training.next_masks import NextMasks
 from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
 from rllib_ext.pruning.training.regrow import sprout_
 from rllib_ext.pruning.training.rewind import Rewinding
 from rllib_ext.pruning.training.side import Coefficients, SideState
+from rllib_ext.pruning.training.starts import units_of
 from rllib_ext.pruning.training.statistics import Allocate, Gatherer
 from rllib_ext.pruning.training.understood import understood
 
@@ -113,8 +116,10 @@ class Pruner:
         self._side = SideState(self.gatherer, coefficients)
         self._rewinding = Rewinding(config.rewind_to, self._side)
         self._rolls_back = False
+        graph = None if graph is None else functools.cache(graph)
         known = understood(module, config, self.weights, graph, probe)
         self.structure, self._dead = known.structure, known.dead
+        self._units = units_of(config, self.structure, graph, self.all_weights)
         self._enforcer = Enforcer(
             self.all_weights, self.structure, biases=dict(module.named_parameters())
         )
@@ -145,6 +150,28 @@ class Pruner:
     def rate_factor(self) -> float:
         """By what the learning rate of the update that has started is multiplied, ≥ 1."""
         return rate_factor(self.config, self.standing.restarted_at, self.progress)
+
+    def begin_(self) -> bool:
+        """Gives a fresh network what it starts with: masks, and weights for the size that is left.
+
+        Called once, before anything plays or trains it, and never for one that goes on from a state. The
+        schedule rises from there.
+
+        Returns:
+            Whether anything was changed.
+        """
+        if self.config.start == "dense":
+            return False
+        masks = self._next.first(self.config, self._units)
+        gone = {} if self._units is None else self._units.bias_masks(masks)
+        fit_initial_(self.module, masks, gone)
+        self._set_masks(masks)
+        begun = ScheduleState(
+            sparsity=masked_share(masks, self.weights.policy),
+            critic_sparsity=masked_share(masks, self.weights.critic),
+        )
+        self.standing = start(self.config, begun)
+        return True
 
     def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""

@@ -31,6 +31,13 @@ def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
             "budget in env steps, for example PruningConfig(horizon=100_000)."
         )
     _refuse_untrainable_module(ppo)
+    weights = getattr(ppo._rl_module_spec, "load_state_path", None)
+    if pruning.start != "dense" and weights is not None:
+        raise ConfigError(
+            f"pruning: start = {pruning.start!r} masks a network before it is trained, but "
+            f"rl_module_spec.load_state_path = {weights!r} brings trained weights. Set start='dense', "
+            "or leave the path out."
+        )
     scaling = ppo._learner_connector
     if isinstance(scaling, RewardConnectors) and scaling.gamma and (ppo.num_learners or 0) > 1:
         raise ConfigError(

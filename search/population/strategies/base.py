@@ -14,15 +14,12 @@ from rllib_ext.pruning.config import PruningConfig
 from search.config.experiment import ExperimentConfig
 from search.config.parameter import FloatParameter
 from search.config.seeds import generator_for
-from search.config.space import Values
+from search.config.space import TARGET, Values
 from search.front.aim import AIMED, Aim
 from search.population.member import Member, segment_end
 from search.population.register import Register
 from search.population.study import Proposal, Study
 from search.store.archive import Archive, Snapshot
-
-# The hyperparameter that decides where on the front a lineage ends.
-TARGET = "pruning.final_sparsity"
 
 
 @dataclasses.dataclass(frozen=True)

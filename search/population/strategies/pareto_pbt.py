@@ -13,12 +13,12 @@ from search.config.experiment import ExperimentConfig
 from search.config.parameter import FloatParameter
 from search.config.seeds import generator_for
 from search.config.settings import MINIMISED
-from search.config.space import Values
+from search.config.space import TARGET, Values
 from search.front.aim import AIMED, Aim
 from search.population.member import Member
 from search.population.register import Register
 from search.population.selection import Moment, Rules, at_progress, choose_donor, rank, stagnant
-from search.population.strategies.base import TARGET, Plan, Strategy, objective_values, seed_from
+from search.population.strategies.base import Plan, Strategy, objective_values, seed_from
 from search.population.study import Proposal, Study
 from search.store.archive import Archive, Snapshot
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from search.config.experiment import ExperimentConfig
-from search.config.space import Values
+from search.config.space import TARGET, Values
 from search.population.member import Member
-from search.population.strategies.base import TARGET, Plan, Strategy
+from search.population.strategies.base import Plan, Strategy
 from search.population.study import NO_TRIAL, Proposal
 from search.store.archive import Snapshot
 
@@ -75,6 +75,7 @@ class TrainThenPrune(Strategy):
             critic_final_sparsity=0.0,
             threshold=None,
             schedule="linear",
+            start="dense",
         )
         return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, _dense_steps(self._config))
 

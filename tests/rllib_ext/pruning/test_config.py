@@ -75,6 +75,17 @@ def test_defaults_are_a_configuration() -> None:
             "schedule='iterative'.*Give final_sparsity",
         ),
         ({"criterion": "sensitivity"}, "criterion='sensitivity'.*measure_sensitivity"),
+        ({"start": "small"}, "start = 'small'; expected one of dense, narrow, sparse"),
+        ({"start_density": 0.0}, r"start_density = 0\.0; expected a number in \(0, 1\]"),
+        ({"start_density": 1.1}, r"start_density = 1\.1"),
+        (
+            {"start": "sparse", "granularity": "neuron"},
+            "start = 'sparse'.*granularity = 'neuron'.*Set granularity='weight', or start='narrow'",
+        ),
+        (
+            {"start": "narrow", "final_sparsity": None, "threshold": 0.1},
+            "start = 'narrow'.*Give start_density",
+        ),
         ({"damage": {"pi": []}}, r"damage of 'pi' = \[\]; expected points"),
         ({"damage": {"pi": [(0.5, 0.1), (0.5, 0.2)]}}, "damage of 'pi'.*rising sparsity"),
         ({"damage": {"pi": [(1.5, 0.1)]}}, "damage of 'pi'.*rising sparsity"),
@@ -93,6 +104,14 @@ def test_edges_are_accepted() -> None:
     PruningConfig(final_sparsity=0.0, begin=0.0, end=0.0, step=1.0, min_step=1.0, tolerance=0.0)
     PruningConfig(final_sparsity=0.999, begin=1.0, end=1.0, patience=0, tolerance=1.0)
     PruningConfig(final_sparsity=None, threshold=0.0)
+
+
+def test_a_start_has_as_many_weights_as_its_density_says_or_as_are_to_be_left() -> None:
+    assert PruningConfig(start_density=0.1).starting_sparsity == 0.0
+    assert PruningConfig(start="narrow", start_density=0.25).starting_sparsity == 0.75
+    assert PruningConfig(start="sparse", final_sparsity=0.8).starting_sparsity == 0.8
+    by_threshold = {"final_sparsity": None, "threshold": 0.1, "start_density": 1.0}
+    assert PruningConfig(start="sparse", **by_threshold).starting_sparsity == 0.0
 
 
 def test_an_unknown_key_is_refused_with_a_suggestion() -> None:

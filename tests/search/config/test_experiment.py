@@ -228,3 +228,33 @@ def test_where_nothing_is_near_only_that_level_is_listed():
 def test_a_key_at_the_wrong_place_is_told_its_place(changes, message):
     with pytest.raises(ConfigError, match=message):
         experiment(**changes)
+
+
+STARTS = {"type": "choice", "choices": ["dense", "narrow", "sparse"]}
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "message"),
+    [
+        (
+            {"pruning.start_density": between(0.1, 0.5)},
+            {},
+            "acts under pruning.start=narrow or sparse only, but the start is dense; .*the start too",
+        ),
+        ({"pruning.start": STARTS}, {"init_checkpoint": "c"}, "start = narrow .*init_checkpoint"),
+        ({}, {"init_checkpoint": "c", "pruning": {"start": "sparse"}}, "start = sparse masks"),
+        ({"pruning.start": STARTS}, {"pruning": {"granularity": "layer"}}, "start = 'sparse'"),
+        ({"pruning.start": {**STARTS, "choices": ["dense", "thin"]}}, {}, "start = 'thin'"),
+    ],
+)
+def test_starts_that_cannot_be_are_refused(space, changes, message):
+    search = {"space": {**SPACE["space"], **space}}
+    with pytest.raises(ConfigError, match=message):
+        experiment(search=search, **changes)
+
+
+def test_starts_are_searched_with_a_density_of_their_own_or_without():
+    for more in ({}, {"pruning.start_density": between(0.1, 0.5)}):
+        config = experiment(search={"space": {**SPACE["space"], "pruning.start": STARTS, **more}})
+        assert config.pruning_with({"pruning.start": "narrow"}).start == "narrow"
+        assert config.pruning_with({}).start == "dense"

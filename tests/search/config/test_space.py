@@ -257,6 +257,45 @@ def test_conditional_parameters_are_only_there_where_they_act():
     assert seen == {"cubic", "plateau"}
 
 
+def start_space(low=0.01, high=0.5, **fixed):
+    return space(
+        fixed,
+        pruning__start_density={"type": "float", "low": low, "high": high, "scale": "log"},
+        pruning__start={"type": "choice", "choices": ["dense", "narrow", "sparse"]},
+        pruning__final_sparsity=KINDS["log_density"],
+    )
+
+
+def test_a_density_is_there_where_a_lineage_doesn_t_start_dense_and_stays_what_it_was():
+    rng = np.random.default_rng(9)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=9))
+    searched = start_space()
+    seen = set()
+    for _ in range(60):
+        values = searched.born(searched.clip(searched.suggest(study.ask())))
+        seen.add(values["pruning.start"])
+        assert ("pruning.start_density" in values) == (values["pruning.start"] != "dense")
+        moved = searched.perturb(values, 1.0, rng)
+        for path in ("pruning.start", "pruning.start_density"):
+            assert moved.get(path) == values.get(path)
+    assert seen == {"dense", "narrow", "sparse"}
+
+
+@pytest.mark.parametrize(
+    ("density", "target", "born"),
+    [(0.05, 0.9, 0.1), (0.2, 0.9, 0.2), (0.02, 0.998, 0.02), (0.1, 0.1, 0.5)],
+)
+def test_a_lineage_is_born_no_sparser_than_it_is_to_end_where_bounds_allow(density, target, born):
+    values = {"pruning.start": "narrow", "pruning.start_density": density}
+    found = start_space().born({**values, "pruning.final_sparsity": target})
+    assert found["pruning.start_density"] == pytest.approx(born)
+    # A target that isn't searched counts as well.
+    fixed = start_space(**{"pruning.final_sparsity": target})
+    assert fixed.born(values)["pruning.start_density"] == pytest.approx(born)
+    dense = {"pruning.start": "dense", "pruning.final_sparsity": target}
+    assert start_space().born(dense) == dense
+
+
 def test_a_condition_looks_at_what_is_fixed_too():
     patience = {"pruning__patience": {"type": "int", "low": 1, "high": 8}}
     trial = optuna.create_study().ask()

@@ -126,6 +126,15 @@ def test_each_kind_is_pruned_in_its_own_way():
     assert small.final_sparsity == 0.0
 
 
+def test_baselines_start_as_they_are_called_whatever_members_start_with():
+    settings = coordinated(
+        baselines={**dict.fromkeys(KINDS, 0), "small_dense": 1, "train_then_prune": 1},
+        pruning={"start": "narrow", "start_density": 0.1},
+    )
+    planned = plan_baselines(settings, front(100, keeps=100), {})
+    assert [p.segment.pruning["start"] for p in planned] == ["dense", "dense"]
+
+
 def test_small_networks_are_named_by_their_true_weights_and_none_is_trained_twice():
     table = front(900, 41, 9, 8, 3, keeps=9)
     planned = plan_baselines(config(small_dense=4), table, {})

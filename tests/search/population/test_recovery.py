@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from pretended_search import Search, Trainer, trials_in
+from pretended_search import STARTS, Search, Trainer, trials_in
 
 import search.store.archive
 from rllib_ext.member.segment import DENSE
@@ -160,6 +160,24 @@ def test_killed_at_any_write_a_search_goes_on_as_if_it_had_not_been(tmp_path, wh
         assert made == expected[: len(made)], kill_at
         assert len(expected) - len(made) <= 4
         shutil.rmtree(folder)
+
+
+def test_a_killed_search_of_starts_goes_on_as_if_it_had_not_been(tmp_path):
+    options, writes = {"search": {"space": STARTS}}, Writes()
+    whole = Drill(tmp_path / "whole", **options)
+    assert whole.go(writes)
+    expected = told(whole.search)
+    starts = {s["hyperparameters"]["pruning.start"] for s in expected}
+    assert starts == {"dense", "narrow", "sparse"}
+    rng = random.Random(1)
+    for kill_at in range(11, writes.count, writes.count // 5):
+        drill = Drill(tmp_path / str(kill_at), **options)
+        assert not drill.go(Writes(kill_at, rng))
+        assert drill.go(Writes())
+        drill.check()
+        made = told(drill.search)
+        assert made == expected[: len(made)], kill_at
+        assert len(expected) - len(made) <= 4
 
 
 @pytest.mark.parametrize("slots", [1, 3])

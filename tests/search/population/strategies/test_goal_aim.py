@@ -6,8 +6,8 @@ import itertools
 import pytest
 from pretended_search import RANDOM, Search, Trainer
 
+from search.config.space import TARGET
 from search.front.aim import LEAST_OF_LIMIT
-from search.population.strategies.base import TARGET
 
 pytestmark = pytest.mark.usefixtures("without_sync")
 

@@ -1,0 +1,40 @@
+"""Whether searched and fixed values can go together. Imports neither Ray nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from search.config.space import ONLY_UNDER, ORDERED, Space
+
+
+def refuse_contradictory(space: Space) -> None:
+    """Refuses what never acts, and ranges of which no values are in their order.
+
+    Raises:
+        ValueError: A parameter is searched for nothing, or bounds contradict each other.
+    """
+    for path in space.parameters:
+        if path not in ONLY_UNDER:
+            continue
+        decider, under = ONLY_UNDER[path]
+        found = space.reach(decider)
+        if not set(under) & set(found):
+            name = decider.partition(".")[2]
+            raise ValueError(
+                f"search.space: {path} acts under {decider}={' or '.join(under)} only, but the {name} "
+                f"is {', '.join(map(str, found))}; leave it out, or search the {name} too"
+            )
+    for lower, upper in ORDERED:
+        least, most = min(_numbers(lower, space)), max(_numbers(upper, space))
+        if least > most:
+            raise ValueError(
+                f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; expected "
+                f"ranges that allow {lower} <= {upper}"
+            )
+
+
+def _numbers(path: str, space: Space) -> Iterable[float]:
+    for value in space.reach(path):
+        if isinstance(value, str):
+            raise ValueError(f"search.space: {path} can't be {value!r}; expected numbers")
+        yield float(value)
