@@ -1,0 +1,44 @@
+"""What searching where lineages start is worth: `make bench NAME=starts ARGS="--envs CartPole-v1"`.
+
+An ablation (`benchmarks.ablation`, which tells how pairs are run and compared, and what may be given
+beside): in one arm all lineages start dense, in the other dense, narrow or sparse, as the study
+proposes. A start has as many weights as its lineage is to end with; `--density LOW HIGH` searches that
+as well. Both arms search down to a few weights, where the interesting part of small problems lies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks import ablation
+
+SPARSITIES = (
+    "search.space.pruning.final_sparsity={type: float, low: 0.5, high: 0.9995, scale: log_density}"
+)
+MIXED = "search.space.pruning.start={type: choice, choices: [dense, narrow, sparse]}"
+DENSITY = "search.space.pruning.start_density={{type: float, low: {}, high: {}, scale: log}}"
+
+
+def main() -> None:
+    """Runs the ablation of starts."""
+    sys.argv[1:] = words(sys.argv[1:])
+    ablation.main()
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """The ablation's command line.
+
+    Args:
+        given: What is asked for beside the arms.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--density", type=float, nargs=2)
+    own, others = parser.parse_known_args(given)
+    with_starts = [MIXED, *([DENSITY.format(*own.density)] if own.density else [])]
+    return ["--of", *with_starts, "--both", SPARSITIES, *others]
+
+
+if __name__ == "__main__":
+    main()
