@@ -19,7 +19,7 @@ from search.config.ppo import PPOSettings
 from search.config.settings import BudgetSettings, SearchSettings, Settings
 from search.config.sizes import sizes
 from search.config.space import START, Space
-from search.config.space_checks import refuse_contradictory
+from search.config.space_checks import numbers_of, refuse_contradictory
 from search.config.space_hints import space_hint
 
 # Combinations of searched values that are tried when a configuration is read.
@@ -264,9 +264,7 @@ class ExperimentConfig(Settings):
 
     def most(self, path: str) -> float:
         """The largest value of a number that is searched or fixed."""
-        if path in self.search.space:
-            return max(_numbers(path, self.search.space[path].extremes))
-        return max(_numbers(path, (self.space.fixed[path],)))
+        return max(numbers_of(path, self.space))
 
     @property
     def horizon(self) -> int:

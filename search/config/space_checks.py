@@ -25,7 +25,7 @@ def refuse_contradictory(space: Space) -> None:
                 f"is {', '.join(map(str, found))}; leave it out, or search the {name} too"
             )
     for lower, upper in ORDERED:
-        least, most = min(_numbers(lower, space)), max(_numbers(upper, space))
+        least, most = min(numbers_of(lower, space)), max(numbers_of(upper, space))
         if least > most:
             raise ValueError(
                 f"search.space: {lower} is at least {least:g}, but {upper} at most {most:g}; expected "
@@ -33,7 +33,12 @@ def refuse_contradictory(space: Space) -> None:
             )
 
 
-def _numbers(path: str, space: Space) -> Iterable[float]:
+def numbers_of(path: str, space: Space) -> Iterable[float]:
+    """The ends of a searched number, or the fixed one.
+
+    Raises:
+        ValueError: It may be something else than a number.
+    """
     for value in space.reach(path):
         if isinstance(value, str):
             raise ValueError(f"search.space: {path} can't be {value!r}; expected numbers")
