@@ -28,7 +28,7 @@ def test_numbers_are_0_or_more(packed_ppo, name):
     for value in (None, math.inf):
         if name in LIMITS:
             own = hyperparameters_of(packed_ppo(), {name: value})
-            found = stacked([own.at(0)], [0.2], torch.zeros(1))
+            found = stacked([own.at(0)], [0.2], torch.zeros(1), factors=[1.0], teaching=[0.0])
             limit = {
                 "grad_clip": found.largest_norm,
                 "vf_clip_param": found.coefficients.value_clip,
