@@ -16,7 +16,6 @@ running the rest.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import os
 import zlib
@@ -34,6 +33,7 @@ from benchmarks.search import ENVIRONMENTS, MEMBERS, OURS, Case, values_of
 from benchmarks.shared import searched
 from benchmarks.shared.front_tables import SCORES, common_scale, points_of, with_hypervolumes
 from benchmarks.shared.intervals import paired_comparisons, smallest_visible
+from benchmarks.shared.rows import append_row, rows_done
 from benchmarks.shared.searched import search_here
 from rllib_ext import PruningConfig
 from search.config.experiment import ExperimentConfig
@@ -42,7 +42,9 @@ from search.front.retained import Scale
 
 CASES = {"CartPole-v1": Case(512, 12, {"gamma": 0.99, "lambda_": 0.95}), **ENVIRONMENTS}
 SHARES = (0.95, 0.99)
-COLUMNS = ("env", "arm", "seed", "budget", *searched.COLUMNS)
+# What names a run, and all columns of its row.
+NAMES = ("env", "arm", "seed", "budget")
+COLUMNS = (*NAMES, *searched.COLUMNS)
 
 
 def main() -> None:
@@ -57,12 +59,12 @@ def main() -> None:
     for seed, env, overrides in [] if arguments.table_only else wanted:
         budget = arguments.budget or CASES[env].budget
         arm = arm_of(overrides)
-        if (env, arm, seed, budget) in _done(rows):
+        if (env, arm, seed, budget) in rows_done(rows, NAMES):
             continue
         config = experiment(env, overrides, seed, budget)
         found = search_here(config, arguments.output / config.name, MEMBERS)
         row = {"env": env, "arm": arm, "seed": seed, "budget": budget, **found.row()}
-        _append(rows, row)
+        append_row(rows, COLUMNS, row)
         print(
             f"{env} {arm} seed {seed}: {row['over_decades']:.3f} ({row['seconds']:.0f} s)",
             flush=True,
@@ -193,22 +195,6 @@ def _print_rows(pairs: dict[str, pd.DataFrame], compared: Any, confidence: float
         wins = f"{int((gain > 0).sum())}/{len(gain)}"
         print(f"  {title:<34}{shown[0]:>10}{shown[1]:>10}{gain.mean():>+11.3f}", end="")
         print(f"{f'{low:+.3f} to {high:+.3f}':>27}{p:>9.3f}{visible:>9.3f}{wins:>7}")
-
-
-def _done(rows: Path) -> set[tuple[str, str, int, int]]:
-    if not rows.is_file():
-        return set()
-    table = pd.read_csv(rows)
-    return set(zip(table["env"], table["arm"], table["seed"], table["budget"], strict=True))
-
-
-def _append(rows: Path, row: dict[str, Any]) -> None:
-    new = not rows.is_file()
-    with rows.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _arguments() -> argparse.Namespace:

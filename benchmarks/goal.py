@@ -11,7 +11,6 @@ is not run again.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import os
 import shutil
@@ -26,6 +25,7 @@ import pandas as pd
 import torch
 
 from benchmarks.shared.in_process import settings_of, train
+from benchmarks.shared.rows import append_row, rows_done
 from rllib_ext.rl.network import network_of
 from search.config.experiment import ExperimentConfig
 from search.config.goal import GoalSettings
@@ -58,11 +58,9 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = arguments.output / "runs.csv"
-    done = pd.read_csv(rows).to_dict("records") if rows.is_file() else []
-    known = {(row["env"], row["seed"], row["goal"]) for row in done}
     for env, seed, goal in itertools.product(arguments.envs, arguments.seeds, (True, False)):
-        if (env, seed, goal) not in known:
-            _append(rows, row := _run(env, seed, goal, arguments.output))
+        if (env, seed, goal) not in rows_done(rows, ("env", "seed", "goal")):
+            append_row(rows, COLUMNS, row := _run(env, seed, goal, arguments.output))
             print(
                 {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}, flush=True
             )
@@ -181,15 +179,6 @@ def _table(env: str, runs: pd.DataFrame) -> str:
             f"better in {int((gain > 0).sum())}, worse in {int((gain < 0).sum())}"
         )
     return "\n".join(lines)
-
-
-def _append(rows: Path, row: dict[str, Any]) -> None:
-    new = not rows.is_file()
-    with rows.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,7 +16,6 @@ Bonferroni's, p values Holm's.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import itertools
 import os
@@ -30,6 +29,7 @@ import torch
 
 from benchmarks.shared import searched
 from benchmarks.shared.front_tables import print_tables
+from benchmarks.shared.rows import append_row, rows_done
 from benchmarks.shared.searched import search_here
 from search.config.experiment import RANKING, ExperimentConfig
 from search.config.loading import parse_config
@@ -70,7 +70,9 @@ ENVIRONMENTS = {
 }
 # Pendulum was never looked at while the strategies were made.
 DEVELOPED_ON = ("Acrobot-v1", "LunarLander-v3")
-COLUMNS = ("env", "strategy", "seed", "budget", *searched.COLUMNS)
+# What names a run, and all columns of its row.
+NAMES = ("env", "strategy", "seed", "budget")
+COLUMNS = (*NAMES, *searched.COLUMNS)
 OURS = "pareto_pbt"
 
 
@@ -83,10 +85,10 @@ def main() -> None:
     wanted = itertools.product(arguments.seeds, arguments.envs, arguments.strategies)
     for seed, env, strategy in [] if arguments.table_only else wanted:
         budget = arguments.budget or ENVIRONMENTS[env].budget
-        if (env, strategy, seed, budget) in _done(rows):
+        if (env, strategy, seed, budget) in rows_done(rows, NAMES):
             continue
         row = _run(env, strategy, seed, budget, arguments.output)
-        _append(rows, row)
+        append_row(rows, COLUMNS, row)
         print(
             f"{env} {strategy} seed {seed}: {row['over_decades']:.3f} {row['over_sparsity']:.3f} "
             f"({row['points']} points, dense {row['dense']:.1f}, {row['seconds']:.0f} s)",
@@ -167,22 +169,6 @@ def _run(env: str, strategy: str, seed: int, budget: int, output: Path) -> dict[
     size = OPTUNA_AT_ONCE if strategy == "optuna" else MEMBERS
     found = search_here(config, output / config.name, size)
     return {"env": env, "strategy": strategy, "seed": seed, "budget": budget, **found.row()}
-
-
-def _done(rows: Path) -> set[tuple[str, str, int, int]]:
-    if not rows.is_file():
-        return set()
-    table = pd.read_csv(rows)
-    return set(zip(table["env"], table["strategy"], table["seed"], table["budget"], strict=True))
-
-
-def _append(rows: Path, row: dict[str, Any]) -> None:
-    new = not rows.is_file()
-    with rows.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _arguments() -> argparse.Namespace:

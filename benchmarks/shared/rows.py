@@ -1,0 +1,33 @@
+"""A benchmark's CSV of runs, to which rows are added: what has a row is not run again."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+def rows_done(path: Path, names: Sequence[str]) -> set[tuple[Any, ...]]:
+    """The values that name a run, of each row; none where there is no file yet.
+
+    Args:
+        path: The CSV.
+        names: Columns that name a run.
+    """
+    if not path.is_file():
+        return set()
+    table = pd.read_csv(path)
+    return set(zip(*(table[name] for name in names), strict=True))
+
+
+def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Adds a row; makes the file with its header where it is missing."""
+    new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
