@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +22,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.shared.in_process import settings_of, train
 from benchmarks.shared.rows import append_row, rows_done
-from rllib_ext.rl.network import network_of
+from benchmarks.shared.searched import search_here
 from search.config.experiment import ExperimentConfig
 from search.config.goal import GoalSettings
 from search.config.loading import parse_config
-from search.config.seeds import draw
-from search.evaluation.held_out import (
-    add_evaluations,
-    add_untrained,
-    constant_baseline,
-    held_out_seeds,
-    policies_episodes,
-    random_baseline,
-)
-from search.front.aim import LEAST_OF_LIMIT, aim_of, candidates_for
-from search.front.confirmed_front import Front, confirm
-from search.population.coordinator import Coordinator
-from search.population.strategies import open_study
-from search.store.archive import Archive
-from search.training.ppo_config import build_ppo
+from search.front.aim import LEAST_OF_LIMIT
+from search.front.confirmed_front import Front
 
 # By environment: weights that are allowed, and iterations of 512 env steps of a segment.
 CASES = {"CartPole-v1": (6, 12), "Acrobot-v1": (8, 24)}
@@ -120,38 +104,16 @@ def experiment(env: str, seed: int, goal: bool) -> ExperimentConfig:
 
 
 def _run(env: str, seed: int, goal: bool, output: Path) -> dict[str, Any]:
-    started = time.process_time()
     config = experiment(env, seed, goal)
-    folder = output / config.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    ppo, archive = build_ppo(config), Archive(folder)
-    seeds = held_out_seeds(config)
-    choosing = draw(seed, "baseline", config.evaluation.selection_episodes)
-    add_untrained(archive, "random", *random_baseline(ppo, seeds))
-    add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
-    floor = max(b.search_return for b in archive.baselines().values())
-    weights = network_of(ppo).total
-    coordinator = Coordinator(config, archive, open_study(config, folder), floor, weights=weights)
-    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), MEMBERS)
-    aim = aim_of(config.goal, archive.baselines(), floor)
-    chosen = candidates_for(aim, archive.available(), config.evaluation.candidates)
-    policies = {s.snapshot_id: s.checkpoint for s in chosen}
-    policies["dense"] = archive.baselines()["dense"].checkpoint
-    for name, checkpoint in policies.items():
-        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
-        add_evaluations(archive, name, episodes)
-    wanted = GoalSettings(max_weights=CASES[env][0])
-    front = confirm(
-        archive.snapshots(), archive.evaluations(), archive.baselines(),
-        np.random.default_rng(seed), goal=wanted,
-    )  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
+    found = search_here(
+        config, output / config.name, MEMBERS, goal=GoalSettings(max_weights=CASES[env][0])
+    )
+    front = found.front
     return {
         "env": env, "seed": seed, "goal": goal, **_at_the_goal(front, CASES[env][0]),
         "over_decades": front.hypervolumes[1],
         "dense": float(front.baselines.set_index("name").loc["dense", "return_mean"]),
-        "seconds": time.process_time() - started,
+        "seconds": found.seconds,
     }  # fmt: skip
 
 

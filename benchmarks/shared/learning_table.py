@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.shared.intervals import mean_difference
+from benchmarks.shared.rows import append_row
 from search.front.retained import scale_of
 
 LARGEST_SHARE = 0.10
@@ -90,13 +90,8 @@ def row(
 
 def append_rows(table: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Appends rows, and shows them."""
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
     for one in rows:
+        append_row(table, FIELDS, one)
         print(", ".join(f"{name} {one[name]}" for name in FIELDS), flush=True)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.shared.in_process import settings_of, train
+from rllib_ext.rl.network import network_of
 from search.config.experiment import ExperimentConfig
+from search.config.goal import GoalSettings
 from search.config.seeds import draw
 from search.evaluation.held_out import (
     add_evaluations,
@@ -21,8 +23,8 @@ from search.evaluation.held_out import (
     policies_episodes,
     random_baseline,
 )
+from search.front.aim import aim_of, candidates_for
 from search.front.confirmed_front import Front, confirm
-from search.front.pareto import candidates
 from search.population.coordinator import Coordinator
 from search.population.strategies import open_study
 from search.store.archive import Archive
@@ -66,13 +68,16 @@ class Searched:
         }
 
 
-def search_here(config: ExperimentConfig, folder: Path, size: int) -> Searched:
+def search_here(
+    config: ExperimentConfig, folder: Path, size: int, goal: GoalSettings | None = None
+) -> Searched:
     """Searches, a pack at a time, and evaluates candidates and baselines on fresh seeds.
 
     Args:
         config: The search; its engine is packed.
         folder: Where records go; replaced when it exists. Policies don't stay.
         size: Members of a pack, at most.
+        goal: What the front's pick must fulfil; None: what the search was told.
     """
     started = time.process_time()
     shutil.rmtree(folder, ignore_errors=True)
@@ -83,9 +88,11 @@ def search_here(config: ExperimentConfig, folder: Path, size: int) -> Searched:
     add_untrained(archive, "random", *random_baseline(ppo, seeds))
     add_untrained(archive, "constant", *constant_baseline(ppo, choosing, seeds))
     floor = max(b.search_return for b in archive.baselines().values())
-    coordinator = Coordinator(config, archive, open_study(config, folder), floor)
+    weights = network_of(ppo).total
+    coordinator = Coordinator(config, archive, open_study(config, folder), floor, weights=weights)
     train(coordinator, settings_of(folder, ppo, config.evaluation.interval), size)
-    chosen = candidates(archive.available(), config.evaluation.candidates)
+    aim = aim_of(config.goal, archive.baselines(), floor)
+    chosen = candidates_for(aim, archive.available(), config.evaluation.candidates)
     policies = {s.snapshot_id: s.checkpoint for s in chosen}
     policies["dense"] = archive.baselines()["dense"].checkpoint
     for name, checkpoint in policies.items():
@@ -96,6 +103,7 @@ def search_here(config: ExperimentConfig, folder: Path, size: int) -> Searched:
         archive.evaluations(),
         archive.baselines(),
         np.random.default_rng(config.seed),
+        goal=goal or config.goal,
     )
     for kind in ("states", "policies"):
         shutil.rmtree(folder / kind, ignore_errors=True)
