@@ -6,6 +6,9 @@ returns (packed − rllib) with Welch's 95 % interval over seeds is to lie, at t
 ±10 % of what RLlib's policies gain over a random one. Seeds whose weights are not finite any more are
 left out of it and counted.
 
+A case is one of those below or a configuration file (`configs/hopper.yaml`), whose dense baseline is
+trained over its own horizon: the figures that the files in configs/ name are of such runs.
+
 A finished run is a row a checkpoint in learning.csv under --output, and is not trained again while it
 would be trained in the same way: the benchmark can be stopped, and goes on. Rows of other settings stay
 and are passed over.
@@ -29,9 +32,9 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from benchmarks.shared.arguments import one_of
 from benchmarks.shared.cluster import start_ray
 from benchmarks.shared.learning_table import (
+    ENGINES,
     Plan,
     append_rows,
     missing,
@@ -45,6 +48,9 @@ from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.pack import Pack
 from rllib_ext.policy.store import policy_of
+from search.config.experiment import ExperimentConfig
+from search.config.loading import load_config
+from search.training.ppo_config import build_ppo
 
 EVALUATION_SEED = 10**6
 # Seeds that are trained together: what an interruption loses.
@@ -100,35 +106,66 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = arguments.output / "learning.csv"
-    plans = [_plan(env, arguments) for env in arguments.envs]
-    for plan in plans:
-        _complete(plan, table, arguments)
+    plans = []
+    for case in arguments.cases:
+        plan, ppo = (
+            of_file(Path(case), arguments) if case not in CASES else of_case(case, arguments)
+        )
+        _complete(plan, ppo, table, arguments)
+        plans.append(plan)
     rows = read_rows(table)
     for plan in plans:
         print_table(plan, rows)
 
 
-def _plan(env: str, arguments: argparse.Namespace) -> Plan:
-    steps, count = CASES[env].steps * arguments.scale, arguments.checkpoints
-    episodes = {round(steps * i / count): arguments.episodes_before for i in range(1, count)}
-    return Plan(
+def of_case(env: str, arguments: argparse.Namespace) -> tuple[Plan, PPOConfig]:
+    """What is trained of one of `CASES`, and with which configuration."""
+    plan = Plan(
         env=env,
-        checkpoints={**episodes, round(steps): arguments.episodes},
+        checkpoints=_checkpoints(CASES[env].steps, arguments),
         training={**COMMON, **CASES[env].training},
         model=MODEL,
         envs=ENVS,
     )
+    return plan, _ppo(plan)
 
 
-def _complete(plan: Plan, table: Path, arguments: argparse.Namespace) -> None:
+def of_file(file: Path, arguments: argparse.Namespace) -> tuple[Plan, PPOConfig]:
+    """What is trained of a configuration file, and with which configuration."""
+    config = load_config(file)
+    if arguments.scale != 1.0:
+        # Learning rates that fall over the horizon are to fall over this one.
+        config = load_config(file, [f"budget.horizon={round(config.horizon * arguments.scale)}"])
+    plan = Plan(
+        env=config.env,
+        checkpoints=_checkpoints(config.horizon / arguments.scale, arguments),
+        training={"env_config": dict(config.env_config), **config.ppo.model_dump(mode="json")},
+        model={},
+        envs=_environments(config),
+        engines=ENGINES if config.engine != "rllib" else ("rllib",),
+    )
+    return plan, build_ppo(config)
+
+
+def _environments(config: ExperimentConfig) -> int:
+    return int(config.ppo.env_runners.get("num_envs_per_env_runner", 1))
+
+
+def _checkpoints(steps: float, arguments: argparse.Namespace) -> dict[int, int]:
+    steps, count = steps * arguments.scale, arguments.checkpoints
+    episodes = {round(steps * i / count): arguments.episodes_before for i in range(1, count)}
+    return {**episodes, round(steps): arguments.episodes}
+
+
+def _complete(plan: Plan, ppo: PPOConfig, table: Path, arguments: argparse.Namespace) -> None:
     """Appends the runs that the table lacks."""
-    ppo = _ppo(plan)
     if missing(read_rows(table), plan, "random", range(1)):
         # As many as each policy plays at the end.
         episodes = arguments.episodes
         mean = random_policy_episodes(ppo, _seeds(episodes)).mean
         append_rows(table, [row(plan, "random", 0, plan.last, 0, mean, episodes, 0.0)])
-    seeds = missing(read_rows(table), plan, "packed", range(arguments.packed_seeds))
+    asked = range(arguments.packed_seeds if "packed" in plan.engines else 0)
+    seeds = missing(read_rows(table), plan, "packed", asked)
     for first in range(0, len(seeds), PACK):
         append_rows(table, train_packed(plan, ppo, seeds[first : first + PACK]))
     for seed in missing(read_rows(table), plan, "rllib", range(arguments.seeds)):
@@ -225,10 +262,22 @@ def _seeds(episodes: int) -> range:
     return range(EVALUATION_SEED, EVALUATION_SEED + episodes)
 
 
+def _case(text: str) -> str:
+    if text in CASES or Path(text).is_file():
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a file nor one of {', '.join(CASES)}: name one of these"
+    )
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
     parser.add_argument(
-        "envs", nargs="*", type=one_of(CASES), default=list(CASES), help=", ".join(CASES)
+        "cases",
+        nargs="*",
+        type=_case,
+        default=list(CASES),
+        help=f"{', '.join(CASES)} or a configuration file",
     )
     parser.add_argument("--output", type=Path, default=Path("results/bench-learning"))
     parser.add_argument("--seeds", type=int, default=10, help="of the rllib engine (default 10)")

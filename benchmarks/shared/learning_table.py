@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from benchmarks.shared.intervals import mean_difference
 from benchmarks.shared.rows import append_row
@@ -42,6 +43,7 @@ class Plan:
         training: Arguments of `PPOConfig.training`.
         model: RLlib's `model_config`.
         envs: Environments of a policy.
+        engines: Those that can train it.
     """
 
     env: str
@@ -49,6 +51,7 @@ class Plan:
     training: Mapping[str, Any]
     model: Mapping[str, Any]
     envs: int
+    engines: tuple[str, ...] = ENGINES
 
     @property
     def last(self) -> int:
@@ -58,7 +61,9 @@ class Plan:
     @property
     def settings(self) -> str:
         """A fingerprint of it: rows that have it were trained in the same way."""
-        told = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        trained = dataclasses.asdict(self)
+        del trained["engines"]
+        told = json.dumps(trained, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
@@ -126,7 +131,10 @@ def print_table(plan: Plan, rows: pd.DataFrame) -> None:
     _print_failed(own, plan)
     ended = {e: int((r.checkpoint == plan.last).sum()) for e, r in runs.items()}
     if min(ended.values()) < 2:
-        print(f"  fewer than two runs of an engine have ended: {ended}")
+        print(f"  no comparison, fewer than two runs of an engine have ended: {ended}")
+        for engine, own in runs.items():
+            if ended[engine] >= 2:
+                _print_engine(engine, plan, own)
         return
     at_end = {e: r[r.checkpoint == plan.last] for e, r in runs.items()}
     scale = scale_of(
@@ -154,6 +162,17 @@ def print_table(plan: Plan, rows: pd.DataFrame) -> None:
         interval = f"{low / span:+.1%} to {high / span:+.1%}" if low <= high else "no variance"
         verdict = f"   {_verdict(low / span, high / span)}" if mark == plan.last else ""
         print(f"{mark:>10,}{cells}{difference:>12.1f}{interval:>26}{verdict}")
+
+
+def _print_engine(engine: str, plan: Plan, rows: pd.DataFrame) -> None:
+    """Prints what one engine's policies returned."""
+    print(f"{'env steps':>10}{engine:>22}{'95 % interval of the mean':>28}")
+    for mark in plan.checkpoints:
+        returns = rows[rows.checkpoint == mark].return_mean.to_numpy(float)
+        reach = stats.t.ppf(0.975, len(returns) - 1) * stats.sem(returns)
+        shown = f"{returns.mean():.1f} ± {returns.std(ddof=1):.1f} ({len(returns)})"
+        interval = f"{returns.mean() - reach:.1f} to {returns.mean() + reach:.1f}"
+        print(f"{mark:>10,}{shown:>22}{interval:>28}")
 
 
 def _of(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:

@@ -1,5 +1,7 @@
+import argparse
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from benchmarks.shared.learning_table import (
 )
 from rllib_ext.evaluation.evaluator import Episodes
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 PLAN = Plan(
     env="CartPole-v1",
     checkpoints={100: 2, 200: 4},
@@ -150,3 +153,52 @@ def test_an_algorithm_whose_weights_are_not_finite_has_failed(small_ppo):
         assert learning._train_once(algorithm) is None
     finally:
         algorithm.stop()
+
+
+def _asked(**changes):
+    given = {"scale": 1.0, "checkpoints": 2, "episodes": 4, "episodes_before": 2, **changes}
+    return argparse.Namespace(**given)
+
+
+def test_a_configuration_file_is_trained_over_its_own_horizon():
+    plan, ppo = learning.of_file(CONFIGS / "pendulum.yaml", _asked())
+    assert plan.env == "Pendulum-v1"
+    assert plan.checkpoints == {100_000: 2, 200_000: 4}
+    assert ppo.num_envs_per_env_runner == plan.envs == 4
+    assert ppo.lr == [[0, 1e-3], [200_000, 0.0]]
+
+
+def test_a_longer_training_stretches_what_falls_over_the_horizon():
+    plan, ppo = learning.of_file(CONFIGS / "pendulum.yaml", _asked(scale=1.5))
+    assert plan.last == 300_000
+    assert ppo.lr == [[0, 1e-3], [300_000, 0.0]]
+
+
+def test_files_that_train_otherwise_have_other_settings():
+    hopper, walker = (
+        learning.of_file(CONFIGS / name, _asked())[0] for name in ("hopper.yaml", "walker2d.yaml")
+    )
+    slower = dataclasses.replace(hopper, training={**hopper.training, "gradient": "slow"})
+    assert len({hopper.settings, walker.settings, slower.settings}) == 3
+
+
+def test_a_network_with_memory_is_trained_by_rllib_alone():
+    plan, _ = learning.of_file(CONFIGS / "stateless_cartpole.yaml", _asked())
+    assert plan.engines == ("rllib",)
+
+
+def test_one_engine_alone_shows_its_returns(tmp_path, capsys):
+    rows = _table(tmp_path, [], [100.0, 110.0, 120.0])
+    capsys.readouterr()
+    print_table(PLAN, rows)
+    told = capsys.readouterr().out
+    assert "110.0 ± 10.0 (3)" in told
+    # t(0.975, 2) · 10 / √3 = 24.84
+    assert "85.2 to 134.8" in told
+
+
+def test_what_is_neither_a_case_nor_a_file_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["learning", "CartPole-v9"])
+    with pytest.raises(SystemExit):
+        learning._arguments()
+    assert "neither a file nor one of CartPole-v1" in capsys.readouterr().err
