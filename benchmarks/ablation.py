@@ -4,6 +4,7 @@
 (`--against` gives that one values of its own, `--both` sets what the two share). A pair is two searches
 of one seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
 appends a row to a CSV; what has a row is not run again, so that ablations share the arm without.
+Searched is one of the cases below, or a configuration file (`--envs configs/halfcheetah.yaml`).
 
 Compared are the weights that the smallest policy has that keeps 95 % or 99 % of what the dense policy
 gains over a random one – where none does, the dense policy's – in decades, and the hypervolume of the
@@ -31,13 +32,14 @@ import torch
 
 from benchmarks.search import ENVIRONMENTS, MEMBERS, OURS, Case, values_of
 from benchmarks.shared import searched
+from benchmarks.shared.arguments import one_of_or_a_file
 from benchmarks.shared.front_tables import SCORES, common_scale, points_of, with_hypervolumes
 from benchmarks.shared.intervals import paired_comparisons, smallest_visible
 from benchmarks.shared.rows import append_row, rows_done
 from benchmarks.shared.searched import search_here
 from rllib_ext import PruningConfig
 from search.config.experiment import ExperimentConfig
-from search.config.loading import override_value, parse_config
+from search.config.loading import override_value, parse_config, read_values
 from search.front.retained import Scale
 
 CASES = {"CartPole-v1": Case(512, 12, {"gamma": 0.99, "lambda_": 0.95}), **ENVIRONMENTS}
@@ -57,21 +59,23 @@ def main() -> None:
     on, off = map(arm_of, arms)
     wanted = itertools.product(arguments.seeds, arguments.envs, arms)
     for seed, env, overrides in [] if arguments.table_only else wanted:
-        budget = arguments.budget or CASES[env].budget
-        arm = arm_of(overrides)
-        if (env, arm, seed, budget) in rows_done(rows, NAMES):
+        config = experiment(env, overrides, seed, arguments.budget)
+        budget = config.budget.env_steps
+        name, arm = name_of(env), arm_of(overrides)
+        if (name, arm, seed, budget) in rows_done(rows, NAMES):
             continue
-        config = experiment(env, overrides, seed, budget)
         found = search_here(config, arguments.output / config.name, MEMBERS)
-        row = {"env": env, "arm": arm, "seed": seed, "budget": budget, **found.row()}
+        row = {"env": name, "arm": arm, "seed": seed, "budget": budget, **found.row()}
         append_row(rows, COLUMNS, row)
         print(
-            f"{env} {arm} seed {seed}: {row['over_decades']:.3f} ({row['seconds']:.0f} s)",
+            f"{name} {arm} seed {seed}: {row['over_decades']:.3f} ({row['seconds']:.0f} s)",
             flush=True,
         )
     if rows.is_file():
         runs = pd.read_csv(rows)
-        runs = runs[runs["env"].isin(arguments.envs) & runs["seed"].isin(arguments.seeds)]
+        runs = runs[
+            runs["env"].isin(map(name_of, arguments.envs)) & runs["seed"].isin(arguments.seeds)
+        ]
         print_ablation(runs, on, off, arguments.confidence)
 
 
@@ -80,21 +84,33 @@ def arm_of(overrides: Sequence[str]) -> str:
     return " ".join(sorted(map(_in_full, overrides))) or "as it is"
 
 
-def experiment(env: str, overrides: Sequence[str], seed: int, budget: int) -> ExperimentConfig:
+def name_of(env: str) -> str:
+    """How rows name one of `CASES` or a configuration file."""
+    return env if env in CASES else Path(env).stem
+
+
+def experiment(
+    env: str, overrides: Sequence[str], seed: int, budget: int | None
+) -> ExperimentConfig:
     """The search of one run.
 
     Args:
-        env: One of `CASES`.
+        env: One of `CASES`, or a configuration file.
         overrides: "key=value" as on the command line; of a pruning setting its name alone will do.
         seed: Its seed.
-        budget: Training env steps of all members.
+        budget: Training env steps of all members; None: those of the case, or of file and overrides.
 
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
     """
-    values = values_of(env, CASES[env], OURS, seed, budget)
-    values["name"] = f"{env}-{seed}-{zlib.crc32(arm_of(overrides).encode()):08x}"
-    for override in overrides:
+    if env in CASES:
+        values = values_of(env, CASES[env], OURS, seed, budget or CASES[env].budget)
+    else:
+        # Packs search in this process, whatever the file leaves open.
+        values = {**read_values(Path(env)), "engine": "packed", "seed": seed}
+    values["name"] = f"{name_of(env)}-{seed}-{zlib.crc32(arm_of(overrides).encode()):08x}"
+    given = [f"budget.env_steps={budget}"] if budget else []
+    for override in [*overrides, *given]:
         override_value(values, _in_full(override))
     return parse_config(values, "the ablation")
 
@@ -202,7 +218,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--of", nargs="+", required=True, metavar="KEY=VALUE", help="with")
     parser.add_argument("--against", nargs="*", default=[], metavar="KEY=VALUE", help="without")
     parser.add_argument("--both", nargs="*", default=[], metavar="KEY=VALUE", help="in both arms")
-    parser.add_argument("--envs", nargs="+", default=["CartPole-v1"], choices=list(CASES))
+    parser.add_argument(
+        "--envs",
+        nargs="+",
+        default=["CartPole-v1"],
+        type=one_of_or_a_file(CASES),
+        help=f"{', '.join(CASES)} or a configuration file",
+    )
     parser.add_argument("--seeds", type=int, default=10, help="pairs an environment (default 10)")
     parser.add_argument("--budget", type=int, help="training env steps of a search")
     parser.add_argument("--confidence", type=float, default=0.95)

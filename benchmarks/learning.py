@@ -32,6 +32,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from benchmarks.shared.arguments import one_of_or_a_file
 from benchmarks.shared.cluster import start_ray
 from benchmarks.shared.learning_table import (
     ENGINES,
@@ -262,20 +263,12 @@ def _seeds(episodes: int) -> range:
     return range(EVALUATION_SEED, EVALUATION_SEED + episodes)
 
 
-def _case(text: str) -> str:
-    if text in CASES or Path(text).is_file():
-        return text
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither a file nor one of {', '.join(CASES)}: name one of these"
-    )
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
     parser.add_argument(
         "cases",
         nargs="*",
-        type=_case,
+        type=one_of_or_a_file(CASES),
         default=list(CASES),
         help=f"{', '.join(CASES)} or a configuration file",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 def one_of(known: Iterable[str]) -> Callable[[str], str]:
@@ -24,5 +25,19 @@ def one_of(known: Iterable[str]) -> Callable[[str], str]:
         if name not in names:
             raise argparse.ArgumentTypeError(f"{name!r}; expected one of {', '.join(names)}")
         return name
+
+    return parse
+
+
+def one_of_or_a_file(known: Iterable[str]) -> Callable[[str], str]:
+    """As `one_of`, for an argument that may also be the path of a file that is there."""
+    names = tuple(known)
+
+    def parse(text: str) -> str:
+        if text in names or Path(text).is_file():
+            return text
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected one of {', '.join(names)}, or a file that is there"
+        )
 
     return parse

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from benchmarks.ablation import arm_of, experiment, print_ablation, weights_needed
 from search.front.retained import scale_of
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SCALE = scale_of(random=np.array([0.0]), dense=np.array([100.0]), constant=np.array([5.0]))
 
 
@@ -71,6 +74,17 @@ def test_seeds_of_one_arm_alone_are_left_out(capsys):
     several = several[(several["seed"] < 4) | (several["arm"] == "as it is")]
     print_ablation(several, "pruning.criterion=lamp", "as it is", 0.95)
     assert "4 pairs" in capsys.readouterr().out
+
+
+def test_a_configuration_file_is_searched_with_its_own_budget_and_a_seed_a_pair():
+    file, smaller = str(CONFIGS / "halfcheetah.yaml"), ["population.members=4"]
+    one, other = (experiment(file, overrides, 3, None) for overrides in ([], smaller))
+    assert (one.env, one.seed, one.engine) == ("HalfCheetah-v5", 3, "packed")
+    assert one.budget.env_steps == 8_000_000
+    assert (one.population.members, other.population.members) == (8, 4)
+    assert one.name.startswith("halfcheetah-3-")
+    assert one.name != other.name
+    assert experiment(file, [], 0, 10**6).budget.env_steps == 10**6
 
 
 def test_an_unknown_key_is_refused():

@@ -19,4 +19,11 @@ def test_a_case_that_is_not_there_is_refused_with_those_that_are(benchmark, monk
 def test_without_a_name_all_cases_are_measured(benchmark, monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmark"])
     given = benchmark._arguments()
-    assert (given.envs if benchmark is learning else given.cases) == list(benchmark.CASES)
+    assert given.cases == list(benchmark.CASES)
+
+
+def test_a_configuration_file_is_a_case_where_it_is_there(monkeypatch, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.touch()
+    monkeypatch.setattr("sys.argv", ["benchmark", str(file)])
+    assert learning._arguments().cases == [str(file)]

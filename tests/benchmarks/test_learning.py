@@ -195,10 +195,3 @@ def test_one_engine_alone_shows_its_returns(tmp_path, capsys):
     assert "110.0 ± 10.0 (3)" in told
     # t(0.975, 2) · 10 / √3 = 24.84
     assert "85.2 to 134.8" in told
-
-
-def test_what_is_neither_a_case_nor_a_file_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["learning", "CartPole-v9"])
-    with pytest.raises(SystemExit):
-        learning._arguments()
-    assert "neither a file nor one of CartPole-v1" in capsys.readouterr().err
