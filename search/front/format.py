@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MARKS = {
@@ -12,7 +12,7 @@ MARKS = {
     "keeps_95": "keeps 95 %",
     "knee": "knee",
 }
-_KEEPS = {"keeps_99", "keeps_95"}
+_KEPT = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
 def number(value: Any) -> str:
@@ -80,12 +80,24 @@ def span(low: Any, high: Any, style: Any = number) -> str:
 
 
 def marks(row: Mapping[Any, Any]) -> str:
-    """What a front point is picked as: "meets the goal", "keeps 95 % and 99 %", "knee"; "" for none."""
-    picked = [name for name in MARKS if row.get(name)]
-    if set(picked) >= _KEEPS:
-        both = {"keeps_99": "keeps 95 % and 99 %"}
-        return ", ".join(both.get(name, MARKS[name]) for name in picked if name != "keeps_95")
-    return ", ".join(MARKS[name] for name in picked)
+    """What a front point is picked as: "meets the goal", "keeps 95 % and 99 %", "knee"; "" for none.
+
+    Selection episodes pick. Where fresh ones retain less, a share isn't said to be kept: "keeps 95 %,
+    chosen for 99 %".
+    """
+    shares = [least for name, least in _KEPT.items() if row.get(name)]
+    less = _float(row.get("retained"))
+    told = {
+        "keeps": [least for least in shares if not less < least],
+        "chosen for": [least for least in shares if less < least],
+    }
+    kept = [f"{verb} {_shares(some)}" for verb, some in told.items() if some]
+    goal, knee = ([MARKS[name]] if row.get(name) else [] for name in ("goal", "knee"))
+    return ", ".join([*goal, *kept, *knee])
+
+
+def _shares(some: Sequence[float]) -> str:
+    return " and ".join(f"{100 * least:.0f} %" for least in some)
 
 
 def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:

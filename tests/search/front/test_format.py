@@ -36,6 +36,21 @@ def test_marks_name_each_pick_once():
     assert marks({"keeps_95": True, "keeps_99": True, "knee": True}) == "keeps 95 % and 99 %, knee"
     assert marks({"keeps_95": True, "keeps_99": False}) == "keeps 95 %"
     assert marks({"knee": False}) == ""
+    assert marks({"goal": True, "keeps_99": True}) == "meets the goal, keeps 99 %"
+
+
+@pytest.mark.parametrize(
+    ("retained", "told"),
+    [
+        (0.994, "keeps 95 % and 99 %, knee"),
+        (0.96, "keeps 95 %, chosen for 99 %, knee"),
+        (0.94, "chosen for 95 % and 99 %, knee"),
+        (math.nan, "keeps 95 % and 99 %, knee"),
+    ],
+)
+def test_what_fresh_episodes_do_not_show_is_not_said_to_be_kept(retained, told):
+    row = {"keeps_95": True, "keeps_99": True, "knee": True, "retained": retained}
+    assert marks(row) == told
 
 
 def test_a_recipe_is_sorted_and_short():
