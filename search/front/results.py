@@ -143,15 +143,19 @@ class Results:
         return self.confirmed.table
 
     @cached_property
+    def dense_is_weak(self) -> bool:
+        """Whether the front's best is far and surely above the dense baseline, as selection says."""
+        points = self.points["snapshot_id"]
+        return dense_is_weak(points, self.evaluations, self.baseline_records)
+
+    @cached_property
     def pick(self) -> str:
         """What the point is picked as that is taken out of Ray where none is named; "" for none.
 
         Where the dense baseline is weak, to keep a share of it is no merit: then the knee comes first.
         """
-        points = self.points
-        weak = dense_is_weak(points["snapshot_id"], self.evaluations, self.baseline_records)
-        names = ("goal", "knee", *KEEPS) if weak else PICKS
-        return next((name for name in names if points[name].any()), "")
+        names = ("goal", "knee", *KEEPS) if self.dense_is_weak else PICKS
+        return next((name for name in names if self.points[name].any()), "")
 
     @cached_property
     def baselines(self) -> pd.DataFrame:

@@ -36,7 +36,9 @@ def weak_dense(results: Results) -> str:
             f"than {number(constant.iloc[0])} for one and the same action."
         )
     best = table.iloc[int(table["return_mean"].argmax())]
-    if best["retained"] >= WEAK and best["retained_ci_low"] > 1.0:
+    # Returns that don't vary have no interval of what they retain; selection episodes tell all the same.
+    surely = best["retained"] >= WEAK and best["retained_ci_low"] > 1.0
+    if surely or (results.dense_is_weak and best["retained"] > 1.0):
         return (
             f"But the dense baseline is weak: it returns {number(scale.dense)}, and members of this "
             f"search that were pruned reached {number(best['return_mean'])}. Keeping a share of it is "

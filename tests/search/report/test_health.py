@@ -135,3 +135,19 @@ def test_scores_that_are_noisier_than_what_they_tell_apart_are_named(results):
     assert any("noisier than what it decides" in told for told in close)
     apart = health(changed(results, return_mean=near * 1e5))
     assert not any("noisier" in told for told in apart)
+
+
+def test_a_weak_dense_baseline_is_said_where_no_return_of_the_best_varies(results):
+    """Such as on CartPole, where a good policy reaches the cap in every episode."""
+    weak = with_dense(results, 260.0)
+    points = set(weak.points["snapshot_id"])
+    capped = dataclasses.replace(
+        weak,
+        evaluations=[
+            dataclasses.replace(e, returns=[500.0] * len(e.seeds)) if e.snapshot_id in points else e
+            for e in weak.evaluations
+        ],
+    )
+    best = capped.front.iloc[0]
+    assert (best["return_mean"], np.isnan(best["retained_ci_low"])) == (500.0, True)
+    assert "the dense baseline is weak: it returns 261.0, and" in verdict(capped)
