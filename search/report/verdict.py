@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ def _verdict(results: Results) -> str:
         return "No policy of this search is better than random and constant action."
     told = [
         goal_sentence(results),
+        _rival_of_goal(results),
         _of_front(results),
         _plain_rival(results),
         weak_dense(results),
@@ -63,11 +65,7 @@ def _of_front(results: Results) -> str:
         for name in ("95", "99")
     }
     if not len(rows["95"]):
-        best = front.table.sort_values("retained").iloc[-1]
-        return (
-            "No policy on the front keeps 95 % of the dense one; the best keeps "
-            f"{share(best['retained'])} at {percent(best['sparsity'])} sparsity."
-        )
+        return _of_none(front.table.sort_values("retained").iloc[-1])
     if results.pick == "knee":
         return _of_knee(front.table.loc[front.table["knee"].astype(bool)].iloc[0])
     cheapest = rows["95"].iloc[0]
@@ -76,7 +74,22 @@ def _of_front(results: Results) -> str:
     if len(rows["99"]):
         denser = _pick("99 %", 0.99, rows["99"].iloc[0], short=True)
         return f"{_pick('95 %', 0.95, cheapest)} {denser}"
-    return f"{_pick('95 %', 0.95, cheapest)} None keeps 99 %."
+    none = "None keeps 99 %."
+    if front.table["retained"].max() >= 0.99:
+        none = "None was chosen for 99 %."
+    return f"{_pick('95 %', 0.95, cheapest)} {none}"
+
+
+def _of_none(best: pd.Series[Any]) -> str:
+    """That nothing keeps 95 %, and how much is kept: selection episodes decide, others may say more."""
+    least, at = 0.95, f"at {percent(best['sparsity'])} sparsity."
+    if best["retained"] < least:
+        kept = _kept(best["retained"], least)
+        return f"No policy on the front keeps 95 % of the dense one; the best keeps {kept} {at}"
+    return (
+        "No policy on the front keeps 95 % of the dense one in the episodes that decide; in the "
+        f"report's the best keeps {share(best['retained'])} {at}"
+    )
 
 
 def _of_knee(row: pd.Series[Any]) -> str:
@@ -95,19 +108,27 @@ def _returned(row: pd.Series[Any]) -> str:
 
 def _pick(level: str, least: float, row: pd.Series[Any], *, short: bool = False) -> str:
     """What a pick is and returns; its selection episodes chose it, and its own may say less."""
-    weights = f"{int(row['nonzero_params']):,}"
+    weights, sparse = f"{int(row['nonzero_params']):,}", percent(row["sparsity"])
+    kept = f"retained {_kept(row['retained'], least)}."
+    fewer = row["retained"] < least
+    if short and fewer:
+        return f"{weights} ({sparse}) were chosen for {level}; fresh episodes give less: {kept}"
     if short:
-        sparse = percent(row["sparsity"])
-        return f"{level} takes {weights} ({sparse}), retained {share(row['retained'])}."
-    what = (
-        f"{weights} of {int(row['total_params']):,} weights ({percent(row['sparsity'])} sparsity)"
-    )
-    told = f"{_returned(row)}, retained {share(row['retained'])}."
-    if row["retained"] < least:
+        return f"{level} takes {weights} ({sparse}), {kept}"
+    what = f"{weights} of {int(row['total_params']):,} weights ({sparse} sparsity)"
+    told = f"{_returned(row)}, {kept}"
+    if fewer:
         return (
             f"{what} were chosen for {level} of the dense policy; fresh episodes give less: {told}"
         )
     return f"{what} keep {level} of the dense policy: {told}"
+
+
+def _kept(retained: float, least: float) -> str:
+    """What is retained, with as many digits as show on which side of a limit it lies."""
+    if retained >= least or round(retained, 2) < least:
+        return share(retained)
+    return f"{math.floor(1000 * retained) / 1000:.3f}"
 
 
 # What a baseline is called by its kind, as the subject of a sentence.
@@ -120,27 +141,63 @@ _CALLED = {
 }
 
 
+def _rival_of_goal(results: Results) -> str:
+    """The plain policy that is as good as what meets the goal, or better; "" where none is.
+
+    Where what meets the goal is praised for what it keeps too, that is said there.
+    """
+    front = results.confirmed
+    met = front.pick("goal")
+    if not met or met == _praised(results)[0]:
+        return ""
+    found = named_rival(front.rivals, met)
+    return "" if found is None else _beside(results, found)
+
+
+def _praised(results: Results) -> tuple[str, str]:
+    """The point that the verdict praises, and for what: "keeps_95", or "" for nothing that it keeps."""
+    front = results.confirmed
+    pick = front.pick("keeps_95")
+    return (front.pick("knee"), "") if pick and results.pick == "knee" else (pick, "keeps_95")
+
+
 def _plain_rival(results: Results) -> str:
     """The plain policy that is as good as what the verdict praises, or better; "" where none is."""
     front = results.confirmed
     if front.scale.note:
         return ""
-    pick, level = front.pick("keeps_95"), "keeps_95"
-    if pick and results.pick == "knee":
-        pick, level = front.pick("knee"), ""
-    found = named_rival(front.rivals, pick or str(front.table["snapshot_id"].iloc[0]), level)
-    if found is None or not (pick or found["keeps_95"]):
+    pick, level = _praised(results)
+    if pick:
+        found = named_rival(front.rivals, pick, level)
+        return "" if found is None else _beside(results, found)
+    keeping = front.rivals[front.rivals["keeps_95"].astype(bool)]
+    found = named_rival(keeping, str(front.table["snapshot_id"].iloc[0]), level)
+    if found is None:
         return ""
-    rows = {str(row["name"]): row for row in front.baselines.to_dict("records")}
-    row = rows[str(found["baseline"])]
-    called = f"{_CALLED[found['kind']]} of {found['weights']:,} {found['unit']}"
-    told = f"return {number(row['return_mean'])}"
-    if not pick:
-        return f"{called} does: {told}, retained {share(row['retained'])}."
+    row = _row_of(results, found)
+    does = "does" if row["retained"] >= 0.95 else "does in the episodes that decide"
+    return (
+        f"{_called(found)} {does}: return {number(row['return_mean'])}, "
+        f"retained {_kept(row['retained'], 0.95)}."
+    )
+
+
+def _beside(results: Results, found: Mapping[str, Any]) -> str:
+    """A plain policy beside the point of the front that it is held against."""
     verb = {"better": "is better", "keeps": "keeps 95 % too", "even": "can't be told from it"}
-    if found["keeps_99"] and pick == front.pick("keeps_99"):
+    if found["keeps_99"] and found["snapshot_id"] == results.confirmed.pick("keeps_99"):
         verb["keeps"] = "does too"
-    return f"{called} {verb[found['how']]}: {told}, {_apart(found)}."
+    told = f"return {number(_row_of(results, found)['return_mean'])}"
+    return f"{_called(found)} {verb[found['how']]}: {told}, {_apart(found)}."
+
+
+def _called(found: Mapping[str, Any]) -> str:
+    return f"{_CALLED[found['kind']]} of {found['weights']:,} {found['unit']}"
+
+
+def _row_of(results: Results, found: Mapping[str, Any]) -> dict[Any, Any]:
+    rows = {str(row["name"]): row for row in results.confirmed.baselines.to_dict("records")}
+    return rows[str(found["baseline"])]
 
 
 def _apart(found: Mapping[str, Any]) -> str:
