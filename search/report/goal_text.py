@@ -7,6 +7,7 @@ from typing import Any
 
 from search.front.format import number, share, span
 from search.front.goal import nearest_to_goal, shortfall
+from search.front.membership import scale_from, usable
 from search.front.results import Results
 
 
@@ -21,11 +22,14 @@ def goal_sentence(results: Results) -> str:
     rows = {row["snapshot_id"]: row for row in results.confirmed.table.to_dict("records")}
     if met := results.confirmed.pick("goal"):
         row = rows[met]
-        return f"{goal} met by {met} with {_figures(row)}{_doubt(results, row)}."
+        doubt = " (less than the goal on these episodes, which did not choose it)"
+        return f"{goal} met by {met} with {_figures(row)}{doubt * (not _enough(results, row))}."
     nearest = _nearest(results)
     if nearest is None:
         return f"{goal} nobody knows: {results.confirmed.scale.note or 'the front is empty'}."
-    return f"{goal} not met; nearest is {nearest['snapshot_id']} with {_figures(nearest)}."
+    told = f"{goal} not met; nearest is {nearest['snapshot_id']} with {_figures(nearest)}"
+    doubt = " (enough on these episodes, but too little on those that decide)"
+    return f"{told}{doubt * _enough(results, nearest)}."
 
 
 def missed_goal(results: Results) -> str:
@@ -36,9 +40,11 @@ def missed_goal(results: Results) -> str:
 
 
 def _nearest(results: Results) -> Mapping[Any, Any] | None:
+    """The point that comes nearest by the episodes that decide."""
     table = results.confirmed.table
-    weights, kept = (table[name].to_numpy(float) for name in ("nonzero_params", "retained"))
-    at = nearest_to_goal(results.goal, weights, kept)
+    scale = scale_from(usable(results.evaluations, "selection"), results.baseline_records)
+    kept = scale.retained(table["selection_return"].to_numpy(float))
+    at = nearest_to_goal(results.goal, table["nonzero_params"].to_numpy(float), kept)
     return None if at is None else table.to_dict("records")[at]
 
 
@@ -51,7 +57,7 @@ def _figures(row: Mapping[Any, Any]) -> str:
     )
 
 
-def _doubt(results: Results, row: Mapping[Any, Any]) -> str:
-    """That the report's episodes see a point below what the selection's chose it for."""
+def _enough(results: Results, row: Mapping[Any, Any]) -> bool:
+    """Whether the report's episodes see a point meet the goal; the selection's decided."""
     lacks = shortfall(results.goal, [row["nonzero_params"]], [row["retained"]])[0]
-    return " (less than the goal on these episodes, which did not choose it)" if lacks > 0 else ""
+    return bool(lacks == 0)

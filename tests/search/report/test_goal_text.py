@@ -1,5 +1,6 @@
 """What a report says of the goal that a search had: met by whom, or how near one came."""
 
+import dataclasses
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from search.report.take_it import take_the_pick
 from search.report.terminal import summary
 from search.report.verdict import verdict
 from search.runs.export import front_row
+from search.store.archive import Archive
 
 
 @pytest.fixture
@@ -66,6 +68,22 @@ def test_a_goal_that_is_missed_names_the_nearest(with_goal):
     both = with_goal(max_weights=100_000, min_retained=1.9)
     best = both.front.sort_values("retained").iloc[-1]
     assert f"nearest is {best['snapshot_id']}" in goal_sentence(both)
+
+
+def test_a_goal_that_only_the_reports_episodes_see_met_is_said_to_be_so(with_goal):
+    """Selection episodes decide, and which point is the nearest too."""
+    results = with_goal(min_retained=0.95)
+    archive = Archive(results.folder)
+    for e in results.evaluations:
+        if e.purpose == "selection" and e.snapshot_id not in ("dense", "random", "constant"):
+            archive.add_evaluation(dataclasses.replace(e, returns=[0.9 * r for r in e.returns]))
+    missed = read_results(results.folder)
+    assert not missed.front["goal"].any()
+    best = missed.front.sort_values("selection_return").iloc[-1]
+    assert best["retained"] >= 0.95
+    told = goal_sentence(missed)
+    assert f"– not met; nearest is {best['snapshot_id']} with" in told
+    assert told.endswith(" (enough on these episodes, but too little on those that decide).")
 
 
 def test_without_a_goal_nothing_is_said_of_one(finished):
