@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,12 @@ class Comparison:
 
     Attributes:
         searches: One row a search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
-            `weights_95, weights_99` (non-zero weights of its own picks), `training_steps, wall_time`.
+            `weights_95, weights_99` (non-zero weights of its own picks), `measured` (whether its own dense
+            baseline is clearly above random, so that there can be such picks), `training_steps, wall_time`.
         groups: One row a group of repeats: `group, searches` and for each area, and for `weights_95` and
             `weights_99` of the searches that have them, the interquartile mean, `…_low` and `…_high`
-            (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99`: how many have them.
+            (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99`: how many have them;
+            `measured`: how many could.
         fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
             return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
             others.
@@ -105,7 +108,7 @@ def compare(searches: Sequence[Results]) -> Comparison:
     ]
     scale = common_scale([r.confirmed.scale for r in confirmed])
     names = group_names(confirmed)
-    notes += [scale.note] if scale.note else []
+    notes += [scale.note] if scale.note else _unmeasured(confirmed, labels)
     notes += [
         f"the archive of {labels[r.folder]} is incomplete: {'; '.join(r.losses)}"
         for r in confirmed
@@ -163,6 +166,15 @@ def group_names(searches: Sequence[Results]) -> list[str]:
         for i, name in enumerate(full)
     ]
     return [labels[kinds.index(one)] for one in settings]
+
+
+def _unmeasured(searches: Sequence[Results], labels: Mapping[Path, str]) -> list[str]:
+    """Searches without a scale of their own, beside some that have one."""
+    return [
+        f"{labels[r.folder]} is measured on the others' baselines alone: {r.confirmed.scale.note}"
+        for r in searches
+        if r.confirmed.scale.note
+    ]
 
 
 def _varies(key: str, kinds: Sequence[Mapping[str, Any]]) -> bool:
@@ -232,6 +244,7 @@ def _search(results: Results, which: Mapping[str, str], scale: Scale) -> dict[st
         "points": len(table),
         **areas,
         **picks,
+        "measured": not results.confirmed.scale.note,
         "training_steps": _training_steps(results),
         "wall_time": results.manifest.get("wall_time"),
     }
@@ -266,7 +279,11 @@ def group_of(name: Any, part: pd.DataFrame) -> dict[str, Any]:
         part: The rows of its searches.
     """
     rng = np.random.default_rng(0)
-    row: dict[str, Any] = {"group": name, "searches": len(part)}
+    row: dict[str, Any] = {
+        "group": name,
+        "searches": len(part),
+        "measured": int(part["measured"].sum()),
+    }
     for area in AREAS:
         values = part[area].to_numpy(float)
         low, high = interquartile_interval(values, rng)

@@ -58,11 +58,15 @@ def headline(comparison: Comparison) -> str:
         return ""
     rows = comparison.groups.sort_values("weights_95", kind="stable").to_dict("records")
     able = [row for row in rows if row["keep_95"]]
-    none = " or ".join(str(row["group"]) for row in rows if not row["keep_95"])
-    if not able:
-        return f"No policy of {none}{_KEEPS}."
+    none = " or ".join(str(r["group"]) for r in rows if r["measured"] and not r["keep_95"])
+    unknown = " and ".join(str(row["group"]) for row in rows if not row["measured"])
     told = [f"{row['group']}{_KEEPS * (not i)} with {_weights(row)}" for i, row in enumerate(able)]
-    return ", ".join(told) + (f"; no policy of {none} keeps it." if none else ".")
+    said = [", ".join(told)] if told else []
+    if none:
+        said.append(f"no policy of {none} keeps it" if told else f"No policy of {none}{_KEEPS}")
+    if unknown:
+        said.append(f"of {unknown} nobody knows, without a dense baseline that is a measure")
+    return "; ".join(said) + "."
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -135,7 +139,8 @@ def _weights(row: dict[Any, Any]) -> str:
         return told
     interval = span(row["weights_95_low"], row["weights_95_high"], lambda x: f"{x:,.0f}")
     of = f"{row['keep_95']} of " if row["keep_95"] < row["searches"] else ""
-    which = f"{of}{row['searches']} searches"
+    unknown = row["searches"] - row["measured"]
+    which = f"{of}{row['searches']} searches{f', {unknown} of them unmeasured' if unknown else ''}"
     return f"{told} ({f'95 % interval {interval}, ' if interval else ''}{which})"
 
 

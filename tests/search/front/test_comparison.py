@@ -62,6 +62,22 @@ def test_who_watched_a_repeat_makes_no_group_of_its_own(folders, tmp_path):
     assert group_names([search.load(folders[0]), search.load(watched)]) == ["cartpole"] * 2
 
 
+def test_a_search_whose_dense_baseline_is_no_measure_is_told_apart_from_one_that_keeps_nothing(
+    folders, tmp_path
+):
+    untrained = shutil.copytree(folders[3], tmp_path / "untrained")
+    archive = Archive(untrained)
+    for e in archive.evaluations():
+        if e.snapshot_id == "dense":
+            returns = [20.0 + i % 3 for i in range(len(e.returns))]
+            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    found = compare([search.load(folders[0]), search.load(untrained)])
+    assert found.searches["measured"].tolist() == [True, False]
+    (note,) = found.notes
+    assert note.startswith("untrained is measured on the others' baselines alone: retained is undef")
+    assert "no policy of cartpole, strategy = random" not in comparison_text(found)
+
+
 def test_only_repeats_get_an_interval_and_it_holds_their_mean(comparison):
     repeated, single = comparison.groups.to_dict("records")
     for area in ("over_decades", "over_sparsity"):

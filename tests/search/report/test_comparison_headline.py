@@ -16,11 +16,12 @@ NO_POINTS = pd.DataFrame(columns=["group", "weights", "low", "median", "high"])
 
 
 def compared(**weights):
-    """Groups of searches, each search by the weights of its pick at 95 %."""
+    """Groups of searches, each by the weights of its pick at 95 %; None: it has no scale of its own."""
     searches = [
         {
             "group": name, "folder": f"{name}{i}", "seed": i, "points": 3, "training_steps": 1_000,
-            "wall_time": 9.0, "weights_95": float(n), "weights_99": NAN,
+            "wall_time": 9.0, "weights_95": float(n or NAN), "weights_99": NAN,
+            "measured": n is not None,
             **dict.fromkeys(AREAS, 1.0 + 0.1 * i),
         }
         for name, picks in weights.items()
@@ -51,6 +52,15 @@ def compared(**weights):
             {"A": [100, 120], "B": [90, NAN]},
             "B keeps 95 % of the dense policy with 90 weights (1 of 2 searches), A with 110 weights "
             "(2 searches).",
+        ),
+        (
+            {"A": [139], "B": [None], "C": [NAN, None]},
+            "A keeps 95 % of the dense policy with 139 weights; no policy of C keeps it; of B nobody "
+            "knows, without a dense baseline that is a measure.",
+        ),
+        (
+            {"A": [100, 120, None]},
+            "A keeps 95 % of the dense policy with 110 weights (2 of 3 searches, 1 of them unmeasured).",
         ),
     ],
 )
