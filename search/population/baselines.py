@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from rllib_ext.member.segment import DENSE, Segment
+from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import RunError
 from search.config.experiment import ExperimentConfig
 from search.config.seeds import draw
@@ -13,18 +14,29 @@ from search.front.aim import return_that_keeps
 from search.store.archive import Baseline, Snapshot
 
 
-def dense_segment(config: ExperimentConfig) -> Segment:
-    """The training of the dense baseline: one member's horizon, the configuration's own settings."""
-    pruning = config.pruning.replace(
-        horizon=config.horizon,
+def unpruned(pruning: PruningConfig, horizon: int) -> PruningConfig:
+    """The settings of a network that is never pruned.
+
+    Args:
+        pruning: Those of members; what only some schedules have is left out.
+        horizon: How long it trains, in env steps.
+    """
+    return pruning.replace(
+        horizon=horizon,
         final_sparsity=0.0,
         critic_final_sparsity=0.0,
         threshold=None,
         schedule="linear",
-        # It is what others are held against, not held to what it began with.
-        distil=0.0,
+        rewind_to=None,
+        regrow=None,
         start="dense",
     )
+
+
+def dense_segment(config: ExperimentConfig) -> Segment:
+    """The training of the dense baseline: one member's horizon, the configuration's own settings."""
+    # It is what others are held against, not held to what it began with.
+    pruning = unpruned(config.pruning, config.horizon).replace(distil=0.0)
     return Segment(
         member=DENSE,
         segment=0,

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from search.config.experiment import ExperimentConfig
 from search.config.space import TARGET, Values
+from search.population.baselines import unpruned
 from search.population.member import Member
 from search.population.strategies.base import Plan, Strategy
 from search.population.study import NO_TRIAL, Proposal
@@ -69,15 +70,9 @@ class TrainThenPrune(Strategy):
         return []
 
     def _dense_plan(self, last: Snapshot | None) -> Plan:
-        pruning = self._config.pruning.replace(
-            horizon=_dense_steps(self._config),
-            final_sparsity=0.0,
-            critic_final_sparsity=0.0,
-            threshold=None,
-            schedule="linear",
-            start="dense",
-        )
-        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, _dense_steps(self._config))
+        steps = _dense_steps(self._config)
+        pruning = unpruned(self._config.pruning, steps)
+        return Plan(last, Proposal(NO_TRIAL, {TARGET: 0.0}), pruning, steps)
 
     def _level_plan(self, source: Snapshot, proposal: Proposal) -> Plan:
         plain = self._config.pruning_with(proposal.values)
