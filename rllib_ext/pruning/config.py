@@ -265,7 +265,7 @@ class PruningConfig:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = difflib.get_close_matches(str(key), known, n=1)
                 hint = (
                     f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
                 )

@@ -104,7 +104,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     for override in overrides:
         override_value(values, override)
     try:
-        return ExperimentConfig.model_validate(values)
+        return _validated(values)
     except ValidationError as error:
         # What the file by itself gets right, an override has got wrong.
         wrong, wrong_in_file = _mistakes(error), _mistakes_in(in_file)
@@ -150,9 +150,19 @@ def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:
         ConfigError: Something is wrong; the message has a line for each mistake.
     """
     try:
-        return ExperimentConfig.model_validate(values)
+        return _validated(values)
     except ValidationError as error:
         raise ConfigError(_listed({f"{what}:": _mistakes(error)})) from error
+
+
+def _validated(values: Mapping[str, Any]) -> ExperimentConfig:
+    try:
+        return ExperimentConfig.model_validate(values)
+    except OverflowError as error:
+        raise ConfigError(
+            f"a number in the configuration is too large to reckon with: {error}. Expected numbers well "
+            "within 1e308."
+        ) from error
 
 
 def _mistakes(error: ValidationError) -> list[str]:

@@ -44,6 +44,8 @@ def generalisation_text(results: Results, shift: str) -> str:
     }
     table = results.shifts
     rows = table[table["shift"] == shift].to_dict("records")
+    if not rows:
+        return f"{shift}: no policy returned what is a number in all of its episodes"
     cells = [
         (
             row["policy"],

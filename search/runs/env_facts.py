@@ -94,6 +94,11 @@ def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]
             "reads both. Give an RLModule of your own under ppo.rl_module (docs/own_environment.md), or "
             "let a class of your own around the environment leave one of them out."
         )
+    if any(isinstance(part, spaces.Text) for part in _parts(space)):
+        raise ConfigError(
+            f"--env {env}: observations hold text, which no network of RLlib's own reads. Let a class of "
+            "your own around the environment make numbers of it."
+        )
     try:
         size = spaces.flatdim(space)
     except (NotImplementedError, ValueError) as error:

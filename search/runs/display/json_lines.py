@@ -122,7 +122,8 @@ class JsonDisplay(QuietDisplay):
             found = json.loads(line)
         except ValueError:
             found = None
-        if isinstance(found, dict) and found.get("event") in EVENTS:
+        event = found.get("event") if isinstance(found, dict) else None
+        if isinstance(event, str) and event in EVENTS:
             with self._lock:
                 (self._stream or sys.stdout).write(f"{line.strip()}\n")
                 (self._stream or sys.stdout).flush()

@@ -63,6 +63,10 @@ class Channels(Maze):
     observation_space = spaces.Box(0.0, 1.0, (3, 84, 84), np.float32)
 
 
+class Told(Maze):
+    observation_space = spaces.Dict({"order": spaces.Text(8), "key": spaces.Discrete(4)})
+
+
 class Buttons(Maze):
     action_space = spaces.MultiBinary(3)
 
@@ -172,6 +176,7 @@ def test_extras_are_named():
         ("init_envs:Nope", "has no attribute 'Nope'"),
         ("no_such_module:Maze", "cannot be imported"),
         ("init_envs:DictsWithCamera", "observations hold images beside other things"),
+        ("init_envs:Told", "observations hold text, which no network of RLlib's own reads"),
         ("init_envs:Channels", "expects height, width, channels"),
         (
             "init_envs:Buttons",

@@ -136,6 +136,8 @@ def test_a_later_override_wins_and_the_file_stays_as_it_is(small):
         ("lerning_rate=1e-3", r"Did you mean 'ppo\.training\.lr'\?$"),
         ("slots=100", r"Did you mean 'resources\.slots'\?$"),
         ("prunning.begin=0.1", r"Did you mean 'pruning'\?$"),
+        ("pruning={on: 1}", "unknown key True"),
+        (f"population.members=1{'0' * 320}", "a number in the configuration is too large"),
         ("zzz=1", r"unknown key 'zzz'. Known: name, env, "),
         ("search.space.training.lr.hgh=1", "lr.hgh'. Did you mean 'high'"),
         ("search.space.pruning.begn={type: float, low: 0, high: 1}", "mean 'pruning.begin'"),

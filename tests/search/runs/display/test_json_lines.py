@@ -111,9 +111,10 @@ def test_numbers_of_numpy_are_numbers(told):
 
 def test_what_another_process_wrote_is_passed_on_or_wrapped(told):
     event = '{"event": "note", "time": "", "elapsed": 1.0, "text": "rain"}'
-    for line in (event, "", "[00:01] a line", '{"event": "else"}', "17", "  "):
+    for line in (event, "", "[00:01] a line", '{"event": "else"}', "17", "  ", '{"event": []}'):
         told.display.pass_on(line)
     assert told()[0] == json.loads(event)
     assert [(e["event"], e["text"]) for e in told()[1:]] == [
-        ("log", "[00:01] a line"), ("log", '{"event": "else"}'), ("log", "17")
+        ("log", "[00:01] a line"), ("log", '{"event": "else"}'), ("log", "17"),
+        ("log", '{"event": []}'),
     ]  # fmt: skip
