@@ -7,9 +7,11 @@ one message and no traceback. Ray is only loaded by the verbs that need it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +37,8 @@ from search.cli.submit import submit
 from search.cluster.failure import is_disk_full
 
 INTERRUPTED = 130
+# Seconds within which a process is told to end once, however often it is told.
+ONCE = 2.0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,9 +57,14 @@ for verb in (
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
     """A job that is told to end leaves as readable a folder as one that is interrupted."""
+    told = -math.inf
 
     def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        nonlocal told
+        # `timeout` tells the process, then its group: the second must not cut short what the first began.
+        if time.monotonic() - told >= ONCE:
+            told = time.monotonic()
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

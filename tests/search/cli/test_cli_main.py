@@ -3,9 +3,11 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 
+import click
 import pytest
 
 from rllib_ext.pruning.errors import ConfigError, RunError
@@ -35,6 +37,23 @@ def test_each_kind_of_error_has_its_status_and_one_message(
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == (1 if said else 0)
     assert re.match(said, errors)
+
+
+def test_what_an_interrupted_run_still_has_to_say_is_not_cut_short(monkeypatch, capsys):
+    """`timeout` sends its signal twice: to the process, and to the group that it is in."""
+
+    def run(**options):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            click.echo("interrupted: 8 snapshots are safe", err=True)
+
+    monkeypatch.setattr(cli, "main", run)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted: 8 snapshots are safe\n"
 
 
 @pytest.mark.e2e
