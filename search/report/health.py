@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from search.config.baseline_kinds import KINDS
 from search.front.format import MARKS, number, share
 from search.front.membership import KEEPS
 from search.front.results import Results
 from search.front.weak_dense import WEAK
 from search.report.record import failures
+from search.store.continued import limit_that_ended
 
 # Less of the budget is a search that was cut short.
 SPENT = 0.95
@@ -69,11 +71,22 @@ def _cut_short(results: Results) -> str:
 
 
 def _failures(results: Results) -> str:
-    count = len(failures(results))
-    if not count:
-        return ""
-    told = "1 failure is" if count == 1 else f"{count:,} failures are"
-    return f"{told} recorded: members that failed have taught the search nothing meanwhile."
+    rows = failures(results)
+    baselines = sum(_is_baseline(row["member"]) for row in rows)
+    count = len(rows) - baselines
+    told = []
+    if count:
+        are = "1 failure is" if count == 1 else f"{count:,} failures are"
+        told.append(f"{are} recorded: members that failed have taught the search nothing meanwhile.")
+    if baselines:
+        of = "1 baseline" if baselines == 1 else f"{baselines:,} baselines"
+        told.append(f"The training of {of} failed: the front may be held against less than was asked.")
+    return " ".join(told)
+
+
+def _is_baseline(member: str) -> bool:
+    """Whether what failed is called as baselines are: members have numbers."""
+    return member.rpartition("-")[0] in KINDS
 
 
 def _at_the_end(results: Results) -> str:
@@ -95,8 +108,16 @@ def _at_the_end(results: Results) -> str:
     return (
         f"The front was still improving: its hypervolume grew by {100 * growth:.0f} % in the last tenth "
         f"of the search, and {late} of its {len(names)} points end their member's training. More budget "
-        "would probably find better ones: prunefront resume DIR budget.env_steps=…"
+        f"would probably find better ones: {_with_more(results)}"
     )
+
+
+def _with_more(results: Results) -> str:
+    """How a search gets more of what it had too little of."""
+    if results.manifest.get("strategy") == "train_then_prune":
+        return "begin a new search with more, for this one's was shared out"
+    trained = _of(results, "env_steps", "training")
+    return f"prunefront resume DIR budget.{limit_that_ended(results.manifest['budget'], trained)}=…"
 
 
 def _unsettled(results: Results) -> list[str]:

@@ -11,7 +11,7 @@ from search.config.loading import parse_config
 from search.config.sizing import sized_as
 from search.front.results import Results, read_results
 from search.store.began_with import BEGAN_WITH, differences, recorded
-from search.store.continued import load_config_of
+from search.store.continued import limit_that_ended, load_config_of
 from search.store.folder import (
     CONFIG,
     FINISHED,
@@ -106,6 +106,8 @@ def how_to_extend(config: ExperimentConfig, folder: Path) -> str:
         return (
             f"{told} Its budget was shared out when it began: begin a new one with a larger budget."
         )
-    steps, seconds = config.budget.env_steps, config.budget.seconds
-    more = f"budget.env_steps={2 * steps}" if steps else f"budget.seconds={2 * (seconds or 0):g}"
+    spent = read_manifest(folder).get("env_steps")
+    trained = spent.get("training", 0) if isinstance(spent, dict) else 0
+    limit = limit_that_ended(config.budget.model_dump(), trained)
+    more = f"budget.{limit}={2 * (getattr(config.budget, limit) or 0):.15g}"
     return f"{told} More budget extends it: prunefront resume {folder} {more}"

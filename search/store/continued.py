@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +89,17 @@ def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentCo
             "out when the search began. Begin a new search with a larger one."
         )
     return config if all(after == before for before, after in pairs.values()) else more
+
+
+def limit_that_ended(budget: Mapping[str, Any], trained: float) -> str:
+    """Which limit a finished search has come to: only more of that one extends it.
+
+    Args:
+        budget: "env_steps" and "seconds", as far as they were given.
+        trained: Training env steps of all members.
+
+    Returns:
+        "env_steps" or "seconds".
+    """
+    steps, seconds = budget.get("env_steps"), budget.get("seconds")
+    return "env_steps" if steps and (not seconds or trained >= steps) else "seconds"

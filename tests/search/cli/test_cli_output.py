@@ -134,6 +134,21 @@ def test_resume_of_a_finished_search_says_so_before_ray_is_loaded_and_how_to_ext
     assert "ModuleNotFoundError: import of ray halted" in more.stderr
 
 
+@pytest.mark.parametrize(
+    ("limits", "trained", "more"),
+    [
+        (["budget.seconds=600"], 12_000, "budget.seconds=1200"),
+        (["budget.seconds=600"], 32_768, "budget.env_steps=64000"),
+        (["budget.env_steps=1234567890"], 2_000_000_000, "budget.env_steps=2469135780"),
+        (["budget={seconds: 90.5, horizon: 800}"], 5_000, "budget.seconds=181"),
+    ],
+)
+def test_what_is_told_to_raise_is_the_limit_that_ended_the_search(tmp_path, limits, trained, more):
+    config = load_config(SMOKE, limits)
+    update_manifest(tmp_path, env_steps={"training": trained})
+    assert how_to_extend(config, tmp_path).endswith(f"prunefront resume {tmp_path} {more}")
+
+
 def test_a_search_whose_budget_was_shared_out_is_not_told_to_extend_it(tmp_path):
     config = load_config(SMOKE, ["search.strategy=train_then_prune"])
     told = how_to_extend(config, tmp_path)

@@ -94,6 +94,13 @@ def test_failures_are_counted(results):
     assert not any("recorded" in told for told in health(dataclasses.replace(results, events=[])))
 
 
+def test_a_baseline_that_failed_is_no_member(results):
+    failed = [{"event": "failure", "member": f"tree-{n}", "segment": 0, "error": "?"} for n in (4, 9)]
+    told = health(dataclasses.replace(results, events=failed))
+    assert "The training of 2 baselines failed: the front may be held against less than was asked." in told
+    assert not any("taught the search nothing" in sentence for sentence in told)
+
+
 def test_a_front_that_still_moves_at_the_end_of_the_budget_says_so(results):
     horizon = results.manifest["budget"]["horizon"]
     names = set(results.front["snapshot_id"])
@@ -112,6 +119,22 @@ def test_a_front_that_still_moves_at_the_end_of_the_budget_says_so(results):
         found.__dict__["hypervolume"] = curve
         return any("still improving" in told for told in health(found))
 
+    def advised(**manifest):
+        found = grown_at_the_end(moved(1.0), **manifest)
+        return next(told for told in health(found) if "still improving" in told)
+
+    def grown_at_the_end(found, **manifest):
+        found = dataclasses.replace(found, manifest={**found.manifest, **manifest})
+        curve = found.hypervolume.iloc[:2].assign(over_decades=[1.0, 2.0], env_steps=[0.0, 100.0])
+        found.__dict__["hypervolume"] = curve
+        return found
+
+    budget = results.manifest["budget"]
+    assert advised().endswith(": prunefront resume DIR budget.env_steps=…")
+    # More of what it had enough of would not extend it.
+    timed = {"budget": {**budget, "seconds": 60.0}, "env_steps": {"training": 1_000}}
+    assert advised(**timed).endswith(": prunefront resume DIR budget.seconds=…")
+    assert "resume" not in advised(strategy="train_then_prune")
     rising, level = [0.5, 1.0, 1.5, 2.0], [0.5, 1.0, 2.0, 2.0]
     assert grown(moved(1.0), rising)
     assert not grown(moved(1.0), level + level[-1:] * 20)
