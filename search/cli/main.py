@@ -61,7 +61,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         nonlocal told
-        # `timeout` tells the process, then its group: the second must not cut short what the first began.
+        # `timeout` tells the process, then its group: the second must not cut off what the first began.
         if time.monotonic() - told >= ONCE:
             told = time.monotonic()
             raise KeyboardInterrupt

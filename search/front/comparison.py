@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rllib_ext.pruning.errors import ResultsError
 from search.config.baseline_kinds import TITLES
+from search.front.attainment import bands_of
 from search.front.identity import config_of, environments, folder_labels
 from search.front.intervals import interquartile_interval, interquartile_mean
 from search.front.pareto import hypervolume, log_density
@@ -42,8 +43,9 @@ class Comparison:
 
     Attributes:
         searches: One row a search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
-            `weights_95, weights_99` (non-zero weights of its own picks), `measured` (whether its own dense
-            baseline is clearly above random, so that there can be such picks), `training_steps, wall_time`.
+            `weights_95, weights_99` (non-zero weights of its own picks), `measured` (whether its own
+            dense baseline is clearly above random, so that there can be such picks), `training_steps,
+            wall_time`.
         groups: One row a group of repeats: `group, searches` and for each area, and for `weights_95` and
             `weights_99` of the searches that have them, the interquartile mean, `…_low` and `…_high`
             (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99`: how many have them;
@@ -52,7 +54,8 @@ class Comparison:
             return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
             others.
         bands: Empirical attainment surfaces over repeats: `group, weights, low, median, high` of the
-            return with at most so many weights, for groups of two searches or more; see `attained`.
+            return with at most so many weights, for groups of two searches or more; see
+            `search.front.attainment`.
         plain: One row a trained baseline of a search: `group, folder, baseline, made, weights, unit,
             return_mean, return_ci_low, return_ci_high`.
         scale: The common scale: means of the searches' own baselines.
@@ -114,6 +117,11 @@ def compare(searches: Sequence[Results]) -> Comparison:
         for r in confirmed
         if r.losses
     ]
+    if weak := [labels[r.folder] for r in confirmed if r.dense_is_weak]:
+        notes.append(
+            f"the dense baseline of {', '.join(weak)} is weak: members that were pruned reached far "
+            "more, so that keeping a share of it is no proof that nothing was lost"
+        )
     notes += _doubts(confirmed, names)
     told = [
         (r, {"group": n, "folder": labels[r.folder]}) for r, n in zip(confirmed, names, strict=True)
@@ -124,7 +132,7 @@ def compare(searches: Sequence[Results]) -> Comparison:
     groups = pd.DataFrame(
         [group_of(name, part) for name, part in rows.groupby("group", sort=False)]
     )
-    bands = _bands(own, scale)
+    bands = bands_of(own, scale)
     plain = pd.concat([_plain(r, which) for r, which in told], ignore_index=True)
     return Comparison(rows, groups, fronts, bands, scale, envs[0], tuple(notes), plain)
 
@@ -295,52 +303,3 @@ def group_of(name: Any, part: pd.DataFrame) -> dict[str, Any]:
         mean = float(interquartile_mean(known)) if known.size else math.nan
         row |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"keep_{level}": known.size}
     return row
-
-
-def attained(
-    weights: Floats, chosen_by: Floats, returns: Floats, at: Floats, floor: float
-) -> Floats:
-    """What a search attains with at most so many weights; the floor where it has no such point.
-
-    The one of the front points that fit that selection episodes rate best, with its report score. The
-    best report score among those that fit would be the luckiest: too high by what choosing adds.
-
-    Args:
-        weights: Non-zero weights of each front point.
-        chosen_by: Their mean returns over selection episodes.
-        returns: Their mean returns over report episodes.
-        at: Numbers of weights that are asked about.
-        floor: What needs no network: the return of random or constant action.
-    """
-    if not len(weights):
-        return np.full(len(at), floor)
-    fits = weights[None, :] <= at[:, None]
-    best = np.where(fits, chosen_by[None, :], -np.inf).argmax(axis=1)
-    return np.where(fits.any(axis=1), returns[best], floor)
-
-
-def _attained_by(front: pd.DataFrame, at: Floats, floor: float) -> Floats:
-    weights, chosen_by, returns = (
-        front[name].to_numpy(float) for name in ("weights", "selection_return", "return_mean")
-    )
-    return attained(weights, chosen_by, returns, at, floor)
-
-
-def _bands(fronts: Sequence[tuple[str, pd.DataFrame]], scale: Scale) -> pd.DataFrame:
-    """Median attainment with quartiles, or with both extremes below four searches."""
-    lowest = min(front["return_mean"].min() for _, front in fronts if len(front))
-    floor = scale.floor if math.isfinite(scale.floor) else float(lowest)
-    parts = []
-    for name in dict.fromkeys(name for name, _ in fronts):
-        own = [front for group, front in fronts if group == name]
-        at = np.unique(np.concatenate([front["weights"].to_numpy(float) for front in own]))
-        if len(own) < 2 or not len(at):
-            continue
-        reached = np.array([_attained_by(front, at, floor) for front in own])
-        levels = [0.25, 0.5, 0.75] if len(own) >= 4 else [0.0, 0.5, 1.0]
-        low, median, high = np.quantile(reached, levels, axis=0)
-        parts.append(
-            pd.DataFrame({"group": name, "weights": at, "low": low, "median": median, "high": high})
-        )
-    columns = ["group", "weights", "low", "median", "high"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -77,10 +77,14 @@ def _failures(results: Results) -> str:
     told = []
     if count:
         are = "1 failure is" if count == 1 else f"{count:,} failures are"
-        told.append(f"{are} recorded: members that failed have taught the search nothing meanwhile.")
+        told.append(
+            f"{are} recorded: members that failed have taught the search nothing meanwhile."
+        )
     if baselines:
         of = "1 baseline" if baselines == 1 else f"{baselines:,} baselines"
-        told.append(f"The training of {of} failed: the front may be held against less than was asked.")
+        told.append(
+            f"The training of {of} failed: the front may be held against less than was asked."
+        )
     return " ".join(told)
 
 

@@ -96,8 +96,8 @@ def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]
         )
     if any(isinstance(part, spaces.Text) for part in _parts(space)):
         raise ConfigError(
-            f"--env {env}: observations hold text, which no network of RLlib's own reads. Let a class of "
-            "your own around the environment make numbers of it."
+            f"--env {env}: observations hold text, which no network of RLlib's own reads. Let a class "
+            "of your own around the environment make numbers of it."
         )
     try:
         size = spaces.flatdim(space)

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 import search
 from rllib_ext.pruning.errors import ResultsError
 from search.cli.main import cli
-from search.front.comparison import attained, common_scale, compare, front_areas, group_names
+from search.front.attainment import attained
+from search.front.comparison import common_scale, compare, front_areas, group_names
 from search.front.intervals import interquartile_mean
 from search.front.retained import Scale
 from search.report.charts.comparison import fronts_chart
@@ -74,8 +75,24 @@ def test_a_search_whose_dense_baseline_is_no_measure_is_told_apart_from_one_that
     found = compare([search.load(folders[0]), search.load(untrained)])
     assert found.searches["measured"].tolist() == [True, False]
     (note,) = found.notes
-    assert note.startswith("untrained is measured on the others' baselines alone: retained is undef")
+    assert note.startswith(
+        "untrained is measured on the others' baselines alone: retained is undef"
+    )
     assert "no policy of cartpole, strategy = random" not in comparison_text(found)
+
+
+def test_that_a_dense_baseline_is_weak_is_noted(folders, tmp_path):
+    weak = shutil.copytree(folders[1], tmp_path / "weak")
+    archive = Archive(weak)
+    for e in archive.evaluations():
+        if e.snapshot_id == "dense":
+            returns = [260.0 + i % 3 for i in range(len(e.returns))]
+            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    found = compare([search.load(folders[0]), search.load(weak)])
+    (note,) = found.notes
+    assert note.startswith(
+        "the dense baseline of weak is weak: members that were pruned reached far"
+    )
 
 
 def test_only_repeats_get_an_interval_and_it_holds_their_mean(comparison):

@@ -21,6 +21,8 @@ def test_a_shift_under_which_nothing_returned_a_number_is_said_to_be_one(simulat
     shifted(results.folder, "gravity = 15", "dense", "random", returned=[8.0, 9.0])
     shifted(results.folder, "gravity = 0", point, "dense", "random", returned=[math.nan, 9.0])
     found = load(results.folder)
-    assert generalisation_text(found, "gravity = 15").startswith("gravity = 15, 2 episodes a policy\n")
+    assert generalisation_text(found, "gravity = 15").startswith(
+        "gravity = 15, 2 episodes a policy\n"
+    )
     told = generalisation_text(found, "gravity = 0")
     assert told == "gravity = 0: no policy returned what is a number in all of its episodes"

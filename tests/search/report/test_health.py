@@ -95,9 +95,11 @@ def test_failures_are_counted(results):
 
 
 def test_a_baseline_that_failed_is_no_member(results):
-    failed = [{"event": "failure", "member": f"tree-{n}", "segment": 0, "error": "?"} for n in (4, 9)]
+    failed = [
+        {"event": "failure", "member": f"tree-{n}", "segment": 0, "error": "?"} for n in (4, 9)
+    ]
     told = health(dataclasses.replace(results, events=failed))
-    assert "The training of 2 baselines failed: the front may be held against less than was asked." in told
+    assert any(sentence.startswith("The training of 2 baselines failed: the") for sentence in told)
     assert not any("taught the search nothing" in sentence for sentence in told)
 
 

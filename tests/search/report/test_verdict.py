@@ -169,7 +169,9 @@ def test_that_none_keeps_enough_is_not_said_beside_one_that_does(search):
     assert not table["keeps_95"].any()
     assert table["retained"].max() >= 0.95
     told = verdict(missed)
-    assert "keeps 95 % of the dense one in the episodes that decide; in the report's the best" in told
+    assert (
+        "keeps 95 % of the dense one in the episodes that decide; in the report's the best" in told
+    )
     assert "one; the best keeps" not in told
 
 
