@@ -24,7 +24,7 @@ from search.front.recorded import plain_values
 from search.front.weak_dense import dense_is_weak
 from search.store import tables
 from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
-from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, refuse_address
+from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, PRUNED, refuse_address
 from search.store.losses import doubts, losses_of
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Results:
             rng,
             metadata,
             candidates=self._candidates,
-            unfinished=self.unfinished,
+            unfinished="" if self.manifest.get("strategy") == PRUNED else self.unfinished,
             goal=self.goal,
         )
         policies = dict(front.table[["snapshot_id", "policy"]].to_numpy(str))

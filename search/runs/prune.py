@@ -53,6 +53,7 @@ from search.store.began_with import BEGAN_WITH
 from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
+    PRUNED,
     place_of,
     provenance,
     refuse_taken,
@@ -130,7 +131,7 @@ class _Run:
             **provenance(command),
             name=settings.name,
             env=env["env"],
-            strategy="prune",
+            strategy=PRUNED,
             seed=settings.seed,
             members=len(settings.levels()),
             **{BEGAN_WITH: plain},

@@ -10,7 +10,7 @@ from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config, override_value, parse_config
 from search.store.began_with import GROWS, differences, edited, recorded
-from search.store.folder import CONFIG, MANIFEST, read_manifest
+from search.store.folder import CONFIG, MANIFEST, PRUNED, read_manifest
 
 _LIMITS = ("env_steps", "seconds")
 
@@ -28,8 +28,14 @@ def load_config_of(folder: Path) -> ExperimentConfig:
             f"{folder} {what}. Expected the results folder of a search: the --output of `prunefront "
             "search`."
         )
+    manifest = read_manifest(folder)
+    if manifest.get("strategy") == PRUNED:
+        raise ResultsError(
+            f"{folder} was written by `prunefront prune`, and is no search that could go on. Expected "
+            "the results folder of a search; to prune again, name another folder."
+        )
     now = load_config(folder / CONFIG)
-    before = recorded(read_manifest(folder))
+    before = recorded(manifest)
     if before is None:
         return now
     began = parse_config(before, f"what {folder / MANIFEST} keeps of the configuration")

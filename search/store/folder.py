@@ -29,6 +29,8 @@ RETRAIN = "retrain"
 # there is none.
 MOVING, STILL = "episode.webp", "episode_still.webp"
 FILM, FILM_NOTE = "episode", "episode_note"
+# What the manifest's strategy is of what `prunefront prune` wrote, which can't be resumed.
+PRUNED = "prune"
 # What the manifest's status is of a run that came to its end.
 FINISHED = "finished"
 LOCK = ".lock"

@@ -11,7 +11,7 @@ from rllib_ext.pruning.errors import ConfigError
 from search.config.loading import parse_yaml
 from search.store.archive import CANDIDATES, Baseline, Evaluation, Snapshot
 from search.store.began_with import GROWS, differences, recorded
-from search.store.folder import CONFIG, FINISHED
+from search.store.folder import CONFIG, FINISHED, PRUNED
 from search.store.ledger import lost_records
 
 # Reports that were made from more are kept in folders of this name, numbered from the second on.
@@ -77,6 +77,12 @@ def doubts(
         policies: Folder of each front point's policy, by `snapshot_id`; "" where it isn't there.
     """
     told = []
+    status = str(manifest.get("status", FINISHED))
+    if manifest.get("strategy") == PRUNED and status != FINISHED:
+        told.append(
+            f"not all levels were pruned ({status}): the front lacks the others. Run `prunefront prune` "
+            "again into another folder"
+        )
     if losses:
         kept = [p.name for p in _places_of_reports(folder)[1:]]
         earlier = f". The report from before lies in {', '.join(kept)}" if kept else ""

@@ -6,6 +6,8 @@ import pytest
 
 import search
 from rllib_ext.pruning.errors import ResultsError
+from search.store.continued import load_config_of
+from search.store.folder import update_manifest
 
 
 def test_load_gives_frames_and_charts_that_display_themselves(finished):
@@ -38,6 +40,20 @@ def test_results_say_what_they_are(finished):
     html = results._repr_html_()
     assert html.count("<tr>") == 2 + len(results.front)
     assert "keep 95 %" in html
+
+
+def test_what_prune_left_half_done_is_not_said_to_be_resumed(tmp_path, simulate):
+    folder = simulate(tmp_path / "pruned", members=4, segments=2).folder
+    update_manifest(folder, strategy="prune", status="interrupted")
+    notes = search.load(folder).confirmed.notes
+    assert notes[0].startswith(
+        "not all levels were pruned (interrupted): the front lacks the others"
+    )
+    assert not any("resume" in note for note in notes)
+    with pytest.raises(ResultsError, match=r"written by `prunefront prune`, and is no search"):
+        load_config_of(folder)
+    update_manifest(folder, status="finished")
+    assert search.load(folder).confirmed.notes == ()
 
 
 def test_metadata_gives_sizes_and_never_leaves_the_folder(tmp_path, simulate):
