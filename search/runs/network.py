@@ -5,6 +5,7 @@ from __future__ import annotations
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.network import Network
 from search.config.experiment import ExperimentConfig
+from search.config.parameter import FloatParameter
 from search.front.aim import AIMED, Aim
 
 TARGET = "pruning.final_sparsity"
@@ -44,8 +45,9 @@ def described_goal(config: ExperimentConfig, network: Network) -> str:
     goal, strategy = config.goal.in_words, config.search.strategy
     if strategy == "train_then_prune":
         return f"{goal}; levels are spread evenly all the same"
-    if TARGET not in config.search.space:
-        return f"{goal}; {TARGET} is not searched, so only ranks favour it"
+    if not isinstance(config.search.space.get(TARGET), FloatParameter):
+        how = "one of some values" if TARGET in config.search.space else "not searched"
+        return f"{goal}; {TARGET} is {how}, so only ranks favour it"
     aimed = Aim(config.goal, total=network.total).weights(())
     where = (
         "the fewest weights known to keep enough"

@@ -83,6 +83,14 @@ def test_a_plan_says_what_is_aimed_at(more, told):
     assert bool(goal) == bool(told)
 
 
+def test_a_goal_is_not_said_to_be_aimed_at_where_targets_are_some_given_values():
+    """No strategy sets out for another value than those, so none lies nearer than they do."""
+    space = {TARGET: {"type": "choice", "choices": [0.5, 0.99]}}
+    config = coordinated(search={"space": space}, goal={"max_weights": 100})
+    told = f"at most 100 weights; {TARGET} is one of some values, so only ranks favour it"
+    assert described_goal(config, CARTPOLE) == told
+
+
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
