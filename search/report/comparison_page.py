@@ -119,7 +119,7 @@ def search_rows(comparison: Comparison) -> list[Row]:
         {
             "folder": str(row["folder"]),
             "group": str(row["group"]),
-            "seed": number(row["seed"]),
+            "seed": _seed(row["seed"]),
             "points": f"{row['points']:,}",
             "hypervolume, decades": _area(row["over_decades"]),
             "hypervolume, sparsity": _area(row["over_sparsity"]),
@@ -130,6 +130,11 @@ def search_rows(comparison: Comparison) -> list[Row]:
         }
         for row in comparison.searches.to_dict("records")
     ]
+
+
+def _seed(seed: Any) -> str:
+    """All digits of it, as it is typed."""
+    return str(int(seed)) if isinstance(seed, int | float) and math.isfinite(seed) else "–"
 
 
 def _weights(row: dict[Any, Any]) -> str:

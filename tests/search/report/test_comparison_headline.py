@@ -9,7 +9,7 @@ import pytest
 from search.front.comparison import AREAS, Comparison, group_of
 from search.front.retained import Scale
 from search.report.comparison_markdown import comparison_markdown
-from search.report.comparison_page import comparison_text, headline, sentences
+from search.report.comparison_page import comparison_text, headline, search_rows, sentences
 
 NAN = math.nan
 NO_POINTS = pd.DataFrame(columns=["group", "weights", "low", "median", "high"])
@@ -75,6 +75,17 @@ def test_repeats_have_an_interval_over_whole_searches():
     assert 100 <= row["weights_95_low"] < 120 < row["weights_95_high"] <= 140
     low, high = (f"{row[f'weights_95_{end}']:,.0f}" for end in ("low", "high"))
     assert f"with 120 weights (95 % interval {low} to {high}, 5 searches)" in headline(comparison)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [([12_345, 2**63], ["12345", "9223372036854775808"]), ([7, None], ["7", "–"])],
+)
+def test_seeds_stand_there_as_they_are_typed(seeds, told):
+    comparison = compared(A=[139, 120])
+    searches = comparison.searches.assign(seed=seeds)
+    rows = search_rows(dataclasses.replace(comparison, searches=searches))
+    assert [row["seed"] for row in rows] == told
 
 
 def test_every_form_of_the_comparison_begins_with_it():
