@@ -8,30 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.masks import (
-    Masks,
-    full_masks,
-    masked_share,
-    masks_from_numpy,
-    masks_to_numpy,
-)
-from rllib_ext.pruning.schedule.decide import (
-    Event,
-    PruneTarget,
-    ScheduleState,
-    anchored,
-    decide,
-    start,
-)
+from rllib_ext.pruning.masks import Masks, masks_from_numpy, masks_to_numpy
+from rllib_ext.pruning.schedule.decide import Event, PruneTarget, ScheduleState, decide, start
 from rllib_ext.pruning.schedule.restart import rate_factor
 from rllib_ext.pruning.scope import prunable_weights, refuse_nothing_to_prune
 from rllib_ext.pruning.structure.graph import Graph, Probe
@@ -43,19 +28,16 @@ from rllib_ext.pruning.training.choose import (
     read_by_criterion,
     read_by_regrowth,
 )
-from rllib_ext.pruning.training.enforce import Enforcer
 from rllib_ext.pruning.training.fit_initial import fit_initial_
+from rllib_ext.pruning.training.masked import MaskedNetwork
 from rllib_ext.pruning.training.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.training.next_masks import NextMasks
-from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
-from rllib_ext.pruning.training.regrow import sprout_
 from rllib_ext.pruning.training.rewind import Rewinding
 from rllib_ext.pruning.training.side import Coefficients, SideState
 from rllib_ext.pruning.training.starts import units_of
 from rllib_ext.pruning.training.statistics import Allocate, Gatherer
+from rllib_ext.pruning.training.taken_over import EVENTS, begun, staying, taken_over
 from rllib_ext.pruning.training.understood import understood
-
-EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
 
 class Pruner:
@@ -101,7 +83,6 @@ class Pruner:
         self.weights = prunable_weights(module, critic_prefixes, config.exclude)
         refuse_nothing_to_prune(config, self.weights)
         self.all_weights = {**self.weights.policy, **self.weights.critic}
-        self.masks: Masks = full_masks(self.all_weights)
         self.standing: ScheduleState = start(config)
         self.env_steps = 0
         self.random_return = config.random_return
@@ -120,8 +101,8 @@ class Pruner:
         known = understood(module, config, self.weights, graph, probe)
         self.structure, self._dead = known.structure, known.dead
         self._units = units_of(config, self.structure, graph, self.all_weights)
-        self._enforcer = Enforcer(
-            self.all_weights, self.structure, biases=dict(module.named_parameters())
+        self._network = MaskedNetwork(
+            module, self.all_weights, optimizers, self.structure, known.dead
         )
         agreement = Agreement(synchronise, next(iter(self.all_weights.values())).device)
         self._next = NextMasks(
@@ -136,6 +117,11 @@ class Pruner:
         )
 
     @property
+    def masks(self) -> Masks:
+        """Those in force, by the weights' names."""
+        return self._network.masks
+
+    @property
     def progress(self) -> float:
         """Env steps of the lineage ÷ horizon."""
         assert self.config.horizon is not None
@@ -144,7 +130,7 @@ class Pruner:
     @property
     def enforced(self) -> Masks:
         """The masks of all that is held at zero: weights, and biases of removed units."""
-        return self._enforcer.masks
+        return self._network.enforced
 
     @property
     def rate_factor(self) -> float:
@@ -165,12 +151,8 @@ class Pruner:
         masks = self._next.first(self.config, self._units)
         gone = {} if self._units is None else self._units.bias_masks(masks)
         fit_initial_(self.module, masks, gone)
-        self._set_masks(masks)
-        begun = ScheduleState(
-            sparsity=masked_share(masks, self.weights.policy),
-            critic_sparsity=masked_share(masks, self.weights.critic),
-        )
-        self.standing = start(self.config, begun)
+        self._network.put_under_(masks)
+        self.standing = begun(self.config, self.weights, masks)
         return True
 
     def observe(self, evaluated_return: float) -> None:
@@ -205,14 +187,22 @@ class Pruner:
             self._accepted = Accepted.take(self.module, self.masks, self._optimizers(), self._side)
         self._rolls_back = decision.roll_back
         prunes = ready and decision.prune and not decision.roll_back
-        pruned = prunes and self._prune(config, decision.extent)
+        pruned = prunes and self._network.prune_(
+            self._next.pruned(config, self.masks, decision.extent)
+        )
         if (pruned and learnt) or decision.roll_back:
             # What comes back in a roll-back is as it was before the weights went.
             self.standing = dataclasses.replace(
                 self.standing, restarted_at=self.progress if pruned else None
             )
         regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
-        regrown = regrows and not pruned and self._regrow(decision.regrow)
+        regrown = (
+            regrows
+            and not pruned
+            and self._network.exchange_(
+                self._next.exchanged(self.config, self.masks, decision.regrow, self.env_steps)
+            )
+        )
         self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
         self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
@@ -240,32 +230,28 @@ class Pruner:
             Whether weights, and perhaps masks, were changed.
         """
         if self._rolls_back:
-            self._roll_back()
+            assert self._accepted is not None, "the plateau rule accepts a state before it raises"
+            self._rolls_back = False
+            self._network.put_back_(self._accepted, self._side)
             return True
         if self._rewinding.due:
             self._rewinding.rewind_(self.module, self._optimizers())
-            self._enforcer.apply_()
+            self._network.apply_()
             self._count("rewound")
             return True
         return False
 
     def mask_gradients_(self, gradients: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
         """Zeroes gradients of pruned weights in place, before they are clipped."""
-        self._enforcer.mask_gradients_(gradients)
+        self._network.mask_gradients_(gradients)
 
     def enforce_(self) -> None:
         """Sets every masked weight to zero again; called after every optimizer step."""
-        self._enforcer.enforce_()
+        self._network.enforce_()
 
     def freeze_masks(self) -> None:
         """Keeps the masks as they are from now on, whatever becomes of the scores."""
-        # A sparsity of 1 is none that could be asked for; this one rounds to the same count.
-        most = math.nextafter(1.0, 0.0)
-        self.config = self.config.replace(
-            final_sparsity=min(most, masked_share(self.masks, self.weights.policy)),
-            critic_final_sparsity=min(most, masked_share(self.masks, self.weights.critic)),
-            threshold=None,
-        )
+        self.config = staying(self.config, self.weights, self.masks)
 
     def report(self) -> dict[str, Any]:
         """What stands now, for metrics: sparsities from stored weights, extent in force, events.
@@ -303,13 +289,15 @@ class Pruner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over a checkpoint's masks and clock, and its schedule where that is still the same.
 
-        Where the configuration is another one – a clone with new hyperparameters – the schedule is
-        anchored anew at (now, sparsity now), so that sparsity doesn't jump.
+        Where the configuration is another one, the schedule is anchored anew (see `taken_over`).
 
         Raises:
             CheckpointError: The masks are for other weights.
         """
-        self.masks = masks_from_numpy(state["masks"], self.all_weights)
+        masks = masks_from_numpy(state["masks"], self.all_weights)
+        taken = taken_over(self.config, state, self.weights, masks)
+        self.standing, self.events = taken.standing, taken.events
+        self._evaluated_return, self._accepted = taken.evaluated_return, taken.accepted
         self.env_steps = int(state["env_steps"])
         if self.random_return is None:
             self.random_return = state["random_return"]
@@ -317,68 +305,9 @@ class Pruner:
         self.gatherer.load_state_dict(state["statistics"])
         self._rewinding.load_state_dict(state["rewind_to"])
         self._rolls_back = False
-        if PruningConfig.from_dict(state["config"]) == self.config:
-            self.standing = ScheduleState.from_dict(state["standing"])
-            self.events = {**dict.fromkeys(EVENTS, 0), **state["events"]}
-            self._evaluated_return = state["evaluated_return"]
-            accepted = state["accepted"]
-            self._accepted = (
-                None if accepted is None else Accepted.from_state(accepted, self.all_weights)
-            )
-        else:
-            self.standing = anchored(
-                self.config,
-                self.progress,
-                PruningConfig.from_dict(state["config"]),
-                ScheduleState.from_dict(state["standing"]),
-                self.env_steps,
-                sparsity=masked_share(self.masks, self.weights.policy),
-                critic_sparsity=masked_share(self.masks, self.weights.critic),
-            )
-            self._evaluated_return = None
-            self._accepted = None
-        self._enforcer.take(self.masks)
-        self._enforcer.apply_()
-
-    def _prune(self, config: PruningConfig, extent: PruneTarget) -> bool:
-        """Removes weights of the policy path and of the critic; returns whether any went."""
-        masks = self._next.pruned(config, self.masks, extent)
-        if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
-            return False
-        self._set_masks(self._without_dead(masks))
-        return True
-
-    def _without_dead(self, masks: Masks) -> Masks:
-        """Masks without dead weights, whose part in what the network computes went into biases."""
-        return masks if self._dead is None else self._dead.remove_(self.all_weights, masks)
-
-    def _regrow(self, share: float) -> bool:
-        """Exchanges weak weights for others, on the policy path and in a critic that is sparse."""
-        before = self.masks
-        masks = self._next.exchanged(self.config, before, share, self.env_steps)
-        masks = self._without_dead(masks)
-        grown = {name: mask & ~before[name] for name, mask in masks.items()}
-        if not any(bool(new.any()) for new in grown.values()):
-            return False
-        self._set_masks(masks)
-        stayed = {name: mask & before[name] for name, mask in masks.items()}
-        sprout_(self.all_weights, grown, stayed)
-        start_moments_(self._optimizers(), self.all_weights, grown, stayed)
-        return True
-
-    def _set_masks(self, masks: Masks) -> None:
-        self.masks = masks
-        self._enforcer.take(self.masks)
-        self._enforcer.apply_()
-        clear_moments_(self._optimizers(), self._enforcer.parameters, self._enforcer.masks)
+        self._network.load_(masks)
 
     def _count(self, event: Event) -> None:
         self.event = event
         if event:
             self.events[event] += 1
-
-    def _roll_back(self) -> None:
-        assert self._accepted is not None, "the plateau rule accepts a state before it raises"
-        self._rolls_back = False
-        self.masks = self._accepted.put_back_(self.module, self._optimizers(), self._side)
-        self._enforcer.take(self.masks)
