@@ -71,12 +71,16 @@ class MaskedNetwork:
         return True
 
     def exchange_(self, masks: Masks) -> bool:
-        """Removes weights and brings others back next to zero; returns whether any came."""
+        """Removes weights and brings others back next to zero, unless none would come.
+
+        Returns:
+            Whether any came.
+        """
         before = self.masks
+        if not any(bool((mask & ~before[name]).any()) for name, mask in masks.items()):
+            return False
         masks = self._without_dead(masks)
         grown = {name: mask & ~before[name] for name, mask in masks.items()}
-        if not any(bool(new.any()) for new in grown.values()):
-            return False
         self.put_under_(masks)
         stayed = {name: mask & before[name] for name, mask in masks.items()}
         sprout_(self._weights, grown, stayed)

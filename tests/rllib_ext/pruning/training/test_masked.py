@@ -3,6 +3,8 @@ import torch
 from torch import nn
 
 from rllib_ext.pruning.masks import full_masks
+from rllib_ext.pruning.structure.constants import DeadWeights
+from rllib_ext.pruning.structure.graph import Probe, trace
 from rllib_ext.pruning.training.masked import MaskedNetwork
 
 
@@ -54,6 +56,24 @@ def test_what_comes_back_is_next_to_zero_and_what_gave_way_is_zero(network, mask
     weight = network[2].weight
     assert 0.0 < float(weight.detach()[0, 0]) < 1e-5
     assert weight[1, 1] == 0.0
+
+
+def test_where_nothing_comes_back_nothing_goes(network, optimizer):
+    """Not even what would be dead then, whose constants would lie in biases."""
+    probe = Probe(
+        inputs=lambda _, generator: torch.randn(4, 4, generator=generator),
+        forward=lambda module, x: module(x),
+        observations=4,
+    )
+    weights = {name: p for name, p in network.named_parameters() if p.dim() == 2}
+    dead = DeadWeights(network, probe, trace(network, probe))
+    masked = MaskedNetwork(network, weights, lambda: [optimizer], None, dead)
+    before = [p.detach().clone() for p in network.parameters()]
+    masks = masked.masks
+    unit_without_inputs = [("0.weight", (1, column)) for column in range(4)]
+    assert not masked.exchange_(without(masks, *unit_without_inputs))
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert masked.masks is masks
 
 
 def test_loaded_masks_leave_moments_as_they_are(network, optimizer, masked):
