@@ -251,7 +251,7 @@ def exchanged(
     *,
     share: float,
     seed: tuple[int, int],
-    at_rest: Collection[str] = (),
+    resting: Collection[str] = (),
     at_work: AtWork | None = None,
 ) -> Masks:
     """Masks of the same counts in which weak weights gave way to others.
@@ -263,15 +263,16 @@ def exchanged(
         gradients: Mean gradients by the same names; "set" doesn't read them.
         share: Share of the kept weights that is exchanged.
         seed: What "set" draws from; numbers that are the same after a restore.
-        at_rest: Layers that don't train, and keep what they have: what came in would stay at zero.
+        resting: Layers that keep what they have, as where they don't train: what came in would stay at
+            zero.
         at_work: Lets weights grow only where they connect; None: everywhere.
     """
-    trained = {name: weight for name, weight in weights.items() if name not in at_rest}
+    trained = {name: weight for name, weight in weights.items() if name not in resting}
     if config.regrow == "rigl":
         growth = gradient_growth(gradients)
     else:
         growth = random_growth(trained, int(np.random.SeedSequence(seed).generate_state(1)[0]))
     exchanging = {name: masks[name] for name in trained}
-    resting = {name: mask.clone() for name, mask in masks.items() if name not in trained}
+    unchanged = {name: mask.clone() for name, mask in masks.items() if name not in trained}
     exchange_ = exchange if at_work is None else at_work.exchanged
-    return {**resting, **exchange_(trained, exchanging, growth, share)}
+    return {**unchanged, **exchange_(trained, exchanging, growth, share)}

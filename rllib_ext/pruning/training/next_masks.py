@@ -114,7 +114,10 @@ class NextMasks:
             moment: The lineage's clock, from which "set" draws.
         """
         gradients = self._gatherer.values("mean_gradient") if config.regrow == "rigl" else {}
-        resting = at_rest(self._all, self._optimizers())
+        resting = set(at_rest(self._all, self._optimizers()))
+        if self._liveness is not None and config.critic_final_sparsity == 0:
+            # It stays dense: what of it reads a constant is dead, but goes nowhere.
+            resting |= self._weights.critic.keys()
 
         def choose() -> Masks:
             return exchanged(
@@ -124,7 +127,7 @@ class NextMasks:
                 gradients,
                 share=share,
                 seed=(self.seed, moment),
-                at_rest=resting,
+                resting=resting,
                 at_work=None if self._liveness is None else AtWork(self._liveness, masks),
             )
 

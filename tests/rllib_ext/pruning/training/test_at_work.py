@@ -91,9 +91,9 @@ def test_what_is_wanted_is_left_by_the_highest_scores_that_connect(scope, seed):
 class Training:
     """A network, a real Adam and a Pruner that knows which weights are at work."""
 
-    def __init__(self, config, seed=0, count="live"):
+    def __init__(self, config, seed=0, count="live", network=Deep):
         torch.manual_seed(seed)
-        self.module = Deep()
+        self.module = network()
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=0.03)
         self.generator = torch.Generator().manual_seed(seed)
         self.pruner = Pruner(
@@ -237,6 +237,31 @@ def test_what_grows_back_connects(regrow):
         assert grown > 5
         assert max(counts) <= TOTAL - round(0.8 * TOTAL)
         assert min(counts) >= 3
+
+
+class SharedEncoder(Deep):
+    """The critic reads what the policy reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.vf = nn.Linear(5, 1)
+
+    def forward(self, x):
+        hidden = self.second(self.first(x).tanh()).tanh()
+        return torch.cat([self.pi(hidden), self.vf(hidden)], -1)
+
+
+@pytest.mark.parametrize("regrow", ["set", "rigl"])
+def test_a_critic_without_a_target_stays_dense_while_the_policys_weights_are_exchanged(regrow):
+    config = pruning(final_sparsity=0.85, schedule="constant", begin=0.0, regrow=regrow)
+    for seed in range(3):
+        training = Training(config, seed, network=SharedEncoder)
+        grown = 0
+        for _ in range(15):
+            training.update(20)
+            grown += training.pruner.event == "regrown"
+            assert training.kept("vf") == 5
+        assert grown
 
 
 def test_growth_reaches_only_places_that_connect():
