@@ -152,7 +152,7 @@ def show_weights(algorithm: Algorithm) -> None:
 
 def _take(learner: Any, initial: Initial) -> None:
     initial.put_into(learner.module[DEFAULT_MODULE_ID].unwrapped())
-    learner.pruner.begins_trained = True
+    learner.pruner.begin_trained_()
     learner.connectors = initial.filters or None
     _teach(learner, initial)
 

@@ -181,6 +181,9 @@ class PruningLearnerMixin(KeepsMasks):
             self.connectors = copy.deepcopy(state[CONNECTORS_KEY])
         if PRUNING_KEY in state:
             self.pruner.load_state_dict(state[PRUNING_KEY])
+        elif COMPONENT_OPTIMIZER in state and self.pruner.env_steps == 0:
+            # A checkpoint of plain PPO: its weights take the place of fresh ones.
+            self.pruner.begin_trained_()
         else:
             # Weights that come without masks, as from `set_weights`, come under those in force.
             self.pruner.enforce_()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
-from rllib_ext.pruning.masks import Masks, masks_from_numpy, masks_to_numpy
+from rllib_ext.pruning.masks import Masks, full_masks, masks_from_numpy, masks_to_numpy
 from rllib_ext.pruning.schedule.decide import Event, PruneTarget, ScheduleState, decide, start
 from rllib_ext.pruning.schedule.restart import rate_factor
 from rllib_ext.pruning.scope import prunable_weights, refuse_nothing_to_prune
@@ -58,7 +58,7 @@ class Pruner:
         coefficients: What else adapts while the network trains, and goes back with its weights.
 
     Attributes:
-        begins_trained: Whether the first weights were trained elsewhere; set by who put them in.
+        begins_trained: Whether the first weights were trained elsewhere.
 
     Raises:
         ConfigError: The network has nothing that could be removed in the configured way.
@@ -155,6 +155,12 @@ class Pruner:
         self.standing = begun(self.config, self.weights, masks)
         return True
 
+    def begin_trained_(self) -> None:
+        """Takes over first weights that were trained elsewhere: all stay, whatever `start` is."""
+        self.begins_trained = True
+        self._network.load_(full_masks(self.all_weights))
+        self.standing = start(self.config)
+
     def observe(self, evaluated_return: float) -> None:
         """Takes the mean return of the network as it is now, for the next decision."""
         self._evaluated_return = evaluated_return
@@ -196,13 +202,7 @@ class Pruner:
                 self.standing, restarted_at=self.progress if pruned else None
             )
         regrows = decision.regrow > 0 and self._next.knows(read_by_regrowth(config))
-        regrown = (
-            regrows
-            and not pruned
-            and self._network.exchange_(
-                self._next.exchanged(self.config, self.masks, decision.regrow, self.env_steps)
-            )
-        )
+        regrown = regrows and not pruned and self._regrow(decision.regrow)
         self._rewinding.due = pruned and self.config.rewind_to is not None
         self.extent = decision.extent
         self._count(decision.event or ("pruned" if pruned else "regrown" if regrown else ""))
@@ -306,6 +306,10 @@ class Pruner:
         self._rewinding.load_state_dict(state["rewind_to"])
         self._rolls_back = False
         self._network.load_(masks)
+
+    def _regrow(self, share: float) -> bool:
+        masks = self._next.exchanged(self.config, self.masks, share, self.env_steps)
+        return self._network.exchange_(masks)
 
     def _count(self, event: Event) -> None:
         self.event = event

@@ -6,7 +6,12 @@ import pytest
 import torch
 from ray import tune
 
-from rllib_ext.checkpoint.warm_start import Initial, read_initial, refuse_other_network
+from rllib_ext.checkpoint.warm_start import (
+    Initial,
+    read_initial,
+    refuse_other_network,
+    start_from,
+)
 from rllib_ext.member.segment import Segment, config_of
 from rllib_ext.member.trainable import MemberSettings, MemberTrainable
 from rllib_ext.packed.pack import Pack
@@ -14,6 +19,8 @@ from rllib_ext.packed.trainable import PackTrainable
 from rllib_ext.policy.store import load_policy
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import CheckpointError, ConfigError
+from rllib_ext.rl.callback import masks_of
+from rllib_ext.rl.with_pruning import build_algorithm, with_pruning
 
 pytestmark = pytest.mark.ray
 
@@ -75,6 +82,27 @@ def test_of_the_checkpoints_weights_the_smallest_go_where_others_are_drawn(
     kept = np.concatenate([value.ravel() for value in left.values()]) != 0
     assert kept.mean() == pytest.approx(0.5, abs=0.01)
     assert before[kept].min() >= before[~kept].max()
+
+
+@pytest.mark.parametrize("how", ["start_from", "restored"])
+def test_a_fresh_networks_start_cuts_nothing_of_a_checkpoint(ppo_checkpoint, small_ppo, how):
+    pruning = PruningConfig(horizon=100_000, start="narrow", start_density=0.2)
+    algorithm = build_algorithm(with_pruning(small_ppo(), pruning))
+    initial = read_initial(ppo_checkpoint)
+    try:
+        if how == "restored":
+            algorithm.restore_from_path(ppo_checkpoint.resolve())
+        else:
+            start_from(algorithm, initial)
+        learner = algorithm.learner_group._learner
+        learner.pruner.enforce_()
+        assert all(bool(mask.all()) for mask in masks_of(algorithm).values())
+        # What goes is chosen, even by rules that begin with masks that are drawn.
+        assert learner.pruner.begins_trained
+        for name, value in learner.module["default_policy"].state_dict().items():
+            np.testing.assert_array_equal(value.numpy(), initial.weights[name])
+    finally:
+        algorithm.stop()
 
 
 def test_a_state_comes_before_the_checkpoint(ppo_checkpoint, small_ppo):

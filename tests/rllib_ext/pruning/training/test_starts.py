@@ -240,6 +240,20 @@ def test_narrow_networks_of_other_kinds_compute_what_the_shrunk_one_computes(
     assert all(torch.equal(live[n], mask) for n, mask in pruner.masks.items())
 
 
+@pytest.mark.parametrize("start", ["narrow", "sparse"])
+def test_weights_that_were_trained_all_stay_and_the_schedule_rises_from_none(start):
+    network = fresh()
+    pruner = begun(network, start, 0.3, schedule="one_shot", begin=0.1, final_sparsity=0.5)
+    trained = fresh(seed=1).state_dict()
+    network.load_state_dict(trained)
+    pruner.begin_trained_()
+    pruner.enforce_()
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in trained.items())
+    assert pruner.standing.sparsity == 0.0
+    pruner.before_update(200)
+    assert kept(pruner) == WEIGHTS - round(0.5 * WEIGHTS)
+
+
 def test_where_no_unit_can_be_masked_it_is_said(probe_for):
     with pytest.raises(ConfigError, match="no hidden unit that can be removed"):
         begun(nn.Linear(4, 2), "narrow", 0.5, probe=probe_for((4,)), critic=())
