@@ -44,7 +44,12 @@ class DeadWeights:
         self._layers = graph.layers
 
     @torch.no_grad()
-    def remove_(self, weights: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) -> Masks:
+    def remove_(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        masks: Mapping[str, Tensor],
+        left: Mapping[str, Tensor] | None = None,
+    ) -> Masks:
         """Applies masks to the network, then takes the dead weights out of it, in place.
 
         What the network computes with the given masks it computes without the dead weights too: a
@@ -53,27 +58,35 @@ class DeadWeights:
         Args:
             weights: Prunable weights by name.
             masks: Masks by the same names.
+            left: Masks without those of them that are dead already, and with others, now zero, that
+                come back to life; None: `masks`.
 
         Returns:
-            Masks without what was dead.
+            `left` without what was dead, but for what could not be taken out.
         """
-        live = self.liveness.live(masks)
-        found = {n: mask.clone() if n in self._spared else live[n] for n, mask in masks.items()}
+        left = masks if left is None else left
+        live = self.liveness.live(left)
+        found = {n: mask.clone() if n in self._spared else live[n] for n, mask in left.items()}
+        gone = {name: mask & ~found[name] for name, mask in masks.items()}
         apply_masks_(weights, masks)
         columns = self.liveness.flow(masks).columns
         constant = {
-            name: np.flatnonzero(~columns[name] & _read(masks[layer.incoming])).tolist()
+            name: np.flatnonzero(~columns[name] & _read(gone[layer.incoming])).tolist()
             for name, layer in self._layers.items()
-            if layer.incoming in masks and layer.incoming not in self._spared
+            if layer.incoming in masks
         }
         constant = {name: chosen for name, chosen in constant.items() if chosen}
         for name, seen in self._inputs_of(constant).items():
             layer = self._own(name)
             for column in constant[name]:
+                weight = layer.parameter(layer.incoming)[:, column]
+                kept, going = found[layer.incoming][:, column], gone[layer.incoming][:, column]
+                whole = weight.clone()
+                weight.masked_fill_(kept, 0.0)
                 if not fold_column_(layer, column, seen[column]):
                     # Rounding, or a layer of somebody's own: the weights that read it stay.
-                    kept = found[layer.incoming][:, column]
-                    kept |= masks[layer.incoming][:, column]
+                    kept |= going
+                weight.copy_(torch.where(kept, whole, 0.0))
         apply_masks_(weights, found)
         return found
 

@@ -14,7 +14,7 @@ from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.training.accepted import Accepted
 from rllib_ext.pruning.training.enforce import Enforcer
 from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
-from rllib_ext.pruning.training.regrow import sprout_
+from rllib_ext.pruning.training.regrow import sprout_, survivors
 from rllib_ext.pruning.training.side import SideState
 
 
@@ -70,8 +70,12 @@ class MaskedNetwork:
         self.put_under_(self._without_dead(masks))
         return True
 
-    def exchange_(self, masks: Masks) -> bool:
+    def exchange_(self, masks: Masks, share: float) -> bool:
         """Removes weights and brings others back next to zero, unless none would come.
+
+        Args:
+            masks: Masks with those that come, without those that go, and without what is dead then.
+            share: Share of each layer's kept weights that had to go.
 
         Returns:
             Whether any came.
@@ -79,7 +83,11 @@ class MaskedNetwork:
         before = self.masks
         if not any(bool((mask & ~before[name]).any()) for name, mask in masks.items()):
             return False
-        masks = self._without_dead(masks)
+        if self._dead is not None:
+            # Of what goes, those that are not the weakest are dead.
+            dead = {n: s & ~masks[n] for n, s in survivors(self._weights, before, share).items()}
+            stayed = {name: mask & before[name] | dead[name] for name, mask in masks.items()}
+            masks = self._dead.remove_(self._weights, stayed, masks)
         grown = {name: mask & ~before[name] for name, mask in masks.items()}
         self.put_under_(masks)
         stayed = {name: mask & before[name] for name, mask in masks.items()}

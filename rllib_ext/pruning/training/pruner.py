@@ -309,7 +309,7 @@ class Pruner:
 
     def _regrow(self, share: float) -> bool:
         masks = self._next.exchanged(self.config, self.masks, share, self.env_steps)
-        return self._network.exchange_(masks)
+        return self._network.exchange_(masks, share)
 
     def _count(self, event: Event) -> None:
         self.event = event

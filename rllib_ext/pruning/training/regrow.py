@@ -41,11 +41,13 @@ def exchange(
     Returns:
         New masks that keep exactly as many weights of each layer; fewer where there are fewer places.
     """
-    survivors = {
-        name: _survivors(weights[name].detach(), mask, share) for name, mask in masks.items()
-    }
     wanted = {name: int(mask.sum()) for name, mask in masks.items()}
-    return grow(survivors, growth, wanted, places)
+    return grow(survivors(weights, masks, share), growth, wanted, places)
+
+
+def survivors(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], share: float) -> Masks:
+    """Masks without the weights of each layer that give way: see `exchange`."""
+    return {name: _survivors(weights[name].detach(), mask, share) for name, mask in masks.items()}
 
 
 def grow(
