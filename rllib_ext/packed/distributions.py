@@ -1,7 +1,7 @@
 """Action distributions over stacked members: what RLlib's Categorical and DiagGaussian compute.
 
-Everything here broadcasts over leading dimensions. Noise is drawn apart, from each member's own
-generator, so that a member's actions don't depend on who else is in the pack.
+Everything here broadcasts over leading dimensions. Noise is drawn apart, for each member from its own
+seed, so that a member's actions don't depend on who else is in the pack.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from typing_extensions import override
+
+from rllib_ext.packed.draws import Draws, Purpose
 
 
 class Distribution(Protocol):
@@ -62,13 +64,16 @@ class DistributionKind(Protocol):
         """The distributions of some inputs, of shape (…, width)."""
         ...
 
-    def noise(self, shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
-        """Noise for as many actions as `shape` has elements, of shape (*shape, …).
+    def noise(self, draws: Draws, shape: tuple[int, ...], width: int) -> Tensor:
+        """Noise for as many actions of each member as `shape` has elements.
 
         Args:
-            shape: The batch's shape.
+            draws: The members'.
+            shape: The shape of a member's batch.
             width: How many inputs the distribution has.
-            generator: What it is drawn from.
+
+        Returns:
+            A tensor of shape (members, *shape, …), float64.
         """
         ...
 
@@ -89,9 +94,9 @@ class Categorical(Distribution):
         return self._inputs.movedim(-1, 0).log_softmax(0)
 
     @staticmethod
-    def noise(shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
+    def noise(draws: Draws, shape: tuple[int, ...], width: int) -> Tensor:
         """Gumbel noise: the largest of logits + noise is a sample."""
-        return -torch.empty(*shape, width).exponential_(generator=generator).log()
+        return draws.gumbel(Purpose.ACTIONS, (*shape, width))
 
     def sample(self, noise: Tensor) -> Tensor:
         """Integers, one dimension less than the inputs."""
@@ -137,9 +142,9 @@ class DiagonalGaussian(Distribution):
         self._mean, self._log_std = inputs.chunk(2, dim=-1)
 
     @staticmethod
-    def noise(shape: tuple[int, ...], width: int, generator: torch.Generator) -> Tensor:
+    def noise(draws: Draws, shape: tuple[int, ...], width: int) -> Tensor:
         """Standard normal noise."""
-        return torch.randn(*shape, width // 2, generator=generator)
+        return draws.normal(Purpose.ACTIONS, (*shape, width // 2))
 
     def sample(self, noise: Tensor) -> Tensor:
         """Vectors of half the inputs' width."""

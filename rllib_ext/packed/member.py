@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
-
 from rllib_ext.packed.hyperparameters import Hyperparameters
 
 
@@ -16,7 +14,6 @@ class Member:
 
     Attributes:
         hyperparameters: The member's own.
-        shuffler: Draws the order of its minibatches.
         kl_coeff: What the weight of the divergence has come to.
         env_steps: The clock of the member's lineage.
         iteration: Training iterations of its lineage.
@@ -26,7 +23,6 @@ class Member:
     """
 
     hyperparameters: Hyperparameters
-    shuffler: torch.Generator
     kl_coeff: float
     env_steps: int = 0
     iteration: int = 0

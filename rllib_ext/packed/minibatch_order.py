@@ -15,6 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_ext.packed.draws import Draws, Purpose
+from rllib_ext.packed.network import Rows
+
+# A key is a word of 32 bits with a place in an epoch behind it.
+_PLACE_BITS = 31
+_LAST = (1 << 63) - 1
+
 
 def in_time(ended: Tensor) -> list[Tensor]:
     """Each member's batch as RLlib's learner has it: ended episodes as they ended, then the cut pieces.
@@ -80,7 +87,8 @@ class MinibatchOrder:
     on, weights move farther: LunarLander's value networks by 8 % in an iteration.)
 
     Args:
-        generators: One for each member that takes part.
+        draws: The members'; the epochs of a rollout are shuffled by what its number gives.
+        rows: The members that take part.
         epochs: How many each of them trains, ≥ 1.
         orders: For each of them what `in_time` gives.
         minibatch: Rows of a minibatch, at most the shortest order.
@@ -92,7 +100,8 @@ class MinibatchOrder:
 
     def __init__(
         self,
-        generators: Sequence[torch.Generator],
+        draws: Draws,
+        rows: Rows,
         epochs: Sequence[int],
         orders: Sequence[Tensor],
         minibatch: int,
@@ -100,14 +109,21 @@ class MinibatchOrder:
         lengths = [len(order) for order in orders]
         self.counts = [-(-n * k // minibatch) for n, k in zip(epochs, lengths, strict=True)]
         self.size = minibatch
-        self._order = torch.zeros(len(epochs), max(self.counts) * minibatch, dtype=torch.int64)
-        for row, (generator, order) in enumerate(zip(generators, orders, strict=True)):
-            wanted = self.counts[row] * minibatch
-            further = [
-                order[torch.randperm(len(order), generator=generator)] if epochs[row] > 1 else order
-                for _ in range(-(-wanted // len(order)) - 1)
-            ]
-            self._order[row, :wanted] = torch.cat([order, *further])[:wanted]
+        wanted = max(self.counts) * minibatch
+        length = torch.tensor(lengths, device=draws.device).unsqueeze(1)
+        numbers = torch.arange(wanted, device=draws.device)
+        # Which epoch each row of a minibatch is of, and its place in that epoch.
+        epoch = numbers.div(length, rounding_mode="floor")
+        place = numbers - epoch * length
+        last = (wanted - 1) // min(lengths)
+        if max(epochs) > 1 and last > 0:
+            drawn = _drawn(draws, rows, last, length, max(lengths))
+            at = (epoch - 1) * drawn.shape[2] + place
+            again = drawn.flatten(1).gather(1, at.clamp_(min=0))
+            shuffles = torch.tensor([n > 1 for n in epochs], device=draws.device).unsqueeze(1)
+            place = torch.where((epoch > 0) & shuffles, again, place)
+        by_time = torch.nn.utils.rnn.pad_sequence(list(orders), batch_first=True)
+        self._order = by_time.to(draws.device).gather(1, place)
 
     def minibatch(self, index: int, count: int = 1) -> Tensor:
         """Positions of a minibatch, as of `in_time`, and of those that follow.
@@ -120,3 +136,24 @@ class MinibatchOrder:
             A tensor of shape (rows, count · size).
         """
         return self._order[:, index * self.size : (index + count) * self.size]
+
+
+def _drawn(draws: Draws, rows: Rows, epochs: int, length: Tensor, longest: int) -> Tensor:
+    """Each member's places of an epoch in random order, anew for each epoch.
+
+    They are sorted by drawn keys, each with its place behind it: no two are equal, so that every way to
+    sort gives the same.
+
+    Returns:
+        A tensor of shape (rows, epochs, longest); what stands behind a row's own length means nothing.
+    """
+    places = torch.arange(longest, device=draws.device)
+    keys = draws.words(Purpose.ORDER, longest, parts=epochs, members=rows)
+    keys = keys.bitwise_left_shift_(_PLACE_BITS).add_(places)
+    keys.masked_fill_((places >= length).unsqueeze(1), _LAST)
+    if keys.device.type == "cpu":
+        # Several times as fast as torch's.
+        ordered = torch.from_numpy(np.sort(keys.numpy()))
+    else:
+        ordered = keys.sort().values
+    return ordered.bitwise_and_((1 << _PLACE_BITS) - 1)

@@ -20,13 +20,14 @@ from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
+from rllib_ext.packed.draws import Draws
 from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Losses
 from rllib_ext.packed.member import Member
 from rllib_ext.packed.minibatch_order import MinibatchOrder
-from rllib_ext.packed.network import StackedNetwork
+from rllib_ext.packed.network import StackedNetwork, rows_of
 from rllib_ext.packed.policies import Policies
 from rllib_ext.packed.pruning import PackedPruning
 from rllib_ext.packed.rewards import Rewards
@@ -84,6 +85,7 @@ class Pack:
         self._filters = Filters(self._blueprint.filter, members, shape)
         self._rewards = Rewards(self._blueprint.rewards, members, self._blueprint.envs)
         self._distribution = distribution_for(discrete=self.network.computation.discrete)
+        self._draws = Draws(members, self._device)
         self._environments = build_environments(
             self._blueprint.make_env, members, self._blueprint.envs, self._blueprint.vectorize
         )
@@ -94,6 +96,7 @@ class Pack:
             self._blueprint.action_space,
             self._blueprint.steps,
             self._filters,
+            self._draws,
             frames=self._blueprint.frames,
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
@@ -150,9 +153,8 @@ class Pack:
             pruner.random_return = self._random_return
         self._filters.restart(member)
         self._rewards.restart(member)
-        play, shuffle = np.random.SeedSequence(seed).generate_state(2)
-        shuffler = torch.Generator().manual_seed(int(shuffle))
-        fresh = Member(hyperparameters=own, shuffler=shuffler, kl_coeff=own.kl_coeff)
+        self._draws.restart(member, seed)
+        fresh = Member(hyperparameters=own, kl_coeff=own.kl_coeff)
         self.members[member] = fresh
         for found in initial.filters.values() if initial is not None else ():
             self._filters.load(member, found)
@@ -167,7 +169,8 @@ class Pack:
             pruner.load_state_dict(state.pruning)
             self.pruning.refresh(member)
         self._rewards.begin(member)
-        self._collector.start(member, int(play))
+        (of_environments,) = np.random.SeedSequence(seed).generate_state(1)
+        self._collector.start(member, int(of_environments))
 
     def stop(self, member: int) -> None:
         """Frees a place: what is there isn't trained any more."""
@@ -312,7 +315,8 @@ class Pack:
             inputs = self._teachers.inputs(batch.observations, taught, batch.inputs.shape[-1])
             batch = dataclasses.replace(batch, taught=inputs)
         order = MinibatchOrder(
-            [everyone[i].shuffler for i in members],
+            self._draws,
+            rows_of(members, self.network),
             [everyone[i].hyperparameters.num_epochs for i in members],
             [rollout.orders[i] for i in members],
             self._blueprint.minibatch,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.distributions import DistributionKind
+from rllib_ext.packed.draws import Draws
 from rllib_ext.packed.environments import Environments, Step, for_environment
 from rllib_ext.packed.filters import Filters
 from rllib_ext.packed.frames import Frames
@@ -84,6 +85,7 @@ class Collector:
         action_space: One environment's action space.
         steps: How many each environment takes in a rollout, ≥ 1.
         filters: Normalise the observations.
+        draws: What actions are drawn with; each rollout begins with their next one.
         frames: How many of them are stacked after that.
         unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
         clip: Whether actions are clipped to the action space's bounds.
@@ -97,6 +99,7 @@ class Collector:
         action_space: gym.Space[Any],
         steps: int,
         filters: Filters,
+        draws: Draws,
         *,
         frames: int = 1,
         unsquash: bool = True,
@@ -111,7 +114,7 @@ class Collector:
         self._frames = Frames(frames)
         self._unsquash, self._clip = unsquash, clip
         members, envs = len(network), environments.per_member
-        self._generators = [torch.Generator() for _ in range(members)]
+        self._draws = draws
         self._observations: list[Array] = [np.empty(0)] * members
         self._returns = np.zeros(members * envs)
         self._current: Array | None = None
@@ -122,11 +125,9 @@ class Collector:
         return self.steps * self._environments.per_member
 
     def start(self, member: int, seed: int) -> None:
-        """Starts new episodes of a member; the seed fixes all that is drawn for it from now on."""
+        """Starts new episodes of a member, in environments that the seed fixes."""
         envs = self._environments.per_member
-        environment_seed, action_seed = np.random.SeedSequence(seed).generate_state(2)
-        self._generators[member].manual_seed(int(action_seed))
-        raw = self._environments.reset(member, int(environment_seed))
+        raw = self._environments.reset(member, seed)
         seen = self._frames.first(self._filters.see(member, raw))
         rows = slice(member * envs, (member + 1) * envs)
         self._returns[rows] = 0.0
@@ -145,6 +146,7 @@ class Collector:
         assert self._current is not None, "members are started before they are stepped"
         current = self._to_tensor(self._current)
         width = network.act(parameters, current[:, :1]).shape[-1]
+        self._draws.advance()
         noise = self._noise(width)
         # Time comes first here: a step then lies in one piece.
         observations = like.new_empty(self.steps, *current.shape)
@@ -207,8 +209,9 @@ class Collector:
 
     def _noise(self, width: int) -> Tensor:
         shape = (self.steps, self._environments.per_member)
-        drawn = [self._distribution.noise(shape, width, g) for g in self._generators]
-        return torch.stack(drawn, dim=1).to(self._network.weights)
+        drawn = self._distribution.noise(self._draws, shape, width)
+        # Time comes first here, too.
+        return drawn.to(self._network.weights.dtype).transpose(0, 1).contiguous()
 
     def _to_tensor(self, observations: Array) -> Tensor:
         flat = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))

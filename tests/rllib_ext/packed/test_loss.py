@@ -14,6 +14,7 @@ from ray.rllib.utils.postprocessing.value_predictions import compute_value_targe
 from rllib_ext.envs.env_maker import env_maker
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.distributions import distribution_for
+from rllib_ext.packed.draws import Draws
 from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
 from rllib_ext.packed.loss import Minibatch, advantages_of, standardised
 from rllib_ext.packed.minibatch_order import MinibatchOrder
@@ -136,7 +137,8 @@ def test_every_term_and_one_step_are_those_of_rllib_s_learner(kind):
             teaching=[0.0] * len(own),
         ),
         MinibatchOrder(
-            [torch.Generator() for _ in own],
+            Draws(len(own)),
+            slice(0, len(own)),
             [1] * len(own),
             [torch.arange(BATCH)] * len(own),
             BATCH,

@@ -5,6 +5,7 @@ import dataclasses
 import gymnasium as gym
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -14,6 +15,7 @@ from ray.rllib.utils.minibatch_utils import MiniBatchCyclicIterator
 
 from rllib_ext import with_preprocessing
 from rllib_ext.packed.distributions import Categorical
+from rllib_ext.packed.draws import Draws
 from rllib_ext.packed.minibatch_order import MinibatchOrder, in_time
 from rllib_ext.packed.network import StackedNetwork, build_module
 from rllib_ext.packed.rewards import Rewards
@@ -26,8 +28,16 @@ SIZE = STEPS * ENVS
 
 
 def order_of(seeds, epochs, length, minibatch):
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return MinibatchOrder(generators, epochs, [torch.arange(length) + 7] * len(seeds), minibatch)
+    orders = [torch.arange(own) + 7 for own in np.broadcast_to(length, len(seeds))]
+    everyone = slice(0, len(seeds))
+    return MinibatchOrder(draws_of(seeds), everyone, epochs, orders, minibatch)
+
+
+def draws_of(seeds):
+    draws = Draws(len(seeds))
+    for member, seed in enumerate(seeds):
+        draws.restart(member, seed)
+    return draws
 
 
 def pieces_of(ended):
@@ -196,14 +206,14 @@ def test_every_step_is_seen_once_an_epoch_by_members_with_epochs_of_their_own():
 
 
 def test_members_with_more_stand_ins_have_more_minibatches():
-    orders = [torch.arange(length) for length in (12, 13, 16)]
-    order = MinibatchOrder([torch.Generator() for _ in orders], [2, 2, 2], orders, 4)
+    order = order_of((1, 2, 3), (2, 2, 2), (12, 13, 16), minibatch=4)
     assert order.counts == [6, 7, 8]
     for row, length in enumerate((12, 13, 16)):
         parts = [order.minibatch(k)[row] for k in range(order.counts[row])]
         seen = torch.cat(parts).tolist()
-        assert seen[:length] == list(range(length))
-        assert sorted(seen[length : 2 * length]) == list(range(length))
+        everything = list(range(7, 7 + length))
+        assert seen[:length] == everything
+        assert sorted(seen[length : 2 * length]) == everything
 
 
 def test_minibatches_run_on_over_the_end_of_an_epoch():
@@ -231,3 +241,47 @@ def test_a_member_s_order_is_its_own():
     for index in range(2):
         assert torch.equal(together.minibatch(index)[1], alone.minibatch(index)[0])
     assert not torch.equal(together.minibatch(1)[0], together.minibatch(1)[1])
+
+
+def whole(order, row):
+    return torch.cat([order.minibatch(k)[row] for k in range(order.counts[row])]).tolist()
+
+
+def test_others_with_longer_batches_or_more_epochs_change_no_order():
+    alone = whole(order_of((2,), (3,), 10, 4), 0)
+    for seeds, epochs, lengths in (
+        ((1, 2, 3), (6, 3, 1), (30, 10, 11)),
+        ((2, 9), (3, 2), (10, 10)),
+        ((5, 4, 3, 2), (1, 1, 1, 3), (13, 12, 11, 10)),
+    ):
+        assert whole(order_of(seeds, epochs, lengths, 4), seeds.index(2)) == alone
+    # Nor does it matter that others have ceased to train.
+    orders = [torch.arange(10) + 7] * 2
+    some = MinibatchOrder(draws_of((8, 2, 7, 3)), torch.tensor([1, 3]), (3, 3), orders, 4)
+    assert whole(some, 0) == alone
+
+
+def test_each_epoch_and_each_rollout_is_shuffled_anew_and_without_preference():
+    length, rollouts = 6, 2000
+    draws, seen = draws_of((3,)), []
+    for _ in range(rollouts):
+        draws.advance()
+        order = MinibatchOrder(draws, slice(0, 1), (3,), [torch.arange(length)], length)
+        seen.append([order.minibatch(k)[0].tolist() for k in range(3)])
+    epochs = np.array(seen)
+    assert (epochs[:, 0] == np.arange(length)).all()
+    permutations = np.concatenate([epochs[:, 1], epochs[:, 2]])
+    assert (np.sort(permutations, axis=1) == np.arange(length)).all()
+    assert (epochs[:, 1] == epochs[:, 2]).all(axis=1).mean() < 0.01
+    # All 720 orders are equally likely.
+    _, counts = np.unique(permutations, axis=0, return_counts=True)
+    assert len(counts) == 720
+    assert scipy.stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_equal_words_still_give_each_step_once(monkeypatch):
+    monkeypatch.setattr(
+        Draws, "words", lambda *_, parts, **__: torch.full((1, parts, 12), 2**32 - 1)
+    )
+    seen = whole(order_of((1,), (2,), 12, 4), 0)
+    assert sorted(seen[12:]) == list(range(7, 19))

@@ -9,9 +9,10 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.filter import RunningStat
 
-from rllib_ext import with_preprocessing
+from rllib_ext import PruningConfig, with_preprocessing
 from rllib_ext.packed.distributions import Categorical
 from rllib_ext.packed.network import StackedNetwork, build_module
+from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.rollout import End, Rollout, batch_of
 
 
@@ -20,8 +21,7 @@ def test_a_rollout_is_what_happens_in_single_environments(packed_ppo):
     collector = pack._collector
     rollouts = [collector.collect() for _ in range(2)]
     for member in range(2):
-        play, _ = np.random.SeedSequence(20 + member).generate_state(2)
-        environment, _ = np.random.SeedSequence(int(play)).generate_state(2)
+        (environment,) = np.random.SeedSequence(20 + member).generate_state(1)
         seeds = np.random.SeedSequence(int(environment)).generate_state(4)
         for env in range(4):
             single = gym.make("Pendulum-v1")
@@ -48,6 +48,29 @@ def test_actions_are_drawn_from_the_members_distributions(packed_ppo):
         # 4,096 draws: four standard errors.
         share = pack._collector.collect().actions[i].float().mean()
         assert float(share) == pytest.approx(expected, abs=4 * 0.5 / 64)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_member_acts_by_its_own_seed_and_rollout_in_both_number_formats(packed_ppo, env):
+    ppo = packed_ppo(env, train_batch_size_per_learner=256)
+
+    def rollouts(seeds, dtype):
+        pack = Pack(ppo, len(seeds), dtype=dtype)
+        for member, seed in enumerate(seeds):
+            pruning = PruningConfig(final_sparsity=0.0, horizon=1000)
+            pack.start(member, training={}, pruning=pruning, seed=seed)
+        # Whatever it sees, one policy for all.
+        pack.network.weights.zero_()
+        found = [pack._collector.collect().actions for _ in range(2)]
+        pack.close()
+        return found
+
+    one = rollouts((3, 4, 5), torch.float32)
+    two = rollouts((5,), torch.float64)
+    for alone, together in zip(two, one, strict=True):
+        torch.testing.assert_close(together[2].double(), alone[0].double(), rtol=1e-6, atol=1e-6)
+        assert not torch.equal(together[0], together[2])
+    assert not torch.equal(*two)
 
 
 def test_episodes_that_finish_are_counted_with_their_returns(packed_ppo):
