@@ -18,9 +18,9 @@ from rllib_ext.pruning.errors import ConfigError
 
 # Stacked, by name: of shape (rows, *shape).
 Parameters = Mapping[str, Tensor]
-# From some rows of a minibatch to the mean |activation| of what one use of a weight read: a tensor of
-# shape (rows, …) that broadcasts to the rows' weights.
-Activity = Callable[[Sequence[int]], Tensor]
+# From some rows of a minibatch, as of `rllib_ext.packed.network.Rows`, to the mean |activation| of what
+# one use of a weight read: a tensor of shape (rows, …) that broadcasts to the rows' weights.
+Activity = Callable[[Tensor | slice], Tensor]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,18 @@ from rllib_ext.rl.teaching import TEACHING_LOSS
 
 # RLlib's floor of the standard deviation by which advantages are divided.
 SMALLEST_DEVIATION = 1e-4
+# RLlib's name of the divergence.
+DIVERGENCE = "mean_kl_loss"
+# Its names of what `Losses` has.
+_NAMES = {
+    "total": "total_loss",
+    "policy": "policy_loss",
+    "value": "vf_loss",
+    "value_unclipped": "vf_loss_unclipped",
+    "entropy": "entropy",
+    "divergence": DIVERGENCE,
+    "teaching": TEACHING_LOSS,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,17 +100,10 @@ class Losses:
     divergence: Tensor
     teaching: Tensor
 
-    def of(self, row: int) -> dict[str, float]:
-        """Those of one member, by the names that RLlib's learner gives them."""
-        return {
-            "total_loss": float(self.total[row]),
-            "policy_loss": float(self.policy[row]),
-            "vf_loss": float(self.value[row]),
-            "vf_loss_unclipped": float(self.value_unclipped[row]),
-            "entropy": float(self.entropy[row]),
-            "mean_kl_loss": float(self.divergence[row]),
-            TEACHING_LOSS: float(self.teaching[row]),
-        }
+    def by_member(self) -> list[dict[str, float]]:
+        """Each member's, by the names that RLlib's learner gives them; read at once."""
+        columns = torch.stack([getattr(self, name) for name in _NAMES], dim=1).tolist()
+        return [dict(zip(_NAMES.values(), own, strict=True)) for own in columns]
 
 
 def losses(

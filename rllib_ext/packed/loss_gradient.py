@@ -29,7 +29,7 @@ class LossGradient:
 
     @classmethod
     def of(cls, distribution: DistributionKind, coefficients: Coefficients) -> LossGradient:
-        """For some members, whose coefficients are looked at once."""
+        """For members whose coefficients are looked at once; those of some of them can be put in."""
         return cls(
             distribution=distribution,
             coefficients=coefficients,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,18 +12,16 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from rllib_ext.checkpoint.teaching import refuse_unteachable
 from rllib_ext.checkpoint.warm_start import Initial
 from rllib_ext.evaluation.evaluator import Episodes
-from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.adam import StackedAdam
 from rllib_ext.packed.blueprint import blueprint_of
 from rllib_ext.packed.distributions import distribution_for
 from rllib_ext.packed.draws import Draws
 from rllib_ext.packed.evaluation import PackedEvaluator
 from rllib_ext.packed.filters import Filters
-from rllib_ext.packed.hyperparameters import adapted, hyperparameters_of, stacked
-from rllib_ext.packed.loss import Losses
+from rllib_ext.packed.hyperparameters import adapted, stacked
+from rllib_ext.packed.loss import DIVERGENCE, Losses
 from rllib_ext.packed.member import Member
 from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import StackedNetwork, rows_of
@@ -32,6 +29,7 @@ from rllib_ext.packed.policies import Policies
 from rllib_ext.packed.pruning import PackedPruning
 from rllib_ext.packed.rewards import Rewards
 from rllib_ext.packed.rollout import Collector, Rollout, batch_of
+from rllib_ext.packed.starting import Starter
 from rllib_ext.packed.state import MemberState
 from rllib_ext.packed.teachers import Teachers
 from rllib_ext.packed.update import update
@@ -39,9 +37,6 @@ from rllib_ext.packed.vectorize import build_environments
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
-from rllib_ext.pruning.training.side import Coefficients
-from rllib_ext.rl.callback import RANDOM_EPISODES
-from rllib_ext.rl.settings.contradictions import refuse_contradictions
 
 
 class Pack:
@@ -101,6 +96,19 @@ class Pack:
             unsquash=bool(ppo.normalize_actions),
             clip=bool(ppo.clip_actions),
         )
+        self._starter = Starter(
+            blueprint=self._blueprint,
+            module=self._module,
+            members=self.members,
+            network=self.network,
+            adam=self.adam,
+            pruning=self.pruning,
+            teachers=self._teachers,
+            filters=self._filters,
+            rewards=self._rewards,
+            draws=self._draws,
+            collector=self._collector,
+        )
         self._policies = Policies(self._blueprint, self.network, self._filters)
         self._evaluator = PackedEvaluator(self._blueprint, self.network, self._filters)
 
@@ -133,44 +141,9 @@ class Pack:
             ConfigError: A hyperparameter can't be a member's own, or the network can't be pruned so.
             CheckpointError: The state is another network's.
         """
-        own = hyperparameters_of(self._blueprint.ppo, training)
-        refuse_contradictions(self._blueprint.ppo, pruning)
-        module = self._module(seed)
-        if initial is not None:
-            initial.put_into(module)
-        self.network.adopt(member, module)
-        refuse_unteachable(pruning, None if initial is None else initial.filters, module)
-        if pruning.distil > 0.0:
-            self._teachers.take(member)
-        self.adam.restart_(member, own.at(0).lr)
-        self.pruning.start(member, pruning, seed, self._coefficients(member))
-        pruner = self.pruning.pruner(member)
-        pruner.begins_trained = initial is not None
-        if initial is None and state is None:
-            self.pruning.begin(member)
-        if pruning.schedule == "plateau" and pruner.random_return is None:
-            # Not in the configuration: each pack measures anew, and by its equality lineages go on.
-            pruner.random_return = self._random_return
-        self._filters.restart(member)
-        self._rewards.restart(member)
-        self._draws.restart(member, seed)
-        fresh = Member(hyperparameters=own, kl_coeff=own.kl_coeff)
-        self.members[member] = fresh
-        for found in initial.filters.values() if initial is not None else ():
-            self._filters.load(member, found)
-            fresh.filter = found
-        if state is not None:
-            state.put_into(self.network, self.adam, member)
-            self._filters.load(member, state.filter)
-            self._rewards.load(member, state.rewards)
-            fresh.filter = state.filter
-            fresh.kl_coeff, fresh.iteration = state.kl_coeff, state.iteration
-            fresh.env_steps = int(state.pruning["env_steps"])
-            pruner.load_state_dict(state.pruning)
-            self.pruning.refresh(member)
-        self._rewards.begin(member)
-        (of_environments,) = np.random.SeedSequence(seed).generate_state(1)
-        self._collector.start(member, int(of_environments))
+        self._starter.start(
+            member, training=training, pruning=pruning, seed=seed, state=state, initial=initial
+        )
 
     def stop(self, member: int) -> None:
         """Frees a place: what is there isn't trained any more."""
@@ -198,21 +171,23 @@ class Pack:
             member.iteration += 1
             pruned[i] = self._prune(i, member)
         whole = [i for i, m in training.items() if not m.failure]
-        learned = self._learn(rollout, whole) if whole else None
-        for row, i in enumerate(whole):
+        learned = self._learn(rollout, whole).by_member() if whole else []
+        for i, losses in zip(whole, learned, strict=True):
             member = training[i]
-            assert learned is not None
             own = member.hyperparameters
             # The divergence of a pruning update speaks of the pruning, not of the step size.
             if own.use_kl_loss and not pruned[i]:
-                divergence = float(learned.divergence[row])
-                member.kl_coeff = adapted(member.kl_coeff, divergence, own.kl_target)
+                member.kl_coeff = adapted(member.kl_coeff, losses[DIVERGENCE], own.kl_target)
             self.pruning.after_update(i)
             member.filter = self._filters.state(i)
-            if not bool(torch.isfinite(self.network.weights[i]).all()):
-                member.failure = "weights are not finite"
+        finite = torch.isfinite(self.network.weights).all(dim=1).tolist()
+        for i in whole:
+            if not finite[i]:
+                training[i].failure = "weights are not finite"
+        losses_of = dict(zip(whole, learned, strict=True))
         return {
-            i: self._result(i, member, rollout, learned, whole) for i, member in training.items()
+            i: self._result(i, member, rollout, losses_of.get(i, {}))
+            for i, member in training.items()
         }
 
     def observe(self, member: int, evaluated_return: float) -> None:
@@ -267,20 +242,6 @@ class Pack:
         assert found is not None, "the member is started first"
         return found
 
-    def _coefficients(self, place: int) -> Coefficients:
-        def read() -> dict[str, Any]:
-            member = self._member(place)
-            rewards = self._rewards.state(place)
-            return {"kl_coeff": member.kl_coeff, "filter": member.filter, "rewards": rewards}
-
-        def write(values: Mapping[str, Any]) -> None:
-            self._member(place).kl_coeff = values["kl_coeff"]
-            self._rewards.load(place, values["rewards"])
-            if values["filter"] is not None:
-                self._filters.load(place, values["filter"])
-
-        return Coefficients(read, write)
-
     def _prune(self, i: int, member: Member) -> bool:
         try:
             return self.pruning.before_update(i, member.env_steps)
@@ -333,10 +294,9 @@ class Pack:
         )
 
     def _result(
-        self, i: int, member: Member, rollout: Rollout, learned: Losses | None, whole: list[int]
+        self, i: int, member: Member, rollout: Rollout, losses: Mapping[str, float]
     ) -> dict[str, Any]:
         returns = rollout.returns[i]
-        figures = learned.of(whole.index(i)) if learned is not None and i in whole else {}
         return {
             "env_steps": member.env_steps,
             "iteration": member.iteration,
@@ -346,10 +306,6 @@ class Pack:
                 "episode_return_mean": float(np.mean(returns)) if returns else math.nan,
                 "num_episodes": len(returns),
             },
-            "learners": {**figures, "curr_kl_coeff": member.kl_coeff},
+            "learners": {**losses, "curr_kl_coeff": member.kl_coeff},
             "failure": member.failure,
         }
-
-    @functools.cached_property
-    def _random_return(self) -> float:
-        return random_policy_episodes(self._blueprint.ppo, seeds=range(RANDOM_EPISODES)).mean

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
-from rllib_ext.packed.computation import ForwardPass
 from rllib_ext.packed.network import Rows, StackedNetwork
-from rllib_ext.packed.statistics import StackedStatistics
+from rllib_ext.packed.statistics import Observer, StackedStatistics
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.schedule.distillation import teaching_weight
 from rllib_ext.pruning.structure.graph import Graph, trace
@@ -126,13 +125,13 @@ class PackedPruning:
             self._network.part(row, name).copy_(mask)
         self._pruned[member] = not bool(row.all())
 
-    def observe(self, gradients: Tensor, batch: ForwardPass, rows: Sequence[int]) -> None:
-        """Shows a minibatch to those whose criterion gathers something."""
-        gatherers = {member: self.pruner(member).gatherer for member in rows}
-        if not any(gatherer.kinds for gatherer in gatherers.values()):
-            return
-        self._statistics.observe(gradients, gatherers)
-        self._statistics.observe_activations(batch.activity, gatherers)
+    def observer(self, members: Sequence[int]) -> Observer | None:
+        """What shows minibatches to those whose criterion gathers something; None without any."""
+        return self._statistics.observer({i: self.pruner(i).gatherer for i in members})
+
+    def settle(self) -> None:
+        """Ends an update: from now on the members' Gatherers say what was gathered in it."""
+        self._statistics.settle()
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
         """Zeroes gradients of pruned weights in place, so that they don't count in a norm."""

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from rllib_ext.packed.adam import StackedAdam
-from rllib_ext.packed.computation import ForwardPass
+from rllib_ext.packed.devices import can_be_asked
 from rllib_ext.packed.distributions import DistributionKind
 from rllib_ext.packed.hyperparameters import Stacked
 from rllib_ext.packed.loss import Losses, Minibatch, losses
 from rllib_ext.packed.loss_gradient import LossGradient
 from rllib_ext.packed.minibatch_order import MinibatchOrder
 from rllib_ext.packed.network import Rows, StackedNetwork, rows_of
+from rllib_ext.packed.statistics import Observer
 
 # What RLlib takes for a norm that has overflown.
 LARGEST_NORM = 10e8
@@ -26,14 +27,12 @@ LARGEST_NORM = 10e8
 class Guard(Protocol):
     """Whoever prunes: sees gradients, masks them, and keeps weights at zero."""
 
-    def observe(self, gradients: Tensor, batch: ForwardPass, rows: Sequence[int]) -> None:
-        """Takes what members made of one minibatch, and its gradients.
+    def observer(self, members: Sequence[int]) -> Observer | None:
+        """What takes gradients and forward passes of these members' minibatches; None: nobody does."""
+        ...
 
-        Args:
-            gradients: A tensor of shape (rows, parameters of one).
-            batch: The minibatch's forward pass.
-            rows: The members.
-        """
+    def settle(self) -> None:
+        """Called when an update is over."""
         ...
 
     def mask_gradients_(self, gradients: Tensor, rows: Rows) -> None:
@@ -127,6 +126,7 @@ def update(
         The losses of each trained member's last minibatch, of shape (len(members),).
     """
     wide = _Wide(batch)
+    of_everyone = LossGradient.of(distribution, hyperparameters.coefficients)
     last: list[tuple[list[int], Losses]] = []
     # Members with fewer epochs rest at the end; between two such ends the same ones train.
     for start, stop in itertools.pairwise(sorted({0, *order.counts})):
@@ -137,7 +137,8 @@ def update(
         taken = torch.tensor(numbers, device=network.weights.device)
         positions = order.minibatch(start, stop - start)[training].to(taken.device)
         take = wide.taker(taken, positions, order.size)
-        gradient_of = LossGradient.of(distribution, own.coefficients)
+        gradient_of = dataclasses.replace(of_everyone, coefficients=own.coefficients)
+        observe = guard.observer(numbers)
         gradients = network.weights.new_empty(len(numbers), network.weights.shape[1])
         into, parameters = network.parts(gradients), network.parts(network.weights[rows])
         for index in range(stop - start):
@@ -152,13 +153,15 @@ def update(
                 )
             # No member's gradient contains anything of another's.
             passed.backward(*gradient_of(passed.inputs, passed.values, minibatch), into)
-            guard.observe(gradients, passed, numbers)
+            if observe is not None:
+                observe(gradients, passed)
             guard.mask_gradients_(gradients, rows)
             clip_(gradients, own.largest_norm, network)
             adam.step_(gradients, own.rate, rows)
             guard.enforce_(rows)
         ended = [k for k, i in enumerate(training) if order.counts[i] == stop]
         last.append(([training[k] for k in ended], _some(found, ended)))
+    guard.settle()
     return _gathered(last, len(members))
 
 
@@ -174,13 +177,22 @@ def clip_(gradients: Tensor, largest: Tensor, network: StackedNetwork) -> None:
     """
     norms = torch.linalg.vector_norm(gradients, dim=1)
     broken = ~torch.isfinite(norms)
+    if not can_be_asked(gradients):
+        norms = torch.where(broken, _norms_of_broken(gradients, network), norms)
+        gradients *= _factors(largest, norms)
+        gradients.nan_to_num_()
+        return
     any_broken = bool(broken.any())
     if any_broken:
         norms[broken] = _norms_of_broken(gradients[broken], network)
-    # Multiplied by 1 where nothing is clipped.
-    gradients *= (largest / (norms + 1e-6)).clamp_(max=1.0).unsqueeze(1)
+    gradients *= _factors(largest, norms)
     if any_broken:
         gradients[broken] = gradients[broken].nan_to_num()
+
+
+def _factors(largest: Tensor, norms: Tensor) -> Tensor:
+    """By what gradients are multiplied, of shape (rows, 1); 1 where nothing is clipped."""
+    return (largest / (norms + 1e-6)).clamp_(max=1.0).unsqueeze(1)
 
 
 def _norms_of_broken(gradients: Tensor, network: StackedNetwork) -> Tensor:

@@ -193,8 +193,8 @@ class _Reading:
             self._noted.setdefault(name, []).append(inputs[0])
 
 
-def _mean_of(layer: nn.Module, inputs: Tensor, rows: Sequence[int]) -> Tensor:
-    found: Tensor = vmap(lambda own: read_by(layer, "weight", (own,), None))(inputs[list(rows)])
+def _mean_of(layer: nn.Module, inputs: Tensor, rows: Tensor | slice) -> Tensor:
+    found: Tensor = vmap(lambda own: read_by(layer, "weight", (own,), None))(inputs[rows])
     return found
 
 

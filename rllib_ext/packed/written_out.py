@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +137,7 @@ def _activity(
     }
 
 
-def _mean_of(inputs: Tensor, dimensions: int, rows: Sequence[int]) -> Tensor:
+def _mean_of(inputs: Tensor, dimensions: int, rows: Tensor | slice) -> Tensor:
     """Of inputs of shape (rows, batch, …, units), by unit, for weights of some dimensions."""
-    means = inputs[list(rows)].abs().flatten(1, -2).mean(1)
+    means = inputs[rows].abs().flatten(1, -2).mean(1)
     return means.view(len(means), 1, -1, *[1] * (dimensions - 2))

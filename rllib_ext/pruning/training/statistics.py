@@ -90,6 +90,7 @@ class Gatherer:
     Attributes:
         kinds: What it gathers, in alphabetic order.
         weights: The prunable weights, as given.
+        window: As given.
         listens: Whether forward passes count as the training's; those without gradients never do.
     """
 
@@ -103,6 +104,7 @@ class Gatherer:
     ) -> None:
         self.kinds: tuple[StatisticKind, ...] = tuple(sorted(set(kinds)))
         self.weights = weights
+        self.window = window
         self.listens = True
         self._names = {id(weight): name for name, weight in weights.items()}
         self._averages = {
@@ -159,15 +161,30 @@ class Gatherer:
         """Takes what one minibatch says of one layer's weights."""
         self._averages[kind][name].add_(value)
 
-    def divisor(self, kind: StatisticKind) -> int | None:
-        """`Average.divisor` of a kind; None where layers have seen different numbers of minibatches."""
-        divisors = {average.divisor for average in self._averages[kind].values()}
-        return divisors.pop() if len(divisors) == 1 else None
+    def seen(self, kind: StatisticKind) -> dict[str, int]:
+        """From how many minibatches a kind was gathered, by layer."""
+        return {name: average.seen for name, average in self._averages[kind].items()}
 
-    def count(self, kind: StatisticKind) -> None:
-        """Counts a minibatch whose values somebody else has added to the room that was given."""
-        for average in self._averages[kind].values():
-            average.seen += 1
+    def saw(self, kind: StatisticKind, counts: Mapping[str, int]) -> None:
+        """Counts minibatches whose values somebody else has added to the room that was given.
+
+        Args:
+            kind: Of what.
+            counts: How many each layer has seen by now, at least those of the gatherer's weights.
+        """
+        for name, average in self._averages[kind].items():
+            average.seen = counts[name]
+
+    def load(self, kind: StatisticKind, name: str, seen: int, value: Tensor) -> None:
+        """Takes over a copy of what somebody else has gathered of one layer.
+
+        Args:
+            kind: Of what.
+            name: The layer's weight.
+            seen: From how many minibatches; 0: nothing, whatever the value.
+            value: The mean, or sum.
+        """
+        self._averages[kind][name].load_(seen, value if seen else None)
 
     def values(self, kind: StatisticKind) -> dict[str, Tensor]:
         """What was gathered, by layer.

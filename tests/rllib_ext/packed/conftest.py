@@ -57,6 +57,14 @@ def packed_ppo():
     return build
 
 
+@pytest.fixture(params=[True, False], ids=["asked", "not_asked"])
+def asked(request, monkeypatch):
+    """Whether values are looked at, as on the CPU, or not, as elsewhere: with the same numbers."""
+    for user in ("running_means", "update"):
+        path = f"rllib_ext.packed.{user}.can_be_asked"
+        monkeypatch.setattr(path, lambda values: request.param)
+
+
 @pytest.fixture(params=MODELS)
 def kind(request, packed_ppo):
     """A configuration of each kind, and its environment's spaces."""

@@ -50,7 +50,10 @@ TERMS = {
 class NoGuard:
     """Nothing is pruned."""
 
-    def observe(self, gradients, batch, rows):
+    def observer(self, members):
+        return None
+
+    def settle(self):
         pass
 
     def mask_gradients_(self, gradients, rows):

@@ -262,7 +262,7 @@ def test_others_with_longer_batches_or_more_epochs_change_no_order():
 
 
 def test_each_epoch_and_each_rollout_is_shuffled_anew_and_without_preference():
-    length, rollouts = 6, 2000
+    length, rollouts = 5, 2000
     draws, seen = draws_of((3,)), []
     for _ in range(rollouts):
         draws.advance()
@@ -272,10 +272,10 @@ def test_each_epoch_and_each_rollout_is_shuffled_anew_and_without_preference():
     assert (epochs[:, 0] == np.arange(length)).all()
     permutations = np.concatenate([epochs[:, 1], epochs[:, 2]])
     assert (np.sort(permutations, axis=1) == np.arange(length)).all()
-    assert (epochs[:, 1] == epochs[:, 2]).all(axis=1).mean() < 0.01
-    # All 720 orders are equally likely.
+    assert (epochs[:, 1] == epochs[:, 2]).all(axis=1).mean() < 0.03
+    # All 120 orders are equally likely.
     _, counts = np.unique(permutations, axis=0, return_counts=True)
-    assert len(counts) == 720
+    assert len(counts) == 120
     assert scipy.stats.chisquare(counts).pvalue > 1e-4
 
 

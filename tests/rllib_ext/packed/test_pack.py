@@ -126,24 +126,27 @@ def test_a_member_that_is_not_a_number_fails_and_touches_no_other(packed_ppo):
         broken.train()
 
 
+@pytest.mark.usefixtures("asked")
 def test_gradients_that_are_not_numbers_are_zeroed_as_in_rllib(packed_ppo):
     from ray.rllib.utils.torch_utils import clip_gradients
 
     from rllib_ext.packed.update import clip_
 
-    pack = Pack(packed_ppo(), 3)
+    pack = Pack(packed_ppo(), 5)
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(pack.network.weights.shape, generator=generator)
     names = list(pack.network.slots)
     pack.network.part(gradients[1], names[2]).fill_(math.nan)
     pack.network.part(gradients[2], names[0])[0, 0] = math.inf
+    # Finite, but without a finite norm.
+    pack.network.part(gradients[3], names[1]).fill_(1e30)
     expected = []
     for row in gradients.clone():
         parts = {name: pack.network.part(row, name) for name in names}
         clip_gradients(parts, grad_clip=0.5, grad_clip_by="global_norm")
         expected.append({n: torch.nan_to_num(part) for n, part in parts.items()})
-    clip_(gradients, torch.full((3,), 0.5), pack.network)
-    for i in range(3):
+    clip_(gradients, torch.full((5,), 0.5), pack.network)
+    for i in range(5):
         for name in names:
             found = pack.network.part(gradients[i], name)
             torch.testing.assert_close(found, expected[i][name])
@@ -214,7 +217,7 @@ def test_a_plateau_goes_on_in_another_pack_that_measures_another_random_return(
     # Environments that don't repeat exactly: each pack measures anew.
     measured = iter((3.0, 4.0))
     monkeypatch.setattr(
-        "rllib_ext.packed.pack.random_policy_episodes",
+        "rllib_ext.packed.starting.random_policy_episodes",
         lambda ppo, seeds: Episodes((0,), (next(measured),), (1,)),
     )
     plateau = (
@@ -239,7 +242,7 @@ def test_a_plateau_goes_on_in_another_pack_that_measures_another_random_return(
 
 
 def test_a_random_return_that_is_given_is_not_measured(packed_ppo, monkeypatch):
-    monkeypatch.setattr("rllib_ext.packed.pack.random_policy_episodes", None)
+    monkeypatch.setattr("rllib_ext.packed.starting.random_policy_episodes", None)
     pack = Pack(packed_ppo(), 1)
     start(pack, 0, ({}, {"schedule": "plateau", "random_return": 9.5}), seed=0)
     assert pack.pruning.pruner(0).random_return == 9.5

@@ -124,12 +124,18 @@ class Shadowed(PackedPruning):
         self.shadows[member].pruner.after_update()
         super().after_update(member)
 
-    def observe(self, gradients, batch, rows):
-        for row, member in enumerate(rows):
-            parts = {n: self._network.part(gradients[row], n) for n in self._network.slots}
-            shape = self._network.modules[member].observation_space.shape
-            self.shadows[member].learn(parts, batch.observations[row].view(-1, *shape))
-        super().observe(gradients, batch, rows)
+    def observer(self, members):
+        packed = super().observer(members)
+
+        def observe(gradients, batch):
+            for row, member in enumerate(members):
+                parts = {n: self._network.part(gradients[row], n) for n in self._network.slots}
+                shape = self._network.modules[member].observation_space.shape
+                self.shadows[member].learn(parts, batch.observations[row].view(-1, *shape))
+            if packed is not None:
+                packed(gradients, batch)
+
+        return observe
 
 
 def assert_equal(pack, member):

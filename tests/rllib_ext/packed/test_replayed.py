@@ -79,7 +79,10 @@ def test_replayed_gradients_are_autograd_s_through_each_module(module_class):
         found = torch.full_like(network.weights, torch.nan)
         passed = network.forward_pass(network.parts(network.weights), seen)
         passed.backward(*given, network.parts(found))
-        read = {name: [use([0, 2]) for use in uses] for name, uses in passed.activity.items()}
+        read = {
+            name: [use(torch.tensor([0, 2])) for use in uses]
+            for name, uses in passed.activity.items()
+        }
         every.append((found, passed.inputs, passed.values, read))
         assert bool(network.computation._pass._replays._noted) is (turn >= OFTEN)
     assert None not in network.computation._pass._replays._noted.values()

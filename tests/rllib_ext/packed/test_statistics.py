@@ -41,13 +41,16 @@ class Members:
         return Gatherer(module, weights_of(module), KINDS[member], WINDOW, room)
 
     def observe(self, gradients, members):
-        self.stacked.observe(gradients, {i: self.together[i] for i in members})
+        observe = self.stacked.observer({i: self.together[i] for i in members})
+        if observe is not None:
+            observe(gradients, None)
         for row, i in enumerate(members):
             named = self.network.modules[i].named_parameters()
             parts = [(p, self.network.part(gradients[row], n)) for n, p in named]
             self.alone[i].observe_gradients(parts)
 
     def assert_equal(self):
+        self.stacked.settle()
         for i, kinds in enumerate(KINDS):
             for kind in kinds:
                 expected = self.alone[i].values(kind)
@@ -61,14 +64,17 @@ def gradients(network, rows, generator):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+@pytest.mark.usefixtures("asked")
 def test_each_member_s_statistics_are_those_that_it_gathers_alone(network):
     members, generator = Members(network), torch.Generator().manual_seed(0)
     for turn in range(3 * WINDOW):
         some = [0, 1, 2, 3] if turn % 3 else [1, 3]
         members.observe(gradients(network, len(some), generator), some)
-        members.assert_equal()
+        if turn % 4:
+            members.assert_equal()
 
 
+@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_one_layer_that_is_not_finite_holds_up_neither_other_layers_nor_members(network, broken):
     members, generator = Members(network), torch.Generator().manual_seed(1)
@@ -78,8 +84,11 @@ def test_one_layer_that_is_not_finite_holds_up_neither_other_layers_nor_members(
         if turn in (0, 4):
             network.part(seen[1], name)[0, 0] = broken
         members.observe(seen, range(len(KINDS)))
-        members.assert_equal()
-    assert members.together[1].divisor("mean_gradient") == WINDOW
+        if turn != 4:
+            members.assert_equal()
+    counts = members.together[1].seen("mean_gradient")
+    assert counts.pop(name) == 3 * WINDOW - 2
+    assert set(counts.values()) == {3 * WINDOW}
     assert all(
         bool(torch.isfinite(v).all()) for v in members.together[1].values("mean_gradient").values()
     )
@@ -104,3 +113,57 @@ def test_a_member_that_begins_anew_or_goes_on_elsewhere_finds_its_room_as_it_sho
         )
     members.observe(gradients(network, len(KINDS), generator), everyone)
     members.assert_equal()
+
+
+class Active:
+    """A forward pass in which weights have read something, some of them twice."""
+
+    def __init__(self, network, names, rows, generator, broken=()):
+        self.said = {
+            name: [
+                torch.randn(rows, 1, size, generator=generator).double() for _ in range(1 + i % 2)
+            ]
+            for i, (name, size) in enumerate(names.items())
+        }
+        for name, row in broken:
+            self.said[name][0][row, 0, 0] = float("nan")
+        self.activity = {n: [use.__getitem__ for use in uses] for n, uses in self.said.items()}
+
+
+@pytest.mark.usefixtures("asked")
+def test_activity_is_gathered_as_each_member_does_alone(network):
+    asking, generator = (0, 2, 3), torch.Generator().manual_seed(3)
+    weights = {i: weights_of(network.modules[i]) for i in range(len(KINDS))}
+    names = {name: weight.shape[1] for name, weight in weights[0].items()}
+    left_out = next(iter(names))
+    weights[3].pop(left_out)
+
+    def gatherers():
+        kinds = {i: ["activation"] if i in asking else [] for i in weights}
+        return {
+            i: Gatherer(network.modules[i], weights[i], kinds[i], WINDOW) for i in range(len(KINDS))
+        }
+
+    together, alone, stacked = gatherers(), gatherers(), StackedStatistics(network)
+    for turn in range(3 * WINDOW):
+        some = [0, 1, 2, 3] if turn % 3 else [1, 2, 3]
+        seen = Active(network, names, len(some), generator, [(left_out, 1)] if turn == 4 else [])
+        stacked.observer({i: together[i] for i in some})(None, seen)
+        for row, i in enumerate(some):
+            for name in weights[i] if i in asking else ():
+                for use in seen.said[name]:
+                    alone[i].add_("activation", name, use[row])
+        if turn == 5:
+            # Another one has taken the place.
+            together[2], alone[2] = gatherers()[2], gatherers()[2]
+        elif turn % 2:
+            stacked.settle()
+            for i in asking:
+                expected, found = (g[i].values("activation") for g in (alone, together))
+                assert found.keys() == expected.keys()
+                for name, value in found.items():
+                    assert value.shape == (1, names[name])
+                    torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12)
+                assert together[i].seen("activation") == alone[i].seen("activation")
+    assert left_out not in together[3].values("activation")
+    assert len(set(together[0].seen("activation").values())) > 1
