@@ -196,6 +196,7 @@ def _factors(largest: Tensor, norms: Tensor) -> Tensor:
 
 
 def _norms_of_broken(gradients: Tensor, network: StackedNetwork) -> Tensor:
+    """Norms of gradients in which some parameter's norm may not be finite, of shape (rows,)."""
     parts = [part.flatten(1) for part in network.parts(gradients).values()]
     norms = torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts])
     finite = norms.nan_to_num(posinf=LARGEST_NORM)
