@@ -243,6 +243,9 @@ class Pack:
         return found
 
     def _prune(self, i: int, member: Member) -> bool:
+        # Criteria and regrowth ask the optimizer whether a layer trains.
+        rate = member.hyperparameters.at(member.env_steps - self.steps).lr
+        self.adam.members[i].param_groups[0]["lr"] = rate
         try:
             return self.pruning.before_update(i, member.env_steps)
         except ScoreError as error:

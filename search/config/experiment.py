@@ -51,7 +51,7 @@ Pruning = Annotated[
 class PopulationSettings(Settings):
     """The population."""
 
-    members: int = Field(default=8, ge=1, le=100_000)
+    members: int = Field(default=8, ge=1)
     """Policies in training."""
     segments: int = Field(default=8, ge=1, le=100_000)
     """Into how many segments a member's horizon is cut."""

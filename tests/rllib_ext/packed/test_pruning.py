@@ -284,3 +284,17 @@ def test_the_random_policy_s_return_is_measured_where_a_schedule_needs_it(packed
     # CartPole at random lasts some 22 steps.
     assert 15.0 < pack.pruning.pruner(0).random_return < 35.0
     assert gym.spec("CartPole-v1").max_episode_steps == 500
+
+
+def test_weights_grow_after_a_warm_up_from_a_rate_of_0(packed_ppo):
+    warm = [[0, 0.0], [4 * 64, 1e-3]]
+    regrowing = PruningConfig(
+        horizon=100 * 64, final_sparsity=0.5, schedule="constant", begin=0.0, regrow="set",
+        regrow_interval=0.01,
+    )  # fmt: skip
+    pack = Pack(packed_ppo(lr=warm), 1)
+    pack.start(0, training={}, pruning=regrowing, seed=0)
+    for _ in range(8):
+        events = pack.train()[0]["pruning"]["events"]
+    pack.close()
+    assert events["regrown"] >= 3
