@@ -6,11 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,11 @@ from rllib_ext.pruning.errors import ConfigError
 from search.cluster.machines import amounts, offered
 from search.cluster.own_packages import held_in_workers
 from search.cluster.package import write_package
-from search.cluster.ray_private import canonicalize_bootstrap_address, loopback_only
+from search.cluster.ray_private import (
+    canonicalize_bootstrap_address,
+    loopback_only,
+    sigterm_left_alone,
+)
 from search.cluster.waiting import Say, each_minute
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
     # What Tune would print of a failed trial is in its folder, tune/<segment>/error.txt.
     for name in ("execution.tune_controller", "execution.experiment_state", "tune"):
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
-    with _own_sigterm(), tempfile.TemporaryDirectory() as place:
+    with sigterm_left_alone(), tempfile.TemporaryDirectory() as place:
         environment: dict[str, Any] = {"env_vars": _env_vars()}
         if address is None:
             environment["worker_process_setup_hook"] = held_in_workers()
@@ -158,12 +160,3 @@ def _env_vars() -> dict[str, str]:
     job = json.loads(os.environ.get(_JOB) or "{}")
     known = (job.get("runtime_env") or {}).get("env_vars") or {}
     return {name: value for name, value in wanted.items() if name not in known}
-
-
-@contextlib.contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keeps the handler of SIGTERM: Ray sets one of its own that ends the process at once."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)

@@ -6,6 +6,7 @@ look here first.
 - `get_num_cpus` counts as `ray.init` does, the limits of containers too, before there is Ray.
 - `canonicalize_bootstrap_address` says where "auto" leads: `ray.init` tries silent heads for 15 minutes.
 - `ENABLE_RAY_CLUSTER`: where it is false Ray listens on 127.0.0.1 alone, and no argument asks for that.
+- `set_sigterm_handler`: a driver's own handler is gone while `ray.init` runs, and after it.
 - `TuneController`: Tune gives its trials to whoever is idle, and asks nobody what a failure means.
 - `PlacementGroupResourceManager`: Tune's placement groups take no label selector.
 - `RayActorManager` ends the whole run when Ray's memory monitor kills an actor.
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 from ray._private.services import canonicalize_bootstrap_address
 from ray._private.utils import get_num_cpus
 from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
@@ -37,6 +38,7 @@ __all__ = [
     "canonicalize_bootstrap_address",
     "get_num_cpus",
     "loopback_only",
+    "sigterm_left_alone",
     "with_actor_manager",
     "with_controller",
 ]
@@ -49,6 +51,14 @@ def loopback_only() -> AbstractContextManager[None]:
     for it, for 127.0.0.1 is replaced by the machine's address.
     """
     return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
+
+
+def sigterm_left_alone() -> AbstractContextManager[None]:
+    """Inside, `ray.init` sets no handler of SIGTERM: its own end the process, whoever waits for that.
+
+    What it starts ends with the driver all the same: at its exit, or with it.
+    """
+    return _replaced(utils, "set_sigterm_handler", lambda handler: None)
 
 
 def with_controller(make: Callable[..., TuneController]) -> AbstractContextManager[None]:

@@ -2,13 +2,16 @@
 
 import ipaddress
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import ray
 from command_line import ROOT, environment
 from mute import mute_server, unused_port
+from ray._private import utils
 
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster import connection as cluster
@@ -49,6 +52,27 @@ def test_what_is_waited_for_is_said_again_and_again_until_it_comes():
     assert set(told) <= {"waiting for rain (0 min)"}
     time.sleep(0.2)
     assert len(told) == count
+
+
+def test_sigterm_interrupts_also_while_ray_starts(monkeypatch):
+    """Ray's handlers end the process at once: without a word of what is safe, and with another status."""
+
+    def begin(**how):
+        utils.set_sigterm_handler(lambda number, frame: sys.exit(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "init", begin)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cluster.connect()
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 LISTENERS = """
