@@ -22,7 +22,7 @@ from search.cluster.waiting import SAY_SECONDS
 
 # What a driver ends with when it did what its command line says it does.
 DRIVER_STATUSES = (0, 1, 2, 130)
-FAILED, INTERRUPTED = 1, 130
+INTERRUPTED = 130
 _PENDING, _ENDED = "PENDING", {"SUCCEEDED", "FAILED", "STOPPED"}
 # Between two looks at a job; of nothing printed until its state is looked at; of no answer until the
 # connection is lost.
@@ -118,11 +118,11 @@ class JobServer:
             write: Shows a piece of the output.
 
         Returns:
-            The exit status of its driver: 0, 1, 2 or 130; 130 too where the job was stopped, 1 where the
-            driver ended in any other way.
+            The exit status of its driver: 0, 1, 2 or 130; 130 too where the job was stopped.
 
         Raises:
-            RunError: The connection is lost for good; the job goes on.
+            RunError: The connection is lost for good, and the job goes on; or the job failed without a
+                word of its driver's: it never began, was killed, or was lost with its node.
         """
         shown = 0
 
@@ -138,10 +138,11 @@ class JobServer:
                 heard = time.monotonic()
                 status = str(info.status.value)
                 waits_for = f"the job has not started: {info.message}" if status == _PENDING else ""
+                if status in _ENDED:
+                    self._show_rest(job_id, lambda: shown, show)
+                    break
                 if not waits_for:
                     asyncio.run(self._tail(job_id, shown, show))
-                if status in _ENDED:
-                    return _exit_status(status, info.driver_exit_code)
             # The connection of a long search breaks now and then, in as many ways as there are proxies.
             except Exception as error:
                 waits_for = f"{self.address} does not answer: {first_line(error)}"
@@ -156,6 +157,18 @@ class JobServer:
                 told = time.monotonic()
                 write(f"waiting: {waits_for}\n")
             time.sleep(_POLL_SECONDS)
+        return _exit_status(job_id, status, info.driver_exit_code, info.message)
+
+    def _show_rest(
+        self, job_id: str, shown: Callable[[], int], show: Callable[[str], object]
+    ) -> None:
+        """Shows what an ended job printed and nobody has seen: its end isn't waited for again."""
+        try:
+            asyncio.run(self._tail(job_id, shown(), show))
+        # Many proxies pass no web sockets on, but what is asked for at once.
+        except Exception:  # noqa: BLE001
+            with contextlib.suppress(Exception):
+                show(self._client.get_job_logs(job_id)[shown() :])
 
     async def _tail(self, job_id: str, shown: int, show: Callable[[str], object]) -> None:
         """Shows what comes after the first `shown` characters, until nothing comes for a while."""
@@ -206,12 +219,23 @@ def _client(address: str) -> Any:
     return Client(address)
 
 
-def _exit_status(status: str, driver: int | None) -> int:
+def _exit_status(job_id: str, status: str, driver: int | None, message: str | None) -> int:
+    """A job's exit status, from what the server says of its end.
+
+    Raises:
+        RunError: It failed without a word of its driver's.
+    """
     if status == "SUCCEEDED":
         return 0
     if status == "STOPPED":
         return INTERRUPTED
-    return driver if driver in DRIVER_STATUSES and driver else FAILED
+    if driver in DRIVER_STATUSES and driver:
+        return driver
+    reason = (message or "").strip().partition("\n")[0].partition(", last available logs")[0]
+    raise RunError(
+        f"the job {job_id} failed: {reason.rstrip('.') or 'nobody says why'}. Handed in again with the "
+        "same --output, its search goes on."
+    )
 
 
 @contextlib.contextmanager

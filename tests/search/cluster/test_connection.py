@@ -55,7 +55,7 @@ def test_what_is_waited_for_is_said_again_and_again_until_it_comes():
 
 
 def test_sigterm_interrupts_also_while_ray_starts(monkeypatch):
-    """Ray's handlers end the process at once: without a word of what is safe, and with another status."""
+    """Ray's handlers end the process at once: without a word, and with another status."""
 
     def begin(**how):
         utils.set_sigterm_handler(lambda number, frame: sys.exit(number))

@@ -24,6 +24,7 @@ class Pretended:
     Attributes:
         states: Of the job.
         prints: Of the job, sent to whoever follows; None: the socket is never opened.
+        sockets: Whether what lies between lets web sockets through.
         mute: Whether nothing is answered any more.
         refusals: How often a job is not taken yet.
     """
@@ -31,6 +32,7 @@ class Pretended:
     def __init__(self, states, prints=("hello\n", "end\n")):
         self.states, self.prints, self.mute = list(states), prints, False
         self.refusals = 0
+        self.sockets = True
         self.asked = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -53,6 +55,7 @@ class Pretended:
         app.router.add_get("/api/packages/{scheme}/{name}", self._version)
         app.router.add_get("/api/jobs/{id}", self._job)
         app.router.add_get("/api/jobs/{id}/logs/tail", self._tail)
+        app.router.add_get("/api/jobs/{id}/logs", self._logs)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -84,7 +87,12 @@ class Pretended:
              "submission_id": "j", "driver_exit_code": 0 if state == "SUCCEEDED" else None}
         )  # fmt: skip
 
+    async def _logs(self, request):
+        return web.json_response({"logs": "".join(self.prints)})
+
     async def _tail(self, request):
+        if not self.sockets:
+            return web.Response(status=403)
         if self.prints is None:
             await asyncio.sleep(3600)
         socket = web.WebSocketResponse()
@@ -135,8 +143,19 @@ def test_what_a_job_waits_for_is_said_and_what_it_prints_is_shown_once():
 
 
 def test_a_job_ends_though_nobody_sends_what_it_prints():
-    with Pretended(["RUNNING", "RUNNING", "FAILED"], prints=None) as server:
-        assert JobServer(server.address).follow("j", print) == 1
+    with (
+        Pretended(["RUNNING", "RUNNING", "FAILED"], prints=None) as server,
+        pytest.raises(RunError, match="the job j failed: of no node yet"),
+    ):
+        JobServer(server.address).follow("j", print)
+
+
+def test_a_job_ends_though_a_proxy_lets_no_socket_through():
+    told = []
+    with Pretended(["RUNNING", "RUNNING", "SUCCEEDED"]) as server:
+        server.sockets = False
+        assert JobServer(server.address).follow("j", told.append) == 0
+    assert "".join(told).endswith("hello\nend\n")
 
 
 def test_a_server_that_falls_silent_is_lost_after_a_while():

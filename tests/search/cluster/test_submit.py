@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.pruning.errors import ConfigError, RunError
 from search.cluster.job_server import JobServer, Node, _exit_status
 from search.cluster.submit import Job, entrypoint, output_for, what_now
 
@@ -65,12 +65,29 @@ def test_a_job_that_is_started_again_goes_on_and_its_hints_name_the_address():
     ("status", "driver", "expected"),
     [
         ("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 2, 2), ("FAILED", 130, 130),
-        ("FAILED", -9, 1), ("FAILED", 137, 1), ("FAILED", None, 1), ("FAILED", 0, 1),
         ("STOPPED", None, 130), ("STOPPED", -15, 130),
     ],
 )  # fmt: skip
-def test_the_exit_status_is_the_drivers_or_says_that_it_failed(status, driver, expected):
-    assert _exit_status(status, driver) == expected
+def test_the_exit_status_is_the_drivers(status, driver, expected):
+    assert _exit_status("j", status, driver, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("driver", "message", "told"),
+    [
+        (-9, "Job entrypoint command failed with exit code -9, last available logs (truncated to "
+         "20,000 chars):\nphase 1\nphase 2", "command failed with exit code -9. Handed in again"),
+        (137, "Job entrypoint command failed with exit code 137. No logs available.",
+         "failed with exit code 137. No logs available. Handed in again"),
+        (None, "runtime_env setup failed: no space left", "runtime_env setup failed: no space left"),
+        (None, None, "nobody says why"),
+    ],
+)  # fmt: skip
+def test_a_driver_that_did_not_get_to_say_why_the_job_failed_is_spoken_for(driver, message, told):
+    with pytest.raises(RunError) as failed:
+        _exit_status("j", "FAILED", driver, message)
+    assert told in str(failed.value)
+    assert "phase" not in str(failed.value)
 
 
 def test_a_server_that_does_not_answer_is_refused():
