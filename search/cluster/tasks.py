@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rllib_ext.member.seen import prove_seen, this_node
 from rllib_ext.pruning.errors import RunError
 from search.cluster.connection import waits_for
-from search.cluster.failure import is_unseen, reason_of
+from search.cluster.failure import is_disk_full, is_unseen, reason_of
 from search.cluster.retries import Retries
 from search.cluster.shared_folder import SharedFolder, unseen
 from search.cluster.tune_controller import placed
@@ -60,7 +60,7 @@ def run_tasks(
         Each key, as its task ends, with what the function returned, or why it failed for good.
 
     Raises:
-        RunError: No node sees the folder.
+        RunError: No node sees the folder, or a disk is full: what is tried again finds no more room.
     """
     if not tasks:
         return
@@ -100,6 +100,8 @@ def _ended(
             attempts += 1
             if not reason:
                 yield key, result
+            elif is_disk_full(reason):
+                raise RunError(reason)
             # Where it died in a task nobody knows: all deaths are taken to be at points of their own.
             elif retries.again(key, reason, attempts):
                 if is_unseen(reason):

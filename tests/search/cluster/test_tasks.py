@@ -1,5 +1,6 @@
 """Tasks on a real local Ray: what dies or raises is tried again, and a folder must be seen."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -58,6 +59,16 @@ def test_what_raises_is_tried_again_and_given_up_then(tmp_path, place):
     assert len(os.listdir(place)) == RETRIES + 1
     with pytest.raises(RunError, match=r"the policy cannot be evaluated: ValueError: of what"):
         whole(found)
+
+
+def disk_is_full():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "policies/x.part")
+
+
+def test_a_full_disk_ends_the_run_and_is_no_fault_of_the_task(tmp_path, place):
+    with pytest.raises(RunError, match="OSError: .*No space left on device"):
+        run(tmp_path, a=Task("the training of a baseline", counted, (place, 99, disk_is_full)))
+    assert len(os.listdir(place)) == 1
 
 
 def test_what_a_task_waits_for_is_said(tmp_path, monkeypatch):
