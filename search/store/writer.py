@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -74,6 +75,12 @@ def _locked(folder: Path) -> IO[str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ResultsError(
+                    f"{folder} can't be locked ({error}), and two processes could write to it at once. "
+                    "Expected a file system with locks: a local one, NFS 4, or Lustre mounted with "
+                    "`flock`; mounted buckets often have none."
+                ) from error
             raise ResultsError(
                 f"{folder} is being written by another process. Wait for it to end, or name another "
                 "folder."

@@ -1,6 +1,7 @@
 """Who may write to a results folder, and what the run says of itself."""
 
 import datetime
+import errno
 import json
 import os
 import signal
@@ -197,6 +198,16 @@ def test_a_lock_that_was_removed_meanwhile_is_not_taken_for_the_folders(tmp_path
         assert taken[-1] == (tmp_path / LOCK).stat().st_ino
     assert len(taken) == 2
     assert taken[0] != taken[1]
+
+
+def test_a_file_system_without_locks_is_told_from_another_writer(tmp_path, monkeypatch):
+    def flock(lock, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(search.store.writer.fcntl, "flock", flock)
+    with pytest.raises(ResultsError, match=r"can't be locked .*Function not implemented") as told:
+        only_writer(tmp_path).__enter__()
+    assert "another process" not in str(told.value)
 
 
 def test_the_manifest_is_added_to(tmp_path):
