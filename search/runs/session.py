@@ -14,6 +14,7 @@ from search.cluster.connection import connect
 from search.cluster.shared_folder import refuse_unseen
 from search.cluster.waiting import Say
 from search.store.folder import FINISHED, read_manifest, update_manifest
+from search.store.lines import read_lines
 
 # From a status, and seconds that a run took, what the manifest says of that.
 Ended = Callable[[str, float], dict[str, Any]]
@@ -62,7 +63,7 @@ def recorded(folder: Path, ended: Ended | None = None) -> Iterator[None]:
         folder: The results folder.
         ended: What is told of that; None: "status", and "wall_time" with that of earlier processes.
     """
-    earlier = float(read_manifest(folder).get("wall_time", 0.0))
+    earlier = _earlier_seconds(folder)
     told = ended or (lambda status, seconds: {"status": status, "wall_time": earlier + seconds})
     started, status = time.monotonic(), "failed"
     try:
@@ -75,6 +76,13 @@ def recorded(folder: Path, ended: Ended | None = None) -> Iterator[None]:
         # On a full disk, what ended the run is what counts.
         with contextlib.suppress(OSError):
             update_manifest(folder, **told(status, time.monotonic() - started))
+
+
+def _earlier_seconds(folder: Path) -> float:
+    """What earlier processes took: one that was killed didn't say, but its last snapshot does."""
+    told = float(read_manifest(folder).get("wall_time", 0.0))
+    clocks = (float(s.get("wall_time", 0.0)) for s in read_lines(folder / "snapshots.jsonl"))
+    return max(told, max(clocks, default=0.0))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from rllib_ext.pruning.errors import ConfigError, RunError
 from search.runs import session as sessions
 from search.runs.session import connected, recorded, session
 from search.store.folder import read_manifest, update_manifest
+from search.store.lines import append_lines
 
 
 @pytest.fixture
@@ -60,6 +61,18 @@ def test_wall_time_adds_up_over_processes(cluster, tmp_path, monkeypatch):
         with session(tmp_path, None, print):
             pass
     assert read_manifest(tmp_path)["wall_time"] == 37.0
+
+
+def test_the_time_of_a_process_that_was_killed_counts(cluster, tmp_path, monkeypatch):
+    """It tells the manifest nothing; its snapshots carry the clock of all processes."""
+    update_manifest(tmp_path, status="running", wall_time=100.0)
+    for clock in (250.0, 300.0):
+        append_lines(tmp_path / "snapshots.jsonl", [{"wall_time": clock}])
+    clock = iter([5.0, 12.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with session(tmp_path, None, print):
+        pass
+    assert read_manifest(tmp_path)["wall_time"] == 307.0
 
 
 def test_who_records_otherwise_says_what(cluster, tmp_path):
