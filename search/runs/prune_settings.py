@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,12 @@ class PruneSettings:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected {low} or more.")
-        if self.lr is not None and not self.lr > 0.0:
-            raise ConfigError(f"lr = {self.lr}; expected a number above 0.")
-        if any(not t > 0.0 for t in self.thresholds):
-            raise ConfigError(f"threshold = {min(self.thresholds)}; expected a number above 0.")
+        for name, values in {
+            "lr": () if self.lr is None else (self.lr,),
+            "threshold": self.thresholds,
+        }.items():
+            if wrong := [value for value in values if not 0.0 < value < math.inf]:
+                raise ConfigError(f"{name} = {wrong[0]}; expected a finite number above 0.")
         if self.criterion == "sensitivity" and self.pruning.critic_final_sparsity > 0.0:
             raise ConfigError(
                 "criterion = 'sensitivity' is measured on the policy path, so it cannot rank the "

@@ -53,6 +53,8 @@ def test_sensitivity_takes_what_was_measured():
         ({"episodes": 1}, "episodes = 1"),
         ({"seed": -1}, "seed = -1"),
         ({"lr": 0.0}, "lr = 0.0"),
+        ({"lr": float("inf")}, "lr = inf; expected a finite number above 0"),
+        ({"thresholds": (0.1, float("inf"))}, "threshold = inf"),
         ({"criterion": "magnitudo"}, "Did you mean 'magnitude'"),
     ],
 )
