@@ -22,7 +22,14 @@ from search.report import write_report_of
 from search.runs.after_training import after_training
 from search.runs.preparation import TIMED_FORM, Prepared, prepare, prepare_again
 from search.runs.session import session, starting_ray
-from search.runs.standing import Standing, as_begun, has_finished, how_to_extend, standing_of
+from search.runs.standing import (
+    Standing,
+    as_begun,
+    has_finished,
+    how_to_extend,
+    is_reported,
+    standing_of,
+)
 from search.store.archive import Archive
 from search.store.began_with import BEGAN_WITH
 from search.store.continued import extended, load_config_of
@@ -31,7 +38,7 @@ from search.store.files import write_text
 from search.store.folder import (
     CONFIG,
     INITIAL,
-    PAGE,
+    REPORTED,
     provenance,
     read_manifest,
     refuse_taken,
@@ -162,7 +169,7 @@ def _prepared(
 
 def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     """Says so; needs the folder to itself only where the report is still to be written."""
-    if (folder / PAGE).is_file():
+    if is_reported(folder):
         return _said_to_be_finished(config, folder, display)
     with only_writer(folder):
         return _said_to_be_finished(config, folder, display)
@@ -171,7 +178,7 @@ def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Resul
 def _said_to_be_finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
     display.phase(how_to_extend(config, folder))
     # A search may have been killed while it wrote its report.
-    return read_results(folder) if (folder / PAGE).is_file() else _report(folder, display)
+    return read_results(folder) if is_reported(folder) else _report(folder, display)
 
 
 def _go_on(
@@ -222,6 +229,8 @@ def _run(
 ) -> Results:
     """Every phase that is not yet done, and the report."""
     display.phase(starting_ray(address))
+    # The page of a search that is extended is of before, until the report is written.
+    update_manifest(folder, **{REPORTED: False})
     with session(folder, address, display.note):
         _search(config, prepared, folder, display)
     return _report(folder, display)
@@ -232,7 +241,9 @@ def _report(folder: Path, display: Display) -> Results:
     display.phase("measuring latencies, one policy at a time")
     note_latencies(results)
     display.phase("writing the report")
-    return write_report_of(results)
+    written = write_report_of(results)
+    update_manifest(folder, **{REPORTED: True})
+    return written
 
 
 def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display: Display) -> None:

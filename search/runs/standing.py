@@ -17,6 +17,7 @@ from search.store.folder import (
     FINISHED,
     MANIFEST,
     PAGE,
+    REPORTED,
     is_free,
     read_manifest,
     refuse_taken,
@@ -79,7 +80,13 @@ def has_finished(config: ExperimentConfig, folder: Path) -> bool:
         if values is None
         else parse_config(values, f"{folder / MANIFEST}: {BEGAN_WITH}")
     )
-    return before == config
+    # Models with a NaN, as an environment may be given, are equal to none.
+    return not differences(config.model_dump(mode="json"), before.model_dump(mode="json"))
+
+
+def is_reported(folder: Path) -> bool:
+    """Whether a finished search has its report, and not one from before it was extended."""
+    return (folder / PAGE).is_file() and bool(read_manifest(folder).get(REPORTED, True))
 
 
 def finished_results(config: ExperimentConfig, folder: Path) -> Results | None:
@@ -89,7 +96,7 @@ def finished_results(config: ExperimentConfig, folder: Path) -> Results | None:
         config: The experiment.
         folder: Its results folder.
     """
-    if not (has_finished(config, folder) and (folder / PAGE).is_file()):
+    if not (has_finished(config, folder) and is_reported(folder)):
         return None
     return read_results(folder)
 

@@ -41,7 +41,7 @@ def differences(
     return [
         f"{path} = {_shown(new, path)}, and it was {_shown(old, path)}"
         for path in paths
-        if new.get(path, _shown) != old.get(path, _shown)
+        if not _same(new.get(path, _shown), old.get(path, _shown))
     ]
 
 
@@ -80,6 +80,15 @@ def edited(folder: Path, told: list[str]) -> ResultsError:
         f"made with the earlier values, which {MANIFEST} keeps; put them back. Only "
         f"{' and '.join(LIMITS)} may grow; for anything else begin a new search."
     )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal; a NaN, as in `env_config`, is what it was."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other) or (one != one and other != other)
 
 
 def _shown(values: Mapping[str, Any], path: str) -> str:

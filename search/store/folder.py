@@ -33,6 +33,8 @@ FILM, FILM_NOTE = "episode", "episode_note"
 PRUNED = "prune"
 # What the manifest's status is of a run that came to its end.
 FINISHED = "finished"
+# In the manifest of a search, whether the page shows all that the search made.
+REPORTED = "reported"
 LOCK = ".lock"
 # With two letters and more, or C:/ would be one.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)

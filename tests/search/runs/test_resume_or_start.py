@@ -13,7 +13,9 @@ import search.runs.search
 from rllib_ext.pruning.errors import ConfigError, ResultsError
 from search.front.results import Results
 from search.runs.search import resume_search, run_search
-from search.store.continued import extended
+from search.runs.session import recorded
+from search.runs.standing import finished_results, has_finished
+from search.store.continued import extended, load_config_of
 from search.store.folder import CONFIG, read_manifest, update_manifest
 from search.store.ledger import lost_records
 
@@ -26,6 +28,8 @@ class Told:
 
     def phase(self, title):
         self.phases.append(title)
+
+    note = phase
 
 
 @pytest.fixture
@@ -172,6 +176,54 @@ def test_a_report_that_a_kill_prevented_is_written(tmp_path, ran, monkeypatch):
     resume(tmp_path)
     start(tmp_path)
     assert [results.folder for results in made] == [tmp_path, tmp_path]
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, OSError])
+def test_an_extension_that_is_cut_short_while_it_reports_doesnt_pass_off_the_earlier_page(
+    tmp_path, monkeypatch, signal
+):
+    outcomes, module = [None, signal(), None], search.runs.search
+
+    def report(results):
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        (tmp_path / "report.html").write_text(f"{len(outcomes)} are left")
+        return results
+
+    def trained(config, prepared, folder, display):
+        (folder / "events.jsonl").touch()
+
+    monkeypatch.setattr(module, "session", lambda folder, address, note: recorded(folder))
+    monkeypatch.setattr(module, "_search", trained)
+    monkeypatch.setattr(
+        module, "read_results", lambda folder: Results(folder, "", {}, [], [], {}, [])
+    )
+    monkeypatch.setattr(module, "note_latencies", lambda results: None)
+    monkeypatch.setattr(module, "write_report_of", report)
+    start(tmp_path)
+    assert outcomes == [outcomes[0], None]
+    with pytest.raises(signal):
+        resume(tmp_path, "budget.env_steps=160_000")
+    assert (tmp_path / "report.html").read_text() == "2 are left"
+    config = load_config_of(tmp_path)
+    assert finished_results(config, tmp_path) is None
+    resume(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "0 are left"
+    resume(tmp_path)
+    assert outcomes == []
+
+
+def test_a_finished_search_whose_environment_was_given_a_nan_has_finished(tmp_path, ran):
+    nan = {"missing": float("nan"), "levels": [1.0, float("nan")]}
+    config = coordinated().model_copy(update={"env_config": nan})
+    (tmp_path / CONFIG).write_text(config.to_yaml())
+    update_manifest(tmp_path, config=config.model_dump(mode="json"), status="finished")
+    assert has_finished(load_config_of(tmp_path), tmp_path)
+    other = {**nan, "levels": [2.0, float("nan")]}
+    (tmp_path / CONFIG).write_text(config.model_copy(update={"env_config": other}).to_yaml())
+    with pytest.raises(ResultsError, match=r"was changed since the run began: env_config\.levels"):
+        load_config_of(tmp_path)
 
 
 RACERS = """
