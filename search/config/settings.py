@@ -25,7 +25,12 @@ class Settings(BaseModel):
     """Some settings: frozen, and without keys that nobody knows."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        # An environment's arguments may be infinite, or none; a null would be another environment.
+        ser_json_inf_nan="constants",
     )
 
 

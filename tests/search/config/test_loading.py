@@ -1,5 +1,7 @@
 """YAML and overrides in; checked values or one clear message out."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -271,6 +273,16 @@ def test_a_bare_name_is_a_configuration_that_comes_along_unless_it_is_a_file(tmp
     for path in ("nowhere/cartpole", "configs/cartpole.yaml", "cartpole.yaml", "cartpol"):
         with pytest.raises(ConfigError, match=f"{path} is no file"):
             load_config(Path(path))
+
+
+def test_infinite_arguments_of_an_environment_read_back_as_they_were():
+    arguments = {"highest": math.inf, "lows": [-math.inf, 1.0], "missing": {"as": math.nan}}
+    config = load_config(SMOKE).model_copy(update={"env_config": arguments})
+    manifest = json.loads(json.dumps(config.model_dump(mode="json")))
+    for values in (yaml.safe_load(config.to_yaml()), manifest):
+        again = parse_config(values, "resolved").env_config
+        assert math.isnan(again["missing"].pop("as"))
+        assert again == {**arguments, "missing": {}}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
