@@ -125,6 +125,8 @@ def _evaluate_front(
     from search.runs.session import connected, starting_ray
     from search.store.writer import only_writer
 
+    # Whoever plays the episodes has another working directory.
+    path = path.resolve()
     results = read_results(path)
     recorded = results.manifest.get("seed")
     if seed is None:

@@ -51,14 +51,18 @@ def named_values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """What --set was given: names and values, which are YAML.
 
     Raises:
-        ConfigError: One of them is not NAME=VALUE.
+        ConfigError: One of them is not NAME=VALUE, or names what another one does.
     """
     from search.config.loading import parse_yaml
 
+    seen: set[str] = set()
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"--set {text!r}: expected NAME=VALUE, such as gravity=15.")
+        if name in seen:
+            raise ConfigError(f"--set {text!r}: {name} is given twice. Expected each name once.")
+        seen.add(name)
         yield name, parse_yaml(value, f"the value of --set {text!r}")
 
 
