@@ -66,7 +66,7 @@ def disk_is_full():
 
 
 def test_a_full_disk_ends_the_run_and_is_no_fault_of_the_task(tmp_path, place):
-    with pytest.raises(RunError, match="OSError: .*No space left on device"):
+    with pytest.raises(RunError, match=r"OSError: .*No space left on device"):
         run(tmp_path, a=Task("the training of a baseline", counted, (place, 99, disk_is_full)))
     assert len(os.listdir(place)) == 1
 
