@@ -20,6 +20,8 @@ from torch import nn
 from rllib_ext.packed.computation import refusal
 from rllib_ext.packed.convolution import Convolution
 from rllib_ext.packed.layers import Activation, Dense, Layer, Layers, Reshape
+from rllib_ext.pruning.errors import ConfigError
+from rllib_ext.rl.playable import expects_floats
 
 # Layers without parameters that act on each element by itself.
 ACTIVATIONS = (
@@ -186,10 +188,8 @@ def refuse_spaces(observations: gym.Space[Any], actions: gym.Space[Any]) -> None
     box = isinstance(observations, gym.spaces.Box) and len(observations.shape) in (1, 3)
     # On others RLlib's own layers fail, so that it couldn't use the policies.
     if not box or observations.dtype not in ("float32", "float64"):
-        raise refusal(
-            f"the observation space {observations}",
-            "a Box of floats, one dimension or images (others: gymnasium's DtypeObservation)",
-        )
+        given = f"the observation space {observations}"
+        raise ConfigError(f"members cannot be stacked: {expects_floats(given)}")
     refuse_actions(actions)
 
 

@@ -20,6 +20,7 @@ from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.rl.module.critic import critic_names
 from rllib_ext.rl.module.probing import probe_of
+from rllib_ext.rl.playable import refuse_unplayable
 from rllib_ext.rl.settings.contradictions import refuse_contradictions
 
 
@@ -31,9 +32,11 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
         ways: With `horizon`.
 
     Raises:
-        ConfigError: RLlib can't build the network, or it can't be pruned so; the message says why.
+        ConfigError: RLlib can't build the network, its own can't act in the environment, or it can't
+            be pruned so; the message says why.
     """
-    module, _ = fresh_network(ppo)
+    module, pipeline = fresh_network(ppo)
+    refuse_unplayable(module, pipeline)
     graph = functools.cache(lambda: trace(module, probe_of(module)))
     # What can be removed depends on no more than this, and a critic that has a target asks for most.
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)

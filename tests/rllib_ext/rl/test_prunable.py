@@ -4,10 +4,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from rllib_ext import PruningConfig, with_pruning
+from rllib_ext.packed.architecture import refuse_spaces
 from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.rl.prunable import fresh_network, refuse_unprunable
@@ -107,3 +109,62 @@ class Cube(gym.Env):
 def test_neither_does_one_for_such_observations(small_ppo):
     with pytest.raises(ConfigError, match=r"ppo\.rl_module: RLlib cannot build the network"):
         refuse_unprunable(small_ppo(env=Cube), [PLAIN])
+
+
+def playing(observed, actions=None):
+    """An environment of some spaces, which nobody steps."""
+
+    class Played(gym.Env):
+        observation_space, action_space = observed, actions or gym.spaces.Discrete(2)
+
+        def __init__(self, config=None):
+            pass
+
+    return Played
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        gym.spaces.Box(0, 255, (4,), np.uint8),
+        gym.spaces.Box(-5, 5, (4,), np.int64),
+        gym.spaces.Box(0, 255, (42, 42, 3), np.uint8),
+    ],
+    ids=str,
+)
+def test_whole_numbers_on_which_rllib_s_layers_fail_are_refused_with_the_mend(small_ppo, observed):
+    with pytest.raises(ConfigError, match="DtypeObservation") as error:
+        refuse_unprunable(small_ppo(env=playing(observed)), [PLAIN])
+    assert str(observed) in str(error.value)
+    # Packs say the same, and don't send anybody to an engine that fails too.
+    with pytest.raises(ConfigError, match="DtypeObservation") as packed:
+        refuse_spaces(observed, gym.spaces.Discrete(2))
+    assert "rllib engine" not in str(packed.value)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_floats_pass(small_ppo, number):
+    refuse_unprunable(small_ppo(env=playing(gym.spaces.Box(-1.0, 1.0, (4,), number))), [PLAIN])
+
+
+def test_whole_numbers_that_a_connector_makes_floats_pass(small_ppo):
+    ppo = small_ppo(env=playing(gym.spaces.Box(0, 255, (4,), np.uint8)))
+    refuse_unprunable(
+        ppo.env_runners(env_to_module_connector=lambda *_, **__: FlattenObservations()), [PLAIN]
+    )
+
+
+def test_actions_that_rllib_cannot_draw_are_refused(small_ppo):
+    seen = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+    plane = gym.spaces.MultiDiscrete([[2, 3], [2, 2]])
+    with pytest.raises(ConfigError, match="MultiDiscrete of one dimension"):
+        refuse_unprunable(small_ppo(env=playing(seen, plane)), [PLAIN])
+    refuse_unprunable(small_ppo(env=playing(seen, gym.spaces.MultiDiscrete([2, 3]))), [PLAIN])
+
+
+def test_a_look_at_the_network_leaves_torch_s_generator_as_it_was(small_ppo):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    refuse_unprunable(small_ppo(), [PLAIN])
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,81 @@
+"""Whether RLlib's own network can act in an environment, before anything trains it.
+
+RLlib builds its network for spaces in which it then fails: observations of whole numbers, actions of
+several dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from rllib_ext.pruning.errors import ConfigError
+
+
+def refuse_unplayable(module: Any, pipeline: EnvToModulePipeline) -> None:
+    """Draws one action of RLlib's own network, for an observation that is drawn from its space.
+
+    Args:
+        module: An RLModule; one of somebody's own is not looked at.
+        pipeline: The connectors that feed it; left as they are.
+
+    Raises:
+        ConfigError: RLlib's layers fail on the observation, or its distribution on the action.
+    """
+    if type(module) is not DefaultPPOTorchRLModule:
+        return
+    batch = None
+    # Connectors are anybody's code, and may need more of an episode than its start.
+    with contextlib.suppress(Exception):
+        batch = _first_batch(module, copy.deepcopy(pipeline))
+    if batch is None:
+        return
+    # RLlib draws from torch's global generator.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            outputs = module.forward_exploration(batch)
+        except RuntimeError as error:
+            given = f"the observation space {module.observation_space}"
+            raise ConfigError(f"ppo.rl_module: {expects_floats(given)} ({error})") from error
+        try:
+            distribution: Any = module.get_exploration_action_dist_cls()
+            distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS]).sample()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"ppo.rl_module: the policy has the action space {module.action_space}, of which RLlib "
+                f"can't draw ({type(error).__name__}: {error}); expected Discrete, MultiDiscrete of one "
+                "dimension, Box, or Dict and Tuple of these. Flatten actions in the environment."
+            ) from error
+
+
+def expects_floats(given: str) -> str:
+    """Says that RLlib's own layers fail on observations, and how to mend it.
+
+    Args:
+        given: What the policy has.
+    """
+    return (
+        f"the policy has {given}, on which RLlib's own layers fail; expected a Box of floats, one "
+        "dimension or images. Wrap the environment in gymnasium.wrappers.DtypeObservation, or name it "
+        "under env_config of rllib_ext.envs.float_images:FloatImages where it shows images of bytes."
+    )
+
+
+def _first_batch(module: Any, pipeline: EnvToModulePipeline) -> dict[str, Any]:
+    """What the module is given at the start of an episode."""
+    space: gym.Space[Any] = copy.deepcopy(pipeline.input_observation_space)
+    space.seed(0)
+    episode = SingleAgentEpisode(observation_space=space, action_space=pipeline.input_action_space)
+    episode.add_env_reset(space.sample())
+    batch: dict[str, Any] = pipeline(
+        rl_module=module, episodes=[episode], batch={}, explore=True, shared_data={}, metrics=None
+    )
+    return batch
