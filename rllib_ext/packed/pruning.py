@@ -17,6 +17,7 @@ from rllib_ext.pruning.structure.graph import Graph, trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.pruning.training.side import Coefficients
 from rllib_ext.rl.module.critic import critic_names
+from rllib_ext.rl.module.initial import constants_of
 from rllib_ext.rl.module.probing import probe_of
 
 
@@ -74,6 +75,7 @@ class PackedPruning:
             probe=probe_of(module),
             room=functools.partial(self._statistics.room, member),
             coefficients=coefficients,
+            constants=constants_of(module),
         )
         self._kept[member] = 1.0
         self._pruned[member] = False

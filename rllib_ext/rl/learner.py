@@ -22,6 +22,7 @@ from rllib_ext.pruning.training.side import Coefficients
 from rllib_ext.rl.learning_rates import LearningRates
 from rllib_ext.rl.lost_pruning import PRUNING_KEY, KeepsMasks, refuse_lost_pruning
 from rllib_ext.rl.module.critic import critic_names
+from rllib_ext.rl.module.initial import constants_of
 from rllib_ext.rl.module.probing import probe_of
 from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 from rllib_ext.rl.teaching import TEACHING_LOSS, Teacher
@@ -77,6 +78,7 @@ class PruningLearnerMixin(KeepsMasks):
             graph=lambda: trace(module, probe_of(module)),
             probe=probe_of(module),
             coefficients=self._side(),
+            constants=constants_of(module),
         )
         self.pruner.gatherer.listens = False
         # Before RLlib gives the weights to the EnvRunners. What is restored replaces it.

@@ -8,7 +8,7 @@ neural networks and how lottery tickets win", arXiv 2010.03533) scale each unit 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,23 @@ _ORTHOGONAL = 1e-4
 
 @torch.no_grad()
 def fit_initial_(
-    module: nn.Module, masks: Mapping[str, Tensor], biases: Mapping[str, Tensor] | None = None
+    module: nn.Module,
+    masks: Mapping[str, Tensor],
+    biases: Mapping[str, Tensor] | None = None,
+    constants: Iterable[float] = (),
 ) -> None:
     """Makes the first weights of a masked network those of a network of the size that is left, in place.
 
     A unit's weights are multiplied by √(n ÷ k), where k of its n inputs are kept, and so is its bias
-    where torch may have drawn it for n inputs; one that lies beyond was set and stays. An orthogonal
+    where torch may have drawn it for n inputs; one that lies beyond, or is one of the constants, was set
+    and stays. An orthogonal
     matrix of which whole rows and columns are left becomes orthogonal again, with the same gain.
 
     Args:
         module: The network, with its first weights.
         masks: Masks of its weight matrices by parameter name.
         biases: Masks of biases that go with their units: those become 0.
+        constants: What biases were set to, on purpose.
     """
     parameters = dict(module.named_parameters())
     for name, mask in masks.items():
@@ -44,19 +49,23 @@ def fit_initial_(
             continue
         layer, _, own = name.rpartition(".")
         bias = parameters.get(f"{layer}.{own.replace('weight', 'bias')}".lstrip("."))
-        _scale_(weight, bias, mask)
+        _scale_(weight, bias, mask, constants)
     for name, mask in (biases or {}).items():
         parameters[name].masked_fill_(~mask.to(parameters[name].device), 0.0)
 
 
-def _scale_(weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
+def _scale_(weight: Tensor, bias: Tensor | None, mask: Tensor, constants: Iterable[float]) -> None:
     inputs, kept = mask[0].numel(), mask.flatten(1).sum(1)
     factor = torch.where(kept > 0, inputs / kept.clamp_min(1), 1.0).sqrt().to(weight.dtype)
     # Recurrent layers are drawn for their hidden units, whatever they read.
     most = max(1.0 / math.sqrt(inputs), float(weight.abs().max()))
     weight.mul_(factor.view(-1, *[1] * (weight.dim() - 1)))
     if bias is not None and bias.shape == factor.shape:
-        bias.mul_(torch.where(bias.abs() <= most, factor, torch.ones_like(factor)))
+        drawn = bias.abs() <= most
+        for constant in constants:
+            # Rounded as the bias was.
+            drawn &= bias != torch.tensor(constant).to(bias)
+        bias.mul_(torch.where(drawn, factor, torch.ones_like(factor)))
 
 
 def _orthogonal_gain(weight: Tensor) -> float:

@@ -56,6 +56,7 @@ class Pruner:
         probe: How to run the network on example inputs; comes with the graph.
         room: Where statistics are kept (see `Gatherer`); None: in tensors of their own.
         coefficients: What else adapts while the network trains, and goes back with its weights.
+        constants: What first biases were set to, on purpose (see `fit_initial_`).
 
     Attributes:
         begins_trained: Whether the first weights were trained elsewhere.
@@ -77,6 +78,7 @@ class Pruner:
         probe: Probe | None = None,
         room: Allocate | None = None,
         coefficients: Coefficients | None = None,
+        constants: Iterable[float] = (),
     ) -> None:
         self.module = module
         self.config = config
@@ -93,6 +95,7 @@ class Pruner:
         self._evaluated_return: float | None = None
         self._accepted: Accepted | None = None
         self._optimizers = optimizers
+        self._constants = tuple(constants)
         self.gatherer = Gatherer(module, self.all_weights, kinds_for(config), config.window, room)
         self._side = SideState(self.gatherer, coefficients)
         self._rewinding = Rewinding(config.rewind_to, self._side)
@@ -150,7 +153,7 @@ class Pruner:
             return False
         masks = self._next.first(self.config, self._units)
         gone = {} if self._units is None else self._units.bias_masks(masks)
-        fit_initial_(self.module, masks, gone)
+        fit_initial_(self.module, masks, gone, self._constants)
         self._network.put_under_(masks)
         self.standing = begun(self.config, self.weights, masks)
         return True

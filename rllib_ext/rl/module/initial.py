@@ -114,6 +114,17 @@ def with_initial_weights(
     return config
 
 
+def constants_of(module: nn.Module) -> tuple[float, ...]:
+    """What `InitialCatalog` has set biases of a module to, if anything.
+
+    Args:
+        module: An RLModule.
+    """
+    model_config = getattr(module, "model_config", None)
+    first = model_config.get(LOG_STD) if isinstance(model_config, Mapping) else None
+    return (float(first),) if isinstance(first, int | float) else ()
+
+
 def refuse_wrong_values(model_config: Mapping[str, Any]) -> None:
     """Looks at the keys that `InitialCatalog` reads.
 

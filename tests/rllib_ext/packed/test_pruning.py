@@ -15,7 +15,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.torch_utils import clip_gradients
 
-from rllib_ext import PruningConfig
+from rllib_ext import PruningConfig, with_initial_weights
 from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.pruning import PackedPruning
 from rllib_ext.packed.vmapped import Vmapped
@@ -298,3 +298,16 @@ def test_weights_grow_after_a_warm_up_from_a_rate_of_0(packed_ppo):
         events = pack.train()[0]["pruning"]["events"]
     pack.close()
     assert events["regrown"] >= 3
+
+
+@pytest.mark.parametrize("start", ["narrow", "sparse"])
+def test_a_narrow_start_leaves_the_deviation_that_was_asked_for(packed_ppo, start):
+    # As large as what torch draws for 16 inputs.
+    ppo = with_initial_weights(packed_ppo("Pendulum-v1"), log_std_init=0.1)
+    pack = Pack(ppo, 1)
+    way = PruningConfig(horizon=1000, start=start, start_density=0.3)
+    pack.start(0, training={}, pruning=way, seed=3)
+    *_, head = (m for m in pack.network.modules[0].pi.modules() if isinstance(m, torch.nn.Linear))
+    assert not pack.pruning.pruner(0).masks["pi.net.mlp.0.weight"].all()
+    assert float(head.bias[1].detach()) == torch.tensor(0.1).item()
+    pack.close()

@@ -108,6 +108,19 @@ def test_a_bias_that_was_set_stays():
     torch.testing.assert_close(layer.bias.detach(), torch.tensor([2 * drawn, 0.0, -0.5, -0.5]))
 
 
+def test_so_does_a_constant_as_small_as_what_is_drawn():
+    torch.manual_seed(4)
+    layer = nn.Linear(64, 4)
+    with torch.no_grad():
+        layer.bias[2:] = 0.1
+    drawn = layer.bias[:2].detach().clone()
+    mask = torch.zeros(4, 64, dtype=torch.bool)
+    mask[:, :16] = True
+    fit_initial_(layer, {"weight": mask}, constants=[0.1])
+    torch.testing.assert_close(layer.bias[:2].detach(), 2 * drawn)
+    assert layer.bias[2:].tolist() == torch.full((2,), 0.1).tolist()
+
+
 def test_a_channel_counts_with_its_whole_kernel_and_a_recurrent_unit_with_its_gates():
     torch.manual_seed(5)
     network = nn.ModuleDict({"conv": nn.Conv2d(8, 3, 2), "core": nn.LSTM(5, 16)})
