@@ -197,8 +197,14 @@ class _Head:
         return self._builder.add(ArgMax(), logits)
 
     def _multi_categorical(self, kind: Any, logits: int) -> int:
-        settings = _partial(kind)
-        sizes = [int(n) for n in settings["input_lens"]]
+        lengths = _partial(kind)["input_lens"]
+        if np.ndim(lengths) != 1:
+            raise ExportError(
+                f"the action distribution has numbers of choices in {np.ndim(lengths)} dimensions, and "
+                "RLlib can't draw from it. Expected a MultiDiscrete of one dimension: flatten actions in "
+                "the environment, and train again."
+            )
+        sizes = [int(n) for n in lengths]
         noise = self._noise("uniform", (len(sizes),)) if self._stochastic else None
         parts, b, at = [], self._builder, 0
         for i, size in enumerate(sizes):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from export_policies import small
@@ -21,7 +22,7 @@ from rllib_ext.export import export_policy, exporting
 from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.exporting import Options
 from rllib_ext.export.numpy_loader import Policy
-from rllib_ext.export.opened import open_saved
+from rllib_ext.export.opened import open_saved, untrained
 from rllib_ext.export.operations import Dense
 from rllib_ext.export.source import source_of
 from rllib_ext.export.storage import described, nodes_of
@@ -75,6 +76,17 @@ def test_a_module_that_branches_is_refused(saved):
     text = refused(saved(small("CartPole-v1", {}).rl_module(rl_module_spec=spec)))
     assert "Branching can't be exported" in text
     assert "branch on values" in text
+
+
+def test_actions_that_rllib_itself_cannot_draw_are_refused():
+    class Plane(gym.Env):
+        observation_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+        action_space = gym.spaces.MultiDiscrete([[2, 3], [2, 2]])
+
+        def __init__(self, config=None):
+            pass
+
+    assert "MultiDiscrete of one dimension" in refused(untrained(small(Plane, {})))
 
 
 def test_the_mode_of_a_distribution_of_one_s_own_is_traced(saved, tmp_path):
