@@ -42,7 +42,8 @@ class Pool:
         """Builds environments, each with a seed of its own that fixes all of its episodes.
 
         Args:
-            seeds: One an environment, ≥ 0; EnvPool takes their upper 31 bits of 32.
+            seeds: One an environment, ≥ 0; EnvPool takes their upper 31 bits of 32, so that 2k and 2k + 1
+                give the same episodes.
             threads: That step them.
         """
         import envpool
@@ -182,7 +183,7 @@ def play_pool(
         pool: The environment.
         act: Gives actions for numbers of episodes, observations and rewards, as
             `rllib_ext.evaluation.evaluator.Policy.act` does.
-        seeds: One an episode.
+        seeds: One an episode; 2k and 2k + 1 give the same one.
         width: Episodes under way at once, ≥ 1.
 
     Returns:

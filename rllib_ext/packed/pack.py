@@ -225,7 +225,8 @@ class Pack:
         """Fresh deterministic episodes of some members' policies as they are now.
 
         Args:
-            seeds: For each of these members one episode a seed.
+            seeds: For each of these members one episode a seed. In environments of EnvPool, which takes
+                31 bits of a seed, 2k and 2k + 1 are the same episode: give even ones there.
         """
         return self._evaluator.run(seeds)
 
