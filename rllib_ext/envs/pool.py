@@ -42,8 +42,8 @@ class Pool:
         """Builds environments, each with a seed of its own that fixes all of its episodes.
 
         Args:
-            seeds: One an environment, ≥ 0; EnvPool takes their upper 31 bits of 32, so that 2k and 2k + 1
-                give the same episodes.
+            seeds: One an environment, ≥ 0; EnvPool takes their upper 31 bits of 32, so that 2k and
+                2k + 1 give the same episodes.
             threads: That step them.
         """
         import envpool

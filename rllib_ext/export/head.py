@@ -201,8 +201,8 @@ class _Head:
         if np.ndim(lengths) != 1:
             raise ExportError(
                 f"the action distribution has numbers of choices in {np.ndim(lengths)} dimensions, and "
-                "RLlib can't draw from it. Expected a MultiDiscrete of one dimension: flatten actions in "
-                "the environment, and train again."
+                "RLlib can't draw from it. Expected a MultiDiscrete of one dimension: flatten actions "
+                "in the environment, and train again."
             )
         sizes = [int(n) for n in lengths]
         noise = self._noise("uniform", (len(sizes),)) if self._stochastic else None

@@ -11,7 +11,9 @@ import copy
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
+import tree
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.core.columns import Columns
@@ -64,8 +66,10 @@ def expects_floats(given: str) -> str:
     """
     return (
         f"the policy has {given}, on which RLlib's own layers fail; expected a Box of floats, one "
-        "dimension or images. Wrap the environment in gymnasium.wrappers.DtypeObservation, or name it "
-        "under env_config of rllib_ext.envs.float_images:FloatImages where it shows images of bytes."
+        "dimension or images. Wrap the environment in gymnasium.wrappers.DtypeObservation. Without code "
+        "of your own: the connector ray.rllib.connectors.env_to_module:FlattenObservations, as "
+        "env_runners.env_to_module_connector, for numbers; env: rllib_ext.envs.float_images:FloatImages "
+        "for images of bytes."
     )
 
 
@@ -74,8 +78,13 @@ def _first_batch(module: Any, pipeline: EnvToModulePipeline) -> dict[str, Any]:
     space: gym.Space[Any] = copy.deepcopy(pipeline.input_observation_space)
     space.seed(0)
     episode = SingleAgentEpisode(observation_space=space, action_space=pipeline.input_action_space)
-    episode.add_env_reset(space.sample())
+    # A space's bounds can be those of its number format, and what overflows can't be drawn from.
+    episode.add_env_reset(tree.map_structure(_small, space.sample()))
     batch: dict[str, Any] = pipeline(
         rl_module=module, episodes=[episode], batch={}, explore=True, shared_data={}, metrics=None
     )
     return batch
+
+
+def _small(part: Any) -> Any:
+    return np.zeros_like(part) if np.issubdtype(np.asarray(part).dtype, np.floating) else part

@@ -147,6 +147,13 @@ def test_floats_pass(small_ppo, number):
     refuse_unprunable(small_ppo(env=playing(gym.spaces.Box(-1.0, 1.0, (4,), number))), [PLAIN])
 
 
+def test_floats_without_a_bound_worth_the_name_pass(small_ppo):
+    largest = np.finfo(np.float32).max
+    seen = gym.spaces.Box(-largest, largest, (4,), np.float32)
+    for actions in (gym.spaces.Discrete(2), gym.spaces.Box(-1.0, 1.0, (2,), np.float32)):
+        refuse_unprunable(small_ppo(env=playing(seen, actions)), [PLAIN])
+
+
 def test_whole_numbers_that_a_connector_makes_floats_pass(small_ppo):
     ppo = small_ppo(env=playing(gym.spaces.Box(0, 255, (4,), np.uint8)))
     refuse_unprunable(
