@@ -6,6 +6,7 @@ written into the members' Gatherers, whose matter it is what becomes of it.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -47,7 +48,7 @@ class StackedStatistics:
         """What takes minibatches for some members; None where they gather nothing.
 
         Args:
-            gatherers: Theirs, ascending, one for each row.
+            gatherers: The members' Gatherers by member, ascending; a minibatch has a row for each.
         """
         found: list[Observer] = []
         for kind in FROM_GRADIENT:
@@ -102,12 +103,12 @@ class StackedStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class _Some:
-    """Some members of those that a minibatch is of.
+    """Some of the members that a minibatch has rows of.
 
     Attributes:
-        gatherers: Theirs.
-        members: Which they are.
-        rows: Which rows of the minibatch are theirs.
+        gatherers: The Gatherers of these members, by member.
+        members: Rows of the stacked weights that these members are.
+        rows: Rows of the minibatch that belong to these members.
         windows: Values over which their means run, of shape (members, 1).
     """
 
@@ -128,7 +129,7 @@ class _Some:
         )
 
 
-class _Kept:
+class _Kept(abc.ABC):
     """A statistic of all members.
 
     Attributes:
@@ -149,16 +150,17 @@ class _Kept:
             self.waiting |= fresh
             self.read(fresh)
 
+    @abc.abstractmethod
     def counts(self, gatherer: Gatherer) -> list[int]:
         """How many minibatches of each part a Gatherer has seen."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read(self, gatherers: Gatherers) -> None:
         """Reads the means themselves."""
 
+    @abc.abstractmethod
     def write(self, member: int, gatherer: Gatherer, counts: Sequence[int]) -> None:
         """Tells a Gatherer what was seen, and how often."""
-        raise NotImplementedError
 
 
 class _OfGradients(_Kept):
@@ -185,6 +187,10 @@ class _OfGradients(_Kept):
     def counts(self, gatherer: Gatherer) -> list[int]:
         seen = gatherer.seen(self._kind)
         return [seen.get(name, 0) for name in self._network.slots]
+
+    @override
+    def read(self, gatherers: Gatherers) -> None:
+        """Nothing to read: the means lie in the Gatherers' own memory."""
 
     @override
     def write(self, member: int, gatherer: Gatherer, counts: Sequence[int]) -> None:

@@ -63,15 +63,21 @@ def test_who_watched_a_repeat_makes_no_group_of_its_own(folders, tmp_path):
     assert group_names([search.load(folders[0]), search.load(watched)]) == ["cartpole"] * 2
 
 
+def _with_dense_returns(folder, copy, least):
+    """A copy of a search whose dense baseline returned from `least` to `least` + 2."""
+    shutil.copytree(folder, copy)
+    archive = Archive(copy)
+    for e in archive.evaluations():
+        if e.snapshot_id == "dense":
+            returns = [least + i % 3 for i in range(len(e.returns))]
+            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    return copy
+
+
 def test_a_search_whose_dense_baseline_is_no_measure_is_told_apart_from_one_that_keeps_nothing(
     folders, tmp_path
 ):
-    untrained = shutil.copytree(folders[3], tmp_path / "untrained")
-    archive = Archive(untrained)
-    for e in archive.evaluations():
-        if e.snapshot_id == "dense":
-            returns = [20.0 + i % 3 for i in range(len(e.returns))]
-            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    untrained = _with_dense_returns(folders[3], tmp_path / "untrained", 20.0)
     found = compare([search.load(folders[0]), search.load(untrained)])
     assert found.searches["measured"].tolist() == [True, False]
     (note,) = found.notes
@@ -82,12 +88,7 @@ def test_a_search_whose_dense_baseline_is_no_measure_is_told_apart_from_one_that
 
 
 def test_that_a_dense_baseline_is_weak_is_noted(folders, tmp_path):
-    weak = shutil.copytree(folders[1], tmp_path / "weak")
-    archive = Archive(weak)
-    for e in archive.evaluations():
-        if e.snapshot_id == "dense":
-            returns = [260.0 + i % 3 for i in range(len(e.returns))]
-            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    weak = _with_dense_returns(folders[1], tmp_path / "weak", 260.0)
     found = compare([search.load(folders[0]), search.load(weak)])
     (note,) = found.notes
     assert note.startswith(
