@@ -61,6 +61,8 @@ def _sigterm_interrupts() -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         nonlocal told
+        # Ray's C++ part is told first while it starts, and would abort the process three seconds later.
+        signal.alarm(0)
         # `timeout` tells the process, then its group: the second must not cut off what the first began.
         if time.monotonic() - told >= ONCE:
             told = time.monotonic()

@@ -85,6 +85,12 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
             raise _no_cluster(address, first_line(error)) from error
 
 
+def disconnect() -> None:
+    """Leaves the cluster, or ends the one that was started here; nothing happens where there is none."""
+    with sigterm_left_alone():
+        ray.shutdown()
+
+
 def waits_for(what: str, needed: Mapping[str, float], avoided: Sequence[str] = ()) -> str:
     """What is waited for where nothing runs, for a person.
 

@@ -6,7 +6,8 @@ look here first.
 - `get_num_cpus` counts as `ray.init` does, the limits of containers too, before there is Ray.
 - `canonicalize_bootstrap_address` says where "auto" leads: `ray.init` tries silent heads for 15 minutes.
 - `ENABLE_RAY_CLUSTER`: where it is false Ray listens on 127.0.0.1 alone, and no argument asks for that.
-- `set_sigterm_handler`: a driver's own handler is gone while `ray.init` runs, and after it.
+- `set_sigterm_handler`: a driver's own handler is gone while `ray.init` runs, and after it; Ray's C++
+  part then puts its own before it, which writes a stack and aborts the process three seconds later.
 - `TuneController`: Tune gives its trials to whoever is idle, and asks nobody what a failure means.
 - `PlacementGroupResourceManager`: Tune's placement groups take no label selector.
 - `RayActorManager` ends the whole run when Ray's memory monitor kills an actor.
@@ -15,6 +16,8 @@ look here first.
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -53,12 +56,22 @@ def loopback_only() -> AbstractContextManager[None]:
     return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
 
 
-def sigterm_left_alone() -> AbstractContextManager[None]:
-    """Inside, `ray.init` sets no handler of SIGTERM: its own end the process, whoever waits for that.
+@contextlib.contextmanager
+def sigterm_left_alone() -> Iterator[None]:
+    """Keeps the driver's handler of SIGTERM over `ray.init` and `ray.shutdown`.
 
-    What it starts ends with the driver all the same: at its exit, or with it.
+    Ray's own ends the process, whoever waits for that, and its C++ part leaves none behind. While
+    `ray.init` runs, that part is told first, then the driver's handler, which has to cancel the alarm
+    that the first has set (`signal.alarm(0)`). What Ray starts ends with the driver all the same: at its
+    exit, or with it.
     """
-    return _replaced(utils, "set_sigterm_handler", lambda handler: None)
+    try:
+        with _replaced(utils, "set_sigterm_handler", lambda handler: None):
+            yield
+    finally:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def with_controller(make: Callable[..., TuneController]) -> AbstractContextManager[None]:

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from search.cluster.connection import connect
+from search.cluster.connection import connect, disconnect
 from search.cluster.shared_folder import refuse_unseen
 from search.cluster.waiting import Say
 from search.store.folder import FINISHED, read_manifest, update_manifest
@@ -52,7 +50,7 @@ def session(
             refuse_unseen(folder)
             yield
     finally:
-        ray.shutdown()
+        disconnect()
 
 
 @contextlib.contextmanager
@@ -96,4 +94,4 @@ def connected(address: str | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        disconnect()

@@ -75,6 +75,43 @@ def test_sigterm_interrupts_also_while_ray_starts(monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
+TOLD_TO_END = """
+import os, signal, sys, time
+from search.cli.main import cli, main
+from search.cluster.connection import connect, disconnect
+
+def run(**options):
+    connect()
+    if sys.argv[1] == "while it is there":
+        signal.raise_signal(signal.SIGTERM)
+    disconnect()
+    signal.raise_signal(signal.SIGTERM)
+
+def slowly(**options):
+    try:
+        run()
+    except KeyboardInterrupt:
+        time.sleep(4)
+        disconnect()
+        raise
+
+cli.main = slowly
+main()
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("when", ["while it is there", "after it has gone"])
+def test_sigterm_interrupts_a_driver_however_long_it_takes_to_end(when):
+    """Ray's C++ part has a handler of its own: it writes a stack, and aborts after three seconds."""
+    run = subprocess.run(
+        [sys.executable, "-c", TOLD_TO_END, when], capture_output=True, text=True, timeout=240,
+        env=environment(), cwd=os.curdir, check=False,
+    )  # fmt: skip
+    assert run.stderr == ""
+    assert run.returncode == 130
+
+
 LISTENERS = """
 import os, ray
 from command_line import descendants
