@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import defaultdict
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,6 +14,19 @@ from rllib_ext.packed.network import Rows, StackedNetwork
 # torch's defaults, which RLlib's PPO leaves as they are.
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberMoments:
+    """What `OptimizerLike` asks for of one member; torch's own Adam would load torch's compiler.
+
+    Attributes:
+        state: By parameter, views of the member's rows.
+        param_groups: All of its parameters, with its learning rate.
+    """
+
+    state: defaultdict[Tensor, Any]
+    param_groups: list[dict[str, Any]]
 
 
 class StackedAdam:
@@ -22,8 +39,8 @@ class StackedAdam:
         first: Running means of gradients, of shape (members, parameters of one).
         second: Running means of squared gradients, of the same shape.
         steps: Steps that each member has taken, of shape (members,).
-        members: For each member a torch optimizer whose state are views of its rows. It takes no
-            steps; it is for those who read and write moments, or ask whether a weight moves.
+        members: For each member its rows by parameter, for those who read and write moments, or ask
+            whether a weight moves.
     """
 
     def __init__(self, network: StackedNetwork) -> None:
@@ -44,18 +61,18 @@ class StackedAdam:
         """
         self.members[member] = self._view_of(member, rate)
 
-    def _view_of(self, member: int, rate: float = 0.0) -> torch.optim.Adam:
-        parameters = self._network.modules[member].parameters()
-        optimizer = torch.optim.Adam(parameters, lr=rate, betas=BETAS, eps=EPSILON)
-        self._connect_(member, optimizer)
-        return optimizer
+    def _view_of(self, member: int, rate: float = 0.0) -> MemberMoments:
+        parameters = list(self._network.modules[member].parameters())
+        moments = MemberMoments(defaultdict(dict), [{"params": parameters, "lr": rate}])
+        self._connect_(member, moments)
+        return moments
 
     def reconnect_(self, member: int) -> None:
-        """Zeroes moments that somebody removed from the member's optimizer, and puts them back."""
+        """Zeroes moments that somebody removed from the member's state, and puts them back."""
         self._connect_(member, self.members[member])
 
-    def _connect_(self, member: int, optimizer: torch.optim.Adam) -> None:
-        state = optimizer.state
+    def _connect_(self, member: int, moments: MemberMoments) -> None:
+        state = moments.state
         for name, parameter in self._network.modules[member].named_parameters():
             if state.get(parameter):
                 continue

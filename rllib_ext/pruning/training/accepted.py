@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from rllib_ext.pruning.masks import Masks, masks_from_numpy, masks_to_numpy
-from rllib_ext.pruning.training.optimizer import copy_moments, restore_moments_
+from rllib_ext.pruning.training.optimizer import OptimizerLike, copy_moments, restore_moments_
 from rllib_ext.pruning.training.side import SideState
 
 
@@ -37,7 +36,7 @@ class Accepted:
         cls,
         module: nn.Module,
         masks: Mapping[str, Tensor],
-        optimizers: Sequence[Optimizer],
+        optimizers: Sequence[OptimizerLike],
         side: SideState,
     ) -> Accepted:
         """Copies the state as it is now."""
@@ -51,7 +50,7 @@ class Accepted:
 
     @torch.no_grad()
     def put_back_(
-        self, module: nn.Module, optimizers: Sequence[Optimizer], side: SideState
+        self, module: nn.Module, optimizers: Sequence[OptimizerLike], side: SideState
     ) -> Masks:
         """Puts everything but the masks back, bit by bit, in place.
 

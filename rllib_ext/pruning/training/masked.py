@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from rllib_ext.pruning.masks import Masks, full_masks
 from rllib_ext.pruning.structure.constants import DeadWeights
 from rllib_ext.pruning.structure.groups import Structure
 from rllib_ext.pruning.training.accepted import Accepted
 from rllib_ext.pruning.training.enforce import Enforcer
-from rllib_ext.pruning.training.optimizer import clear_moments_, start_moments_
+from rllib_ext.pruning.training.optimizer import OptimizerLike, clear_moments_, start_moments_
 from rllib_ext.pruning.training.regrow import sprout_, survivors
 from rllib_ext.pruning.training.side import SideState
 
@@ -36,7 +35,7 @@ class MaskedNetwork:
         self,
         module: nn.Module,
         weights: Mapping[str, nn.Parameter],
-        optimizers: Callable[[], Sequence[Optimizer]],
+        optimizers: Callable[[], Sequence[OptimizerLike]],
         structure: Structure | None,
         dead: DeadWeights | None,
     ) -> None:

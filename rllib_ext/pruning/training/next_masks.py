@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.criteria import StatisticKind
@@ -18,6 +17,7 @@ from rllib_ext.pruning.structure.paths import Paths
 from rllib_ext.pruning.training.agreement import Agreement
 from rllib_ext.pruning.training.at_work import AtWork
 from rllib_ext.pruning.training.choose import exchanged, masks_for, statistics_for
+from rllib_ext.pruning.training.optimizer import OptimizerLike
 from rllib_ext.pruning.training.ranking import at_rest, unscored, warn_of_unscored
 from rllib_ext.pruning.training.starts import first_masks
 from rllib_ext.pruning.training.statistics import Gatherer
@@ -45,7 +45,7 @@ class NextMasks:
         weights: PrunableWeights,
         structure: Structure | None,
         gatherer: Gatherer,
-        optimizers: Callable[[], Sequence[Optimizer]],
+        optimizers: Callable[[], Sequence[OptimizerLike]],
         seed: int,
         agreement: Agreement,
         liveness: Liveness | None = None,

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+
+
+class OptimizerLike(Protocol):
+    """What pruning asks of an optimizer: torch's own have it, and what a pack holds of each member."""
+
+    @property
+    def state(self) -> MutableMapping[Tensor, Any]:
+        """By parameter, its moments by name; empty for one that has not been stepped."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Groups of parameters ("params"), each with its learning rate ("lr")."""
 
 
 @torch.no_grad()
 def clear_moments_(
-    optimizers: Iterable[Optimizer],
+    optimizers: Iterable[OptimizerLike],
     weights: Mapping[str, nn.Parameter],
     masks: Mapping[str, Tensor],
 ) -> None:
@@ -37,7 +48,7 @@ def clear_moments_(
 
 
 def copy_moments(
-    optimizers: Iterable[Optimizer], parameters: Mapping[str, nn.Parameter]
+    optimizers: Iterable[OptimizerLike], parameters: Mapping[str, nn.Parameter]
 ) -> list[dict[str, dict[str, Any]]]:
     """Copies the state that each optimizer holds for each parameter: to numpy-free tensors on CPU."""
     return [
@@ -54,7 +65,7 @@ def copy_moments(
 
 @torch.no_grad()
 def restore_moments_(
-    optimizers: Iterable[Optimizer],
+    optimizers: Iterable[OptimizerLike],
     parameters: Mapping[str, nn.Parameter],
     copies: list[dict[str, dict[str, Any]]],
 ) -> None:
@@ -81,7 +92,7 @@ def restore_moments_(
                     state[key] = value
 
 
-def _device_of(optimizer: Optimizer, parameter: nn.Parameter, value: Tensor) -> torch.device:
+def _device_of(optimizer: OptimizerLike, parameter: nn.Parameter, value: Tensor) -> torch.device:
     """Where an optimizer expects a part of its state: counts stay on the CPU but for fused kernels."""
     if value.dim():
         return parameter.device
@@ -98,7 +109,7 @@ _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "exp_inf", "sum
 
 @torch.no_grad()
 def start_moments_(
-    optimizers: Iterable[Optimizer],
+    optimizers: Iterable[OptimizerLike],
     weights: Mapping[str, nn.Parameter],
     grown: Mapping[str, Tensor],
     kept: Mapping[str, Tensor],

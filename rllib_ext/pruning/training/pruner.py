@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.pruning.masks import Masks, full_masks, masks_from_numpy, masks_to_numpy
@@ -32,6 +31,7 @@ from rllib_ext.pruning.training.fit_initial import fit_initial_
 from rllib_ext.pruning.training.masked import MaskedNetwork
 from rllib_ext.pruning.training.metrics import schedule_metrics, sparsity_metrics, structure_metrics
 from rllib_ext.pruning.training.next_masks import NextMasks
+from rllib_ext.pruning.training.optimizer import OptimizerLike
 from rllib_ext.pruning.training.rewind import Rewinding
 from rllib_ext.pruning.training.side import Coefficients, SideState
 from rllib_ext.pruning.training.starts import units_of
@@ -68,7 +68,7 @@ class Pruner:
     def __init__(
         self,
         module: nn.Module,
-        optimizers: Callable[[], Sequence[Optimizer]],
+        optimizers: Callable[[], Sequence[OptimizerLike]],
         config: PruningConfig,
         *,
         critic_prefixes: Iterable[str] = (),

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from rllib_ext.pruning.criteria import (
     READS,
@@ -23,6 +22,7 @@ from rllib_ext.pruning.criteria import (
     in_layer_deviations,
     score,
 )
+from rllib_ext.pruning.training.optimizer import OptimizerLike
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ AT_REST = "its learning rate is 0"
 UNREACHED = "it received no gradient"
 
 
-def at_rest(weights: Mapping[str, nn.Parameter], optimizers: Sequence[Optimizer]) -> dict[str, str]:
+def at_rest(
+    weights: Mapping[str, nn.Parameter], optimizers: Sequence[OptimizerLike]
+) -> dict[str, str]:
     """Weights that no optimizer moves, each with the reason.
 
     Args:

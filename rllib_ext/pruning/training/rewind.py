@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from rllib_ext.pruning.training.optimizer import restore_moments_
+from rllib_ext.pruning.training.optimizer import OptimizerLike, restore_moments_
 from rllib_ext.pruning.training.side import SideState
 
 
@@ -43,7 +42,7 @@ class Rewinding:
             self._kept_side = None if self._side is None else self._side.take()
 
     @torch.no_grad()
-    def rewind_(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+    def rewind_(self, module: nn.Module, optimizers: Sequence[OptimizerLike]) -> None:
         """Puts the parameters back in place and clears the optimizers' state of them."""
         assert self._kept is not None, "parameters are kept before the first round"
         self.due = False

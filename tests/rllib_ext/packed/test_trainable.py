@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 import time
 
 import pytest
+from command_line import environment
 from own_policies import Parts, Places, own
 
 from rllib_ext import PruningConfig, load_policy
@@ -280,3 +283,40 @@ def test_the_segments_of_a_trial_survive_its_config():
     assert segments_of(plain)[1].evaluation_seeds == (3, 4, 5)
     # A trial may be one segment by itself.
     assert segments_of(one.to_dict()) == (one,)
+
+
+# A segment with a prune step, in a process of its own; then what that has imported.
+TRAINED = """
+import sys
+from ray.rllib.algorithms.ppo import PPOConfig
+from rllib_ext import PruningConfig
+from rllib_ext.member.segment import Segment, config_of
+from rllib_ext.member.trainable import MemberSettings
+from rllib_ext.packed.trainable import PackTrainable
+
+ppo = (
+    PPOConfig()
+    .environment("CartPole-v1")
+    .env_runners(num_env_runners=0, num_envs_per_env_runner=2)
+    .learners(num_learners=0)
+    .training(train_batch_size_per_learner=128, minibatch_size=64, num_epochs=1)
+)
+pruning = PruningConfig(final_sparsity=0.5, begin=0.0, end=0.5, horizon=256, criterion="gradient")
+segment = Segment(member=0, segment=0, trial_number=0, seed=1, pruning=pruning.to_dict(),
+                  training={}, until_env_steps=256, evaluation_seeds=(3,))
+pack = PackTrainable.__new__(PackTrainable)
+pack.setup(config_of([segment]), MemberSettings(folder=sys.argv[1], ppo_config=ppo,
+                                                evaluation_interval=9))
+while not pack.step()["segment_done"]:
+    pass
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_pack_s_process_does_not_load_torch_s_compiler(tmp_path):
+    """A third of its start: torch's own optimizers load it when they are made."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRAINED, str(tmp_path)],
+        capture_output=True, text=True, timeout=120, env=environment(), check=False,
+    )  # fmt: skip
+    assert run.stdout.split()[-1:] == ["False"], run.stderr
