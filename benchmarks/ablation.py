@@ -30,20 +30,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.search import ENVIRONMENTS, MEMBERS, OURS, Case, values_of
 from benchmarks.shared import searched
 from benchmarks.shared.arguments import one_of_or_a_file
-from benchmarks.shared.front_tables import SCORES, common_scale, points_of, with_hypervolumes
-from benchmarks.shared.intervals import paired_comparisons, smallest_visible
+from benchmarks.shared.cases import CASES, MEMBERS, name_of, values_of
+from benchmarks.shared.front_tables import (
+    TITLES,
+    common_scale,
+    gain,
+    is_of_weights,
+    measured,
+    shown_mean,
+    visible,
+)
+from benchmarks.shared.intervals import paired_comparisons
 from benchmarks.shared.rows import append_row, rows_done
 from benchmarks.shared.searched import search_here
 from rllib_ext import PruningConfig
 from search.config.experiment import ExperimentConfig
-from search.config.loading import override_value, parse_config, read_values
-from search.front.retained import Scale
+from search.config.loading import override_value, parse_config
 
-CASES = {"CartPole-v1": Case(512, 12, {"gamma": 0.99, "lambda_": 0.95}), **ENVIRONMENTS}
-SHARES = (0.95, 0.99)
 # What names a run, and all columns of its row.
 NAMES = ("env", "arm", "seed", "budget")
 COLUMNS = (*NAMES, *searched.COLUMNS)
@@ -84,11 +89,6 @@ def arm_of(overrides: Sequence[str]) -> str:
     return " ".join(sorted(map(_in_full, overrides))) or "as it is"
 
 
-def name_of(env: str) -> str:
-    """How rows name one of `CASES` or a configuration file."""
-    return env if env in CASES else Path(env).stem
-
-
 def experiment(
     env: str, overrides: Sequence[str], seed: int, budget: int | None
 ) -> ExperimentConfig:
@@ -103,14 +103,9 @@ def experiment(
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
     """
-    if env in CASES:
-        values = values_of(env, CASES[env], OURS, seed, budget or CASES[env].budget)
-    else:
-        # Packs search in this process, whatever the file leaves open.
-        values = {**read_values(Path(env)), "engine": "packed", "seed": seed}
+    values = values_of(env, seed, budget)
     values["name"] = f"{name_of(env)}-{seed}-{zlib.crc32(arm_of(overrides).encode()):08x}"
-    given = [f"budget.env_steps={budget}"] if budget else []
-    for override in [*overrides, *given]:
+    for override in overrides:
         override_value(values, _in_full(override))
     return parse_config(values, "the ablation")
 
@@ -137,12 +132,12 @@ def print_ablation(runs: pd.DataFrame, on: str, off: str, confidence: float) -> 
         if scale.note:
             print(f"\n{title}: {scale.note}")
             continue
-        measured = measures(group, scale)
+        found = measured(group, scale)
         pairs = {
-            name: measured.pivot(index="seed", columns="arm", values=name)
+            name: found.pivot(index="seed", columns="arm", values=name)
             .reindex(columns=[on, off])
             .dropna()
-            for name in (*map(_needs, SHARES), *SCORES)
+            for name in TITLES
         }
         if len(pairs["over_decades"]):
             spent = group.groupby("arm")["env_steps"].mean()
@@ -154,63 +149,22 @@ def print_ablation(runs: pd.DataFrame, on: str, off: str, confidence: float) -> 
         _print_rows(pairs, compared, confidence)
 
 
-def measures(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Rows of searches with what is compared: hypervolumes, and weights needed, as log10."""
-    measured = with_hypervolumes(runs, scale)
-    for share in SHARES:
-        needed = [
-            weights_needed(points_of(text), scale, share) for text in runs["front"].fillna("")
-        ]
-        measured[_needs(share)] = np.log10(needed)
-    return measured
-
-
-def weights_needed(points: np.ndarray, scale: Scale, share: float) -> float:
-    """The fewest weights that keep a share of the dense policy's return.
-
-    Args:
-        points: As `front_tables.points_of` gives them.
-        scale: Of returns.
-        share: Of what the dense policy gains over a random one.
-
-    Returns:
-        A number ≥ 1; of a front without such a point, all weights; NaN without any point.
-    """
-    if not len(points):
-        return float("nan")
-    weights = np.round((1.0 - points[:, 1]) * points[:, 2])
-    keeping = weights[scale.retained(points[:, 0]) >= share]
-    return float(max(1.0, keeping.min() if len(keeping) else points[:, 2].max()))
-
-
-def _needs(share: float) -> str:
-    return f"weights_{share:.0%}"
-
-
-def _gain(name: str, pair: pd.DataFrame) -> np.ndarray:
-    """Differences, on − off; of weights, by how many decades fewer there are with the setting."""
-    difference = (pair.iloc[:, 0] - pair.iloc[:, 1]).to_numpy()
-    return -difference if name.startswith("weights") else difference
+def _gain(measure: str, pair: pd.DataFrame) -> np.ndarray:
+    return gain(measure, pair.iloc[:, 0], pair.iloc[:, 1])
 
 
 def _print_rows(pairs: dict[str, pd.DataFrame], compared: Any, confidence: float) -> None:
-    print(f"  {'':<34}{'with':>10}{'without':>10}{'better by':>11}", end="")
+    print(f"  {'':<44}{'with':>10}{'without':>10}{'better by':>11}", end="")
     print(f"{f'Bonferroni {confidence:.0%} interval':>27}{'Holm p':>9}{'visible':>9}{'wins':>7}")
-    for name, pair in pairs.items():
-        gain = _gain(name, pair)
+    for measure, pair in pairs.items():
+        better = _gain(measure, pair)
         low, high, p = next(compared)
-        means = pair.mean().to_numpy()
-        if name.startswith("weights"):
-            title = f"weights for {name.removeprefix('weights_')}, decades fewer"
-            shown = [f"{10**mean:,.0f}" for mean in means]
-        else:
-            title, shown = SCORES[name], [f"{mean:.3f}" for mean in means]
-        # Where no two pairs differ, their deviation isn't known.
-        deviation = float(np.std(gain, ddof=1)) if np.ptp(gain) > 0.0 else float("nan")
-        visible = smallest_visible(deviation, len(gain), confidence=confidence)
-        wins = f"{int((gain > 0).sum())}/{len(gain)}"
-        print(f"  {title:<34}{shown[0]:>10}{shown[1]:>10}{gain.mean():>+11.3f}", end="")
-        print(f"{f'{low:+.3f} to {high:+.3f}':>27}{p:>9.3f}{visible:>9.3f}{wins:>7}")
+        shown = [shown_mean(measure, mean) for mean in pair.mean()]
+        title = TITLES[measure] + (", decades fewer" if is_of_weights(measure) else "")
+        wins = f"{int((better > 0).sum())}/{len(better)}"
+        print(f"  {title:<44}{shown[0]:>10}{shown[1]:>10}{better.mean():>+11.3f}", end="")
+        print(f"{f'{low:+.3f} to {high:+.3f}':>27}{p:>9.3f}", end="")
+        print(f"{visible(better, confidence):>9.3f}{wins:>7}")
 
 
 def _arguments() -> argparse.Namespace:

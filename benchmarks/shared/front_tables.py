@@ -1,15 +1,23 @@
-"""Tables of the strategies' fronts on an environment, one strategy set against the others."""
+"""What fronts are compared by, and tables of the strategies' fronts, one set against the others."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.shared.intervals import paired_comparisons
+from benchmarks.shared.intervals import paired_comparisons, smallest_visible
 from search.front.pareto import hypervolume, log_density
 from search.front.retained import Scale, scale_of
 
-SCORES = {"over_decades": "retained × decades of density", "over_sparsity": "retained × sparsity"}
+# By the names of `measured`'s columns.
+TITLES = {
+    "weights_95%": "weights for 95%",
+    "weights_99%": "weights for 99%",
+    "over_decades": "hypervolume, retained × decades of density",
+    "over_sparsity": "hypervolume, retained × sparsity",
+}
+# Of what a dense policy gains over a random one.
+_SHARES = {"weights_95%": 0.95, "weights_99%": 0.99}
 
 
 def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
@@ -20,7 +28,7 @@ def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
 
     Args:
         runs: A row a search, with "env", "budget", "seed", "strategy", "random", "constant" and "dense"
-            (returns), and "front" (of each point return, sparsity and number of weights).
+            (returns), "seconds", and "front" (of each point return, sparsity and number of weights).
         ours: The strategy whose paired differences from the others are shown.
         confidence: Of the differences' intervals together, in (0, 1).
     """
@@ -36,11 +44,15 @@ def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
             print(f"  {left_out} of {len(group)} rows left out: of seeds that some strategy lacks")
         if kept.empty:
             continue
-        scored = with_hypervolumes(kept, scale)
-        for score, title in SCORES.items():
-            table = scored.pivot(index="seed", columns="strategy", values=score)
-            print(f"  hypervolume of {title}")
-            _print_differences(table, ours, confidence)
+        found = measured(kept, scale)
+        for measure, title in TITLES.items():
+            table = found.pivot(index="seed", columns="strategy", values=measure)
+            unit = ", and by how many decades fewer" if is_of_weights(measure) else ""
+            print(f"  {title}{unit}")
+            _print_differences(measure, table, ours, confidence)
+        spent = kept.groupby("strategy")["seconds"].mean().sort_values()
+        print("  CPU seconds a search: ", end="")
+        print(", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.items()))
 
 
 def on_common_seeds(runs: pd.DataFrame) -> pd.DataFrame:
@@ -70,25 +82,93 @@ def common_scale(runs: pd.DataFrame) -> Scale:
     return scale_of(**returns)
 
 
-def _print_differences(table: pd.DataFrame, ours: str, confidence: float) -> None:
+def _print_differences(measure: str, table: pd.DataFrame, ours: str, confidence: float) -> None:
     pairs = {}
     if ours in table:
         rivals = table.drop(columns=ours)
-        pairs = {name: (table[ours] - rivals[name]).to_numpy() for name in rivals}
+        pairs = {name: gain(measure, table[ours], rivals[name]) for name in rivals}
     found = paired_comparisons(list(pairs.values()), confidence)
     rows = dict(zip(pairs, found, strict=True))
     heading = f"Bonferroni {confidence:.0%} interval"
     print(f"    {'strategy':<18}{'mean':>8}{'seeds':>7}{ours + ' − it':>18}", end="")
-    print(f"{heading:>29}{'Holm p':>10}{'wins':>8}")
-    for name in sorted(table.columns, key=lambda n: -table[n].mean()):
-        line = f"    {name:<18}{table[name].mean():>8.3f}{table[name].count():>7}"
+    print(f"{heading:>29}{'Holm p':>10}{'visible':>9}{'wins':>8}")
+    better = gain(measure, table.mean(), 0.0)
+    for name, _ in sorted(zip(table.columns, better, strict=True), key=lambda pair: -pair[1]):
+        mean = shown_mean(measure, table[name].mean())
+        line = f"    {name:<18}{mean:>8}{table[name].count():>7}"
         if name in rows:
             low, high, p = rows[name]
             difference = pairs[name]
             wins = f"{int((difference > 0).sum())}/{len(difference)}"
             line += f"{difference.mean():>+18.3f}"
-            line += f"{f'{low:+.3f} to {high:+.3f}':>29}{p:>10.3f}{wins:>8}"
+            line += f"{f'{low:+.3f} to {high:+.3f}':>29}{p:>10.3f}"
+            line += f"{visible(difference, confidence):>9.3f}{wins:>8}"
         print(line)
+
+
+def visible(differences: np.ndarray, confidence: float) -> float:
+    """The smallest true difference that so many pairs see in four of five comparisons.
+
+    Args:
+        differences: Paired, as found; where no two differ, their deviation isn't known.
+        confidence: Of a single comparison's test, in (0, 1).
+
+    Returns:
+        A difference ≥ 0, or NaN.
+    """
+    varied = len(differences) > 1 and np.ptp(differences) > 0.0
+    deviation = float(np.std(differences, ddof=1)) if varied else float("nan")
+    return smallest_visible(deviation, len(differences), confidence=confidence)
+
+
+def is_of_weights(measure: str) -> bool:
+    """Whether a measure is log10 of a number of weights, of which fewer are better."""
+    return measure in _SHARES
+
+
+def gain(measure: str, ours: pd.Series, theirs: pd.Series | float) -> np.ndarray:
+    """By how much values of a measure are better than others; of weights, in decades."""
+    difference = (ours - theirs).to_numpy(float)
+    return -difference if is_of_weights(measure) else difference
+
+
+def shown_mean(measure: str, mean: float) -> str:
+    """A mean as a table shows it; of weights, their geometric mean."""
+    return f"{10**mean:,.0f}" if is_of_weights(measure) else f"{mean:.3f}"
+
+
+def measured(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """Rows of searches with what their fronts are compared by, columns by the names in `TITLES`.
+
+    Args:
+        runs: A row a search, with "front" as `points_of` reads it.
+        scale: Of returns.
+    """
+    found = _with_hypervolumes(runs, scale)
+    for measure, share in _SHARES.items():
+        needed = [
+            weights_needed(points_of(text), scale, share) for text in runs["front"].fillna("")
+        ]
+        found[measure] = np.log10(needed)
+    return found
+
+
+def weights_needed(points: np.ndarray, scale: Scale, share: float) -> float:
+    """The fewest weights that keep a share of the dense policy's return.
+
+    Args:
+        points: As `points_of` gives them.
+        scale: Of returns.
+        share: Of what the dense policy gains over a random one.
+
+    Returns:
+        A number ≥ 1; of a front without such a point, all weights; NaN without any point.
+    """
+    if not len(points):
+        return float("nan")
+    weights = np.round((1.0 - points[:, 1]) * points[:, 2])
+    keeping = weights[scale.retained(points[:, 0]) >= share]
+    return float(max(1.0, keeping.min() if len(keeping) else points[:, 2].max()))
 
 
 def points_of(text: object) -> np.ndarray:
@@ -97,8 +177,7 @@ def points_of(text: object) -> np.ndarray:
     return np.array(found).reshape(-1, 3)
 
 
-def with_hypervolumes(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Rows of searches with the hypervolumes of their fronts on a scale, by the names in `SCORES`."""
+def _with_hypervolumes(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     scored = runs.copy()
     for index, text in runs["front"].fillna("").items():
         points = points_of(text)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from search.config.parameter import Parameter
 
 StrategyName = Literal["pareto_pbt", "optuna", "pbt", "selection", "train_then_prune", "random"]
-Sampler = Literal["tpe", "nsga2", "gp"]
+Sampler = Literal["tpe", "nsga2", "gp", "random"]
 Objective = Literal["return", "sparsity", "units", "params", "macs", "bytes", "latency"]
 
 STRATEGIES: tuple[str, ...] = get_args(StrategyName)
@@ -56,7 +56,7 @@ class SearchSettings(Settings):
     sparsity."""
     sampler: Sampler = "tpe"
     """The study's sampler, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
-    al. 2002), "gp" (Gaussian processes)."""
+    al. 2002), "gp" (Gaussian processes), "random" (draws that learn nothing, as a control)."""
     exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
     """Share of the population that copies a donor, and share that may donate."""
     proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -19,16 +19,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from search.config.parameter import Value
-from search.config.settings import MINIMISED
-from search.config.settings import Sampler as LearningSampler
+from search.config.settings import MINIMISED, Sampler
 from search.config.space import BIRTH, Space, Values
 from search.store.lines import append_lines
 
 STUDY_FILE = "study.log"
 # The number of what the study does not hear of.
 NO_TRIAL = -1
-
-Sampler = LearningSampler | Literal["random"]
 
 
 @dataclasses.dataclass(frozen=True)

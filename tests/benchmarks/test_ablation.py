@@ -4,11 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.ablation import arm_of, experiment, print_ablation, weights_needed
-from search.front.retained import scale_of
+from benchmarks.ablation import arm_of, experiment, print_ablation
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SCALE = scale_of(random=np.array([0.0]), dense=np.array([100.0]), constant=np.array([5.0]))
 
 
 def runs(gain, seeds=6):
@@ -28,14 +26,6 @@ def runs(gain, seeds=6):
         "dense": 100.0,
     }
     return pd.DataFrame(rows).assign(**shared)
-
-
-def test_the_fewest_weights_that_keep_a_share_are_found():
-    points = np.array([[100.0, 0.5, 1000.0], [96.0, 0.98, 1000.0], [94.0, 0.99, 1000.0]])
-    assert weights_needed(points, SCALE, 0.95) == 20.0
-    assert weights_needed(points, SCALE, 0.99) == 500.0
-    assert weights_needed(points[2:], SCALE, 0.95) == 1000.0
-    assert np.isnan(weights_needed(np.empty((0, 3)), SCALE, 0.95))
 
 
 def test_pruning_settings_may_go_by_their_own_names():

@@ -1,0 +1,118 @@
+"""The searches that strategies and settings are compared on: cases, or configuration files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from search.config.experiment import RANKING
+from search.config.loading import read_values
+
+MEMBERS, SEGMENTS = 8, 8
+# Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make
+# lineages nearly twice as long.
+FOUNDERS, SEGMENTS_OF_GROWING = 0.25, 15
+OURS = "pareto_pbt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An environment with a budget in which one member alone learns it (a dense one, on the whole).
+
+    Attributes:
+        batch: Env steps of an iteration.
+        iterations: Of a segment; a member is evaluated halfway through it and at its end.
+        training: What else PPO is told.
+    """
+
+    batch: int
+    iterations: int
+    training: dict[str, Any]
+
+    @property
+    def budget(self) -> int:
+        """Training env steps of all members of a search."""
+        return MEMBERS * SEGMENTS * self.iterations * self.batch
+
+
+CASES = {
+    "CartPole-v1": Case(512, 12, {"gamma": 0.99, "lambda_": 0.95}),
+    "Acrobot-v1": Case(512, 24, {"gamma": 0.99, "lambda_": 0.95}),
+    "LunarLander-v3": Case(1024, 12, {"gamma": 0.999, "lambda_": 0.98}),
+    "Pendulum-v1": Case(1024, 10, {"gamma": 0.9, "lambda_": 0.95, "entropy_coeff": 0.0}),
+}
+
+
+def name_of(env: str) -> str:
+    """How rows name one of `CASES` or a configuration file."""
+    return env if env in CASES else Path(env).stem
+
+
+def values_of(env: str, seed: int, budget: int | None, strategy: str = "") -> dict[str, Any]:
+    """Values of a search, as in YAML.
+
+    Args:
+        env: One of `CASES`, or a configuration file.
+        seed: Its seed.
+        budget: Training env steps of all members, which share the horizons that a file gives evenly;
+            None: those of the case or file.
+        strategy: Its strategy; "": `OURS`, or the file's.
+    """
+    if env in CASES:
+        case = CASES[env]
+        return _of_case(env, case, strategy or OURS, seed, budget or case.budget)
+    # Packs search in this process, whatever the file leaves open.
+    values = {**read_values(Path(env)), "engine": "packed", "seed": seed}
+    if budget:
+        given = {key: value for key, value in values["budget"].items() if key != "horizon"}
+        values["budget"] = {**given, "env_steps": budget}
+    if strategy:
+        values["search"] = {**values["search"], "strategy": strategy}
+    return values
+
+
+def _of_case(env: str, case: Case, strategy: str, seed: int, budget: int) -> dict[str, Any]:
+    segments = SEGMENTS_OF_GROWING if strategy in RANKING else SEGMENTS
+    horizon = segments * case.iterations * case.batch
+    return {
+        "name": f"{env}-{strategy}-{seed}",
+        "env": env,
+        "engine": "packed",
+        "seed": seed,
+        "budget": {"env_steps": budget, "horizon": horizon},
+        "population": {"members": MEMBERS, "segments": segments},
+        "ppo": {
+            "env_runners": {"num_envs_per_env_runner": 8},
+            "training": {
+                "train_batch_size_per_learner": case.batch, "minibatch_size": 256,
+                "num_epochs": 12, "lr": 2.5e-3, "entropy_coeff": 0.01, "clip_param": 0.2,
+                "vf_clip_param": 1e4, "grad_clip": 0.5, **case.training,
+            },
+            "rl_module": {
+                "model_config": {
+                    "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False,
+                }
+            },
+        },
+        "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
+        "search": {
+            "strategy": strategy,
+            "founders": FOUNDERS,
+            "space": {
+                "pruning.final_sparsity": {
+                    "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
+                },
+                "pruning.begin": {"type": "float", "low": 0.05, "high": 0.4},
+                "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},
+                "training.lr": {"type": "float", "low": 5e-4, "high": 1e-2, "scale": "log"},
+                "training.entropy_coeff": {
+                    "type": "float", "low": 1e-4, "high": 3e-2, "scale": "log",
+                },
+            },
+        },
+        "evaluation": {
+            "interval": case.iterations // 2, "episodes": 5, "candidates": 12,
+            "selection_episodes": 20, "report_episodes": 30,
+        },
+    }  # fmt: skip
