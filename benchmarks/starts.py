@@ -3,7 +3,7 @@
 An ablation (`benchmarks.ablation`, which tells how pairs are run and compared, and what may be given
 beside): in one arm all lineages start dense, in the other dense, narrow or sparse, as the study
 proposes. A start has as many weights as its lineage is to end with; `--density LOW HIGH` searches that
-as well. Both arms search down to a few weights, where the interesting part of small problems lies.
+as well.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from collections.abc import Sequence
 
 from benchmarks import ablation
 
-SPARSITIES = (
-    "search.space.pruning.final_sparsity={type: float, low: 0.5, high: 0.9995, scale: log_density}"
-)
 MIXED = "search.space.pruning.start={type: choice, choices: [dense, narrow, sparse]}"
 DENSITY = "search.space.pruning.start_density={{type: float, low: {}, high: {}, scale: log}}"
 
@@ -37,7 +34,7 @@ def words(given: Sequence[str]) -> list[str]:
     parser.add_argument("--density", type=float, nargs=2)
     own, others = parser.parse_known_args(given)
     with_starts = [MIXED, *([DENSITY.format(*own.density)] if own.density else [])]
-    return ["--of", *with_starts, "--both", SPARSITIES, *others]
+    return ["--of", *with_starts, *others]
 
 
 if __name__ == "__main__":

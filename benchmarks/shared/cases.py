@@ -101,7 +101,7 @@ def _of_case(env: str, case: Case, strategy: str, seed: int, budget: int) -> dic
             "founders": FOUNDERS,
             "space": {
                 "pruning.final_sparsity": {
-                    "type": "float", "low": 0.5, "high": 0.998, "scale": "log_density",
+                    "type": "float", "low": 0.5, "high": 0.9995, "scale": "log_density",
                 },
                 "pruning.begin": {"type": "float", "low": 0.05, "high": 0.4},
                 "pruning.end": {"type": "float", "low": 0.5, "high": 1.0},

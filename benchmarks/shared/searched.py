@@ -95,8 +95,10 @@ def search_here(
     chosen = candidates_for(aim, archive.available(), config.evaluation.candidates)
     policies = {s.snapshot_id: s.checkpoint for s in chosen}
     policies["dense"] = archive.baselines()["dense"].checkpoint
-    for name, checkpoint in policies.items():
-        (episodes,) = policies_episodes(ppo, [folder / checkpoint], seeds)
+    played = policies_episodes(
+        ppo, [folder / checkpoint for checkpoint in policies.values()], seeds
+    )
+    for name, episodes in zip(policies, played, strict=True):
         add_evaluations(archive, name, episodes)
     front = confirm(
         archive.snapshots(),
