@@ -52,8 +52,8 @@ class Normalisation:
     """What RLlib's MeanStdFilter makes of an observation, once it learns no more.
 
     Attributes:
-        mean: Subtracted; of an observation's shape, or 0.
-        scale: Divided by; of an observation's shape, or 1.
+        mean: Subtracted; of an observation's shape.
+        scale: Divided by; of an observation's shape.
         limit: Clipped to ± this; ∞: not clipped.
     """
 
@@ -155,6 +155,9 @@ def _is_plain(module: RLModule) -> bool:
 def _normalisation_of(connector: MeanStdFilter) -> Normalisation:
     (state,) = connector.get_state().values()
     statistics = RunningStat.from_state(state["running_stats"][0])
-    mean = statistics.mean if state["de_mean_to_zero"] else np.zeros(())
-    scale = statistics.std + SMALL_NUMBER if state["de_std_to_one"] else np.ones(())
+    mean, scale = np.zeros(statistics.shape), np.ones(statistics.shape)
+    if state["de_mean_to_zero"]:
+        mean = statistics.mean
+    if state["de_std_to_one"]:
+        scale = statistics.std + SMALL_NUMBER
     return Normalisation(mean, scale, state["clip_by_value"] or np.inf)

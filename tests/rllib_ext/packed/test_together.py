@@ -19,6 +19,10 @@ def filtered(env, spaces, device):
     return MeanStdFilter()
 
 
+def clipped(env, spaces, device):
+    return MeanStdFilter(de_mean_to_zero=False, de_std_to_one=False, clip_by_value=0.3)
+
+
 def policies_of(packed_ppo, env, model, runners=None, members=3):
     """Policies of a pack that has learned for a while, and what builds its environment."""
 
@@ -41,6 +45,7 @@ KINDS = [
     ("CartPole-v1", {}, {}),
     ("Pendulum-v1", {"free_log_std": True}, {"env_to_module_connector": filtered}),
     ("Pendulum-v1", {"vf_share_layers": True}, {}),
+    ("Pendulum-v1", {}, {"env_to_module_connector": clipped}),
     (Images, IMAGES, {"env_to_module_connector": filtered}),
     (ContinuousImages, IMAGES, {}),
 ]
