@@ -14,6 +14,7 @@ import tree
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from typing_extensions import override
 
+from rllib_ext.envs.copied_observations import CopiedObservations
 from rllib_ext.envs.env_maker import EnvMaker, env_maker, keywords_of
 from rllib_ext.envs.legal import sampled
 from rllib_ext.envs.shift import Shift
@@ -56,6 +57,8 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
         if shift.action_noise:
             env = ActionNoise(env, shift.action_noise)
         if shift.noise:
+            # An environment may give lists where its space has arrays.
+            env = CopiedObservations(env)
             env = ObservationNoise(env, shift.noise, scale if shift.noise_unit == "std" else None)
         return env
 

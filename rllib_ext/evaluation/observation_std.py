@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import tree
 
+from rllib_ext.envs.copied_observations import CopiedObservations
 from rllib_ext.envs.env_maker import EnvMaker
 from rllib_ext.evaluation.evaluator import Evaluator, Policy
 
@@ -28,7 +29,7 @@ def observation_std(policy: Policy, make: EnvMaker, seeds: Iterable[int]) -> Any
     moments: list[_Moments] = []
 
     def recorded() -> gymnasium.Env[Any, Any]:
-        env = _Recorder(make())
+        env = _Recorder(CopiedObservations(make()))
         moments.append(env.moments)
         return env
 

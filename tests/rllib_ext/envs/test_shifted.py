@@ -255,6 +255,27 @@ def test_pixels_stay_pixels_and_discrete_parts_stay_as_they_are():
     assert all(o["b"].dtype == np.float32 and o["b"].std() > 0 for o in seen)
 
 
+def test_an_environment_that_gives_lists_for_arrays_is_noisy_as_one_that_gives_arrays():
+    class Lists(CartPoleEnv):
+        def reset(self, *, seed=None, options=None):
+            observation, info = super().reset(seed=seed)
+            return observation.tolist(), info
+
+        def step(self, action):
+            observation, *rest = super().step(action)
+            return observation.tolist(), *rest
+
+    of_lists = PPOConfig().environment(lambda config: Lists())
+    of_arrays = PPOConfig().environment(lambda config: CartPoleEnv())
+    scales = [
+        observation_std(PushWhereItFalls(), env_maker(c), SEEDS) for c in (of_lists, of_arrays)
+    ]
+    assert np.array_equal(*scales)
+    shift = Shift(noise=0.5)
+    found = episodes(shifted_maker(of_lists, shift, scales[0]), PushWhereItFalls())
+    assert found == episodes(shifted_maker(of_arrays, shift, scales[0]), PushWhereItFalls())
+
+
 def test_noise_without_anything_to_disturb_is_refused():
     class Numbers(Zeros):
         observation_space = Discrete(4)
