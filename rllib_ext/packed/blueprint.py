@@ -170,6 +170,6 @@ def _refuse_nested(
     if filtered is not None and not (flattened or isinstance(space, gym.spaces.Box)):
         raise ConfigError(
             f"normalize: members of a pack normalise arrays, and observations are {space}. Flatten them "
-            "first – env_to_module_connector: "
-            "ray.rllib.connectors.env_to_module:FlattenObservations – or use the rllib engine."
+            "first, as RLlib's filter needs it too, with env_to_module_connector: "
+            "ray.rllib.connectors.env_to_module:FlattenObservations."
         )

@@ -109,7 +109,7 @@ class ObservationConnectors:
         found = force_list(self.before(*given, **named)) if self.before is not None else []
         if self.normalise or self.clip is not None:
             if not found:
-                _refuse_whole_numbers(*given[:2])
+                _refuse_unfiltered(*given[:2])
             found.append(
                 MeanStdFilter(
                     de_mean_to_zero=self.normalise,
@@ -122,10 +122,16 @@ class ObservationConnectors:
         return found
 
 
-def _refuse_whole_numbers(env: Any = None, spaces: Any = None) -> None:
-    """Looks at what RLlib's filter would be shown: it keeps the number format."""
+def _refuse_unfiltered(env: Any = None, spaces: Any = None) -> None:
+    """Looks at what RLlib's filter would be shown: it keeps the number format, and fails on parts."""
     known = (spaces or {}).get(INPUT_ENV_SINGLE_SPACES)
     observed = known[0] if known else getattr(env, "single_observation_space", None)
+    if isinstance(observed, gym.spaces.Dict | gym.spaces.Tuple):
+        raise ConfigError(
+            f"normalize and clip_obs: observations are {observed}, and RLlib's MeanStdFilter takes "
+            "arrays only. Flatten them first, with env_to_module_connector: "
+            "ray.rllib.connectors.env_to_module:FlattenObservations."
+        )
     if isinstance(observed, gym.spaces.Box) and not np.issubdtype(observed.dtype, np.floating):
         raise ConfigError(
             f"normalize and clip_obs: observations are {observed}, and RLlib's MeanStdFilter keeps "

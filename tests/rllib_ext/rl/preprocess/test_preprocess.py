@@ -198,6 +198,34 @@ def test_whole_numbers_cannot_be_normalised(wanted):
         SingleAgentEnvRunner(config=ppo_of(Bytes, **wanted))
 
 
+class Parts(Counting):
+    """Shows the same in parts."""
+
+    observation_space = gym.spaces.Dict({"seen": Counting.observation_space})
+
+    def seen(self):
+        return {"seen": super().seen()}
+
+
+class Places(Parts):
+    """Shows the same in places."""
+
+    observation_space = gym.spaces.Tuple([Counting.observation_space])
+
+    def seen(self):
+        return (super().seen()["seen"],)
+
+
+@pytest.mark.parametrize("env", [Parts, Places])
+@pytest.mark.parametrize("wanted", [{"normalize": "observations"}, {"clip_obs": 1.0}])
+def test_observations_in_parts_are_normalised_once_they_are_flat(env, wanted):
+    with pytest.raises(ConfigError, match=r"normalize and clip_obs: .*FlattenObservations"):
+        SingleAgentEnvRunner(config=ppo_of(env, **wanted))
+    flat = ppo_of(env).env_runners(env_to_module_connector=lambda *_: FlattenObservations())
+    _, episodes = sampled(with_preprocessing(flat, **wanted))
+    assert {episode.get_observations().shape[1:] for episode in episodes} == {(2,)}
+
+
 def test_several_learners_would_scale_apart_and_are_refused():
     ppo = ppo_of(normalize=True).learners(num_learners=2)
     with pytest.raises(ConfigError, match=r"num_learners = 2.*normalize: observations"):
