@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_ext.evaluation.reference import random_policy_episodes
+from rllib_ext.rl.filter_deltas import FilterDeltas
 from rllib_ext.rl.lost_pruning import PRUNING_KEY, ConductsPruning, refuse_lost_pruning
 
 logger = logging.getLogger(__name__)
@@ -34,10 +36,22 @@ class PruningCallback(ConductsPruning, RLlibCallback):
     left.
 
     The statistics of the EnvRunners' connectors, such as an observation filter's, belong to the policy
-    too: where the Learner rolls back, or rewinds, it puts those of that time in force.
+    too: where the Learner rolls back, or rewinds, it puts those of that time in force. On each
+    EnvRunner it corrects what RLlib joins them by.
 
-    It holds no state: RLlib never saves callbacks. All state is the Learner's.
+    It holds no state that is worth keeping: RLlib never saves callbacks. All such is the Learner's.
     """
+
+    @functools.cached_property
+    def _filter_deltas(self) -> FilterDeltas:
+        """Of the EnvRunner that this object was made for."""
+        return FilterDeltas()
+
+    def on_sample_end(self, *, env_runner: Any, **kwargs: Any) -> None:
+        """Lets observation filters be joined over EnvRunners as they should."""
+        env_to_module = getattr(env_runner, "_env_to_module", None)
+        if env_to_module is not None:
+            self._filter_deltas.correct(env_to_module)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
         """Measures the random policy's return where the schedule needs it and it isn't given."""
