@@ -12,7 +12,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_ext.checkpoint.reading import readable
-from rllib_ext.checkpoint.warm_start import show_weights
+from rllib_ext.checkpoint.warm_start import filters_of, show_filters, show_weights
 from rllib_ext.pruning.config import PruningConfig
 from rllib_ext.rl.callback import foreach_learner
 from rllib_ext.rl.with_pruning import build_algorithm, with_pruning
@@ -70,6 +70,8 @@ def load_for_pruning(
     try:
         with readable(folder):
             algorithm.restore_from_path(folder.resolve())
+            # RLlib passes over those of an algorithm that had no EnvRunner of its own.
+            show_filters(algorithm, filters_of(folder))
         foreach_learner(algorithm, _take_clock, env_steps=env_steps_of(algorithm))
     except BaseException:
         algorithm.stop()

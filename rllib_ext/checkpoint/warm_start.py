@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,21 @@ def read_initial(folder: Path) -> Initial:
     check_layout(folder)
     with readable(folder):
         weights = _module_of(folder).get_state()
-        place = next(folder / p for p in _PIPELINES if (folder / p).is_dir())
-        states = EnvToModulePipeline.from_checkpoint(place.resolve()).get_state()
+        filters = filters_of(folder)
     return Initial(
-        weights={name: np.array(value) for name, value in weights.items()},
-        filters={name: state for name, state in states.items() if state},
+        weights={name: np.array(value) for name, value in weights.items()}, filters=filters
     )
+
+
+def filters_of(folder: Path) -> dict[str, Any]:
+    """States of a checkpoint's connectors from episodes to the module, as of `Initial`; runs its code.
+
+    Args:
+        folder: A checkpoint in which `check_layout` finds nothing wrong.
+    """
+    place = next(folder / p for p in _PIPELINES if (folder / p).is_dir())
+    states = EnvToModulePipeline.from_checkpoint(place.resolve()).get_state()
+    return {name: state for name, state in states.items() if state}
 
 
 def _module_of(folder: Path) -> Any:
@@ -124,9 +134,7 @@ def start_from(algorithm: Algorithm, initial: Initial) -> None:
     """Gives a fresh algorithm the weights and filters, on its Learners and its EnvRunners."""
     foreach_learner(algorithm, _take, initial=initial)
     show_weights(algorithm)
-    if initial.filters:
-        state = {COMPONENT_ENV_TO_MODULE_CONNECTOR: initial.filters}
-        algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
+    show_filters(algorithm, initial.filters)
 
 
 def teach_with(algorithm: Algorithm, initial: Initial) -> None:
@@ -148,6 +156,13 @@ def show_weights(algorithm: Algorithm) -> None:
     )
     weights = {COMPONENT_RL_MODULE: state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]}
     algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))
+
+
+def show_filters(algorithm: Algorithm, filters: Mapping[str, Any]) -> None:
+    """Gives every EnvRunner the states of connectors, as of `Initial`."""
+    if filters:
+        state = {COMPONENT_ENV_TO_MODULE_CONNECTOR: filters}
+        algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
 
 
 def _take(learner: Any, initial: Initial) -> None:

@@ -229,6 +229,24 @@ def test_a_filter_of_observations_comes_along(small_ppo, load, tmp_path):
     assert moments(pruned) == seen != fresh
 
 
+def test_a_filter_comes_along_from_an_algorithm_that_samples_elsewhere_only(
+    small_ppo, load, tmp_path
+):
+    config = small_ppo().env_runners(env_to_module_connector=lambda *a, **k: MeanStdFilter())
+    config.env_runners(num_env_runners=1, create_local_env_runner=False)
+    algorithm = config.build_algo()
+    for _ in range(2):
+        algorithm.train()
+    algorithm.save_to_path(tmp_path / "elsewhere")
+    seen = algorithm.env_to_module_connector.get_state()["MeanStdFilter"]
+    algorithm.stop()
+    pruned = load(tmp_path / "elsewhere", final_sparsity=0.5)
+    prune_now(pruned)
+    found = pruned.env_runner._env_to_module.get_state()["MeanStdFilter"]
+    assert str(found) == str(seen)
+    assert found[None]["running_stats"][0]["num_pushes"] >= 2 * 256
+
+
 def test_batches_of_several_learners_stay_as_large():
     several = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=4)
     several.learners(num_learners=3, num_gpus_per_learner=1)
