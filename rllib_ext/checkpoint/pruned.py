@@ -45,6 +45,8 @@ def in_one_process(ppo_config: PPOConfig, *, seed: int, lr: float | None = None)
         evaluation_interval=None,
         evaluation_num_env_runners=0,
         evaluation_parallel_to_training=False,
+        # "auto" means as long as training takes beside it.
+        evaluation_duration=1,
     )
     config.debugging(seed=seed, log_level="ERROR")
     return config

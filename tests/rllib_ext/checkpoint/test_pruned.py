@@ -251,8 +251,14 @@ def test_batches_of_several_learners_stay_as_large():
     several = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=4)
     several.learners(num_learners=3, num_gpus_per_learner=1)
     several.training(train_batch_size_per_learner=100, minibatch_size=50)
-    several.evaluation(evaluation_interval=1, evaluation_num_env_runners=2)
+    several.evaluation(
+        evaluation_interval=1,
+        evaluation_num_env_runners=2,
+        evaluation_parallel_to_training=True,
+        evaluation_duration="auto",
+    )
     alone = in_one_process(several, seed=5)
+    alone.copy(copy_frozen=False).validate()
     assert alone.total_train_batch_size == several.total_train_batch_size == 300
     assert (alone.minibatch_size, alone.num_learners, alone.num_env_runners) == (150, 0, 0)
     assert (alone.evaluation_interval, alone.seed) == (None, 5)
