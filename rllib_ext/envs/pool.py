@@ -19,11 +19,14 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from rllib_ext.base.extras import install
 from rllib_ext.envs.env_maker import EnvMaker
+from rllib_ext.envs.mujoco import quieten_mujoco
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Families of which EnvPool follows Gymnasium's environments of the same id.
 FAMILIES = ("classic_control", "box2d", "mujoco")
+# Steps after which an environment that was changed once it was made shows it.
+COMPARED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +169,37 @@ def _pool_of(env: gym.Env[Any, Any]) -> Pool | str:
 
     if spec.id not in envpool.list_all_envs():
         return f"EnvPool has no {spec.id}"
+    if altered := _altered(env, spec):
+        return f"EnvPool's version has nothing of what was changed after gymnasium.make: {altered}"
     return Pool(spec.id, min(limits))
+
+
+def _altered(env: gym.Env[Any, Any], spec: Any) -> str:
+    """What was changed in an environment since Gymnasium made it; "" where nothing shows."""
+    quieten_mujoco(spec.id)
+    usual = gym.make(spec.id, disable_env_checker=True, **spec.kwargs).unwrapped
+    try:
+        numbers = {n: v for n, v in vars(env).items() if isinstance(v, int | float)}
+        changed = sorted(n for n, v in numbers.items() if v != getattr(usual, n, v))
+        if changed:
+            return ", ".join(changed)
+        usual.action_space.seed(0)
+        actions = [usual.action_space.sample() for _ in range(COMPARED)]
+        ours, theirs = _shown(env, actions), _shown(usual, actions)
+        return "" if np.array_equal(ours, theirs) else "an episode shows something else"
+    finally:
+        usual.close()
+
+
+def _shown(env: gym.Env[Any, Any], actions: Sequence[Any]) -> Array:
+    """What an episode shows, observations and rewards one after the other."""
+    parts = [np.ravel(env.reset(seed=0)[0])]
+    for action in actions:
+        observation, reward, terminated, _, _ = env.step(action)
+        parts += [np.ravel(observation), np.ravel(reward)]
+        if terminated:
+            break
+    return np.concatenate(parts)
 
 
 def _is_own(spec: Any) -> bool:

@@ -1,5 +1,7 @@
 """EnvPool's environments against Gymnasium's own."""
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -149,6 +151,19 @@ class Heavier(CartPoleEnv):
 gym.register("Heavier-v0", Heavier, max_episode_steps=500)
 
 
+def weaker(env, **attributes):
+    """Makes an environment, then changes it, as one's own functions do."""
+
+    def make():
+        made = maker(env)()
+        for path, value in attributes.items():
+            *parents, name = path.split("__")
+            setattr(functools.reduce(getattr, parents, made.unwrapped), name, value)
+        return made
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -158,10 +173,17 @@ gym.register("Heavier-v0", Heavier, max_episode_steps=500)
         (maker("Heavier-v0"), "Gymnasium's own environments"),
         (maker("Blackjack-v1"), "classic_control, box2d, mujoco only"),
         (CartPoleEnv, "Gymnasium's own environments"),
+        (weaker("MountainCarContinuous-v0", power=0.001), "after gymnasium.make: power"),
+        (weaker("Hopper-v5", model__opt__gravity=np.array([0.0, 0.0, -5.0])), "an episode shows"),
     ],
 )
 def test_what_envpool_does_not_have_is_said(make, why):
     assert why in pool_of(make)
+
+
+def test_a_function_that_changes_nothing_has_the_environment_of_its_id():
+    assert pool_of(weaker("MountainCarContinuous-v0")) == Pool("MountainCarContinuous-v0", 999)
+    assert pool_of(weaker("LunarLander-v3", render_mode=None)) == Pool("LunarLander-v3", 1000)
 
 
 def test_a_time_limit_of_one_s_own_is_kept():
