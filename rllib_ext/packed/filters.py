@@ -47,7 +47,7 @@ class Filters:
         """
         seen = _flat(observations)
         if self._connector is None:
-            return seen
+            return seen.astype(np.float32, copy=False)
         rows = np.array([member])
         return np.concatenate([self._see(rows, row[None]) for row in seen])
 
@@ -55,7 +55,7 @@ class Filters:
         """The same for all members, each with as many observations, one member after the other."""
         flat = _flat(observations)
         if self._connector is None:
-            return flat
+            return flat.astype(np.float32, copy=False)
         members, features = self._means.shape
         by_member = flat.reshape(members, -1, features)
         rows = np.arange(members)
@@ -74,7 +74,7 @@ class Filters:
         """
         seen = _flat(observations)
         if self._connector is None:
-            return seen
+            return seen.astype(np.float32, copy=False)
         return self._normalise(
             self._counts[members, None], self._means[members], self._squares[members], seen
         )
@@ -139,10 +139,8 @@ class Filters:
 
 
 def _flat(observations: Array) -> Array:
-    if observations.ndim == 2 and observations.dtype == np.float32:
-        return observations
-    shape = (len(observations), math.prod(observations.shape[1:]))
-    return observations.reshape(shape).astype(np.float32, copy=False)
+    """Observations as rows, as precise as they come: what is far from 0 may vary by little."""
+    return observations.reshape(len(observations), math.prod(observations.shape[1:]))
 
 
 def filter_among(connectors: list[Any]) -> tuple[MeanStdFilter | None, int]:
