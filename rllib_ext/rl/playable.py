@@ -19,6 +19,7 @@ from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+from rllib_ext.envs.shifted import leaf_spaces
 from rllib_ext.pruning.errors import ConfigError
 
 
@@ -56,6 +57,28 @@ def refuse_unplayable(module: Any, pipeline: EnvToModulePipeline) -> None:
                 f"can't draw ({type(error).__name__}: {error}); expected Discrete, MultiDiscrete of one "
                 "dimension, Box, or Dict and Tuple of these. Flatten actions in the environment."
             ) from error
+
+
+def refuse_other_starts(module: Any) -> None:
+    """Looks whether discrete actions begin with 0, as all do that RLlib's own network draws.
+
+    Args:
+        module: An RLModule whose actions no connector of somebody's own changes; one of somebody's own
+            is not looked at.
+
+    Raises:
+        ConfigError: The environment would be given other actions than it has.
+    """
+    if type(module) is not DefaultPPOTorchRLModule:
+        return
+    discrete = gym.spaces.Discrete | gym.spaces.MultiDiscrete
+    for space in leaf_spaces(module.action_space):
+        if isinstance(space, discrete) and np.any(space.start):
+            raise ConfigError(
+                f"ppo.rl_module: the action space {module.action_space} has actions that begin with "
+                f"{space.start}, and RLlib gives environments those that begin with 0. Let the "
+                "environment take those, or wrap it in gymnasium.wrappers.TransformAction."
+            )
 
 
 def expects_floats(given: str) -> str:

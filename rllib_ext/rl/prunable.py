@@ -20,7 +20,7 @@ from rllib_ext.pruning.structure.graph import trace
 from rllib_ext.pruning.training.pruner import Pruner
 from rllib_ext.rl.module.critic import critic_names
 from rllib_ext.rl.module.probing import probe_of
-from rllib_ext.rl.playable import refuse_unplayable
+from rllib_ext.rl.playable import refuse_other_starts, refuse_unplayable
 from rllib_ext.rl.settings.contradictions import refuse_contradictions
 
 
@@ -37,6 +37,8 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
     """
     module, pipeline = fresh_network(ppo)
     refuse_unplayable(module, pipeline)
+    if ppo._module_to_env_connector is None:
+        refuse_other_starts(module)
     graph = functools.cache(lambda: trace(module, probe_of(module)))
     # What can be removed depends on no more than this, and a critic that has a target asks for most.
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)

@@ -7,6 +7,7 @@ import torch
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_ext import PruningConfig, with_pruning
 from rllib_ext.packed.architecture import refuse_spaces
@@ -167,6 +168,34 @@ def test_actions_that_rllib_cannot_draw_are_refused(small_ppo):
     with pytest.raises(ConfigError, match="MultiDiscrete of one dimension"):
         refuse_unprunable(small_ppo(env=playing(seen, plane)), [PLAIN])
     refuse_unprunable(small_ppo(env=playing(seen, gym.spaces.MultiDiscrete([2, 3]))), [PLAIN])
+
+
+SHIFTED = [
+    gym.spaces.Discrete(3, start=5),
+    gym.spaces.MultiDiscrete([2, 3], start=[0, 4]),
+    gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Discrete(2, start=-1)]),
+]
+
+
+@pytest.mark.parametrize("actions", SHIFTED, ids=str)
+def test_discrete_actions_that_do_not_begin_with_0_are_refused(small_ppo, actions):
+    given = []
+
+    class Listening(playing(gym.spaces.Box(-1.0, 1.0, (4,), np.float32), actions)):
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(4, np.float32), {}
+
+        def step(self, action):
+            given.append(actions.contains(action))
+            return np.zeros(4, np.float32), 0.0, False, False, {}
+
+    ppo = small_ppo(env=Listening)
+    SingleAgentEnvRunner(config=ppo).sample(num_timesteps=40)
+    assert not all(given)
+    with pytest.raises(ConfigError, match=r"begin with 0.*TransformAction"):
+        refuse_unprunable(ppo, [PLAIN])
+    # A connector of one's own may add where they begin.
+    refuse_unprunable(ppo.env_runners(module_to_env_connector=lambda *_: []), [PLAIN])
 
 
 def test_a_look_at_the_network_leaves_torch_s_generator_as_it_was(small_ppo):
