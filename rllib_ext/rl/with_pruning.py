@@ -120,6 +120,13 @@ def _refuse(ppo: PPOConfig, pruning: PruningConfig, evaluated_outside: bool) -> 
             "evaluation_parallel_to_training=True evaluates the weights from before the update, so a "
             "sparsity would be booked with another network's return. Set it to False."
         )
+    taken = evaluated_outside or pruning.schedule == "plateau" or pruning.rewind_to is not None
+    if taken and ppo.num_env_runners and not ppo.create_local_env_runner:
+        raise ConfigError(
+            "create_local_env_runner=False leaves the algorithm no EnvRunner in its own process, of "
+            "which the policy is taken with what its filters have seen, to be evaluated and to be "
+            "brought back. Set it to True, RLlib's default."
+        )
     evaluated = evaluated_outside or ppo.evaluation_interval
     if pruning.schedule == "plateau" and not evaluated:
         raise ConfigError(

@@ -157,11 +157,17 @@ def shared_by_spec(ppo):
     return ppo.rl_module(rl_module_spec=RLModuleSpec(model_config={"vf_share_layers": True}))
 
 
+def sampling_elsewhere(ppo):
+    ppo.env_runners(num_env_runners=1, create_local_env_runner=False)
+    return ppo.evaluation(evaluation_interval=1)
+
+
 def unchanged(ppo):
     return ppo
 
 
 PLATEAU = PRUNING.replace(schedule="plateau")
+REWINDING = PRUNING.replace(schedule="iterative", rewind_to=0.0)
 CRITIC = PRUNING.replace(critic_final_sparsity=0.5)
 
 
@@ -172,6 +178,8 @@ CRITIC = PRUNING.replace(critic_final_sparsity=0.5)
         (two_policies, PRUNING, "multi-agent", "each policy by itself"),
         (parallel_evaluation, PRUNING, "evaluation_parallel_to_training=True", "Set it to False"),
         (unchanged, PLATEAU, "no evaluation", "evaluation_interval=1"),
+        (sampling_elsewhere, PLATEAU, "create_local_env_runner=False", "Set it to True"),
+        (sampling_elsewhere, REWINDING, "create_local_env_runner=False", "Set it to True"),
         (exploring_evaluation, PLATEAU, "explore=True", "{'explore': False}"),
         (whole_evaluation_config, PLATEAU, "explore=True", "{'explore': False}"),
         (shared_encoder, CRITIC, "share their encoder", "vf_share_layers=False"),
