@@ -18,6 +18,7 @@ from ray.rllib.env.env_context import EnvContext
 # There is no public way to ask what a name was registered for: all that is private of Ray here.
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from rllib_ext.base.named import path_of
 from rllib_ext.envs.mujoco import is_mujoco, quieten_mujoco
 from rllib_ext.pruning.errors import ConfigError
 
@@ -89,7 +90,7 @@ def for_rllib(config: AlgorithmConfig) -> Any:
     env, takes_mapping = _given(config), _takes_mapping(config)
     if _is_adapted(config.env) or (takes_mapping and isinstance(env, type)):
         return config.env
-    return _adapted(env, f"{env.__module__}:{env.__qualname__}", takes_mapping)
+    return _adapted(env, path_of(env), takes_mapping)
 
 
 def for_any_process(config: AlgorithmConfig) -> Any:
@@ -115,7 +116,7 @@ def env_name(config: AlgorithmConfig) -> str:
     env: Any = config.env
     if _is_adapted(env):
         return str(env.name)
-    return env if isinstance(env, str) else f"{env.__module__}:{env.__qualname__}"
+    return env if isinstance(env, str) else path_of(env)
 
 
 def _adapted(creator: Any, name: str, takes_mapping: bool) -> type[_Adapted]:
@@ -242,8 +243,7 @@ def _entry_point(config: AlgorithmConfig) -> Any:
 def _signature(creator: Any, env_config: Mapping[str, Any] | None) -> _Signature:
     """How something is called; None instead of `env_config` refuses nothing."""
     parameters, is_open = _parameters(creator)
-    by_name = {p.name: p for p in parameters}
-    given = env_config or {}
+    by_name, given = {p.name: p for p in parameters}, env_config or {}
     first = next((p for p in parameters if p.kind is not p.KEYWORD_ONLY), None)
     if first is not None and _is_mapping(first, any(key in by_name for key in given)):
         others = [p.name for p in parameters if p is not first and p.default is p.empty]

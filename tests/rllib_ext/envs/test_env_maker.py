@@ -1,5 +1,6 @@
 """Environments are called with what they take, by RLlib as by us."""
 
+import functools
 import pickle
 
 import gymnasium
@@ -111,6 +112,11 @@ def corridor_of(config):
     return Corridor(config["length"])
 
 
+class Maker:
+    def __call__(self, length):
+        return Corridor(length)
+
+
 def built_by_rllib(config):
     """The environment that an EnvRunner of a pruned configuration steps."""
     pruned = with_pruning(config, PruningConfig(final_sparsity=0.5, horizon=100))
@@ -137,6 +143,8 @@ CALLS = {
     "nothing": (TakesNothing, {}, (7, 1.0, None)),
     "a function's keywords": (make_corridor, {"length": 9}, (9, 1.0, None)),
     "a function's mapping": (corridor_of, {"length": 9}, (9, 1.0, None)),
+    "a partial call": (functools.partial(Corridor, reward=0.5), {"length": 9}, (9, 0.5, None)),
+    "an object that is called": (Maker(), {"length": 9}, (9, 1.0, None)),
 }
 
 
@@ -217,6 +225,10 @@ def test_what_rllib_is_given_keeps_its_name_and_travels():
     config.env = pickle.loads(cloudpickle.dumps(config.env))
     assert env_maker(config)().given == (3, 1.0, None)
     assert config.env({"length": 4, "reward": 2.0}).given == (4, 2.0, None)
+    called = [
+        env_name(configured(e)) for e in (functools.partial(make_corridor, length=3), Maker())
+    ]
+    assert called == [f"{__name__}:make_corridor", f"{__name__}:Maker"]
     again = for_rllib(config)
     assert again({"length": 4}).given == (4, 1.0, None)
     assert for_rllib(configured(NamedMapping)) is NamedMapping
