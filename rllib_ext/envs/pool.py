@@ -196,7 +196,7 @@ def _shown(env: gym.Env[Any, Any], actions: Sequence[Any]) -> Array:
     parts = [np.ravel(env.reset(seed=0)[0])]
     for action in actions:
         observation, reward, terminated, _, _ = env.step(action)
-        parts += [np.ravel(observation), np.ravel(reward)]
+        parts += [np.ravel(observation), np.array([float(reward)])]
         if terminated:
             break
     return np.concatenate(parts)

@@ -47,7 +47,7 @@ class PruningCallback(ConductsPruning, RLlibCallback):
         """Of the EnvRunner that this object was made for."""
         return FilterDeltas()
 
-    def on_sample_end(self, *, env_runner: Any, **kwargs: Any) -> None:
+    def on_sample_end(self, *, env_runner: Any = None, **kwargs: Any) -> None:
         """Lets observation filters be joined over EnvRunners as they should."""
         env_to_module = getattr(env_runner, "_env_to_module", None)
         if env_to_module is not None:

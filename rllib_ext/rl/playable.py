@@ -71,9 +71,10 @@ def refuse_other_starts(module: Any) -> None:
     """
     if type(module) is not DefaultPPOTorchRLModule:
         return
-    discrete = gym.spaces.Discrete | gym.spaces.MultiDiscrete
     for space in leaf_spaces(module.action_space):
-        if isinstance(space, discrete) and np.any(space.start):
+        if not isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+            continue
+        if np.any(space.start):
             raise ConfigError(
                 f"ppo.rl_module: the action space {module.action_space} has actions that begin with "
                 f"{space.start}, and RLlib gives environments those that begin with 0. Let the "
