@@ -51,20 +51,13 @@ class ConnectorPolicy(Policy):
         self._module_to_env = module_to_env
         kinds = (gymnasium.spaces.Tuple, gymnasium.spaces.Dict)
         self._is_nested = isinstance(module.action_space, kinds)
-        self._episodes: list[SingleAgentEpisode] = []
-        self._latest: list[dict[str, Any]] = []
+        # Of those under way, by number, and what the module gave last.
+        self._episodes: dict[int, SingleAgentEpisode] = {}
+        self._latest: dict[int, dict[str, Any]] = {}
 
     @override
     def begin(self, seeds: Sequence[int]) -> None:
-        # Frame stacking fills up with zeros of the space's shape.
-        self._episodes = [
-            SingleAgentEpisode(
-                observation_space=self._env_to_module.input_observation_space,
-                action_space=self._env_to_module.input_action_space,
-            )
-            for _ in seeds
-        ]
-        self._latest = [{} for _ in seeds]
+        self._episodes, self._latest = {}, {}
         if self._draws is not None:
             self._draws.begin(seeds)
 
@@ -72,13 +65,19 @@ class ConnectorPolicy(Policy):
     def act(
         self, episodes: Sequence[int], observations: Observations, rewards: Sequence[float]
     ) -> list[Any]:
+        for i in self._episodes.keys() - set(episodes):
+            # It is over, and holds all that was seen in it.
+            del self._episodes[i], self._latest[i]
         for i, observation, reward in zip(episodes, observations, rewards, strict=True):
-            episode, latest = self._episodes[i], self._latest[i]
-            if latest:
+            if i in self._episodes:
+                latest = self._latest[i]
                 action = latest.pop(Columns.ACTIONS)
-                episode.add_env_step(observation, action, reward, extra_model_outputs=latest)
+                self._episodes[i].add_env_step(
+                    observation, action, reward, extra_model_outputs=latest
+                )
             else:
-                episode.add_env_reset(observation)
+                self._episodes[i] = self._started()
+                self._episodes[i].add_env_reset(observation)
         active = [self._episodes[i] for i in episodes]
         shared: dict[str, Any] = {}
         explore = self._draws is not None
@@ -93,6 +92,13 @@ class ConnectorPolicy(Policy):
             self._latest[i] = {key: values[row] for key, values in outputs.items()}
             self._latest[i][Columns.ACTIONS] = action
         return for_env
+
+    def _started(self) -> SingleAgentEpisode:
+        # Frame stacking fills up with zeros of the space's shape.
+        return SingleAgentEpisode(
+            observation_space=self._env_to_module.input_observation_space,
+            action_space=self._env_to_module.input_action_space,
+        )
 
     def _outputs(self, batch: dict[str, Any], episodes: Sequence[int]) -> dict[str, Any]:
         """The module's outputs, with actions wherever RLlib's connector would not do to add them.

@@ -1,5 +1,7 @@
 """Actions of several parts: each episode is played with its own, whoever plays beside it."""
 
+import weakref
+
 import gymnasium
 import numpy as np
 import pytest
@@ -122,6 +124,23 @@ def test_an_episode_takes_the_same_actions_alone_and_beside_others(space, stocha
             assert np.allclose(one, other, atol=1e-4)
     # Unlike actions, or the comparison says nothing.
     assert len({repr(actions) for actions in together}) == 3
+
+
+def test_what_was_seen_in_episodes_that_are_over_is_let_go():
+    policy, seen, held = policy_for(SPACES["discrete"]), [], []
+
+    class Watching:
+        begin = staticmethod(policy.begin)
+
+        def act(self, episodes, observations, rewards):
+            seen.extend(map(weakref.ref, observations))
+            held.append(sum(observation() is not None for observation in seen))
+            return policy.act(episodes, observations, rewards)
+
+    Evaluator(lambda: Recording(SPACES["discrete"]), width=2).run(Watching(), range(12))
+    assert len(seen) > 50
+    # Two episodes, and the last of each before them.
+    assert max(held) <= 2 * (STEPS + 3)
 
 
 # RLlib itself can't evaluate a nested space with a Box of two values: it asks for a log-probability.
