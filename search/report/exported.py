@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.front.format import MARKS, number
+from search.front.membership import KEEPS
 from search.front.results import Results
 
 # By the form: what it is called, of what it takes bytes, and the columns of its size and its latency.
@@ -40,6 +41,9 @@ def picked_against_dense(results: Results) -> str:
     if not form:
         return ""
     who = "the knee" if pick == "knee" else f"what {MARKS[pick]}"
+    # Selection episodes chose it, and its own may say less.
+    if row["retained"] < KEEPS.get(pick, -math.inf):
+        who = f"what was chosen for {100 * KEEPS[pick]:.0f} %"
     told = f"As exported, {who} takes {as_exported(row)}"
     dense = results.baselines.loc[results.baselines["name"] == "dense"].to_dict("records")
     same = [row for row in dense if measured_form(row) == form]

@@ -1,5 +1,6 @@
 """What policies take out of Ray, wherever a reader looks for it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -59,6 +60,16 @@ def test_the_verdict_names_what_the_pick_takes_and_the_command_that_takes_it_out
     for text in (page(results), markdown(results)):
         assert "470 bytes of flash and 0.016 µs" in text
         assert typed.format("'a search'") in text.replace("&#39;", "'")
+
+
+def test_what_was_only_chosen_for_95_is_not_said_to_keep_it(folder):
+    results = with_figures(folder, keeps_95=IN_C)
+    table = results.confirmed.table.copy()
+    table.loc[table["keeps_95"], "retained"] = 0.94
+    vars(results)["confirmed"] = dataclasses.replace(results.confirmed, table=table)
+    told = verdict(results)
+    assert "what keeps 95 %" not in told
+    assert "As exported, what was chosen for 95 % takes in C 470 bytes of flash" in told
 
 
 def test_tables_and_cards_have_it_too(folder):

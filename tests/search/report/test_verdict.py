@@ -220,3 +220,44 @@ def test_what_meets_the_goal_is_not_praised_without_its_plain_rival(search):
     goal, _, rest = told.partition(" A plain dense network of 9 weights is better: return ")
     assert goal.startswith(f"Goal: at most 60 weights – met by {met} with ")
     assert ", +3 against it " in rest
+
+
+def with_figures_of(results, name, selection, report):
+    """The search with a policy's returns: shares of the dense policy's."""
+    archive, shares = Archive(results.folder), {"selection": selection, "report": report}
+    for e in results.evaluations:
+        if e.snapshot_id == "dense":
+            returns = [r * shares[e.purpose] for r in e.returns]
+            archive.add_evaluation(dataclasses.replace(e, snapshot_id=name, returns=returns))
+    return load(results.folder)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        (1.0, 0.9, "keeps 95 % and 99 % too in the episodes that decide"),
+        (0.9, 0.9, "keeps 95 % and 99 % too in the episodes that decide"),
+        (1.0, 0.998, "does too"),
+    ],
+)
+def test_a_plain_policy_is_not_said_to_keep_what_its_report_episodes_do_not(
+    search, own, other, said
+):
+    pick = search.confirmed.pick("keeps_95")
+    found = with_plain(search, "linear-3", "linear", 3, 0.0)
+    found = with_figures_of(found, pick, 1.0, own)
+    found = with_figures_of(found, "linear-3", 0.999, other)
+    assert found.confirmed.pick("keeps_95") == found.confirmed.pick("keeps_99") == pick
+    assert f"A linear policy of 3 weights {said}: return" in verdict(found)
+
+
+def test_one_that_keeps_what_the_pick_was_only_chosen_for_does_not_do_so_too(search):
+    pick = search.confirmed.pick("keeps_95")
+    found = with_plain(search, "linear-3", "linear", 3, 0.0)
+    found = with_figures_of(found, pick, 1.0, 0.985)
+    found = with_figures_of(found, "linear-3", 0.999, 0.995)
+    rivals = found.confirmed.rivals.assign(difference_low=-1.0)
+    vars(found)["confirmed"] = dataclasses.replace(found.confirmed, rivals=rivals)
+    told = verdict(found)
+    assert "were chosen for 95 % and 99 % of the dense policy; fresh episodes give less" in told
+    assert "A linear policy of 3 weights keeps 95 % and 99 %: return" in told
