@@ -12,7 +12,7 @@ from search.front.format import MARKS, number, share
 from search.front.membership import KEEPS
 from search.front.results import Results
 from search.front.weak_dense import WEAK
-from search.report.record import failures
+from search.report.record import DENSE, failures
 from search.store.continued import limit_that_ended
 
 # Less of the budget is a search that was cut short.
@@ -71,10 +71,12 @@ def _cut_short(results: Results) -> str:
 
 
 def _failures(results: Results) -> str:
-    rows = failures(results)
+    # The dense baseline is trained again, or there is no front.
+    rows = [row for row in failures(results) if row["member"] != DENSE]
     baselines = sum(_is_baseline(row["member"]) for row in rows)
-    count = len(rows) - baselines
-    told = []
+    # A segment may be told of more than once: that it failed, and each return that is no number.
+    segments = {(row["member"], row["segment"]) for row in rows if not _is_baseline(row["member"])}
+    count, told = len(segments), []
     if count:
         are = "1 failure is" if count == 1 else f"{count:,} failures are"
         told.append(

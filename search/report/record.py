@@ -9,6 +9,9 @@ from typing import Any
 from search.front.format import duration, number
 from search.front.results import Results
 
+# What the dense baseline is called among those that failed.
+DENSE = "dense"
+
 
 def failures(results: Results) -> list[dict[str, str]]:
     """What went wrong: failures and retries, the manifest's list, snapshots that gave no number."""
@@ -50,7 +53,7 @@ def _member(index: Any) -> str:
     if index is None:
         return "–"
     # The dense baseline trains as a member of its own, below 0.
-    return "dense" if isinstance(index, int) and index < 0 else str(index)
+    return DENSE if isinstance(index, int) and index < 0 else str(index)
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:

@@ -176,3 +176,18 @@ def test_a_weak_dense_baseline_is_said_where_no_return_of_the_best_varies(result
     best = capped.front.iloc[0]
     assert (best["return_mean"], np.isnan(best["retained_ci_low"])) == (500.0, True)
     assert "the dense baseline is weak: it returns 261.0, and" in verdict(capped)
+
+
+def test_a_dense_baseline_that_was_trained_again_is_no_member(results):
+    again = [{"event": "retry", "member": -1, "segment": 0, "env_steps": 9, "error": "?"}]
+    assert not any("fail" in told for told in health(dataclasses.replace(results, events=again)))
+
+
+def test_a_segment_that_failed_once_counts_once(results):
+    """It tells of itself as an event, and by each of its evaluations that returned no number."""
+    lost = [
+        dataclasses.replace(s, return_mean=np.nan) if (s.member, s.segment) == (3, 2) else s
+        for s in results.records
+    ]
+    told = health(dataclasses.replace(results, records=lost))
+    assert any(sentence.startswith("1 failure is recorded") for sentence in told)
