@@ -128,14 +128,14 @@ def _with_more(results: Results) -> str:
 
 def _unsettled(results: Results) -> list[str]:
     """Picks whose own interval doesn't bear them out."""
-    told = []
+    told, front = [], results.confirmed
     for column, least in KEEPS.items():
-        table = results.confirmed.table
-        for row in table[table[column].astype(bool)].to_dict("records"):
+        for row in front.table[front.table[column].astype(bool)].to_dict("records"):
             if row["retained_ci_low"] < least:
+                low, high = share(row["retained_ci_low"]), share(row["retained_ci_high"])
                 told.append(
-                    f"Whether {row['snapshot_id']} {MARKS[column]} is not settled: its report episodes "
-                    f"say between {share(row['retained_ci_low'])} and {share(row['retained_ci_high'])}."
+                    f"Whether {row['snapshot_id']} {MARKS[column]} is not settled: its "
+                    f"{front.figures} episodes say between {low} and {high}."
                 )
     return told
 

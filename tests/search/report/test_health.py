@@ -191,3 +191,11 @@ def test_a_segment_that_failed_once_counts_once(results):
     ]
     told = health(dataclasses.replace(results, records=lost))
     assert any(sentence.startswith("1 failure is recorded") for sentence in told)
+
+
+def test_an_interval_of_selection_episodes_is_not_called_the_reports(results):
+    chose = [e for e in results.evaluations if e.purpose == "selection"]
+    alone = changed(dataclasses.replace(results, evaluations=chose), retained_ci_low=0.9)
+    (told, *_) = [sentence for sentence in health(alone) if "is not settled" in sentence]
+    assert alone.confirmed.figures == "selection"
+    assert "its selection episodes say between 0.90 and" in told
