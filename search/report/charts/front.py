@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import altair as alt
@@ -170,11 +171,18 @@ def _y_axis(points: pd.DataFrame, results: Results) -> tuple[str, alt.Scale, flo
     extent = (high - low) or 1.0
     if min(everything) >= low - 2 * EDGE * extent:
         return RETURN, alt.Scale(zero=False), (high - min(everything)) or 1.0
-    edge = float(f"{low - EDGE * extent:.2g}")
+    edge = _round_below(low - EDGE * extent, EDGE * extent)
     told = f"{RETURN}; {number(edge)} and less at the lower edge"
     top = high + EDGE * extent / 2
     scale = alt.Scale(zero=False, domain=[edge, top], clamp=True, nice=False)
     return told, scale, top - edge
+
+
+def _round_below(value: float, near: float) -> float:
+    """A number of few digits that is no greater than a value and less than `near` below it, > 0."""
+    step = 10.0 ** math.floor(math.log10(near))
+    # What a product of floats adds isn't told.
+    return float(f"{math.floor(value / step) * step:.12g}")
 
 
 def _weights_domain(results: Results) -> list[float]:

@@ -106,6 +106,35 @@ def test_without_a_scale_only_the_hypervolume_is_missing(results, tmp_path):
     assert words_of(alone.front_chart())
 
 
+@pytest.mark.parametrize("least", [478.0, -1234.0])
+def test_no_front_point_is_cut_off_where_scores_lie_far_below(results, least):
+    """Such as where no random policy was measured: the axis begins near the worst of the front."""
+    known = {n: b for n, b in results.baseline_records.items() if n == "dense"}
+    played = [
+        dataclasses.replace(e, returns=[least + 10.0 + i % 2 for i in range(len(e.seeds))])
+        for e in results.evaluations
+        if e.snapshot_id not in ("random", "constant")
+    ]
+    worst = results.front["snapshot_id"].iloc[-1]
+    played = [
+        dataclasses.replace(e, returns=[least] * len(e.seeds)) if e.snapshot_id == worst else e
+        for e in played
+    ]
+    records = [
+        dataclasses.replace(s, return_mean=least + (20.0 if i else -400.0))
+        for i, s in enumerate(results.records)
+    ]
+    narrow = dataclasses.replace(
+        results, baseline_records=known, evaluations=played, records=records
+    )
+    assert narrow.front["return_mean"].min() == least
+    spec = narrow.front_chart().to_dict()
+    scales = [layer["encoding"].get("y", {}).get("scale", {}) for layer in spec["layer"]]
+    domains = [scale["domain"] for scale in scales if "domain" in scale]
+    assert domains
+    assert all(low < least < least + 11.0 < high for low, high in domains)
+
+
 def test_thinning_keeps_both_ends():
     assert thinned(5, 10) == [0, 1, 2, 3, 4]
     assert thinned(0, 10) == []
