@@ -191,7 +191,7 @@ def confirm(
     played = {e.snapshot_id for e in evaluations if e.purpose == "selection"}
     unplayed = [i for i in candidates or () if i not in played]
     if not chosen:
-        notes.append(UNCONFIRMED if candidates is None or unplayed else NOTHING_GOOD)
+        notes.append(_why_none(candidates, unplayed))
     elif unplayed:
         notes.append(
             f"of {len(candidates or ())} policies that were to be re-evaluated, {len(unplayed)} have "
@@ -250,6 +250,18 @@ def confirm(
     kept = {n: float(chosen_scale.retained(np.mean(e.returns))) for n, e in selection.items()}
     rivals = rivals_of(front.to_dict("records"), baselines, figures, resampled, kept)
     return Front(front, frame, base, shown_scale, purpose, tuple(notes), rivals)
+
+
+def _why_none(candidates: Sequence[str] | None, unplayed: Sequence[str]) -> str:
+    """Why no policy has selection episodes that decide anything."""
+    if candidates is None or unplayed:
+        return UNCONFIRMED
+    if not candidates:
+        return NOTHING_GOOD
+    return (
+        f"none of the {len(candidates)} re-evaluated policies returned a number in all of its selection "
+        "episodes: the front is empty"
+    )
 
 
 def episode_figures(

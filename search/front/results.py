@@ -121,7 +121,9 @@ class Results:
     @property
     def has_front(self) -> bool:
         """Whether policies were re-evaluated, or none was worth it."""
-        return bool(len(self._chosen)) or self._candidates == []
+        chosen = self._candidates
+        played = {e.snapshot_id for e in self.evaluations if e.purpose == "selection"}
+        return bool(len(self._chosen)) or (chosen is not None and played.issuperset(chosen))
 
     def require_front(self) -> None:
         """Looks whether there is a front.

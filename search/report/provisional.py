@@ -32,7 +32,7 @@ def search_front(results: Results) -> list[Snapshot]:
 
 def is_provisional(results: Results) -> bool:
     """Whether search scores are all that there is to show."""
-    return not len(results.confirmed.candidates) and bool(search_front(results))
+    return not results.has_front and bool(search_front(results))
 
 
 def provisional_layers(results: Results, x: alt.X, color: alt.Color) -> list[Any]:

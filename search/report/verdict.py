@@ -40,7 +40,7 @@ def _verdict(results: Results) -> str:
     if not results.has_front:
         return "No front yet: no policy was re-evaluated on fresh seeds."
     if not len(front.table):
-        return "No policy of this search is better than random and constant action."
+        return _of_empty(results)
     told = [
         goal_sentence(results),
         _rival_of_goal(results),
@@ -50,6 +50,13 @@ def _verdict(results: Results) -> str:
         picked_against_dense(results),
     ]
     return " ".join(part for part in told if part)
+
+
+def _of_empty(results: Results) -> str:
+    played = {e.snapshot_id for e in results.evaluations} - results.baseline_records.keys()
+    if played and not len(results.confirmed.candidates):
+        return "No re-evaluated policy returned a number in all of its selection episodes."
+    return "No policy of this search is better than random and constant action."
 
 
 def _of_front(results: Results) -> str:

@@ -1,6 +1,7 @@
 """What the verdict says beside its pick: the plain policy that is as good, or better."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from search.report import facts
 from search.report.markdown import markdown
 from search.report.notebook import load
 from search.report.verdict import verdict
-from search.store.archive import LEFT_OUT, Archive, Baseline, Evaluation
+from search.store.archive import CANDIDATES, LEFT_OUT, Archive, Baseline, Evaluation
 
 
 @pytest.fixture
@@ -261,3 +262,22 @@ def test_one_that_keeps_what_the_pick_was_only_chosen_for_does_not_do_so_too(sea
     told = verdict(found)
     assert "were chosen for 95 % and 99 % of the dense policy; fresh episodes give less" in told
     assert "A linear policy of 3 weights keeps 95 % and 99 %: return" in told
+
+
+def test_where_every_fresh_episode_returned_no_number_nobody_is_told_to_go_on(search):
+    """Candidates were chosen and played: nothing is left to finish."""
+    archive, baselines = Archive(search.folder), ("dense", "random", "constant")
+    chosen = {e.snapshot_id for e in search.evaluations} - {*baselines}
+    archive.add_event(CANDIDATES, chosen=sorted(chosen))
+    for e in search.evaluations:
+        if e.snapshot_id in chosen:
+            returns = [math.nan] * len(e.returns)
+            archive.add_evaluation(dataclasses.replace(e, returns=returns))
+    found = load(search.folder)
+    said = f"none of the {len(chosen)} re-evaluated policies returned a number in all"
+    assert any(note.startswith(said) for note in found.confirmed.notes)
+    assert verdict(found).startswith("No re-evaluated policy returned a number in all")
+    for text in (verdict(found), *found.confirmed.notes):
+        assert not any(wrong in text for wrong in ("resume", "No front yet", "none was", "better"))
+    assert len(found.front) == 0
+    assert "Provisional" not in markdown(found)
