@@ -100,7 +100,7 @@ class Results:
             rng,
             metadata,
             candidates=self._candidates,
-            unfinished="" if self.manifest.get("strategy") == PRUNED else self.unfinished,
+            unfinished="" if self.pruned else self.unfinished,
             goal=self.goal,
         )
         policies = dict(front.table[["snapshot_id", "policy"]].to_numpy(str))
@@ -117,6 +117,11 @@ class Results:
         """The status of a search that has not ended, such as "interrupted"; "" of one that has."""
         status = str(self.manifest.get("status", FINISHED))
         return "" if status == FINISHED else status
+
+    @property
+    def pruned(self) -> bool:
+        """Whether `prunefront prune` wrote it: there is no search that could go on."""
+        return self.manifest.get("strategy") == PRUNED
 
     @property
     def has_front(self) -> bool:
@@ -272,6 +277,9 @@ class Results:
     @property
     def _candidates(self) -> list[str] | None:
         """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
+        if self.pruned:
+            played = {e.snapshot_id for e in self.evaluations if e.purpose == "selection"}
+            return [s.snapshot_id for s in self.records if s.snapshot_id in played]
         told = [e.get("chosen") for e in self.events if e.get("event") == CANDIDATES]
         return told[-1] if told and isinstance(told[-1], list) else None
 
@@ -313,10 +321,10 @@ def read_results(folder: str | Path) -> Results:
             "from a backup."
         )
     if not records:
-        raise ResultsError(
-            f"{path}: nothing to report yet, the search has made no snapshot. Go on with "
-            f"`prunefront resume {path}`."
-        )
+        why = f"the search has made no snapshot. Go on with `prunefront resume {path}`."
+        if manifest.get("strategy") == PRUNED:
+            why = "no level was pruned. Run `prunefront prune` again into another folder."
+        raise ResultsError(f"{path}: nothing to report yet, {why}")
     config = path / CONFIG
     return Results(
         folder=path,

@@ -179,11 +179,12 @@ def left_out(results: Results) -> list[str]:
 def recipes(results: Results) -> list[Row]:
     """Hyperparameters of each front point's last segment."""
     by_id = {s.snapshot_id: s for s in results.records}
+    begin = "the checkpoint" if results.pruned else "its own birth"
     return [
         {
             "policy": str(row["snapshot_id"]),
             "picked as": marks(row),
-            "started from": by_id[row["snapshot_id"]].parent or "its own birth",
+            "started from": by_id[row["snapshot_id"]].parent or begin,
             "hyperparameters": recipe(by_id[row["snapshot_id"]].hyperparameters, ", "),
         }
         for row in results.confirmed.table.to_dict("records")

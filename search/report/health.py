@@ -53,7 +53,9 @@ def health(results: Results) -> list[str]:
     """What speaks against trusting the front, a sentence each; empty where nothing does."""
     found = [_cut_short(results), _failures(results)]
     if len(results.confirmed.table):
-        found += [_at_the_end(results), *_unsettled(results), _noisy(results)]
+        # All levels of `prunefront prune` are evaluated again: their scores decide nothing.
+        noisy = "" if results.pruned else _noisy(results)
+        found += [_at_the_end(results), *_unsettled(results), noisy]
     return [sentence for sentence in found if sentence]
 
 
