@@ -63,19 +63,20 @@ def plan_baselines(
     planned = []
     for position, kind in enumerate(KINDS):
         done = [b for b in known.values() if b.kind == kind]
-        gone = sum(name.startswith(f"{kind}-") for name in left_out)
-        wanted = getattr(config.baselines, kind) - len(done) - gone
+        gone = {name for name in left_out if name.startswith(f"{kind}-")}
+        begun = len(done) + len(gone)
+        wanted = getattr(config.baselines, kind) - begun
         if wanted <= 0 or kind in plain.refused:
             continue
         sized = front.assign(size=[plain.size(kind, int(n)) for n in front["nonzero_params"]])
         new = [
-            f"{kind}-{size}" not in known and level not in {b.level for b in done}
+            f"{kind}-{size}" not in known.keys() | gone and level not in {b.level for b in done}
             for size, level in zip(sized["size"], sized["snapshot_id"], strict=True)
         ]
         # An empty list would choose columns.
         free = _each_size_once(sized.loc[np.array(new, dtype=bool)])
         for i, row in enumerate(levels(free, wanted)):
-            number = position * ROOM + len(done) + i
+            number = position * ROOM + begun + i
             planned.append(_planned(config, kind, number, row))
     return planned
 

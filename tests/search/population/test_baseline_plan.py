@@ -176,3 +176,12 @@ def test_what_the_environment_has_none_of_is_not_planned():
 
 def test_where_the_front_is_empty_nothing_is_planned():
     assert plan_baselines(config(random_masks=2, small_dense=1), front(), {}) == []
+
+
+def test_what_there_will_never_be_is_not_planned_again_in_another_ones_place():
+    """A tree that comes out as one that is there is left out; the search may be interrupted then."""
+    settings, table = config(tree=3), front(900, 100, 10, keeps=100, knee=10)
+    first = plan_baselines(settings, table, {})
+    assert [p.weights for p in first] == [99, 9, 511]
+    (left,) = planned_with(settings, table, known(first[0]), PLAIN, [first[1].name])
+    assert left == first[2]
