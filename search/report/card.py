@@ -148,6 +148,8 @@ def _kept(results: Results, row: Mapping[Any, Any]) -> Row:
         return _fact("Return kept", "–", note)
     interval = span(row["retained_ci_low"], row["retained_ci_high"], share)
     below = f"95 % interval {interval}" if interval else "no interval: its returns don't vary"
+    if not interval and math.isfinite(row["return_ci_low"]):
+        below = "no interval: the dense or the random policy has no episodes"
     return _fact("Return kept", share(row["retained"]), f"{below}; 0 is random, 1 dense")
 
 

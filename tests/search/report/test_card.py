@@ -101,3 +101,19 @@ def test_without_a_front_there_is_no_card(simulate, tmp_path):
     text = plain_page(results)
     assert "data-card" not in text
     assert 'id="dials"' not in text
+
+
+def test_an_interval_that_lacks_a_baselines_episodes_is_not_said_to_lack_variance(results):
+    """The dense policy returned no number on fresh seeds: its search score stands for it."""
+    lost = [
+        dataclasses.replace(e, returns=[np.nan] * len(e.returns)) if e.snapshot_id == "dense" else e
+        for e in results.evaluations
+    ]
+    found = dataclasses.replace(results, evaluations=lost)
+    cards = choice(found).cards
+    assert not found.confirmed.scale.note
+    assert found.front["return_ci_low"].notna().all()
+    told = {fact["below"] for card in cards for fact in card.facts if fact["name"] == "Return kept"}
+    assert told == {
+        "no interval: the dense or the random policy has no episodes; 0 is random, 1 dense"
+    }
