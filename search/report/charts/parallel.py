@@ -104,7 +104,10 @@ def _unwarped(at: float, scale: str, values: list[Any]) -> str:
     linear = not np.array_equal(warped(values, scale), np.asarray(values, dtype=np.float64))
     if not linear:
         return f"{at:.4g}"
-    return f"{10**at:.2g}" if scale == "log" else f"{-math.expm1(-at * math.log(10)):.4g}"
+    if scale == "log":
+        return f"{10**at:.2g}"
+    # Near 1 as many digits as tell a density from 0.
+    return f"{-math.expm1(-at * math.log(10)):.{max(4, math.ceil(at) + 1)}g}"
 
 
 def _slider(axis: Axis, index: int) -> alt.Parameter:

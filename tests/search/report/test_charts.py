@@ -4,10 +4,11 @@ import pytest
 import vl_convert
 
 import search
-from search.front.format import marks, number, schedule_text
+from search.front.format import marks, number, percent, schedule_text
 from search.front.segment_gains import pruning_of
 from search.front.thinned import thinned
 from search.report.charts.data import lineage_points, training_points
+from search.report.charts.parallel import axes
 from search.report.charts.theme import COLORS, specification, with_variables
 from search.report.page import _charts
 
@@ -133,6 +134,14 @@ def test_no_front_point_is_cut_off_where_scores_lie_far_below(results, least):
     domains = [scale["domain"] for scale in scales if "domain" in scale]
     assert domains
     assert all(low < least < least + 11.0 < high for low, high in domains)
+
+
+@pytest.mark.parametrize("sparsity", [0.9978, 0.99996, 0.9999962])
+def test_an_axis_of_sparsity_ends_where_the_sparsest_does(results, sparsity):
+    records = [dataclasses.replace(s, total_params=10**7) for s in results.records[:2]]
+    records[1] = dataclasses.replace(records[1], sparsity=sparsity)
+    labels = axes(results, records)[-1].labels
+    assert labels[-1] == (1.0, percent(sparsity))
 
 
 def test_thinning_keeps_both_ends():
