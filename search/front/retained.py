@@ -81,7 +81,8 @@ def scale_of(
     scale = Scale(means[0], means[1], max(floors, default=-math.inf))
     missing = [name for name, v in (("random", r), ("dense", d)) if not v.size]
     if missing:
-        note = f"retained is unknown: the {' and the '.join(missing)} baseline has no episodes"
+        names, have = " and the ".join(missing), "have" if len(missing) > 1 else "has"
+        note = f"retained is unknown: the {names} baseline {have} no episodes"
         return dataclasses.replace(scale, note=note)
     error = math.sqrt(sum(v.var(ddof=1) / v.size for v in (r, d) if v.size > 1))
     if not means[1] - means[0] > Z95 * error:

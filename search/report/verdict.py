@@ -62,11 +62,10 @@ def _of_empty(results: Results) -> str:
 def _of_front(results: Results) -> str:
     front = results.confirmed
     if front.scale.note:
-        sparsest = front.table.iloc[-1]
-        return (
-            f"The front has {len(front.table)} points, up to {percent(sparsest['sparsity'])} sparsity; "
-            f"{front.scale.note}."
-        )
+        sparsest, count = front.table.iloc[-1], len(front.table)
+        points = "1 point" if count == 1 else f"{count} points"
+        sparse = percent(sparsest["sparsity"])
+        return f"The front has {points}, up to {sparse} sparsity; {front.scale.note}."
     rows = {
         name: front.table.loc[front.table[f"keeps_{name}"].astype(bool)].head(1)
         for name in ("95", "99")

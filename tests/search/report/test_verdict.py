@@ -281,3 +281,14 @@ def test_where_every_fresh_episode_returned_no_number_nobody_is_told_to_go_on(se
         assert not any(wrong in text for wrong in ("resume", "No front yet", "none was", "better"))
     assert len(found.front) == 0
     assert "Provisional" not in markdown(found)
+
+
+def test_a_front_of_one_point_and_two_missing_baselines_are_told_in_plain_english(search):
+    (only,) = search.confirmed.table["snapshot_id"].iloc[:1]
+    alone = dataclasses.replace(
+        search,
+        baseline_records={},
+        evaluations=[e for e in search.evaluations if e.snapshot_id == only],
+    )
+    assert verdict(alone).startswith("The front has 1 point, up to ")
+    assert "the random and the dense baseline have no episodes" in verdict(alone)
