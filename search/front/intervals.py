@@ -43,7 +43,9 @@ def resampled_means(
             drawn = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
             counts[seeds] = drawn.astype(np.float64)
         # Divided last: sums of whole numbers are exact, and so resamples that tie are equal.
-        means[:, i] = counts[seeds] @ np.asarray(evaluation.returns, dtype=np.float64) / n
+        # What one policy returned may hold infinities.
+        with np.errstate(invalid="ignore"):
+            means[:, i] = counts[seeds] @ np.asarray(evaluation.returns, dtype=np.float64) / n
     return means
 
 
@@ -59,11 +61,11 @@ def interval(returns: Sequence[float] | Floats, means: Floats) -> tuple[float, f
 
     Returns:
         Low and high; NaN where the episodes don't vary or there is only one: an interval of no width
-        would claim certainty.
+        would claim certainty. NaN too where one returned no number.
     """
     x = np.asarray(returns, dtype=np.float64)
     n = len(x)
-    if n < 2 or np.ptp(x) == 0:
+    if n < 2 or not np.isfinite(x).all() or np.ptp(x) == 0:
         return np.nan, np.nan
     normal = NormalDist()
     # Where few returns differ many resamples tie with the mean, but for rounding.
@@ -90,6 +92,8 @@ def no_interval_note(returns: Sequence[float] | Floats) -> str:
     x = np.asarray(returns, dtype=np.float64)
     if len(x) < 2:
         return "one episode: no interval"
+    if odd := int((~np.isfinite(x)).sum()):
+        return f"{odd:,} of {len(x)} episodes returned no number: no interval"
     if np.ptp(x) > 0:
         return ""
     share = 1.0 - 0.05 ** (1.0 / len(x))

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -104,3 +105,14 @@ def test_equally_sparse_policies_share_a_tie():
     means = np.array([[10.0, 10.0], [10.0, 9.0]])
     chance = probability_nondominated(means, np.array([0.5, 0.5]), np.zeros(2))
     assert chance == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_returns_that_are_no_numbers_have_no_interval_and_are_not_said_to_be_equal(odd):
+    """What a single policy plays is told whatever it returns: `prunefront evaluate POLICY`."""
+    played = evaluation("policy", [1.0, odd, 2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        means = resampled_means([played], np.random.default_rng(0))[:, 0]
+        assert np.isnan(interval(played.returns, means)).all()
+    assert no_interval_note(played.returns) == "1 of 3 episodes returned no number: no interval"
