@@ -134,7 +134,7 @@ class ParetoPBT(Strategy):
 
         They train the last segment of the horizon again, from the best before it.
         """
-        return [m for m in idle if any(d.feasible and d.donates for d in self._known_to(m))]
+        return [m for m in idle if any(d.donates for d in self._known_to(m))]
 
     def _starts(self, moments: Sequence[Moment]) -> list[Moment]:
         """Where a member at its horizon may start from: in the first half of the last segment.
@@ -142,11 +142,17 @@ class ParetoPBT(Strategy):
         Later, the most trained would be cloned for an iteration each. Where there is nobody, those
         before it, or the furthest behind.
         """
-        able = [m for m in moments if m.feasible and m.donates]
+        able = self._able(moments)
         last = [m for m in able if m.env_steps >= self.horizon - self._config.segment_steps] or able
         furthest_behind = min((m.env_steps for m in last), default=0)
         latest = max(furthest_behind, self.horizon - self._config.segment_steps // 2)
         return [m for m in last if m.env_steps <= latest]
+
+    def _able(self, moments: Sequence[Moment]) -> list[Moment]:
+        """Who is feasible and can be started from; where nobody is, others, or budget stays unused."""
+        donating = [m for m in moments if m.donates]
+        better = [m for m in donating if self._donors[m.snapshot_id].status == "ok"]
+        return [m for m in donating if m.feasible] or better or donating
 
     def _turn(self, member: Member) -> tuple[int, ...]:
         if member.env_steps >= self.horizon:

@@ -85,3 +85,17 @@ def test_of_members_that_wait_for_each_other_who_knows_no_start_does_not_restart
     assert strategy.next_member([unknowing], [], BUDGET) is None
     assert strategy.next_member([unknowing, knowing], [], BUDGET) is knowing
     assert strategy.plan(knowing).source is not None
+
+
+@pytest.mark.parametrize("floor", [None, 1e4])
+@pytest.mark.parametrize("strategy", COPYING)
+def test_the_budget_is_used_where_nobody_is_good_enough(tmp_path, strategy, floor):
+    """Nobody retains what is asked for, or nobody is better than random: the best go on."""
+    search = searching(tmp_path, strategy=strategy, search={"min_retained": 1.5})
+    if floor is not None:
+        search.coordinator._floor = floor
+    search.run()
+    assert BUDGET <= search.coordinator.spent["training"] <= BUDGET + MEMBERS * Trainer.ITERATION
+    known = by_id(search)
+    starts = {known[s.parent].status for s in restarts(search)}
+    assert starts == {"ok" if floor is None else "infeasible"}
