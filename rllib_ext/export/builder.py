@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,10 +38,26 @@ class Builder:
         self._carried: dict[str, tuple[int, Array]] = {}
         self._updates: dict[str, int] = {}
         self._results: list[Result] = []
+        self._names: set[str] = set()
 
     def shape(self, node: int) -> Shape:
         """A node's shape, without a batch."""
         return self.nodes[node].shape
+
+    def name(self, kind: str, path: Path) -> str:
+        """What a part at a path is called: letters, digits and _, as C takes it, and like no other.
+
+        Args:
+            kind: Such as "observation"; letters.
+            path: Where it lies; keys of dicts may be any text.
+        """
+        plain = re.sub(r"\W", "_", "_".join([kind, *map(str, path)]), flags=re.ASCII)
+        name, number = plain, 1
+        while name in self._names:
+            number += 1
+            name = f"{plain}_{number}"
+        self._names.add(name)
+        return name
 
     def given(self, name: str, path: Path, shape: Shape, dtype: str, noise: str = "") -> int:
         """Something that comes in at each decision; arguments as `Given` and `Node`."""

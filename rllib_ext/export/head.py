@@ -96,9 +96,8 @@ def act(
             f"action space as {sorted(map(str, spaces))}; an export needs them alike."
         )
     for path, space in spaces.items():
-        name = "_".join(["action", *map(str, path)])
         node, dtype = _for_environment(builder, actions[path], space, bounds)
-        builder.result(name, node, dtype, path)
+        builder.result(builder.name("action", path), node, dtype, path)
     for path, node in outputs.items():
         if path[0] == Columns.ACTION_DIST_INPUTS:
             _parameters(builder, node, module, bool(given))

@@ -86,8 +86,7 @@ def _inputs(builder: Builder, space: Any, path: Path) -> Any:
             f"observations of {space} can't be exported: expected Box, Discrete, MultiDiscrete, "
             "MultiBinary, and Dict and Tuple of these. Turn it into one of them in the environment."
         )
-    name = "_".join(["observation", *map(str, path)])
-    return builder.given(name, path, tuple(space.shape or ()), kind)
+    return builder.given(builder.name("observation", path), path, tuple(space.shape or ()), kind)
 
 
 def _filter(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
@@ -182,7 +181,7 @@ def _stack(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
         if frames == 1:
             return node
         node = builder.real(node)
-        name = "_".join(["frames", *map(str, path)])
+        name = builder.name("frames", path)
         axis, size = len(shape) - 1, shape[-1]
         before = builder.state(name, np.zeros((*shape[:-1], size * (frames - 1)), np.float32))
         all_frames = builder.add(Concat(axis=axis), before, node)

@@ -89,9 +89,9 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
     values: list[Traced] = []
     for (_, node), (shape, _kind) in zip(parts, shapes, strict=True):
         values.append(_with_time(builder, node, (*time, *shape)))
-    names = [_state_name(path) for path, _ in initial]
-    for name, (_, value) in zip(names, initial, strict=True):
-        values.append(Traced(builder.state(name, value), 0))
+    names = {path: builder.name("state", path) for path, _ in initial}
+    for path, value in initial:
+        values.append(Traced(builder.state(names[path], value), 0))
     found = _translated(traced, translator, values, type(module).__name__)
     results: dict[tuple[Any, ...], int] = {}
     for path, value in zip(decision.outputs.names, found, strict=True):
@@ -102,7 +102,9 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
                 f"{type(module).__name__} can't be exported: it gives {error}. {MEND}."
             ) from error
         if path[0] == Columns.STATE_OUT:
-            builder.update(_state_name(path[1:]), node)
+            # What was no state before is none after.
+            if path[1:] in names:
+                builder.update(names[path[1:]], node)
         elif time and builder.shape(node)[:1] == (1,):
             results[path] = builder.add(Reshape(shape=builder.shape(node)[1:]), node)
         else:
@@ -246,10 +248,6 @@ def _translated_graph(
 def _where(node: Any) -> str:
     inside = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
     return f" in {inside[-1].removeprefix('module.')}" if inside else ""
-
-
-def _state_name(path: Sequence[Any]) -> str:
-    return "_".join(["state", *map(str, path)])
 
 
 def _with_time(builder: Builder, node: int, shape: Shape) -> Traced:
