@@ -14,7 +14,6 @@ import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from rllib_ext.base.aside import written_aside
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.export.actor import Actor
@@ -33,6 +32,7 @@ from rllib_ext.export.measure import (
 )
 from rllib_ext.export.numpy_loader import Policy, load
 from rllib_ext.export.operations import Array
+from rllib_ext.export.place import placed
 from rllib_ext.export.program import Program
 from rllib_ext.export.quantise import with_int8_weights
 from rllib_ext.export.source import Source, source_of
@@ -118,7 +118,7 @@ def export_policy(
         found = {}
         for kind in options.formats:
             say(f"writing and verifying {kind}")
-            with written_aside(output / kind) as folder:
+            with placed(output / kind) as folder:
                 found[kind] = work.form(folder, kind, dict(known or {}))
         return found
     finally:
