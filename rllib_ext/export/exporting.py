@@ -32,7 +32,7 @@ from rllib_ext.export.measure import (
 )
 from rllib_ext.export.numpy_loader import Policy, load
 from rllib_ext.export.operations import Array
-from rllib_ext.export.place import placed
+from rllib_ext.export.place import placed, refuse_replacing
 from rllib_ext.export.program import Program
 from rllib_ext.export.quantise import with_int8_weights
 from rllib_ext.export.source import Source, source_of
@@ -96,7 +96,7 @@ def export_policy(
         parts: The policy's parts, with all of its weights.
         masks: By parameter name, True = keep; empty where nothing was pruned.
         config: Names the environment.
-        output: Where a folder for each form goes; what is there of that name is replaced.
+        output: Where a folder for each form goes; an export that is there of that name is replaced.
         options: How.
         known: What is known of the policy, for `policy.json`: "source", "return" and whatever else.
         say: Told what is being done.
@@ -105,9 +105,12 @@ def export_policy(
         What each form's `policy.json` says.
 
     Raises:
-        ExportError: A part of the policy can't be exported, or there is no compiler.
+        ExportError: A part of the policy can't be exported, there is no compiler, or something that is
+            no export has a form's name in `output`.
         MismatchError: An export does something else than the policy.
     """
+    for kind in options.formats:
+        refuse_replacing(output / kind)
     source = source_of(parts, masks, stochastic=options.stochastic)
     evaluator = Evaluator(env_maker(config))
     try:
