@@ -29,7 +29,17 @@ from ray.rllib.utils.numpy import MAX_LOG_NN_OUTPUT, MIN_LOG_NN_OUTPUT
 
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.operations import ArgMax, Binary, Clip, Concat, Path, Reshape, Sample, Unary
+from rllib_ext.export.operations import (
+    ArgMax,
+    Array,
+    Binary,
+    Clip,
+    Concat,
+    Path,
+    Reshape,
+    Sample,
+    Unary,
+)
 from rllib_ext.export.trace import leaves, trace_function
 
 _NOTHING = (
@@ -275,6 +285,16 @@ def _base(space: Any) -> Any:
     return space
 
 
+def _float_bounds(space: gymnasium.spaces.Box) -> tuple[Array, Array]:
+    """Bounds in float32; where it can't hold one, the next number inside: no action is out of bounds."""
+    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    inf = np.float32(np.inf)
+    return (
+        np.where(low < space.low, np.nextafter(low, inf), low),
+        np.where(high > space.high, np.nextafter(high, -inf), high),
+    )
+
+
 def _for_environment(builder: Builder, node: int, space: Any, bounds: str) -> tuple[int, str]:
     """A part of an action as the environment takes it, and in which numbers."""
     if not isinstance(space, gymnasium.spaces.Box):
@@ -292,7 +312,7 @@ def _for_environment(builder: Builder, node: int, space: Any, bounds: str) -> tu
     if builder.shape(node) != tuple(space.shape):
         node = builder.add(Reshape(shape=tuple(space.shape)), node)
     bounded = bool(np.all(space.bounded_below) and np.all(space.bounded_above))
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    low, high = _float_bounds(space)
     if bounds == "unsquash" and bounded:
         builder.notes.append("action unsquashed from [−1, 1] to its bounds, then clipped to them")
         one = builder.constant(np.ones((), np.float32))

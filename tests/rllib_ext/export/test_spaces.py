@@ -2,10 +2,13 @@
 
 import gymnasium as gym
 import numpy as np
-from export_policies import TWO, box, chase, flattened
+import pytest
+import torch
+from export_policies import TWO, box, chase, flattened, small
 
 from rllib_ext.export import export_policy, load
 from rllib_ext.export.exporting import Options
+from rllib_ext.export.forms import FORMATS
 from rllib_ext.export.opened import untrained
 
 SHORT = {"episodes": 2, "observations": 40, "measure": False}
@@ -35,3 +38,40 @@ def test_parts_may_be_called_anything(tmp_path):
         found = policy.outputs(seen)
         for name, values in expected.items():
             np.testing.assert_allclose(found[name], values, rtol=1e-5, err_msg=f"{kind} {name}")
+
+
+class Strict(gym.Env):
+    """Refuses actions out of its bounds, which are doubles, as many environments do."""
+
+    observation_space = box(3)
+    action_space = gym.spaces.Box(-0.1, 0.3, (2,), np.float64)
+
+    def __init__(self, config=None):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.np_random.normal(size=3).astype(np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.steps += 1
+        seen = self.np_random.normal(size=3).astype(np.float32)
+        return seen, float(action.sum()), self.steps >= 10, False, {}
+
+
+@pytest.mark.parametrize("unsquashed", [True, False])
+def test_no_action_is_out_of_bounds_that_a_float_cannot_hold(tmp_path, unsquashed):
+    config = small(Strict, {}).environment(normalize_actions=unsquashed, clip_actions=True)
+    parts = untrained(config)
+    with torch.no_grad():
+        # Most actions lie at a bound.
+        parts.module.pi.net.mlp[0].weight.mul_(100)
+    export_policy(parts, {}, config, tmp_path, Options(**SHORT))
+    many = np.random.default_rng(0).normal(size=(200, 3))
+    for kind in FORMATS:
+        actions = load(tmp_path / kind)(many)
+        assert all(map(Strict.action_space.contains, actions)), kind
+        assert np.isclose(actions, -0.1).any()
+        assert np.isclose(actions, 0.3).any()
