@@ -99,14 +99,14 @@ def _filter(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
         )
     found = filters[0]
     statistics = dict(leaves(found.running_stats))
-    shapes = _box_shapes(space)
+    boxes = _real_boxes(space)
     builder.notes.append(
         f"observation filter: minus mean, divided by standard deviation of {_pushes(statistics):,} "
         f"training steps, clipped to ±{found.clip}"
     )
 
     def normalised(path: Path, node: int) -> int:
-        if path not in shapes:
+        if path not in boxes:
             return node
         stat = statistics[path]
         shape = builder.shape(node)
@@ -124,9 +124,21 @@ def _pushes(statistics: dict[Path, Any]) -> int:
     return max((int(s.n) for s in statistics.values() if s is not None), default=0)
 
 
-def _box_shapes(space: Any) -> set[Path]:
-    nested = _base(space)
-    return {path for path, s in leaves(nested) if isinstance(s, gymnasium.spaces.Box)}
+def _real_boxes(space: Any) -> set[Path]:
+    """Where a filter finds what it normalises."""
+    spaces = gymnasium.spaces
+    filtered = [
+        (path, s) for path, s in leaves(_base(space))
+        if not isinstance(s, spaces.Discrete | spaces.MultiDiscrete)
+    ]  # fmt: skip
+    for _, found in filtered:
+        if not np.issubdtype(found.dtype, np.floating):
+            raise ExportError(
+                f"a filter of {found} can't be exported: RLlib's MeanStdFilter keeps the number format, "
+                "and cuts what it normalised to whole numbers. Put FlattenObservations before it, which "
+                "gives floats, and train again."
+            )
+    return {path for path, _ in filtered}
 
 
 def _base(space: Any) -> Any:

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import torch
 from export_policies import TWO, box, chase, flattened, small
+from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
 
 from rllib_ext.export import export_policy, load
+from rllib_ext.export.errors import ExportError
 from rllib_ext.export.exporting import Options
 from rllib_ext.export.forms import FORMATS
 from rllib_ext.export.opened import untrained
+from rllib_ext.export.source import source_of
 
 SHORT = {"episodes": 2, "observations": 40, "measure": False}
 
@@ -75,3 +78,16 @@ def test_no_action_is_out_of_bounds_that_a_float_cannot_hold(tmp_path, unsquashe
         assert all(map(Strict.action_space.contains, actions)), kind
         assert np.isclose(actions, -0.1).any()
         assert np.isclose(actions, 0.3).any()
+
+
+@pytest.mark.parametrize(
+    "space", [gym.spaces.MultiBinary(3), gym.spaces.Box(-5, 5, (3,), np.int64)], ids=str
+)
+def test_a_filter_that_cuts_to_whole_numbers_is_refused(space):
+    config = chase(space, TWO)().env_runners(
+        env_to_module_connector=lambda env, spaces, device: [MeanStdFilter(), FlattenObservations()]
+    )
+    with pytest.raises(ExportError, match="Put FlattenObservations before it"):
+        source_of(untrained(config), {})
+    # As it says.
+    source_of(untrained(flattened(chase(space, TWO), MeanStdFilter)()), {})
