@@ -195,6 +195,7 @@ def _header(
     kept = state or [Field("unused", "uint8_t", "uint8", 1)]
     return (
         f"/*\n{comment}\n */\n#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n"
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
         "/* One observation, as the environment gives it. */\n"
         + _struct(name, "input", given)
         + "/* What the policy remembers. */\n"
@@ -205,7 +206,7 @@ def _header(
         f"void {name}_reset({name}_state *state);\n\n"
         "/* One decision. */\n"
         f"void {name}_act({name}_state *state, const {name}_input *in, {name}_output *out);\n\n"
-        "#endif\n"
+        "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
     )
 
 

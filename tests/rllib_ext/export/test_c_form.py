@@ -89,6 +89,33 @@ def test_the_self_test_passes_where_strict_compilers_have_nothing_to_say(tmp_pat
     assert "decision 7: values" in run.stdout
 
 
+CPP = """#include "policy.h"
+
+int main() {
+    static policy_state state;
+    static policy_input in;
+    static policy_output out;
+    policy_reset(&state);
+    policy_act(&state, &in, &out);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+@pytest.mark.parametrize("numbers", ALL, ids=IDS)
+def test_a_program_in_cpp_calls_it(tmp_path, numbers):
+    source = files(tmp_path, write_c(everything(), numbers, "policy", ["About."]))
+    compiled([source], tmp_path / "policy.o", "-c")
+    (tmp_path / "main.cpp").write_text(CPP)
+    strict = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    for parts in (["main.cpp", "policy.o"], ["main.cpp", "-x", "c++", "policy.c"]):
+        command = ["g++", *strict, *parts, "-lm", "-o", "main"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        subprocess.run([tmp_path / "main"], check=True)
+
+
 @given(
     st.integers(1, 12), st.integers(1, 40), st.floats(0.0, 1.0), st.integers(0, 2**16),
     st.sampled_from(ALL), st.booleans(),
