@@ -115,14 +115,16 @@ def write_c(
         (f"out->{f.name}", f, memory.places[r.node])
         for f, r in zip(out, program.results, strict=True)
     ]
-    copies += [
-        (f"state->{f.name}", f, memory.places[c.update])
-        for f, c in zip(state, program.carried, strict=True)
-    ]
     pieces = [
         (numbers.real if kind == REAL else "int32_t", piece, count)
         for piece, (kind, count) in memory.pieces.items()
     ]
+    updates = [(f, memory.places[c.update]) for f, c in zip(state, program.carried, strict=True)]
+    # What another state was before the decision may be written over when it is copied.
+    apart = {f.name: f"kept_{f.name}" for f, place in updates if "state->" in place}
+    pieces += [(f.type, apart[f.name], f.size) for f in state if f.name in apart]
+    copies += [(apart[f.name], f, place) for f, place in updates if f.name in apart]
+    copies += [(f"state->{f.name}", f, apart.get(f.name, place)) for f, place in updates]
     body = "".join(f"    {type_} {piece}[{count}];\n" for type_, piece, count in pieces)
     body += "".join(statements)
     body += "".join(_copy(target, f, place) for target, f, place in copies)

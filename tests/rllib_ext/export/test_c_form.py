@@ -15,7 +15,7 @@ from rllib_ext.export.c_matrix import product
 from rllib_ext.export.c_run import CompiledPolicy, compiled
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.operations import UNARY, Dense, Unary
+from rllib_ext.export.operations import UNARY, Concat, Dense, Unary
 from rllib_ext.export.quantise import quantised, with_int8_weights
 
 ALL = [Numbers(), Numbers("double"), Numbers("float", int8=True)]
@@ -50,6 +50,20 @@ def compare(program, numbers, folder, feeds, rtol=2e-5):
 def test_every_operation_gives_what_numpy_gives(tmp_path, numbers, kept):
     program = everything(kept=kept)
     compare(program, numbers, tmp_path, batch_of(program, 50))
+
+
+def test_a_state_becomes_what_another_was(tmp_path):
+    b = Builder()
+    x = b.given("observation", (), (2,), "float32")
+    last, before = (b.state(f"state_{name}", np.zeros(2)) for name in ("last", "before"))
+    b.update("state_last", x)
+    b.update("state_before", last)
+    b.result("values", b.add(Concat(axis=0), x, last, before), "float32", ())
+    program = b.program()
+    feeds = batch_of(program, 5)
+    feeds["state_last"] += 3
+    feeds["state_before"] += 7
+    compare(program, Numbers(), tmp_path, feeds)
 
 
 @pytest.mark.parametrize("kind", UNARY)
