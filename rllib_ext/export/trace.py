@@ -104,7 +104,7 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
         if path[0] == Columns.STATE_OUT:
             # What was no state before is none after.
             if path[1:] in names:
-                builder.update(names[path[1:]], node)
+                builder.update(names[path[1:]], builder.real(node))
         elif time and builder.shape(node)[:1] == (1,):
             results[path] = builder.add(Reshape(shape=builder.shape(node)[1:]), node)
         else:
