@@ -56,8 +56,8 @@ FLOAT = Numbers()
 
 
 def table(type_: str, name: str, values: Iterable[object]) -> str:
-    """A constant array, some values a line."""
-    words = [str(value) for value in values]
+    """A constant array, some values a line; a 0 where there are none: C has no empty array."""
+    words = [str(value) for value in values] or ["0"]
     lines = ["    " + ", ".join(words[i : i + PER_LINE]) for i in range(0, len(words), PER_LINE)]
     return f"static const {type_} {name}[{len(words)}] = {{\n" + ",\n".join(lines) + "\n};\n"
 

@@ -15,7 +15,7 @@ from rllib_ext.export.c_matrix import product
 from rllib_ext.export.c_run import CompiledPolicy, compiled
 from rllib_ext.export.c_text import Numbers
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.operations import UNARY, Concat, Dense, Unary
+from rllib_ext.export.operations import UNARY, Concat, Conv, Dense, Unary
 from rllib_ext.export.quantise import quantised, with_int8_weights
 
 ALL = [Numbers(), Numbers("double"), Numbers("float", int8=True)]
@@ -162,6 +162,19 @@ def test_each_form_of_a_matrix_gives_what_numpy_gives(tmp_path, numbers, kept, k
     kinds = write_c(program, numbers, "policy", ()).kinds
     assert kinds == ("sparse" if numbers.int8 and kind == "written out" else kind,)
     compare(program, numbers, tmp_path, batch_of(program, 9))
+
+
+@pytest.mark.parametrize("numbers", ALL, ids=IDS)
+def test_layers_of_which_nothing_is_left_give_their_biases(tmp_path, numbers):
+    b = Builder()
+    x = b.given("observation", (), (1, 8, 8), "float32")
+    kernel, matrix = np.zeros((3, 1, 2, 2), np.float32), np.zeros((40, 147), np.float32)
+    bias = np.arange(3, dtype=np.float32)
+    picture = b.add(Conv(weight=kernel, bias=bias, stride=(1, 1), dilation=(1, 1)), x)
+    last = np.arange(40, dtype=np.float32)
+    b.result("picture", picture, "float32")
+    b.result("values", b.add(Dense(weight=matrix, bias=last), b.flat(picture)), "float32", ())
+    compare(b.program(), numbers, tmp_path, batch_of(b.program(), 2))
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**16))
