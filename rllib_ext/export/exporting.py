@@ -259,7 +259,7 @@ class _Work:
     def _verified(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
         recording, space = self._recording, self._source.parts.module.action_space
         if self._options.stochastic:
-            return self._verified_sampling(policy)
+            return self._verified_sampling(policy, numbers)
         agreement = compare(recording, policy, space)
         if not numbers.int8:
             require(recording, policy, agreement)
@@ -282,13 +282,13 @@ class _Work:
         kinds = {array[0].dtype.kind for array in self._recording.actions.values()}
         return "f" not in kinds
 
-    def _verified_sampling(self, policy: Policy) -> dict[str, Any]:
+    def _verified_sampling(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
         """Parameters observation by observation, and returns of drawn actions."""
         agreement = compare(self._recording, policy, self._source.parts.module.action_space)
         only = dataclasses.replace(agreement, others=0)
         parameters = [r for r in policy.description["results"] if r["path"] is None]
         found = self._parameters_only(policy) if parameters else only.difference
-        if found > TOLERANCE:
+        if not numbers.int8 and found > TOLERANCE:
             raise MismatchError(
                 f"the distribution's parameters differ by up to {found:.1e} of their largest value; "
                 f"allowed: {TOLERANCE:.0e}. Nothing was written."
@@ -301,7 +301,7 @@ class _Work:
         return {
             "observations": agreement.observations,
             "largest_relative_difference": found,
-            "allowed": TOLERANCE,
+            "allowed": None if numbers.int8 else TOLERANCE,
             "return": return_interval(drawn),
             "return_drawn_in_rllib": return_interval(expected),
         }

@@ -1,0 +1,24 @@
+"""Weights in 8 bits, as `prunefront export --numbers int8` writes them."""
+
+import numpy as np
+from export_policies import small
+
+from rllib_ext.export import export_policy, load
+from rllib_ext.export.c_text import Numbers
+from rllib_ext.export.exporting import Options
+from rllib_ext.export.opened import untrained
+
+SHORT = {"episodes": 2, "observations": 40, "measure": False}
+
+
+def test_actions_can_be_drawn(tmp_path):
+    config = small("Pendulum-v1", {})
+    options = Options(formats=("c", "numpy"), numbers=Numbers(int8=True), stochastic=True, **SHORT)
+    contracts = export_policy(untrained(config), {}, config, tmp_path, options)
+    verified = contracts["c"]["verified"]
+    assert verified["allowed"] is None
+    assert 1e-5 < verified["largest_relative_difference"] < 0.1
+    assert contracts["numpy"]["verified"]["allowed"] == 1e-5
+    given = {"noise": np.ones(1, np.float32)}
+    one, other = (load(tmp_path / kind)(np.ones(3), given) for kind in contracts)
+    np.testing.assert_allclose(one, other, atol=0.1)
