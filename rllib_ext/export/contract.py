@@ -99,8 +99,13 @@ def return_interval(episodes: Episodes) -> dict[str, Any]:
     }
 
 
-def about(contract: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the header of a policy in C says."""
+def about(contract: Mapping[str, Any], *, int8: bool = False) -> tuple[str, ...]:
+    """What the header of a policy in C says.
+
+    Args:
+        contract: What `policy.json` says.
+        int8: Whether its weights were rounded to 8 bits, and so its return is another.
+    """
     returns = contract["return"]["verification"]
     size = contract["size"]
     lines = [
@@ -108,12 +113,19 @@ def about(contract: Mapping[str, Any]) -> tuple[str, ...]:
         "",
         f"{size['weights']:,} weights (dense: {size['dense_weights']:,}), "
         f"{size['multiply_accumulates']:,} multiply-accumulates a decision.",
-        f"Mean return {returns['mean']:.6g} (95 % interval {returns['low']:.6g} to "
-        f"{returns['high']:.6g}) over {returns['episodes']} episodes.",
+        f"Mean return {_of_which(contract, int8)}{returns['mean']:.6g} (95 % interval "
+        f"{returns['low']:.6g} to {returns['high']:.6g}) over {returns['episodes']} episodes.",
         *(f"Inside: {note}." for note in contract["preprocessing"]),
         "What comes in, what comes out and what was verified: policy.json.",
     ]
     return tuple(lines)
+
+
+def _of_which(contract: Mapping[str, Any], int8: bool) -> str:
+    """What the policy was that returned it, where that is not the one that is exported."""
+    parts = ["its most likely actions"] if contract["stochastic"] else []
+    parts += ["its weights before they were rounded to 8 bits"] if int8 else []
+    return f"of {' and '.join(parts)}: " if parts else ""
 
 
 def metadata(contract: Mapping[str, Any]) -> dict[str, str]:

@@ -159,7 +159,7 @@ class _Work:
             format=kind,
             name=self._options.name,
             numbers=numbers,
-            about=about(contract),
+            about=about(contract, int8=numbers.int8),
             metadata=metadata(contract),
         )
         written = write_form(folder, program, choice, self._vectors(program, observed))
