@@ -26,7 +26,17 @@ def unary(kind: str) -> Handler:
 def binary(kind: str) -> Handler:
     """A handler of a function of pairs of elements; `alpha` scales the second."""
 
-    def handle(t: Translator, like: Tensor, x: Any, y: Any, *, alpha: float = 1) -> Traced:
+    def handle(
+        t: Translator,
+        like: Tensor,
+        x: Any,
+        y: Any,
+        *,
+        alpha: float = 1,
+        rounding_mode: str | None = None,
+    ) -> Traced:
+        if rounding_mode is not None:
+            raise NotExpressibleError("a division that rounds")
         if alpha != 1:
             y = t.binary("mul", y, alpha, like) if isinstance(y, Traced) else y * alpha
         return t.binary(kind, x, y, like)
@@ -143,6 +153,8 @@ def gelu(t: Translator, like: Tensor, x: Traced, approximate: str = "none") -> T
 
 def power(t: Translator, like: Tensor, x: Any, exponent: Any) -> Traced:
     """A square or a square root."""
+    if isinstance(exponent, Tensor) and exponent.numel() > 1:
+        raise NotExpressibleError("a power of its own for each element")
     if exponent == 2:
         return t.unary(x, "square")
     if exponent == 0.5:

@@ -66,7 +66,7 @@ HANDLERS: dict[Any, Handler] = {
     "pow": power,
     "add": binary("add"),
     "sub": binary("sub"),
-    "rsub": lambda t, like, x, y: t.binary("sub", y, x, like),
+    "rsub": lambda t, like, x, y, **how: binary("sub")(t, like, y, x, **how),
     "mul": binary("mul"),
     "div": binary("div"),
     "maximum": where_bound("max"),
