@@ -66,7 +66,10 @@ def clamped(t: Translator, like: Tensor, x: Traced, low: Any = None, high: Any =
         raise NotExpressibleError("bounds that are computed from the observation")
     bounds = []
     for bound, open_end in ((low, -np.inf), (high, np.inf)):
-        node = t.operand(open_end if bound is None else bound, like)
+        if bound is None:
+            bounds.append(np.array(open_end, np.float32))
+            continue
+        node = t.builder.real(t.operand(bound, like))
         bounds.append(t.builder.nodes[node].operation.value)  # type: ignore[attr-defined]
     operation = Clip(low=bounds[0], high=bounds[1])
     return Traced(t.builder.add(operation, t.builder.real(x.node)), x.axis)

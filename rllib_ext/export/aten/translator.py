@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_ext.export.builder import Builder
+from rllib_ext.export.builder import FLOAT, Builder
 from rllib_ext.export.operations import Binary, Reshape, Unary
 
 
@@ -131,7 +131,10 @@ class Translator:
         """A function of pairs of elements."""
         if kind != "div" and not like.is_floating_point() and like.dtype == torch.bool:
             raise NotExpressibleError("an operation between truth values")
-        nodes = self.operand(one, like), self.operand(other, like)
+        nodes = [self.operand(one, like), self.operand(other, like)]
+        if any(self.builder.nodes[node].dtype == FLOAT for node in nodes):
+            # Some whole numbers of torch, such as those of a one-hot, are real here.
+            nodes = [self.builder.real(node) for node in nodes]
         return Traced(self.builder.add(Binary(kind=kind), *nodes), self.place(like))
 
     def reshaped(self, value: Traced, like: Tensor) -> Traced:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from export_programs import by_numpy
+from torch.nn.functional import one_hot
 
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.c_form import write_c
@@ -19,6 +20,10 @@ from rllib_ext.export.trace import trace_function
 WEIGHTS = torch.linspace(-1, 2, 6)
 FUNCTIONS = {
     "what is left of a fixed vector": lambda x: torch.rsub(x, WEIGHTS, alpha=2),
+    "a whole number above a bound": lambda x: x.argmax(-1).clamp(min=2).float(),
+    "a whole number below a bound": lambda x: x.argmax(-1).clamp(max=3),
+    "a whole number between bounds": lambda x: x.argmax(-1).clamp(1, 3) + 1,
+    "whole numbers of a one-hot": lambda x: (one_hot(x.argmax(-1), 6) * 2 + 1).float() * x,
 }
 REFUSED = {
     "a division that rounds": lambda x: torch.div(x, 0.5, rounding_mode="floor"),
