@@ -103,8 +103,13 @@ def softmax(t: Translator, like: Tensor, x: Traced, dim: int, *_: Any, **__: Any
 
 
 def log_softmax(t: Translator, like: Tensor, x: Traced, dim: int, *_: Any, **__: Any) -> Traced:
-    """Logarithms of shares over the last axis."""
-    return t.unary(softmax(t, like, x, dim), "log")
+    """Logarithms of shares over the last axis, also of those that are too small for a float."""
+    if dim % like.dim() != like.dim() - 1:
+        raise NotExpressibleError("a softmax over another axis than the last")
+    each = torch.empty((*like.shape[:-1], 1), device="meta")
+    below = t.binary("sub", x, reduce("max")(t, each, x, [-1], True), like)
+    summed = reduce("sum")(t, each, t.unary(below, "exp"), [-1], True)
+    return t.binary("sub", below, t.unary(summed, "log"), like)
 
 
 def _along_last(t: Translator, like: Tensor, x: Traced, dim: int, operation: Any) -> Traced:

@@ -20,6 +20,8 @@ from rllib_ext.export.trace import trace_function
 WEIGHTS = torch.linspace(-1, 2, 6)
 FUNCTIONS = {
     "what is left of a fixed vector": lambda x: torch.rsub(x, WEIGHTS, alpha=2),
+    "logarithms of shares": lambda x: torch.log_softmax(x, -1),
+    "logarithms of shares that are next to nothing": lambda x: torch.log_softmax(100 * x, -1),
     "a whole number above a bound": lambda x: x.argmax(-1).clamp(min=2).float(),
     "a whole number below a bound": lambda x: x.argmax(-1).clamp(max=3),
     "a whole number between bounds": lambda x: x.argmax(-1).clamp(1, 3) + 1,
