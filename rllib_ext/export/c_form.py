@@ -82,7 +82,7 @@ def write_c(
             that the macro NAME_TEST compiles.
 
     Raises:
-        ExportError: The name is no C identifier, or a value is not finite.
+        ExportError: The name is no C identifier.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ExportError(

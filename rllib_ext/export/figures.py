@@ -14,7 +14,7 @@ from rllib_ext.export.forms import Choice, write_form
 from rllib_ext.export.measure import Timing, object_size
 from rllib_ext.export.opened import open_saved
 from rllib_ext.export.program import Program
-from rllib_ext.export.source import program_of
+from rllib_ext.export.source import program_of, refuse_diverged
 from rllib_ext.export.timing import TIMED_FORMS, timed_form, timer
 from rllib_ext.export.wiring import wiring_of
 
@@ -78,6 +78,7 @@ def exported_figures(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 def _program(folder: Path) -> Program:
     parts, masks, _ = open_saved(folder)
     program = program_of(parts, masks)
+    refuse_diverged(program)
     if program.weights > LARGEST:
         raise ExportError(
             f"not measured in passing: {program.weights:,} weights; `prunefront export` measures it"

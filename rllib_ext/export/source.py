@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.head import act
+from rllib_ext.export.operations import Conv, Dense, Gru, Lstm, arrays_of
 from rllib_ext.export.preprocess import observe
 from rllib_ext.export.program import Program
 from rllib_ext.export.trace import trace_module
@@ -57,13 +59,31 @@ def source_of(
     """
     whole = _whole(parts)
     small, unshrunk = _shrunk(parts, masks)
+    program = _program(parts, small, stochastic)
+    refuse_diverged(program)
     return Source(
         parts=parts,
         module=small,
-        program=_program(parts, small, stochastic),
+        program=program,
         dense=_program(parts, whole, stochastic),
         unshrunk=unshrunk,
     )
+
+
+def refuse_diverged(program: Program) -> None:
+    """Looks whether a program computes with numbers.
+
+    Raises:
+        ExportError: It holds NaN, or a layer an infinity.
+    """
+    for node in program.nodes:
+        layer = isinstance(node.operation, Dense | Conv | Lstm | Gru)
+        for array in arrays_of(node.operation).values():
+            if np.isnan(array).any() or (layer and np.isinf(array).any()):
+                raise ExportError(
+                    "the policy can't be exported: it holds NaN or infinite numbers, so its training "
+                    "has diverged. Export an earlier checkpoint, or another point of the front."
+                )
 
 
 def program_of(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Program:

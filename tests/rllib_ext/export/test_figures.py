@@ -1,11 +1,16 @@
 """What the report's policies weigh as exported, held against an export of the same policy."""
 
+import math
+
 import pytest
+import torch
 from export_policies import small
 from own_modules import Branching
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_ext.export import figures, timing
+from rllib_ext.export import export_policy, figures, timing
+from rllib_ext.export.errors import ExportError
+from rllib_ext.export.exporting import Options
 from rllib_ext.export.figures import FIGURES, WIRING, exported_figures
 from rllib_ext.export.forms import Choice, write_form
 from rllib_ext.export.measure import object_size
@@ -43,6 +48,21 @@ def test_flash_is_that_of_the_export_and_a_refusal_is_a_sentence(saved, tmp_path
         assert found[name]["onnx_latency_us"] is found[name]["export_note"] is None
     assert "Branching can't be exported" in found["branching"]["export_note"]
     assert found["branching"]["c_latency_us"] is found["branching"]["c_flash_bytes"] is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_policy_that_diverged_is_said_to_have(tmp_path, value):
+    config = small("CartPole-v1", {})
+    parts = untrained(config)
+    with torch.no_grad():
+        parts.module.pi.net.mlp[0].weight[0, 0] = value
+    options = Options(formats=("numpy",), episodes=2, observations=10, measure=False)
+    with pytest.raises(ExportError, match="its training has diverged"):
+        export_policy(parts, {}, config, tmp_path, options)
+    parts.save({}, tmp_path / "policy", {})
+    found = exported_figures({"diverged": tmp_path / "policy"})["diverged"]
+    assert "its training has diverged" in found.pop("export_note")
+    assert set(found.values()) == {None}
 
 
 @pytest.mark.skipif(not can_time("onnx"), reason="no onnxruntime")
