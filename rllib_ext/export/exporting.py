@@ -19,7 +19,13 @@ from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.export.actor import Actor
 from rllib_ext.export.c_run import compiler, self_test
 from rllib_ext.export.c_text import FLOAT, Numbers
-from rllib_ext.export.contract import about, metadata, return_interval, spaces_of
+from rllib_ext.export.contract import (
+    about,
+    metadata,
+    refuse_other_spaces,
+    return_interval,
+    spaces_of,
+)
 from rllib_ext.export.errors import ExportError, MismatchError
 from rllib_ext.export.forms import FORMATS, Choice, Written, read, run_form, write_form
 from rllib_ext.export.loading import CONTRACT
@@ -105,13 +111,14 @@ def export_policy(
         What each form's `policy.json` says.
 
     Raises:
-        ExportError: A part of the policy can't be exported, there is no compiler, or something that is
-            no export has a form's name in `output`.
+        ExportError: A part of the policy can't be exported, there is no compiler, the environment has
+            other spaces than the policy, or what is no export has a form's name in `output`.
         MismatchError: An export does something else than the policy.
     """
     for kind in options.formats:
         refuse_replacing(output / kind)
     source = source_of(parts, masks, stochastic=options.stochastic)
+    refuse_other_spaces(parts, env_maker(config), env_name(config))
     evaluator = Evaluator(env_maker(config))
     try:
         say("playing the policy in RLlib")

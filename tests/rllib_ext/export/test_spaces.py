@@ -91,3 +91,17 @@ def test_a_filter_that_cuts_to_whole_numbers_is_refused(space):
         source_of(untrained(config), {})
     # As it says.
     source_of(untrained(flattened(chase(space, TWO), MeanStdFilter)()), {})
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "kind"),
+    [(box(4), TWO, "observations"), (box(3), gym.spaces.Discrete(3), "actions")],
+)
+def test_an_environment_that_the_policy_does_not_fit_is_refused(
+    tmp_path, observations, actions, kind
+):
+    parts = untrained(chase(box(3), TWO)())
+    with pytest.raises(ExportError, match=f"the policy's {kind} are .* and those of .*--env"):
+        export_policy(parts, {}, chase(observations, actions)(), tmp_path, Options(**SHORT))
+    other = chase(box(3, high=1e6, dtype=np.float64), TWO)()
+    assert export_policy(parts, {}, other, tmp_path, Options(formats=("numpy",), **SHORT))
