@@ -313,7 +313,10 @@ def _for_environment(builder: Builder, node: int, space: Any, bounds: str) -> tu
         node = builder.add(Reshape(shape=tuple(space.shape)), node)
     bounded = bool(np.all(space.bounded_below) and np.all(space.bounded_above))
     low, high = _float_bounds(space)
-    if bounds == "unsquash" and bounded:
+    # RLlib leaves other numbers than these as the distribution gives them.
+    dtype = str(space.dtype)
+    unsquashed = bounds == "unsquash" and bounded and dtype in ("float32", "float64")
+    if unsquashed:
         builder.notes.append("action unsquashed from [−1, 1] to its bounds, then clipped to them")
         one = builder.constant(np.ones((), np.float32))
         node = builder.add(Binary(kind="add"), node, one)
@@ -321,6 +324,6 @@ def _for_environment(builder: Builder, node: int, space: Any, bounds: str) -> tu
         node = builder.add(Binary(kind="add"), node, builder.constant(low))
     elif bounds == "clip":
         builder.notes.append("action clipped to its bounds")
-    if (bounds == "unsquash" and bounded) or bounds == "clip":
+    if unsquashed or bounds == "clip":
         node = builder.add(Clip(low=low, high=high), node)
-    return node, str(space.dtype)
+    return node, dtype if dtype == "float64" else "float32"

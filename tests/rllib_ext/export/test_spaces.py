@@ -64,6 +64,16 @@ class Strict(gym.Env):
         return seen, float(action.sum()), self.steps >= 10, False, {}
 
 
+class Half(Strict):
+    """Bounds in a format that RLlib takes no notice of."""
+
+    action_space = gym.spaces.Box(-0.5, 2, (2,), np.float16)
+
+    def step(self, action):
+        self.action_space = box(2)
+        return super().step(action)
+
+
 @pytest.mark.parametrize("unsquashed", [True, False])
 def test_no_action_is_out_of_bounds_that_a_float_cannot_hold(tmp_path, unsquashed):
     config = small(Strict, {}).environment(normalize_actions=unsquashed, clip_actions=True)
@@ -105,3 +115,10 @@ def test_an_environment_that_the_policy_does_not_fit_is_refused(
         export_policy(parts, {}, chase(observations, actions)(), tmp_path, Options(**SHORT))
     other = chase(box(3, high=1e6, dtype=np.float64), TWO)()
     assert export_policy(parts, {}, other, tmp_path, Options(formats=("numpy",), **SHORT))
+
+
+def test_actions_of_half_precision_are_left_as_rllib_leaves_them(tmp_path):
+    config = small(Half, {})
+    options = Options(formats=("numpy",), **SHORT)
+    contract = export_policy(untrained(config), {}, config, tmp_path, options)["numpy"]
+    assert contract["verified"]["closed_loop"]["equal"]
