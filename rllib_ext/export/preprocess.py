@@ -100,10 +100,7 @@ def _filter(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
     found = filters[0]
     statistics = dict(leaves(found.running_stats))
     boxes = _real_boxes(space)
-    builder.notes.append(
-        f"observation filter: minus mean, divided by standard deviation of {_pushes(statistics):,} "
-        f"training steps, clipped to ±{found.clip}"
-    )
+    builder.notes.append(_filter_note(found, _pushes(statistics)))
 
     def normalised(path: Path, node: int) -> int:
         if path not in boxes:
@@ -118,6 +115,15 @@ def _filter(builder: Builder, observed: Any, space: Any, connector: Any) -> Any:
         return builder.add(Normalise(mean=mean, scale=scale, clip=clip), node)
 
     return _mapped(normalised, observed)
+
+
+def _filter_note(found: Any, steps: int) -> str:
+    taken = ["minus mean"] if found.demean else []
+    taken += ["divided by standard deviation"] if found.destd else []
+    if not taken:
+        return f"observation clipped to ±{found.clip}"
+    how = ", ".join(taken)
+    return f"observation filter: {how} of {steps:,} training steps, clipped to ±{found.clip}"
 
 
 def _pushes(statistics: dict[Path, Any]) -> int:

@@ -7,6 +7,7 @@ import torch
 from export_policies import TWO, box, chase, flattened, small
 from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
 
+from rllib_ext import with_preprocessing
 from rllib_ext.export import export_policy, load
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.exporting import Options
@@ -122,3 +123,15 @@ def test_actions_of_half_precision_are_left_as_rllib_leaves_them(tmp_path):
     options = Options(formats=("numpy",), **SHORT)
     contract = export_policy(untrained(config), {}, config, tmp_path, options)["numpy"]
     assert contract["verified"]["closed_loop"]["equal"]
+
+
+@pytest.mark.parametrize(
+    ("how", "note"),
+    [
+        ({"clip_obs": 2.0}, "observation clipped to ±2.0"),
+        ({"normalize": True}, "observation filter: minus mean, divided by standard deviation of "),
+    ],
+)
+def test_a_note_says_what_is_done_to_observations(how, note):
+    config = with_preprocessing(small("Pendulum-v1", {}), **how)
+    assert source_of(untrained(config), {}).program.notes[0].startswith(note)
