@@ -177,6 +177,11 @@ class Policy:
         feeds = dict(self.state or self.initial(len(sample) if batch else 1))
         names = list(feeds)
         for given in self.description["given"]:
+            if given["noise"] and given["name"] not in (noise or {}):
+                raise ValueError(
+                    f"this policy draws its actions: give noise={{{given['name']!r}: …}}, "
+                    f"{given['noise']} numbers of shape {tuple(given['shape'])} a decision"
+                )
             part = noise[given["name"]] if given["noise"] else _part(observation, given["path"])
             feeds[given["name"]] = np.asarray(part, given["dtype"]).reshape(-1, *given["shape"])
         found = dict(self.run(feeds))

@@ -21,6 +21,8 @@ def test_actions_can_be_drawn(tmp_path):
     assert 1e-5 < verified["largest_relative_difference"] < 0.1
     assert contracts["numpy"]["verified"]["allowed"] == 1e-5
     given = {"noise": np.ones(1, np.float32)}
+    with pytest.raises(ValueError, match=r"noise={'noise': …}, normal numbers of shape \(1,\)"):
+        load(tmp_path / "numpy")(np.ones(3))
     one, other = (load(tmp_path / kind)(np.ones(3), given) for kind in contracts)
     np.testing.assert_allclose(one, other, atol=0.1)
 
