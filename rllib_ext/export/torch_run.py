@@ -7,6 +7,7 @@ list of what a policy's program holds.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -59,6 +60,17 @@ def torch_run(path: Path, program: Program) -> Callable[[Mapping[str, Array]], d
         return {name: value.numpy() for name, value in zip(names_out, found, strict=True)}
 
     return run
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Holds torch to one thread, and gives it back those that it had."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _harmless(path: Path) -> bytes:

@@ -107,9 +107,11 @@ def _summary(folder: Path, contract: dict[str, Any]) -> str:
         if ram := size.get("ram_bytes"):
             parts.append(f"RAM {sum(ram.values()):,} bytes")
         lines.append("  " + ", ".join(parts))
-    if timing := contract.get("latency", {}).get("batches", {}).get("1"):
+    latency = contract.get("latency", {})
+    if timing := latency.get("batches", {}).get("1"):
+        threads = ", one thread" if "threads" in latency else ""
         lines.append(
-            f"  {timing['median_us']} µs a decision (99 %: {timing['p99_us']} µs), one thread"
+            f"  {timing['median_us']} µs a decision (99 %: {timing['p99_us']} µs){threads}"
         )
     return "\n".join(lines)
 

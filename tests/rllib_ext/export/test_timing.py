@@ -4,12 +4,16 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
+from export_policies import small
 from export_programs import everything
 
-from rllib_ext.export import timing
+from rllib_ext.export import exporting, timing
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.errors import ExportError
-from rllib_ext.export.measure import timed
+from rllib_ext.export.exporting import Options
+from rllib_ext.export.measure import Timing, timed
+from rllib_ext.export.opened import untrained
 from rllib_ext.export.timing import can_time, drawn_inputs, refuse_untimed, timed_form, timer
 
 
@@ -32,6 +36,27 @@ def test_a_policy_that_always_does_the_same_is_timed(form):
     b.given("observation", (), (4,), "float32")
     b.result("action", b.constant(np.array(1)), "int64", ())
     assert timer(b.program(), form)().least > 0
+
+
+def test_an_export_is_timed_in_the_threads_that_it_names(tmp_path, monkeypatch):
+    seen = []
+
+    def timed(run, program, observed):
+        seen.append(torch.get_num_threads())
+        return {1: Timing(1.0, 1.0, 1.0)}
+
+    monkeypatch.setattr(exporting, "run_latency", timed)
+    config = small("CartPole-v1", {})
+    options = Options(formats=("torch", "numpy"), episodes=2, observations=10)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        contracts = exporting.export_policy(untrained(config), {}, config, tmp_path, options)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == contracts["torch"]["latency"]["threads"] == 1
+    assert "threads" not in contracts["numpy"]["latency"]
 
 
 def test_the_least_is_that_of_the_fastest_round():
