@@ -81,15 +81,16 @@ def _unary(out: Written, p: Place, o: Unary) -> str:
     n = out.numbers
     f, one, zero, a = n.suffix, n.literal(1.0), n.literal(0.0), n.literal(o.alpha)
     half, root = n.literal(0.5), n.literal(np.sqrt(0.5))
+    # Compared in this order, NaN stays NaN.
     text = {
         "tanh": out.tanh("$x") if o.kind == "tanh" else "",
         "exp": f"exp{f}($x)",
-        "log": f"($x > {zero} ? log{f}($x) : -{'FLT_MAX' if f else 'DBL_MAX'})",
+        "log": f"($x <= {zero} ? -{'FLT_MAX' if f else 'DBL_MAX'} : log{f}($x))",
         "neg": "-$x",
         "abs": f"fabs{f}($x)",
         "sqrt": f"sqrt{f}($x)",
         "square": "$x * $x",
-        "relu": f"$x > {zero} ? $x : {zero}",
+        "relu": f"$x < {zero} ? {zero} : $x",
         "sigmoid": out.sigmoid("$x") if o.kind == "sigmoid" else "",
         "silu": f"$x * {out.sigmoid('$x')}" if o.kind == "silu" else "",
         "softplus": f"($x > {zero} ? $x : {zero}) + log1p{f}(exp{f}(-fabs{f}($x)))",

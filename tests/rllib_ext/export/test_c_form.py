@@ -78,6 +78,17 @@ def test_every_function_gives_what_numpy_gives(tmp_path, kind, numbers):
     compare(b.program(), numbers, tmp_path, {"observation": values}, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [k for k in UNARY if k not in ("tanh", "sigmoid", "silu")])
+def test_nan_stays_nan_but_in_a_fast_tanh(tmp_path, kind):
+    b = Builder()
+    x = b.given("observation", (), (1,), "float32")
+    b.result("values", b.add(Unary(kind=kind, alpha=0.3), x), "float32", ())
+    source = files(tmp_path, write_c(b.program(), Numbers(), "policy", ()))
+    feeds = {"observation": np.full((1, 1), np.nan, np.float32)}
+    found = CompiledPolicy(b.program(), Numbers(), source, "policy").run(feeds)
+    assert np.isnan(found["values"]).all()
+
+
 @pytest.mark.parametrize("cc", COMPILERS)
 @pytest.mark.parametrize("numbers", ALL, ids=IDS)
 def test_the_self_test_passes_where_strict_compilers_have_nothing_to_say(tmp_path, numbers, cc):
