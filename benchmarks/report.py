@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from search.front.pareto import candidates
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.report import write_report
 from search.report.provisional import search_front
 from search.store.archive import Baseline, Evaluation, Snapshot

@@ -98,7 +98,7 @@ def test_a_planted_arrow_upwards_is_seen(copy, module, text, wing):
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("prunefront.planted", "from search.front.results import read_results\n"),
+        ("prunefront.planted", "from search.front.read_results import read_results\n"),
         ("search.cluster.planted", "def f():\n    from prunefront.own import hold\n"),
         ("rllib_ext.base.planted", "import prunefront\n"),
     ],

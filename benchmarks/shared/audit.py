@@ -17,7 +17,8 @@ from search.evaluation.held_out import held_out_seeds
 from search.evaluation.under_shift import MEASURED_EPISODES
 from search.front.generalisation import known_episodes, read_shifted
 from search.front.pareto import candidates
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.population.baseline_plan import plan_baselines
 from search.population.recovery import replay
 from search.population.thinning import POLICIES_PER_CANDIDATE

@@ -26,8 +26,9 @@ from rllib_ext.export.contract import (
     return_interval,
     spaces_of,
 )
-from rllib_ext.export.errors import ExportError, MismatchError
+from rllib_ext.export.errors import ExportError
 from rllib_ext.export.forms import FORMATS, Choice, Written, read, run_form, write_form
+from rllib_ext.export.held_against import HeldAgainst
 from rllib_ext.export.loading import CONTRACT
 from rllib_ext.export.measure import (
     CORTEX_M4,
@@ -46,14 +47,8 @@ from rllib_ext.export.storage import described, nodes_of
 from rllib_ext.export.torch_run import one_torch_thread
 from rllib_ext.export.verify import (
     OBSERVATIONS,
-    TOLERANCE,
     Recording,
-    compare,
-    difference_of,
-    play,
     record,
-    require,
-    require_chaos,
 )
 from rllib_ext.policy.store import PolicyParts
 
@@ -150,10 +145,9 @@ class _Work:
     ) -> None:
         self._source = source
         self._options = options
-        self._evaluator = evaluator
         self._recording = recording
-        self._seeds = seeds
         self._env = env
+        self._held = HeldAgainst(source.parts, evaluator, recording, seeds, options.stochastic)
 
     def form(self, folder: Path, kind: str, known: dict[str, Any]) -> dict[str, Any]:
         """Writes one form into a folder, holds it against the policy and describes it."""
@@ -177,7 +171,7 @@ class _Work:
             contract["not_verified"].insert(0, "anything: there was no C compiler on this machine")
         else:
             policy = self._loaded(folder, contract)
-            contract["verified"] = self._verified(policy, numbers)
+            contract["verified"] = self._held.verified(policy, numbers)
             if kind == "c":
                 contract["verified"]["self_test"] = self_test(folder / written.main)
             self._weigh(folder, program, numbers, written, contract, policy, observed)
@@ -263,65 +257,6 @@ class _Work:
             state = {name: found.pop(name) for name in state}
             vectors.append({**feeds, **{name: value[0] for name, value in found.items()}})
         return vectors
-
-    def _verified(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
-        recording, space = self._recording, self._source.parts.module.action_space
-        if self._options.stochastic:
-            return self._verified_sampling(policy, numbers)
-        agreement = compare(recording, policy, space)
-        if not numbers.int8:
-            require(recording, policy, agreement)
-        closed = play(policy, self._evaluator, self._seeds)
-        apart = difference_of(recording.episodes, closed)
-        if not numbers.int8 and not apart["equal"]:
-            require_chaos(apart, agreement.observations, self._discrete)
-        return {
-            "observations": agreement.observations,
-            "largest_relative_difference": agreement.difference,
-            "allowed": None if numbers.int8 else TOLERANCE,
-            "other_discrete_actions": agreement.others,
-            "ties": agreement.ties,
-            "closed_loop": {"seeds": [self._seeds[0], self._seeds[-1]], **apart},
-            "return": return_interval(closed),
-        }
-
-    @property
-    def _discrete(self) -> bool:
-        kinds = {array[0].dtype.kind for array in self._recording.actions.values()}
-        return "f" not in kinds
-
-    def _verified_sampling(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
-        """Parameters observation by observation, and returns of drawn actions."""
-        agreement = compare(self._recording, policy, self._source.parts.module.action_space)
-        only = dataclasses.replace(agreement, others=0)
-        parameters = [r for r in policy.description["results"] if r["path"] is None]
-        found = self._parameters_only(policy) if parameters else only.difference
-        if not numbers.int8 and found > TOLERANCE:
-            raise MismatchError(
-                f"the distribution's parameters differ by up to {found:.1e} of their largest value; "
-                f"allowed: {TOLERANCE:.0e}. Nothing was written."
-            )
-        drawn = play(policy, self._evaluator, self._seeds)
-        like = dataclasses.replace(self._source.parts, through_connectors=True).policy(
-            stochastic=True
-        )
-        expected = self._evaluator.run(like, self._seeds)
-        return {
-            "observations": agreement.observations,
-            "largest_relative_difference": found,
-            "allowed": None if numbers.int8 else TOLERANCE,
-            "return": return_interval(drawn),
-            "return_drawn_in_rllib": return_interval(expected),
-        }
-
-    def _parameters_only(self, policy: Policy) -> float:
-        kept = [r for r in policy.description["results"] if r["path"] is None]
-        parameters = Policy({**policy.description, "results": kept}, policy.run)
-        return compare(
-            dataclasses.replace(self._recording, actions={}),
-            parameters,
-            self._source.parts.module.action_space,
-        ).difference
 
     def _weigh(
         self,

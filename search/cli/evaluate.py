@@ -59,7 +59,7 @@ def evaluate(
     stays in it. Noise and actions are drawn from each episode's seed.
     """
     from rllib_ext.envs.shift import Shift
-    from search.front.results import RESULTS_FILES
+    from search.front.read_results import RESULTS_FILES
 
     if episodes < 2 or (seed is not None and seed < 0):
         raise ConfigError(
@@ -118,7 +118,7 @@ def _evaluate_front(
 ) -> None:
     from search.evaluation.under_shift import evaluate_shifts
     from search.front.generalisation import labelled
-    from search.front.results import read_results
+    from search.front.read_results import read_results
     from search.report import write_report_of
     from search.report.generalisation_text import generalisation_text
     from search.runs.inputs import open_results

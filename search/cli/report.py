@@ -32,7 +32,7 @@ def report(folders: tuple[Path, ...], output: Path | None) -> None:
         raise click.UsageError(
             "--output is for a comparison of several folders; the report of one stands in it."
         )
-    from search.front.results import read_results
+    from search.front.read_results import read_results
     from search.report import write_report_of
 
     summarise(write_report_of(read_results(folders[0])))

@@ -23,9 +23,9 @@ from search.front.recipe_check import recipe_table
 from search.front.recorded import plain_values
 from search.front.weak_dense import dense_is_weak
 from search.store import tables
-from search.store.archive import CANDIDATES, Archive, Baseline, Evaluation, Snapshot
-from search.store.folder import CONFIG, FINISHED, MANIFEST, PAGE, PRUNED, refuse_address
-from search.store.losses import doubts, losses_of
+from search.store.archive import CANDIDATES, Baseline, Evaluation, Snapshot
+from search.store.folder import FINISHED, PAGE, PRUNED
+from search.store.losses import doubts
 
 if TYPE_CHECKING:
     from rllib_ext.export.numpy_loader import Policy
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 EXPORT = "export"
 FORMS = ("numpy", "onnx", "c", "torch")
 PICKS = ("goal", *KEEPS, "knee")
-# Any of these makes a folder a results folder.
-RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 # Tables that are only written where there is something in them.
 OPTIONAL = ("shift", "retrain")
 
@@ -285,68 +283,3 @@ class Results:
 
     def __repr__(self) -> str:
         return f"<Results {self.name}: {len(self.records):,} snapshots in {self.folder}>"
-
-
-def read_results(folder: str | Path) -> Results:
-    """Reads a results folder.
-
-    Args:
-        folder: Such as "results/cartpole".
-
-    Raises:
-        ConfigError: `folder` is an address.
-        ResultsError: The folder doesn't exist, is no results folder, holds no snapshot yet, or a
-            file of it can't be read.
-    """
-    refuse_address(str(folder), "the results folder")
-    path = Path(folder)
-    if not path.is_dir():
-        raise ResultsError(
-            f"{path} is not a folder. Expected a results folder of `prunefront search`."
-        )
-    if not any((path / mark).is_file() for mark in RESULTS_FILES):
-        raise ResultsError(
-            f"{path} is not a results folder: it holds none of {', '.join(RESULTS_FILES)}. Expected the "
-            "--output of `prunefront search`."
-        )
-    # Before what it notes is read, for the search may still run.
-    manifest = _manifest(path / MANIFEST)
-    archive = Archive(path)
-    records, evaluations = archive.available(), archive.evaluations()
-    baselines, events = archive.baselines(), archive.events()
-    losses = losses_of(path, manifest, records, evaluations, baselines, events)
-    if not records and losses:
-        raise ResultsError(
-            f"{path}: nothing is left to report: {'; '.join(losses)}. Bring the files back, such as "
-            "from a backup."
-        )
-    if not records:
-        why = f"the search has made no snapshot. Go on with `prunefront resume {path}`."
-        if manifest.get("strategy") == PRUNED:
-            why = "no level was pruned. Run `prunefront prune` again into another folder."
-        raise ResultsError(f"{path}: nothing to report yet, {why}")
-    config = path / CONFIG
-    return Results(
-        folder=path,
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
-        manifest=manifest,
-        records=records,
-        evaluations=evaluations,
-        baseline_records=baselines,
-        events=events,
-        losses=tuple(losses),
-    )
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ResultsError(
-            f"{path} is not JSON ({error}). Remove it to make the report without the manifest."
-        ) from error
-    if not isinstance(values, dict):
-        raise ResultsError(f"{path} holds no JSON object. Remove it to make the report without it.")
-    return values

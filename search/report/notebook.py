@@ -8,7 +8,8 @@ from pathlib import Path
 import altair
 from markupsafe import escape
 
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.report import facts
 from search.report.charts.front import front_chart
 from search.report.charts.history import hypervolume_chart, lineage_chart, training_chart

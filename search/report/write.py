@@ -10,7 +10,8 @@ import vl_convert
 
 from rllib_ext.pruning.errors import ResultsError
 from search.front.comparison import compare
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.report.charts.comparison import fronts_chart
 from search.report.charts.front import front_chart
 from search.report.comparison_markdown import comparison_markdown

@@ -12,7 +12,8 @@ from search.evaluation.episode import film_the_pick
 from search.evaluation.held_out import evaluate_policies, held_out_seeds
 from search.evaluation.under_shift import evaluate_shifts
 from search.front.aim import aim_of, candidates_for
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.population.baseline_plan import plan_baselines
 from search.population.plain_sizes import PlainSizes
 from search.population.progress import Display

@@ -15,7 +15,8 @@ from rllib_ext.export.exporting import Options, export_policy
 from rllib_ext.export.opened import open_saved, open_unpruned
 from rllib_ext.policy.store import PolicyParts
 from rllib_ext.pruning.errors import ResultsError
-from search.front.results import EXPORT, PICKS, RESULTS_FILES, Results, read_results
+from search.front.read_results import RESULTS_FILES, read_results
+from search.front.results import EXPORT, PICKS, Results
 from search.report.goal_text import missed_goal
 from search.runs.inputs import is_policy, open_checkpoint, open_policy, open_results
 

@@ -44,7 +44,8 @@ from search.evaluation.held_out import (
     policies_episodes,
     random_baseline,
 )
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.report import write_report_of
 from search.runs.prune_settings import PruneSettings
 from search.runs.session import recorded

@@ -11,7 +11,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from search.config.experiment import ExperimentConfig
 from search.evaluation.held_out import evaluate_policies
 from search.front.lineage import plans_of
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.population.progress import Display
 from search.population.replays import Replay, Replays, chosen_points, plan_replays
 from search.report import write_report_of

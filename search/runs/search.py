@@ -14,7 +14,8 @@ from search.config.experiment import ExperimentConfig
 from search.config.loading import load_config
 from search.evaluation.front_latency import note_latencies
 from search.evaluation.held_out import evaluate_untrained
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.population.coordinator import Coordinator
 from search.population.progress import Display
 from search.population.strategies import STRATEGIES, open_study

@@ -9,7 +9,8 @@ from rllib_ext.pruning.errors import ResultsError
 from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config
 from search.config.sizing import sized_as
-from search.front.results import Results, read_results
+from search.front.read_results import read_results
+from search.front.results import Results
 from search.store.began_with import BEGAN_WITH, differences, recorded
 from search.store.continued import limit_that_ended, load_config_of
 from search.store.folder import (

@@ -3,7 +3,7 @@
 import pytest
 from export_policies import small
 
-from rllib_ext.export import export_policy, exporting
+from rllib_ext.export import export_policy, held_against
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.exporting import Options
 from rllib_ext.export.opened import untrained
@@ -20,7 +20,7 @@ def test_nothing_stays_of_what_is_interrupted(tmp_path, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "compare", interrupted)
+    monkeypatch.setattr(held_against, "compare", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_policy(parts, {}, config, tmp_path, Options(formats=("numpy", "c"), **SHORT))
     assert sorted(tmp_path.rglob("*")) == before

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from rllib_ext.export import load
 from rllib_ext.pruning.errors import CheckpointError, ConfigError, ResultsError
 from search.cli.main import cli
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.runs.export import front_row
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.report.card import choice
 from search.report.charts.front import front_chart
 from search.report.charts.theme import specification

@@ -2,7 +2,8 @@
 
 import json
 
-from search.front.results import EXPORT, read_results
+from search.front.read_results import read_results
+from search.front.results import EXPORT
 from search.report.card import choice
 from search.report.page import page
 

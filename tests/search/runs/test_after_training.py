@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from pretended_search import coordinated
 
+import search.front.read_results
 import search.front.results
 import search.runs.after_training
 import search.runs.search
 from search.evaluation import front_latency
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.population.plain_sizes import PlainSizes
 from search.report import write_report
 from search.report.terminal import summary
@@ -34,9 +35,9 @@ def counted(monkeypatch):
 
         return count
 
-    for name in counts:
-        found = getattr(search.front.results, name)
-        monkeypatch.setattr(search.front.results, name, counting(name, found))
+    homes = {"losses_of": search.front.read_results, "confirm": search.front.results}
+    for name, home in homes.items():
+        monkeypatch.setattr(home, name, counting(name, getattr(home, name)))
     return counts
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rllib_ext.pruning.errors import ResultsError
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.runs.export import front_row, opened
 from search.store.archive import Archive, Baseline
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from search.front.results import read_results
+from search.front.read_results import read_results
 from search.population.progress import Point, Progress
 from search.report.terminal import outcome
 from search.runs.display import json_lines
