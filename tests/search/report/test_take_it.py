@@ -1,6 +1,7 @@
 """The report says how each point gets out of Ray, and what its exports weigh."""
 
 import json
+import shutil
 
 from search.front.read_results import read_results
 from search.front.results import EXPORT
@@ -19,8 +20,9 @@ def test_each_point_on_disk_says_what_to_type(finished):
         assert card.command in text
 
 
-def test_what_was_exported_is_shown(finished):
-    results = read_results(finished.folder)
+def test_what_was_exported_is_shown(finished, tmp_path):
+    copied = shutil.copytree(finished.folder, tmp_path / finished.folder.name)
+    results = read_results(copied)
     point = results.confirmed.pick("keeps_95")
     contract = {
         "size": {
@@ -31,10 +33,10 @@ def test_what_was_exported_is_shown(finished):
         "verified": {"observations": 10_000, "closed_loop": {"equal": True}},
         "latency": {"batches": {"1": {"median_us": 0.01436}}},
     }
-    folder = finished.folder / EXPORT / point / "c"
+    folder = copied / EXPORT / point / "c"
     folder.mkdir(parents=True)
     (folder / "policy.json").write_text(json.dumps(contract))
-    broken = finished.folder / EXPORT / point / "onnx"
+    broken = copied / EXPORT / point / "onnx"
     broken.mkdir()
     (broken / "policy.json").write_text("{")
     rows = {
