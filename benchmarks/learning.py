@@ -44,7 +44,7 @@ from benchmarks.shared.learning_table import (
     row,
 )
 from rllib_ext import PruningConfig
-from rllib_ext.envs.env_maker import env_maker
+from rllib_ext.envs.env_maker import env_maker, for_rllib
 from rllib_ext.evaluation.evaluator import Evaluator
 from rllib_ext.evaluation.reference import random_policy_episodes
 from rllib_ext.packed.pack import Pack
@@ -202,8 +202,9 @@ def train_packed(plan: Plan, ppo: PPOConfig, seeds: Sequence[int]) -> list[dict[
 def _train_rllib(plan: Plan, ppo: PPOConfig, seed: int) -> list[dict[str, Any]]:
     start_ray(1)
     config = ppo.copy(copy_frozen=False).debugging(seed=_training_seed(seed))
-    algorithm = config.build_algo()
     evaluator = Evaluator(env_maker(config))
+    # RLlib itself gives environments that take keyword arguments a mapping.
+    algorithm = config.environment(for_rllib(config)).build_algo()
     rows, spent, done = [], 0.0, 0
     try:
         for mark, episodes in plan.checkpoints.items():
