@@ -85,7 +85,7 @@ class _Plan:
 
 
 _MEMORY = _Plan(
-    "stateless_cartpole.yaml", 400_000, 6, 8, 8, 512, 256, 10, 1e-3, True, 0.0, 0.5, (0.5, 0.99)
+    "stateless_cartpole.yaml", 400_000, 6, 8, 8, 512, 256, 10, 1e-3, True, 0.0, 0.05, (0.5, 0.99)
 )
 _IMAGE = _Plan(
     "minatar_breakout.yaml", 1_000_000, 8, 10, 16, 2048, 256, 4, 1e-3, True, 0.01, 0.5, (0.7, 0.998)
@@ -236,14 +236,15 @@ def _network(facts: Facts, memory: bool) -> list[str]:
             else f"      fcnet_hiddens: [{width}, {width}]",
             "      fcnet_activation: tanh",
         ]
-    lines.append("      vf_share_layers: false")
     if memory:
         return [
             *lines,
             "      use_lstm: true",
             "      lstm_cell_size: 64",
             _noted("      max_seq_len: 50", "as far back as the policy learns to remember"),
+            "      vf_share_layers: true",
         ]
+    lines.append("      vf_share_layers: false")
     if facts.continuous:
         lines += [
             _noted("      free_log_std: true", "one deviation an action, whatever is observed"),
