@@ -19,8 +19,8 @@ class StatelessCartPole(gymnasium.Wrapper[Any, Any, Any, Any]):
     CartPole-v1 gives them.
 
     Args:
-        max_episode_steps: Where an episode ends in which the pole still stands.
-        render_mode: As Gymnasium's CartPole takes it.
+        max_episode_steps: Env steps, > 0, after which an episode ends in which the pole still stands.
+        render_mode: As Gymnasium's CartPole takes it; None: no pictures.
     """
 
     def __init__(self, max_episode_steps: int = 500, render_mode: str | None = None) -> None:

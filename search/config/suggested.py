@@ -1,7 +1,8 @@
 """A configuration for an environment that is known by a few facts, as commented YAML.
 
-PPO's settings are those of configurations that come along: LunarLander's for discrete actions, Hopper's
-for continuous ones, MinAtar's for images, StatelessCartPole's for a memory.
+PPO's batches, epochs and first learning rates are those of configurations that come along:
+LunarLander's for discrete actions, Hopper's for continuous ones, MinAtar's for images,
+StatelessCartPole's for a memory.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def _head(facts: Facts, name: str, plan: _Plan) -> str:
         length = f"Episodes of a random policy have {facts.steps:,.0f} steps on average"
     told = textwrap.fill(
         f"A search on {facts.env}, written by `prunefront init`: {facts.seen}. {length}; {limit}. "
-        f"PPO's settings are those of {plan.like}, which comes along; nothing was trained with them on "
+        f"PPO's batches, epochs and first learning rate are those of {plan.like}, which comes along, "
+        "gamma and lambda_ the usual ones; nothing was trained with them on "
         "this environment yet. `prunefront keys` says what else can be set.",
         98,
         initial_indent="# ",

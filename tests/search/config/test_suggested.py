@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import jsonschema
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.config.loading import parse_config, parse_yaml
+from search.config.loading import load_config, parse_config, parse_yaml
 from search.config.reference import schema
 from search.config.suggested import LONGEST_TRIED, Facts, filters_for, suggested
 
@@ -22,6 +25,7 @@ VECTOR = Facts(
     limit=500,
     seen="observations 4 of float32, actions Discrete(2)",
 )
+CONFIGS = Path(__file__).parents[3] / "configs"
 SHAPES = {
     "vector": st.tuples(st.integers(1, 2_000)),
     "flattened": st.tuples(st.integers(1, 2_000)),
@@ -126,3 +130,20 @@ def test_the_goal_that_it_mentions_can_be_set():
     assert not read(VECTOR).goal.given
     uncommented = text.replace("# goal:", "goal:")
     assert parse_config(parse_yaml(uncommented, "it"), "it").goal.min_retained == 0.95
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("observed", ["vector", "image"])
+def test_batches_epochs_and_the_learning_rate_are_those_of_the_configuration_that_it_names(
+    observed, continuous, memory
+):
+    shape = {"vector": (8,), "image": (10, 10, 4)}[observed]
+    facts = dataclasses.replace(VECTOR, observed=observed, shape=shape, continuous=continuous)
+    (named,) = re.findall(r"\w+\.yaml", suggested(facts, "mine", memory=memory))
+    found = read(facts, memory=memory).ppo.training
+    expected = load_config(CONFIGS / named).ppo.training
+    for key in ("train_batch_size_per_learner", "minibatch_size", "num_epochs"):
+        assert found[key] == expected[key]
+    first = [lr["from"] if isinstance(lr, dict) else lr for lr in (found["lr"], expected["lr"])]
+    assert first[0] == first[1]
