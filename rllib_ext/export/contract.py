@@ -9,11 +9,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rllib_ext.envs.env_maker import EnvMaker
 from rllib_ext.evaluation.evaluator import Episodes
 from rllib_ext.export.errors import ExportError
 from rllib_ext.export.program import Program
-from rllib_ext.policy.store import PolicyParts
 
 
 def spaces_of(observation: Any, action: Any, program: Program) -> dict[str, Any]:
@@ -84,39 +82,6 @@ def space_values(space: Any) -> dict[str, Any]:
     if isinstance(space, spaces.MultiBinary):
         return {"kind": "MultiBinary", "shape": list(space.shape)}
     raise ExportError(f"{space} has no place in an export; expected Box, Discrete and the like.")
-
-
-def refuse_other_spaces(parts: PolicyParts, make: EnvMaker, env: str) -> None:
-    """Looks whether a policy fits an environment, but for bounds and number formats.
-
-    Args:
-        parts: The policy's.
-        make: Builds the environment.
-        env: Its name.
-
-    Raises:
-        ExportError: Its observations or actions are of another shape.
-    """
-    built = make()
-    own = parts.env_to_module.input_observation_space, parts.module.action_space
-    found = built.observation_space, built.action_space
-    built.close()
-    for kind, ours, theirs in zip(("observations", "actions"), own, found, strict=True):
-        if _shape(ours) != _shape(theirs):
-            raise ExportError(
-                f"the policy's {kind} are {ours}, and those of {env} are {theirs}. Expected the "
-                "environment that it was trained in; name another one with --env."
-            )
-
-
-def _shape(space: Any) -> Any:
-    """What two spaces have alike that one policy fits."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {key: _shape(part) for key, part in space.spaces.items()}
-    if isinstance(space, gymnasium.spaces.Tuple):
-        return [_shape(part) for part in space.spaces]
-    values = space_values(space)
-    return {k: v for k, v in values.items() if k not in ("low", "high", "dtype", "start")}
 
 
 def return_interval(episodes: Episodes) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from rllib_ext.export.c_text import FLOAT, Numbers
 from rllib_ext.export.contract import (
     about,
     metadata,
-    refuse_other_spaces,
     return_interval,
     spaces_of,
 )
@@ -50,6 +49,7 @@ from rllib_ext.export.verify import (
     Recording,
     record,
 )
+from rllib_ext.policy.fitting import refuse_other_spaces
 from rllib_ext.policy.store import PolicyParts
 
 EPISODES = 20
@@ -107,14 +107,15 @@ def export_policy(
         What each form's `policy.json` says.
 
     Raises:
-        ExportError: A part of the policy can't be exported, there is no compiler, the environment has
-            other spaces than the policy, or what is no export has a form's name in `output`.
+        ConfigError: The environment has other spaces than the policy.
+        ExportError: A part of the policy can't be exported, there is no compiler, or what is no export
+            has a form's name in `output`.
         MismatchError: An export does something else than the policy.
     """
     for kind in options.formats:
         refuse_replacing(output / kind)
     source = source_of(parts, masks, stochastic=options.stochastic)
-    refuse_other_spaces(parts, env_maker(config), env_name(config))
+    refuse_other_spaces(parts.env_to_module, env_maker(config), env_name(config))
     evaluator = Evaluator(env_maker(config))
     try:
         say("playing the policy in RLlib")

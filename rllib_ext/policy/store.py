@@ -147,7 +147,31 @@ def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolic
     Raises:
         CheckpointError: The folder is missing or incomplete.
     """
-    # RLlib takes a relative path for a URI.
+    folder = _complete(path)
+    return PolicyParts(
+        module=RLModule.from_checkpoint(folder / "rl_module"),
+        env_to_module=load_pipeline(folder),
+        module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
+    ).policy(stochastic=stochastic)
+
+
+def load_pipeline(path: str | Path) -> EnvToModulePipeline:
+    """The connectors of a saved policy, from episodes to its module. This runs code from the checkpoint.
+
+    Args:
+        path: The policy's folder.
+
+    Raises:
+        CheckpointError: The folder is missing or incomplete.
+    """
+    pipeline: EnvToModulePipeline = EnvToModulePipeline.from_checkpoint(
+        _complete(path) / "env_to_module"
+    )
+    return pipeline
+
+
+def _complete(path: str | Path) -> Path:
+    """A saved policy's folder by its whole path: RLlib takes a relative one for a URI."""
     folder = Path(path).resolve()
     missing = [part for part in (*PARTS, METADATA) if not (folder / part).exists()]
     if missing:
@@ -155,11 +179,7 @@ def load_policy(path: str | Path, *, stochastic: bool = False) -> ConnectorPolic
             f"{folder} is not a saved policy: {', '.join(missing)} missing. Expected a folder under "
             "policies/ of a results folder."
         )
-    return PolicyParts(
-        module=RLModule.from_checkpoint(folder / "rl_module"),
-        env_to_module=EnvToModulePipeline.from_checkpoint(folder / "env_to_module"),
-        module_to_env=ModuleToEnvPipeline.from_checkpoint(folder / "module_to_env"),
-    ).policy(stochastic=stochastic)
+    return folder
 
 
 def note_size(folder: Path) -> None:

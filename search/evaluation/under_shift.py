@@ -19,7 +19,8 @@ from rllib_ext.evaluation.evaluator import Episodes, Policy
 from rllib_ext.evaluation.observation_std import observation_std
 from rllib_ext.evaluation.reference import RandomPolicy
 from rllib_ext.packed.together import evaluate_together
-from rllib_ext.policy.store import load_policy
+from rllib_ext.policy.fitting import refuse_other_spaces
+from rllib_ext.policy.store import load_pipeline, load_policy
 from rllib_ext.pruning.errors import PrunefrontError, ResultsError, RunError
 from search.cluster.tasks import Task, run_tasks, whole
 from search.cluster.waiting import Say
@@ -70,11 +71,13 @@ def evaluate_shifts(
         note: Told what is waited for (see `run_tasks`).
 
     Raises:
-        ConfigError: The environment has nothing of a name that is set.
+        ConfigError: The environment has nothing of a name that is set, or other spaces than the
+            policies.
         ResultsError: A policy is no longer on disk, or there is no front.
         RunError: A policy, or its environment, fails.
     """
     dense, policies = _policies(results)
+    _refuse_other_spaces(dense, ppo)
     scale = None
     if any(shift.noise and shift.noise_unit == "std" for shift in shifts):
         scale = observation_scale(ppo, dense, _seed(results))
@@ -159,9 +162,11 @@ def score_policy(
         seed: Fixes the episodes in which the observation's standard deviation is measured.
 
     Raises:
-        ConfigError: The environment has nothing of a name that is set.
+        ConfigError: The environment has nothing of a name that is set, or other spaces than the
+            policy.
         RunError: The policy, or its environment, fails.
     """
+    _refuse_other_spaces(folder, ppo)
     dense = _dense_beside(folder)
     scale = None
     if shift.noise and shift.noise_unit == "std":
@@ -206,6 +211,12 @@ def _played(
             f"{name} cannot be evaluated in {env_name(ppo)}: {type(error).__name__}: {error}"
         ) from error
     return episodes
+
+
+def _refuse_other_spaces(folder: Path, ppo: PPOConfig) -> None:
+    with readable(folder):
+        pipeline = load_pipeline(folder)
+    refuse_other_spaces(pipeline, env_maker(ppo), env_name(ppo))
 
 
 def _dense_beside(folder: Path) -> Path | None:

@@ -168,6 +168,17 @@ def test_what_cannot_be_played_is_said_before_anything_is(results, config):
         evaluate_shifts(results, config, SHIFTS, SEEDS, print)
 
 
+def test_an_environment_of_other_spaces_is_refused_before_anything_is_played(
+    results, config, small_ppo
+):
+    other, said = small_ppo(env="Acrobot-v1"), r"Box\(.* \(4,\), .* those of Acrobot-v1 are"
+    with pytest.raises(ConfigError, match=said):
+        evaluate_shifts(results, other, SHIFTS, SEEDS, print, "Acrobot-v1")
+    assert not read_shifted(results.folder)
+    with pytest.raises(ConfigError, match=said):
+        score_policy(results.folder / "policies" / "dense", other, SHIFTS[1], SEEDS, 0)
+
+
 def test_a_single_policy_is_measured_against_the_dense_one_beside_it(results, config, tmp_path):
     name = results.front["snapshot_id"][0]
     score = score_policy(results.folder / "policies" / name, config, SHIFTS[0], SEEDS, 0)
