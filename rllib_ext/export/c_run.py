@@ -43,7 +43,7 @@ def compiled(sources: Sequence[Path], target: Path, *options: str, cc: str | Non
     """Compiles, with all warnings as errors.
 
     Raises:
-        ExportError: There is no compiler, or it refuses the source.
+        ExportError: There is no compiler, it refuses the source, or takes minutes over it.
     """
     cc = cc or compiler()
     if cc is None:
@@ -54,7 +54,7 @@ def compiled(sources: Sequence[Path], target: Path, *options: str, cc: str | Non
     command = [cc, *STRICT, *options, *map(str, sources), "-o", str(target), "-lm"]
     if "-c" in options:
         command.remove("-lm")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = _done(command, f"{cc} on {sources[0].name}")
     if done.returncode:
         raise ExportError(f"{cc} refuses {sources[0]}:\n{done.stderr.strip()[:2000]}")
 
@@ -63,20 +63,31 @@ def self_test(source: Path) -> str:
     """Compiles a policy with its test vectors and runs them; gives what it says.
 
     Raises:
+        ExportError: It doesn't come to an end.
         MismatchError: A decision is not as expected.
     """
     with tempfile.TemporaryDirectory(prefix="prunefront-") as folder:
         target = Path(folder) / "test"
         compiled([source], target, "-O2", f"-D{source.stem.upper()}_TEST")
-        done = subprocess.run(
-            [str(target)], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
+        done = _done([str(target)], f"the self-test of {source.name}")
     if done.returncode:
         raise MismatchError(
             f"the self-test of {source.name} fails: {done.stdout.strip()[:500]}. Nothing was written. "
             "Take another --format, and please report this."
         )
     return done.stdout.strip()
+
+
+def _done(command: list[str], name: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"{name} takes more than {_TIMEOUT_S} seconds, and was ended. Export a sparser policy, or "
+            "take another --format."
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

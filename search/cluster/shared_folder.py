@@ -137,18 +137,27 @@ def refuse_unseen(folder: Path) -> None:
                 num_cpus=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             )
-            .remote(str(mark)): node["NodeManagerAddress"]
+            .remote(str(mark)): node
             for node in nodes
         }
         answered, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=_SEE_SECONDS)
-        blind = sorted(
-            node for task, node in tasks.items() if task not in answered or not ray.get(task)
-        )
+        unseeing = [node for task, node in tasks.items() if task not in answered or not _sees(task)]
     finally:
         mark.unlink()
+    # One that has gone since trains nothing.
+    left = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    blind = sorted(node["NodeManagerAddress"] for node in unseeing if node["NodeID"] in left)
     if blind:
         raise ConfigError(
             f"{folder} is not seen by {len(blind)} of {len(nodes)} nodes ({', '.join(blind)}), and "
             "members write their policies where they train. Expected a folder that every node sees at "
             "this path, such as a network file system: name it with --output."
         )
+
+
+def _sees(task: ray.ObjectRef[bool]) -> bool:
+    try:
+        return bool(ray.get(task))
+    except ray.exceptions.RayError:
+        # Its node has died, or can't run anything.
+        return False

@@ -9,6 +9,7 @@ from export_programs import batch_of, by_numpy, everything, sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rllib_ext.export import c_run
 from rllib_ext.export.builder import Builder
 from rllib_ext.export.c_form import write_c
 from rllib_ext.export.c_matrix import product
@@ -112,6 +113,16 @@ def test_the_self_test_passes_where_strict_compilers_have_nothing_to_say(tmp_pat
     run = subprocess.run([tmp_path / "test"], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "decision 7: values" in run.stdout
+
+
+def test_a_compiler_that_takes_too_long_is_ended_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(c_run, "_TIMEOUT_S", 0.2)
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    (source := tmp_path / "policy.c").touch()
+    with pytest.raises(ExportError, match=r"policy\.c takes more than 0\.2 seconds.*--format"):
+        compiled([source], tmp_path / "out", cc=str(slow))
 
 
 CPP = """#include "policy.h"

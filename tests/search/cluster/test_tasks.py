@@ -6,12 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import ray
 
 from rllib_ext.member.seen import TOKEN, prove_seen
-from rllib_ext.pruning.errors import RunError, UnseenFolderError
+from rllib_ext.pruning.errors import ConfigError, RunError, UnseenFolderError
 from search.cluster import shared_folder, tasks
 from search.cluster.retries import RETRIES
-from search.cluster.shared_folder import SharedFolder
+from search.cluster.shared_folder import SharedFolder, refuse_unseen
 from search.cluster.tasks import Task, run_tasks, whole
 
 pytestmark = pytest.mark.ray
@@ -126,3 +127,17 @@ def test_avoided_nodes_are_named_once_and_kept_out_of_every_placement(tmp_path, 
     assert shared.label_selector == {"ray.io/node-id": f"!in({'a' * 56})"}
     with pytest.raises(RunError, match="no node of the cluster"):
         shared.avoid(f"node 10.0.0.8 ({'b' * 56})")
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_a_node_that_dies_while_nodes_are_asked_is_not_waited_for(tmp_path, monkeypatch, later):
+    (here,) = ray.nodes()
+    ghost = {**here, "NodeID": "a" * len(here["NodeID"]), "NodeManagerAddress": "10.9.9.9"}
+    said = iter([[here, ghost], [here, {**ghost, "Alive": later}]])
+    monkeypatch.setattr(ray, "nodes", lambda: next(said))
+    if later:
+        with pytest.raises(ConfigError, match=r"1 of 2 nodes \(10\.9\.9\.9\)"):
+            refuse_unseen(tmp_path)
+    else:
+        refuse_unseen(tmp_path)
+    assert os.listdir(tmp_path) == []
