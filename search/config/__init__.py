@@ -1,4 +1,4 @@
-"""An experiment's configuration: what can be set, read and checked. Imports neither Ray nor torch.
+"""The configuration of an experiment: settings, reading and checks. Imports neither Ray nor torch.
 
-May import `rllib_ext`'s plain values only.
+May import only plain values of `rllib_ext`.
 """

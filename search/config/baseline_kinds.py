@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-# Each draws its seeds by its place here: new ones come last.
+# A kind's seeds depend on its position in this list: append new kinds at the end.
 Kind = Literal["random_masks", "small_dense", "train_then_prune", "linear", "tree"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TITLES: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""One experiment: what can be set, checked. Imports neither Ray nor torch."""
+"""The checked configuration of one experiment. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search.config.space import START, Space
 from search.config.space_checks import numbers_of, refuse_contradictory
 from search.config.space_hints import space_hint
 
-# Combinations of searched values that are tried when a configuration is read.
+# Number of random combinations of searched values that are checked when a configuration is read.
 TRIED_DRAWS = 100
 
 Extra = Literal[
@@ -263,7 +263,7 @@ class ExperimentConfig(Settings):
             self.pruning_with(space.clip(values))
 
     def most(self, path: str) -> float:
-        """The largest value of a number that is searched or fixed."""
+        """Returns the largest value that a searched or fixed number can have."""
         return max(numbers_of(path, self.space))
 
     @property
@@ -276,7 +276,7 @@ class ExperimentConfig(Settings):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many members train each segment of the horizon."""
+        """Number of members that train each segment of the horizon."""
         founders = self.search.founders if self.search.strategy in RANKING else 1.0
         return sizes(self.population.members, founders, self.population.segments)
 
@@ -287,12 +287,12 @@ class ExperimentConfig(Settings):
 
     @property
     def space(self) -> Space:
-        """The search space, knowing what is fixed."""
+        """The search space, with the values of the hyperparameters that are fixed."""
         fixed = {f"pruning.{k}": v for k, v in self.pruning.to_dict().items() if v is not None}
         return Space(self.search.space, {k: v for k, v in fixed.items() if _is_value(v)})
 
     def pruning_with(self, hyperparameters: Mapping[str, Value]) -> PruningConfig:
-        """How a member prunes that has these hyperparameters.
+        """Returns the pruning configuration of a member with these hyperparameters.
 
         Raises:
             ConfigError: The values contradict each other.
@@ -305,7 +305,7 @@ class ExperimentConfig(Settings):
         return self.pruning.replace(horizon=self.horizon, **changes)
 
     def training_with(self, hyperparameters: Mapping[str, Value]) -> dict[str, Any]:
-        """What such a member passes to `PPOConfig.training`."""
+        """Returns the arguments of `PPOConfig.training` that these hyperparameters set."""
         own = {
             path.removeprefix("training."): value
             for path, value in hyperparameters.items()
@@ -314,7 +314,7 @@ class ExperimentConfig(Settings):
         return {n: self.ppo.started_at(n, value, self.horizon) for n, value in own.items()}
 
     def to_yaml(self) -> str:
-        """The resolved configuration; reading it gives an equal one."""
+        """Returns the resolved configuration as YAML; reading it gives an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
 
 

@@ -1,4 +1,4 @@
-"""What a user wants of a search, stated as a limit. Imports neither Ray nor torch."""
+"""The goal of a search: limits that the wanted policy must meet. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ class GoalSettings(Settings):
 
     @property
     def given(self) -> bool:
-        """Whether there is a goal at all."""
+        """Whether any limit is set."""
         return self != NO_GOAL
 
     @property
     def in_words(self) -> str:
-        """Such as "at most 1,000 weights that keep 95 % of the dense policy"; "" without a goal."""
+        """The goal in words, such as "at most 1,000 weights that keep 95 % of the dense policy".
+
+        Empty if there is no goal.
+        """
         parts = []
         if self.max_weights is not None:
             parts.append(f"at most {self.max_weights:,} weights")

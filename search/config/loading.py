@@ -1,4 +1,4 @@
-"""Reading an experiment: YAML and overrides in, checked values or one clear message out."""
+"""Reads and checks the configuration of an experiment from YAML, overrides or plain values."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from search.config.shipped import shipped, shipped_as
 
 
 class _TwiceError(yaml.MarkedYAMLError):
-    """A key is in a mapping twice, which PyYAML passes over."""
+    """A mapping contains a key twice, which PyYAML itself accepts silently."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for a string, and the last of equal keys; here is a number, and a mistake."""
+    """A YAML loader that reads 1e-3 as a number and refuses duplicate keys.
+
+    YAML 1.1 would read 1e-3 as a string, and PyYAML keeps the last of equal keys.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping that `SafeLoader` would construct; a key that is there twice is refused."""
+        """Returns the mapping that `SafeLoader` would construct; refuses a key that occurs twice."""
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -49,7 +52,7 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
-# Dates stay text: nothing here is one, and 2024-13-01 would end in a traceback.
+# Dates stay text: no setting is a date, and parsing 2024-13-01 would raise an error.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
@@ -78,7 +81,7 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def _where(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and in which line, without PyYAML's name for a text that it wasn't given."""
+    """Describes a YAML error and its position, without PyYAML's placeholder for the file name."""
     mark = error.problem_mark or error.context_mark
     problem = f"{error.context}, {error.problem}" if error.context else str(error.problem)
     if mark is None:
@@ -90,14 +93,14 @@ def _where(error: yaml.MarkedYAMLError) -> str:
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """Reads an experiment.
+    """Reads an experiment's configuration.
 
     Args:
-        path: A YAML file, or the name of a configuration that comes along.
-        overrides: "dotted.path=value"; the value is YAML.
+        path: Path of a YAML file, or the name of a shipped configuration.
+        overrides: Overrides of the form "dotted.path=value", whose values are YAML.
 
     Raises:
-        ConfigError: The file is missing, or something in it, or in an override, is wrong.
+        ConfigError: The file is missing, or the file or an override contains a mistake.
     """
     values = read_values(path)
     in_file = copy.deepcopy(values)
@@ -106,7 +109,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     try:
         return _validated(values)
     except ValidationError as error:
-        # What the file by itself gets right, an override has got wrong.
+        # Mistakes that the file alone doesn't have come from the overrides.
         wrong, wrong_in_file = _mistakes(error), _mistakes_in(in_file)
         places = {
             f"{path}:": [line for line in wrong if line in wrong_in_file],
@@ -116,13 +119,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The plain values of a YAML file, or of a configuration that comes along.
+    """Returns the plain values of a YAML file or of a shipped configuration.
 
     Args:
-        path: The file; or a bare name such as "cartpole".
+        path: Path of the file, or a bare name such as "cartpole".
 
     Raises:
-        ConfigError: The file is missing, or holds no mapping.
+        ConfigError: The file is missing, can't be read, or doesn't contain a mapping.
     """
     if not path.is_file():
         path = shipped_as(path) or path
@@ -144,10 +147,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def parse_config(values: Mapping[str, Any], what: str) -> ExperimentConfig:
-    """Checks an experiment's plain values.
+    """Returns the configuration that plain values describe, once it is checked.
 
     Raises:
-        ConfigError: Something is wrong; the message has a line for each mistake.
+        ConfigError: A value is wrong; the message begins with `what` and has one line per mistake.
     """
     try:
         return _validated(values)
@@ -178,20 +181,20 @@ def _mistakes_in(values: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(places: Mapping[str, list[str]]) -> str:
-    """Mistakes below the place where each was made, a line each; places without any are left out."""
+    """Lists the mistakes under the place where each was made; places without mistakes are omitted."""
     told = {place: lines for place, lines in places.items() if lines}
     return "\n".join(text for place in told for text in (place, *(f"  {x}" for x in told[place])))
 
 
 def override_value(values: dict[str, Any], override: str) -> None:
-    """Sets one value of nested plain values, in place.
+    """Sets one value in nested plain values, in place.
 
     Args:
-        values: The values of a configuration, as its YAML file nests them.
-        override: "dotted.path=value"; the value is YAML.
+        values: Values of a configuration, nested as in its YAML file.
+        override: Override of the form "dotted.path=value", whose value is YAML.
 
     Raises:
-        ConfigError: `override` is no override, or what it is to lie below is a value.
+        ConfigError: `override` has another form, or a key on its path holds a value, not a mapping.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -208,7 +211,7 @@ def override_value(values: dict[str, Any], override: str) -> None:
 
 
 def _below(node: dict[str, Any], key: str, override: str) -> dict[str, Any]:
-    """What lies below a key; made where there is nothing, as under a key without a value."""
+    """Returns the mapping below a key; creates it if the key is missing or has no value."""
     below = node.get(key)
     if below is None:
         below = node[key] = {}
@@ -223,7 +226,7 @@ _SPACE = "search.space."
 
 
 def _space_parts(rest: str, space: Mapping[str, Any]) -> list[str]:
-    """A hyperparameter's path has dots of its own; what follows a known one is one of its keys."""
+    """Splits a path below `search.space` into a hyperparameter's path, with dots, and its keys."""
     for known in space:
         if rest.startswith(f"{known}."):
             return [str(known), *rest.removeprefix(f"{known}.").split(".")]
@@ -247,12 +250,12 @@ _TAGS = ("float", "int", "choice")
 
 
 def _hint(key: str, given: Any, known: list[str]) -> str:
-    """What was probably meant: a key of the same level, or one that is, or resembles, one elsewhere.
+    """Returns a hint at what was probably meant: a key of the same level, or a similar one elsewhere.
 
     Args:
-        key: The key that nobody knows.
-        given: What lies below it.
-        known: The keys of its level.
+        key: The unknown key.
+        given: Value given under the key.
+        known: Known keys of the same level.
     """
     if difflib.get_close_matches(key, known, n=1, cutoff=_CLOSE):
         return nearest(key, known)
@@ -266,13 +269,13 @@ def _hint(key: str, given: Any, known: list[str]) -> str:
     return nearest(key, known)
 
 
-# How alike a slip of the pen leaves two names: `trainig` and `training` are 0.93, `training` and
-# `pruning` 0.67.
+# Similarity from which a name counts as a misspelling: that of `trainig` and `training` is 0.93, that
+# of `training` and `pruning` 0.67.
 _CLOSE = 0.8
 
 
 def _with_below(path: str, given: Any) -> str:
-    """The path, down to the one known key that was given below it."""
+    """Returns the path, extended by the key given below it if that is the only one and is known."""
     below = f"{path}.{next(iter(given))}" if isinstance(given, dict) and len(given) == 1 else ""
     return below if below in _paths() else path
 

@@ -1,4 +1,4 @@
-"""One searched hyperparameter: its range or choices, and the scale on which it is drawn and moved.
+"""Searched hyperparameters: range or choices, and the scale on which values are drawn and perturbed.
 
 Imports neither Ray nor torch.
 """
@@ -15,18 +15,18 @@ Value = float | int | str | bool
 
 
 class Suggests(Protocol):
-    """What is used of an `optuna.Trial`."""
+    """The methods of `optuna.Trial` that are used here."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A float in [low, high]."""
+        """Suggests a float in [low, high]."""
         ...
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """An integer in [low, high]."""
+        """Suggests an integer in [low, high]."""
         ...
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of the choices."""
+        """Suggests one of the choices."""
         ...
 
 
@@ -79,40 +79,40 @@ class FloatParameter(_Parameter):
         return trial.suggest_float(path, self.low, self.high, log=self.scale == "log")
 
     def for_optuna(self, path: str, value: Value) -> tuple[str, Value]:
-        """The name and value that the study knows the parameter by."""
+        """Returns the parameter's name and value as the Optuna study stores them."""
         if self.scale == "log_density":
             density = 1.0 - float(value)
             return f"1-{path}", min(max(density, 1.0 - self.high), 1.0 - self.low)
         return path, value
 
     def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> float:
-        """The nearest value within the bounds and, as far as they allow, within [`low`, `high`]."""
+        """Clips a value to [`low`, `high`], then to the parameter's bounds, which take precedence."""
         return min(max(min(max(float(value), low), high), self.low), self.high)
 
     def draw(self, rng: np.random.Generator) -> float:
-        """A value uniform on the parameter's own scale."""
+        """Draws a value uniformly on the parameter's own scale."""
         return self.clip(self._unwarp(rng.uniform(self._warp(self.low), self._warp(self.high))))
 
     def at(self, share: float, low: float = -math.inf, high: float = math.inf) -> float:
-        """The value at a share of the range between `low` and `high`, on the parameter's own scale.
+        """Returns the value at a share of the range from `low` to `high`, on the parameter's scale.
 
         Args:
-            share: In [0, 1].
-            low: As far as the bounds allow.
-            high: As far as the bounds, and `low`, allow.
+            share: Position in the range, in [0, 1].
+            low: Lower end of the range, clipped to the bounds.
+            high: Upper end of the range, clipped to the bounds and at least the lower end.
         """
         least = self.clip(low)
         start, end = self._warp(least), self._warp(max(least, self.clip(high)))
         return self.clip(self._unwarp(start + share * (end - start)))
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> float:
-        """Moves by up to `strength` of the range, on the parameter's own scale."""
+        """Moves a value randomly by up to `strength` of the range, on the parameter's own scale."""
         low, high = self._warp(self.low), self._warp(self.high)
         moved = self._warp(self.clip(value)) + strength * (high - low) * rng.uniform(-1.0, 1.0)
         return self.clip(self._unwarp(min(max(moved, low), high)))
 
     def within(self, value: Value, centre: Value, reach: float) -> float:
-        """The nearest value no further from another than `reach` of the range, on its own scale."""
+        """Clips a value to within `reach` of the range around `centre`, on the parameter's own scale."""
         low, high = self._warp(self.low), self._warp(self.high)
         at, wanted = self._warp(self.clip(centre)), self._warp(self.clip(value))
         most = reach * (high - low)
@@ -150,29 +150,29 @@ class IntParameter(_Parameter):
         return trial.suggest_int(path, self.low, self.high, log=self.log)
 
     def for_optuna(self, path: str, value: Value) -> tuple[str, Value]:
-        """The name and value that the study knows the parameter by."""
+        """Returns the parameter's name and value as the Optuna study stores them."""
         return path, value
 
     def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> int:
-        """The nearest value within the bounds and, as far as they allow, within [`low`, `high`]."""
+        """Rounds a value and clips it to [`low`, `high`], then to the bounds, which take precedence."""
         value = float(value)
         near = math.ceil(low) if value < low else math.floor(high) if value > high else round(value)
         return min(max(near, self.low), self.high)
 
     def draw(self, rng: np.random.Generator) -> int:
-        """A value uniform on the parameter's own scale."""
+        """Draws a value uniformly on the parameter's own scale."""
         if not self.log:
             return int(rng.integers(self.low, self.high, endpoint=True))
         return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
     def at(self, share: float) -> int:
-        """The value at a share of the range, in [0, 1], on the parameter's own scale."""
+        """Returns the value at a share of the range, in [0, 1], on the parameter's own scale."""
         if not self.log:
             return self.clip(self.low + share * (self.high - self.low))
         return self.clip(self.low * (self.high / self.low) ** share)
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> int:
-        """Moves by up to `strength` of the range, and by 1 at least."""
+        """Moves a value randomly by up to `strength` of the range, and by at least 1."""
         value = self.clip(value)
         reach = strength * (
             value * math.log(self.high / self.low) if self.log else self.high - self.low
@@ -181,7 +181,7 @@ class IntParameter(_Parameter):
         return self.clip(value + (step or int(rng.choice((-1, 1)))))
 
     def within(self, value: Value, centre: Value, reach: float) -> int:
-        """Clips a value to what lies within reach of another; a step of 1 always does."""
+        """Clips a value to within `reach` of the range, but at least 1, around `centre`."""
         at = self.clip(centre)
         most = reach * (at * math.log(self.high / self.low) if self.log else self.high - self.low)
         most = max(1.0, most)
@@ -206,14 +206,14 @@ class ChoiceParameter(_Parameter):
         return value
 
     def for_optuna(self, path: str, value: Value) -> tuple[str, Value]:
-        """The name and value that the study knows the parameter by."""
+        """Returns the parameter's name and value as the Optuna study stores them."""
         return path, value
 
     def clip(self, value: Value, low: float = -math.inf, high: float = math.inf) -> Value:
-        """The value, or the first choice where it is none of them.
+        """Returns the value, or the first choice if the value is not one of the choices.
 
-        Limits are for choices that are numbers: then the nearest choice within [`low`, `high`], or
-        the one nearest to it.
+        Limits may be given if all choices are numbers. The result is then the choice within
+        [`low`, `high`] nearest to the value, or the choice nearest to that interval if none is within.
         """
         if low == -math.inf and high == math.inf:
             return value if value in self.choices else self.choices[0]
@@ -226,19 +226,19 @@ class ChoiceParameter(_Parameter):
         return min(self.choices, key=distance)
 
     def draw(self, rng: np.random.Generator) -> Value:
-        """A choice, every one alike."""
+        """Draws one of the choices, each with the same probability."""
         return self.choices[int(rng.integers(len(self.choices)))]
 
     def at(self, share: float) -> Value:
-        """The choice at a share of the list, in [0, 1]."""
+        """Returns the choice at a share of the list, in [0, 1]."""
         return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
 
     def perturb(self, value: Value, strength: float, rng: np.random.Generator) -> Value:
-        """Draws anew with probability `strength`."""
+        """Draws a new choice with probability `strength`; otherwise keeps the value."""
         return self.draw(rng) if rng.random() < strength else self.clip(value)
 
     def within(self, value: Value, centre: Value, reach: float) -> Value:
-        """The value: choices have no distance."""
+        """Returns the value unchanged, because choices have no distance."""
         return value
 
 

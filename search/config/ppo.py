@@ -1,4 +1,4 @@
-"""What is said about PPO: passed through to RLlib, or short for what RLlib says at length."""
+"""PPO settings: arguments passed through to RLlib, and shorter forms of some RLlib settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rllib_ext.rl.settings.ranges import SCHEDULED
 from search.config.parameter import Value
 from search.config.settings import Settings
 
-# A schedule over a member's horizon.
+# Keys of a linear schedule over a member's horizon.
 FROM, TO = "from", "to"
 
 
@@ -76,10 +76,10 @@ class PPOSettings(Settings):
         return training
 
     def methods(self, horizon: int) -> dict[str, dict[str, Any]]:
-        """Arguments by the method of `PPOConfig` that takes them.
+        """Returns the arguments for each method of `PPOConfig`, by the method's name.
 
         Args:
-            horizon: A member's, in env steps.
+            horizon: Horizon of a member, in env steps.
         """
         names = [name for name in PPOSettings.model_fields if name != "preprocess"]
         given = {name: dict(getattr(self, name)) for name in names}
@@ -90,15 +90,17 @@ class PPOSettings(Settings):
         return given
 
     def started_at(self, name: str, value: Value, horizon: int) -> Any:
-        """What a searched hyperparameter stands for: where there is a line, it scales all of it.
+        """Returns the argument for RLlib that a searched value gives.
+
+        If the configuration has a linear schedule for the argument, the value scales all of it.
 
         Args:
-            name: An argument of `PPOConfig.training`.
-            value: The member's.
-            horizon: A member's, in env steps.
+            name: Name of an argument of `PPOConfig.training`.
+            value: The member's value of the hyperparameter.
+            horizon: Horizon of a member, in env steps.
 
         Returns:
-            The value, or RLlib's schedule that starts from it.
+            The value, or an RLlib schedule that starts from it.
         """
         given = self.training.get(name)
         return _line(given, float(value), horizon) if given and _is_line(given) else value
@@ -109,7 +111,7 @@ def _is_line(value: Any) -> bool:
 
 
 def _line(given: Mapping[str, float], start: float, horizon: int) -> list[list[float]]:
-    """RLlib's schedule: pairs of env steps and a value, linear between them."""
+    """Returns an RLlib schedule: pairs of env steps and a value, interpolated linearly."""
     share = given[TO] / given[FROM] if given[FROM] else None
     return [[0, start], [horizon, given[TO] if share is None else share * start]]
 

@@ -1,4 +1,4 @@
-"""Every key that a configuration can have, as the JSON Schema of the classes that check it says.
+"""Lists every key of a configuration, read from the JSON Schema of the settings classes.
 
 Imports neither Ray nor torch.
 """
@@ -32,11 +32,11 @@ class Key:
     """One key of a configuration.
 
     Attributes:
-        path: Dotted path, as an override names it; "[]" stands for an item of a list, PATH
-            for a hyperparameter.
-        kind: What its value is, with its range where the model tells one; "" for a group of keys.
-        default: The default as YAML, or "required"; "" for a group.
-        meaning: Description of the key; "" where it has none.
+        path: Dotted path, as in an override; "[]" stands for an item of a list, PATH for a
+            hyperparameter.
+        kind: Type of the value, with its range if the model defines one; empty for a group of keys.
+        default: The default as YAML, or "required"; empty for a group.
+        meaning: Description of the key; empty if it has none.
     """
 
     path: str
@@ -46,29 +46,29 @@ class Key:
 
 
 def keys() -> list[Key]:
-    """All keys in the order of the models, what lies below a key right behind it."""
+    """Returns all keys in the order of the models; each group is followed by the keys below it."""
     return keys_of(schema())
 
 
 def keys_of(whole: Schema) -> list[Key]:
-    """All keys of what a JSON Schema describes."""
+    """Returns all keys that a JSON Schema describes."""
     return list(_walk(whole, whole.get("$defs", {})))
 
 
 def schema() -> Schema:
-    """The JSON Schema of a configuration file, such as editors complete and check one by."""
+    """Returns the JSON Schema of a configuration file, for completion and checks in editors."""
     whole = ExperimentConfig.model_json_schema()
-    # The search knows a member's horizon and refuses another one.
+    # The search sets the horizon of a member itself and refuses one that is given.
     del whole["$defs"]["PruningConfig"]["properties"]["horizon"]
     written: Schema = _as_written(whole)
     return {"$schema": _DIALECT, **written}
 
 
 def find(words: Iterable[str]) -> list[Key]:
-    """The keys whose path or meaning contains all of some words, however they are capitalised.
+    """Returns the keys whose path or meaning contains all of the words, ignoring case.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There is no such key.
     """
     words, every = list(words), keys()
     having = {word: [key for key in every if _has(key, word)] for word in words}
@@ -94,7 +94,7 @@ def _has(key: Key, word: str) -> bool:
 
 
 def _near(word: str, among: Iterable[Key]) -> list[str]:
-    """Paths that resemble a word, all of them or their last name; the nearest first."""
+    """Returns paths that resemble a word, as a whole or in their last name; the nearest first."""
     paths: dict[str, list[str]] = {}
     for path in dict.fromkeys(key.path for key in among):
         for name in {path, path.rpartition(".")[2]}:
@@ -104,7 +104,10 @@ def _near(word: str, among: Iterable[Key]) -> list[str]:
 
 
 def _as_written(node: Any) -> Any:
-    """A part of a schema with descriptions in one line, and pairs as the mapping that YAML has there."""
+    """Returns a part of a schema with descriptions on one line and lists of pairs as mappings.
+
+    A model may keep a mapping as pairs; a configuration file has the mapping.
+    """
     if isinstance(node, list):
         return [_as_written(part) for part in node]
     if not isinstance(node, dict):
@@ -123,14 +126,14 @@ def _as_written(node: Any) -> Any:
 def _walk(
     node: Schema, models: Schema, before: str = "", of: str = "", without: str = ""
 ) -> Iterator[Key]:
-    """The keys of a model.
+    """Yields the keys of a model.
 
     Args:
-        node: JSON Schema of the key.
+        node: JSON Schema of the model.
         models: Schemas of all models, by name.
-        before: What its keys' paths begin with.
-        of: What their meanings begin with.
-        without: A name that is left out.
+        before: Prefix of the keys' paths.
+        of: Prefix of the keys' meanings.
+        without: Name of a key to leave out; empty for none.
     """
     for name, value in node["properties"].items():
         if name == without:
@@ -152,7 +155,7 @@ def _walk(
 
 
 def _walk_either(node: Schema, models: Schema, path: str) -> Iterator[Key]:
-    """The keys of a value that is of one of several models, told apart by a key of theirs."""
+    """Yields the keys of a value that has one of several models, chosen by a discriminator key."""
     tag = node["discriminator"]["propertyName"]
     either = [_model(one, models) for one in node["oneOf"]]
     named = {str(model["properties"][tag]["const"]): model for model in either}
@@ -164,7 +167,7 @@ def _walk_either(node: Schema, models: Schema, path: str) -> Iterator[Key]:
 
 
 def _model(node: Schema, models: Schema) -> Schema:
-    """The model that a part of a schema refers to; empty where it refers to none."""
+    """Returns the model that a part of a schema refers to; empty if it refers to none."""
     found: Schema = models.get(node.get("$ref", "").rpartition("/")[2], {})
     return found
 
@@ -201,9 +204,9 @@ def _range(node: Schema) -> str:
 
 
 def in_yaml(value: Any) -> str:
-    """A value as a configuration has it behind a key, in one line."""
+    """Returns a value as one line of YAML, as written after a key in a configuration."""
     text = yaml.safe_dump(
         value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
     )
-    # YAML marks the end of a document that is one bare value.
+    # PyYAML ends a document that is a single scalar with "...".
     return text.removesuffix("...\n").strip()

@@ -1,4 +1,4 @@
-"""Seeds for everything that is drawn in a search, each from its own stream, none shared."""
+"""Seeds for all random draws of a search, from separate streams that never share a seed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ SeedPurpose = Literal[
     "training", "search", "selection", "report", "baseline", "choice", "retraining", "fresh"
 ]
 
-# Each purpose draws from an interval of its own below 2³¹, so that no episode seen in one can return
-# in another.
+# Each purpose draws from its own interval below 2³¹, so that no episode of one purpose can occur in
+# another.
 _PURPOSES: tuple[SeedPurpose, ...] = (
     "training",
     "search",
@@ -29,10 +29,10 @@ def draw(seed: int, purpose: SeedPurpose, count: int, *key: int) -> tuple[int, .
     """Draws distinct seeds.
 
     Args:
-        seed: The search's.
-        purpose: What they are for; different purposes never share a seed.
-        count: How many.
-        *key: Tells draws of one purpose apart, such as (member, segment).
+        seed: Seed of the search.
+        purpose: Purpose of the seeds; different purposes never share a seed.
+        count: Number of seeds.
+        *key: Integers that distinguish draws of one purpose, such as (member, segment).
 
     Returns:
         `count` different integers in [0, 2³¹), the same at every call.
@@ -46,6 +46,6 @@ def draw(seed: int, purpose: SeedPurpose, count: int, *key: int) -> tuple[int, .
 
 
 def generator_for(seed: int, purpose: SeedPurpose, *key: int) -> np.random.Generator:
-    """A generator of its own for a purpose and key (NumPy's SeedSequence, spawn keys ≥ 0)."""
+    """Returns the random generator of a purpose and key (NumPy's SeedSequence, spawn keys ≥ 0)."""
     spawn_key = (_PURPOSES.index(purpose), *(k + 1 for k in key))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))

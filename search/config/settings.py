@@ -1,4 +1,4 @@
-"""What can be set about a search's algorithm and its budget. Imports neither Ray nor torch."""
+"""Settings of the search algorithm and its budget. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Sampler = Literal["tpe", "nsga2", "gp", "random"]
 Objective = Literal["return", "sparsity", "units", "params", "macs", "bytes", "latency"]
 
 STRATEGIES: tuple[str, ...] = get_args(StrategyName)
-# What is minimised; everything else is maximised.
+# Objectives that are minimised; all others are maximised.
 MINIMISED = frozenset({"params", "macs", "bytes", "latency"})
-# What every snapshot tells anyway; the rest is measured on the policy.
+# Objectives that every snapshot records anyway; the others are measured on the policy.
 GIVEN = frozenset({"return", "sparsity"})
-# What only a policy that can be exported has.
+# Objectives that only policies that can be exported have.
 EXPORTED = frozenset({"bytes", "latency"})
 
 
 class Settings(BaseModel):
-    """Some settings: frozen, and without keys that nobody knows."""
+    """Base class of settings: frozen, and refuses unknown keys."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         arbitrary_types_allowed=True,
         use_attribute_docstrings=True,
-        # An environment's arguments may be infinite, or none; a null would be another environment.
+        # Arguments of an environment may be infinite or NaN, and null would be a different value.
         ser_json_inf_nan="constants",
     )
 

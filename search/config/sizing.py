@@ -1,7 +1,7 @@
-"""How much of a search is spent on evaluation, where the configuration leaves it open.
+"""Chooses the amount of evaluation in a search where the configuration leaves it open.
 
-Everything here is counted in env steps and nominal seconds, never measured: the same configuration gives
-the same search on every machine.
+All costs are counted in env steps and nominal seconds, never measured, so that the same configuration
+gives the same search on every machine.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from search.config.baseline_kinds import KINDS
 from search.config.experiment import EvaluationSettings, ExperimentConfig
 
-# What is sized, unless it is given.
+# Settings of `evaluation` that are sized unless the configuration gives them.
 SIZED = ("interval", "episodes", "candidates", "selection_episodes", "report_episodes")
-# Evaluation takes no more of training's time than this …
+# Evaluation may take up to this share of training's time …
 SHARE = 0.25
-# … or than a few seconds: Ray alone takes longer to start.
+# … but at least this many seconds: starting Ray alone takes longer.
 GRANTED_SECONDS = 10.0
-# Policies that play the held-out episodes beside the candidates: dense, random and constant.
+# Number of policies that play held-out episodes besides the candidates: dense, random and constant.
 ALWAYS = 3
 
-# Candidates, selection and report episodes, from the most to the fewest that still tell policies apart.
+# Candidates, selection and report episodes, from the most to the fewest that still distinguish policies.
 _AFTERWARDS = (
     (16, 100, 100),
     (16, 80, 80),
@@ -43,11 +43,11 @@ _OFTEN = 4
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What an env step takes on one CPU, in seconds.
+    """Seconds that an env step takes on one CPU.
 
     Attributes:
-        training: In training.
-        evaluation: In evaluation.
+        training: Seconds per env step of training.
+        evaluation: Seconds per env step of evaluation.
     """
 
     training: float
@@ -56,11 +56,11 @@ class Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Spent:
-    """Episodes of evaluation.
+    """Numbers of evaluation episodes of a search.
 
     Attributes:
-        during: While members train.
-        after: Once they have: candidates, baselines, and the policies they are compared with.
+        during: Episodes while members train.
+        after: Episodes after training, of the candidates and all baselines.
     """
 
     during: int
@@ -68,7 +68,7 @@ class Spent:
 
 
 def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
-    """How many episodes a search evaluates, shifts apart.
+    """Returns the number of evaluation episodes of a search, without those under shifts.
 
     Args:
         config: The experiment.
@@ -76,7 +76,7 @@ def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
     """
     own = config.evaluation
     a_segment = math.ceil(_iterations(config, batch) / own.interval)
-    # The dense network is evaluated at its end only.
+    # The dense baseline is evaluated only at the end of its training.
     lineages = _members_env_steps(config) / config.horizon
     during = math.ceil(lineages * config.population.segments * a_segment) * own.episodes
     trained = sum(getattr(config.baselines, kind) for kind in KINDS)
@@ -85,27 +85,31 @@ def episodes_of(config: ExperimentConfig, batch: int) -> Spent:
 
 
 def training_env_steps(config: ExperimentConfig) -> int:
-    """What members and the dense baseline train; a horizon each where only time limits members."""
+    """Returns the training env steps of all members and the dense baseline.
+
+    If the budget limits only the time, each member counts with one horizon.
+    """
     return _members_env_steps(config) + config.horizon
 
 
 def sized(
     config: ExperimentConfig, batch: int, length: float, costs: Costs
 ) -> tuple[ExperimentConfig, str]:
-    """A configuration whose evaluation takes at most `SHARE` of training's time.
+    """Returns a configuration whose evaluation takes at most `SHARE` of training's time.
 
-    Whatever is given stays as it is. The larger part – evaluation in training or after it – is made
-    smaller first, until both fit or nothing is left to be made smaller.
+    At least `GRANTED_SECONDS` are allowed. Settings that are given stay unchanged. The larger part –
+    evaluation during training or after it – is reduced first, until both fit or neither can be reduced
+    further.
 
     Args:
         config: The experiment.
         batch: Env steps of a training iteration.
-        length: Env steps of an episode, at most.
-        costs: What an env step takes.
+        length: Largest number of env steps of an episode.
+        costs: Seconds per env step.
 
     Returns:
-        The configuration with all of `SIZED` set; and what was made smaller and why, for a person, ""
-        where nothing was.
+        The configuration with all of `SIZED` set, and a message that says what was reduced and why;
+        the message is empty if nothing was.
     """
     seconds = max(SHARE * training_env_steps(config) * costs.training, GRANTED_SECONDS)
     allowed = seconds / (length * costs.evaluation)
@@ -140,7 +144,7 @@ def sized(
 
 
 def sized_as(config: ExperimentConfig, began: ExperimentConfig) -> ExperimentConfig:
-    """A configuration with what it leaves open as in the one that a search began with."""
+    """Returns a configuration whose open settings are those that a search began with."""
     given = config.evaluation.model_fields_set
     found = _with(config, {n: getattr(began.evaluation, n) for n in SIZED if n not in given})
     if config.vectorize == "auto":
@@ -156,7 +160,7 @@ def _with(config: ExperimentConfig, values: dict[str, int]) -> ExperimentConfig:
 def _smaller(
     levels: Iterator[dict[str, int]], usual: dict[str, int], given: set[str]
 ) -> Iterator[dict[str, int]]:
-    """What isn't given, level by level, where something of it is smaller than usual."""
+    """Yields the settings of each level that aren't given, if any of them differs from the usual."""
     for level in levels:
         open_ones = {name: value for name, value in level.items() if name not in given}
         if any(value != usual[name] for name, value in open_ones.items()):
@@ -169,7 +173,7 @@ def _afterwards() -> Iterator[dict[str, int]]:
 
 
 def _during(config: ExperimentConfig, batch: int) -> Iterator[dict[str, int]]:
-    """Seldom evaluations first, down to a few a segment; then shorter ones; then one a segment."""
+    """Yields rarer evaluations, down to a few per segment; then shorter ones; then one per segment."""
     iterations = _iterations(config, batch)
     interval, episodes = config.evaluation.interval, config.evaluation.episodes
     for least, fewer in ((_OFTEN, _FEWER_EPISODES), (1, _FEWEST_EPISODES)):
@@ -185,5 +189,5 @@ def _members_env_steps(config: ExperimentConfig) -> int:
 
 
 def _iterations(config: ExperimentConfig, batch: int) -> int:
-    """Training iterations of a segment."""
+    """Returns the number of training iterations in a segment."""
     return max(1, math.ceil(config.segment_steps / batch))

@@ -1,7 +1,7 @@
-"""The search space: one object gives Optuna its distributions, mutates within bounds and clips.
+"""The search space: asks Optuna for values, perturbs hyperparameters within bounds and clips them.
 
-A parameter is named by its path, "pruning.final_sparsity" or "training.lr". Imports neither Ray nor
-torch.
+A parameter is named by its path, such as "pruning.final_sparsity" or "training.lr". Imports neither Ray
+nor torch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from search.config.parameter import ChoiceParameter, FloatParameter, IntParamete
 
 Values = dict[str, Value]
 
-# The hyperparameter that decides where on the front a lineage ends.
+# The hyperparameter that sets the sparsity at which a lineage ends.
 TARGET = "pruning.final_sparsity"
 
-# Parameters that belong to a lineage: drawn at its birth, inherited by every clone.
+# Parameters that are fixed for a lineage: drawn at its birth and inherited by every clone.
 BIRTH = frozenset(
     {
         "pruning.criterion",
@@ -31,7 +31,7 @@ BIRTH = frozenset(
     }
 )
 SCHEDULE, START, START_DENSITY = "pruning.schedule", "pruning.start", "pruning.start_density"
-# Parameters that act under some values of another one only.
+# Parameters that act only under some values of another parameter.
 ONLY_UNDER = {
     "pruning.step": (SCHEDULE, ("plateau",)),
     "pruning.min_step": (SCHEDULE, ("plateau",)),
@@ -44,16 +44,16 @@ ONLY_UNDER = {
     "pruning.regrow_interval": (SCHEDULE, ("constant",)),
     START_DENSITY: (START, ("narrow", "sparse")),
 }
-# Pairs of which the first must not exceed the second.
+# Pairs of parameters whose first must not exceed the second.
 ORDERED = (("pruning.begin", "pruning.end"), ("pruning.min_step", "pruning.step"))
 
 
 class Space:
-    """The searched hyperparameters.
+    """A search space of hyperparameters.
 
     Args:
-        parameters: By path, in the order in which they are drawn.
-        fixed: Values of what isn't searched, by path; conditions look there too.
+        parameters: Searched parameters by path, in drawing order; those that decide others come first.
+        fixed: Values of hyperparameters that aren't searched, by path; they count for conditions too.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class Space:
         self.fixed = dict(fixed or {})
 
     def reach(self, path: str) -> tuple[Value, ...]:
-        """The ends of a searched parameter, or all of its choices; of a fixed one its value."""
+        """Returns the ends of a searched range, all choices of a searched choice, or the fixed value."""
         return self.parameters[path].extremes if path in self.parameters else (self.fixed[path],)
 
     def suggest(self, trial: Suggests, among: Collection[str] | None = None) -> Values:
-        """Asks Optuna for all parameters that act.
+        """Asks Optuna for values of all parameters that act.
 
         Args:
-            trial: Whom to ask.
-            among: Paths of those that are asked for; None: all.
+            trial: Optuna trial that suggests the values.
+            among: Paths of the parameters to ask for, or None for all.
         """
         values: Values = {}
         for path, parameter in self._in_order():
@@ -84,11 +84,11 @@ class Space:
     def clip(
         self, values: Mapping[str, Value], at_least: Mapping[str, float] | None = None
     ) -> Values:
-        """The nearest values within the bounds, of the parameters that act.
+        """Returns the nearest values within the bounds, for the parameters that act.
 
         Args:
-            values: By path; what is missing stays missing.
-            at_least: Values that a parameter must not fall below, where its bounds allow.
+            values: Values by path; parameters that are missing stay missing.
+            at_least: Lower limits of parameters by path; a parameter's bounds take precedence.
         """
         floors = at_least or {}
         clipped: Values = {}
@@ -101,12 +101,13 @@ class Space:
         return clipped
 
     def born(self, values: Mapping[str, Value]) -> Values:
-        """Values of a fresh lineage, which starts no sparser than it is to end, where bounds allow.
+        """Returns the values of a new lineage, whose start is no sparser than its final sparsity.
 
-        Sparser, it would never come to its target, and the study would hear of another one.
+        A sparser start would never come to its target, and the study would record a different target.
+        The bounds of the start density take precedence.
 
         Args:
-            values: By path, clipped.
+            values: Clipped values by path.
         """
         target = values.get(TARGET, self.fixed.get(TARGET))
         if START_DENSITY not in values or target is None:
@@ -117,7 +118,7 @@ class Space:
         return {**values, START_DENSITY: density}
 
     def _put_in_order(self, values: Values, lower: str, upper: str) -> None:
-        """Raises the upper one of a pair, and where its bounds forbid that lowers the other."""
+        """Raises the upper value of a pair to the lower one; lowers the other if bounds forbid that."""
         both = {**self.fixed, **values}
         if lower not in both or upper not in both or float(both[lower]) <= float(both[upper]):
             return
@@ -131,15 +132,15 @@ class Space:
     def perturb(
         self, values: Mapping[str, Value], strength: float, rng: np.random.Generator
     ) -> Values:
-        """A neighbour within the bounds; what belongs to the lineage is inherited.
+        """Returns perturbed values within the bounds; parameters in `BIRTH` are inherited unchanged.
 
         Args:
             values: Hyperparameters of a donor.
-            strength: How far to move, as a share of each range, in [0, 1].
-            rng: Draws the moves.
+            strength: Largest move as a share of each range, in [0, 1].
+            rng: Random generator for the moves.
 
         Returns:
-            The parameters that act; one that the donor did not have is drawn uniformly.
+            Values of the parameters that act; one that the donor did not have is drawn uniformly.
         """
         moved: Values = {}
         for path, parameter in self._in_order():
@@ -156,12 +157,13 @@ class Space:
     def near(
         self, values: Mapping[str, Value], centre: Mapping[str, Value], reach: float
     ) -> Values:
-        """The values, those of training no further from others than a share of the range.
+        """Returns the values, with those of `training.…` clipped to a neighbourhood of `centre`.
 
         Args:
-            values: By path.
-            centre: The others; what is not among them stays.
-            reach: The share, in [0, 1], on each parameter's own scale; choices stay.
+            values: Values by path.
+            centre: Centres by path; parameters that it lacks stay unchanged.
+            reach: Largest distance as a share of each range, in [0, 1], on the parameter's own scale;
+                choices stay unchanged.
         """
         found = dict(values)
         for path in values.keys() & centre.keys():
@@ -170,11 +172,11 @@ class Space:
         return found
 
     def for_optuna(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Values by the names that the study knows them by."""
+        """Returns names and values as the Optuna study stores them."""
         return dict(self.parameters[path].for_optuna(path, v) for path, v in values.items())
 
     def _in_order(self) -> list[tuple[str, Any]]:
-        # Those that decide which others act come first.
+        # Parameters that decide which others act come first.
         return sorted(self.parameters.items(), key=lambda item: item[0] not in (SCHEDULE, START))
 
     def _acts(self, path: str, values: Mapping[str, Value]) -> bool:

@@ -1,4 +1,4 @@
-"""Whether searched and fixed values can go together. Imports neither Ray nor torch."""
+"""Checks that searched and fixed values are compatible. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from search.config.space import ONLY_UNDER, ORDERED, Space
 
 
 def refuse_contradictory(space: Space) -> None:
-    """Refuses what never acts, and ranges of which no values are in their order.
+    """Refuses parameters that never act, and pairs of ranges without any values in the required order.
 
     Raises:
-        ValueError: A parameter is searched for nothing, or bounds contradict each other.
+        ValueError: A searched parameter never acts, or the bounds of two contradict each other.
     """
     for path in space.parameters:
         if path not in ONLY_UNDER:
@@ -34,10 +34,10 @@ def refuse_contradictory(space: Space) -> None:
 
 
 def numbers_of(path: str, space: Space) -> Iterable[float]:
-    """The ends of a searched number, or the fixed one.
+    """Yields the ends (or choices) of a searched number, or the fixed number.
 
     Raises:
-        ValueError: It may be something else than a number.
+        ValueError: A value is text, not a number.
     """
     for value in space.reach(path):
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What was probably meant by a searched hyperparameter's path. Imports neither Ray nor torch."""
+"""Hints for mistyped paths of searched hyperparameters. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ GROUPS = ("pruning", "training")
 
 
 def space_hint(path: str, pruning: Collection[str]) -> str:
-    """A hint to be put behind a message; a slip in one level of the path is looked for in that level.
+    """Returns a hint to append to an error message; each level of the path is matched separately.
 
     Args:
-        path: What was given under `search.space`; no hyperparameter.
-        pruning: The names that `pruning.…` can have.
+        path: Path given under `search.space` that isn't a hyperparameter.
+        pruning: Names that can follow `pruning.`.
     """
     known = {"pruning": sorted(pruning), "training": sorted(RANGED)}
     group, dot, name = path.partition(".")

@@ -1,8 +1,8 @@
-"""A configuration for an environment that is known by a few facts, as commented YAML.
+"""Suggests a configuration, as commented YAML, for an environment known by a few facts.
 
-PPO's batches, epochs and first learning rates are those of configurations that come along:
-LunarLander's for discrete actions, Hopper's for continuous ones, MinAtar's for images,
-StatelessCartPole's for a memory.
+PPO's batch sizes, epochs and initial learning rates come from shipped configurations: LunarLander's for
+discrete actions, Hopper's for continuous actions, MinAtar's for images, StatelessCartPole's for policies
+with memory.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any, Literal
 
 from search.config.reference import in_yaml
 
-# Episodes that are tried to learn their length are cut after so many env steps.
+# Env steps after which trial episodes, played to measure episode lengths, are cut off.
 LONGEST_TRIED = 2_000
-# CNNs make images smaller until neither side is longer than this.
+# Largest side of an image after the strided layers of a CNN.
 _SMALL_IMAGE = 12
 FLATTEN = "ray.rllib.connectors.env_to_module:FlattenObservations"
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of an environment.
+    """The known facts about an environment.
 
     Attributes:
         env: A Gymnasium id, or "package.module:Name".
-        env_config: Its arguments.
-        extras: Extras of prunefront that it needs.
-        observed: What an observation is: a vector of floats, an image (height, width, channels), or
-            anything else that can be flattened into such a vector.
-        shape: Of an observation; a flattened one's length.
-        continuous: Whether actions are; otherwise they are discrete.
-        steps: Env steps of a random policy's episode, on average.
-        limit: At which an episode ends; None: the environment names no limit.
-        seen: Observations and actions, for a person.
+        env_config: Keyword arguments of the environment.
+        extras: Extras of prunefront that the environment needs.
+        observed: Kind of observation: a vector of floats, an image (height, width, channels), or
+            anything else that can be flattened into a vector.
+        shape: Shape of an observation; if flattened, its length.
+        continuous: Whether actions are continuous; otherwise they are discrete.
+        steps: Mean number of env steps in an episode of a random policy.
+        limit: Env steps after which an episode ends, or None if the environment declares no limit.
+        seen: Description of observations and actions for the reader of the configuration.
     """
 
     env: str
@@ -52,22 +52,22 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What depends on the kind of an environment: budget, PPO's settings, and how far is searched.
+    """Settings for one kind of environment: budget, PPO settings and search ranges.
 
     Attributes:
-        like: Whose settings these are.
+        like: Name of the shipped configuration that the settings come from.
         horizon: Env steps of a lineage.
-        members: Of the population.
-        segments: Of a lineage.
-        envs: That step at once.
+        members: Number of members in the population.
+        segments: Number of segments of a lineage.
+        envs: Number of environments per env runner.
         batch: Env steps of an iteration.
-        minibatch: Of an update.
-        epochs: Over a batch.
-        lr: Learning rate; the search tries a third of it to three times it.
-        line: Whether it goes to 0 over the horizon.
+        minibatch: Env steps of a minibatch.
+        epochs: Number of passes over a batch.
+        lr: Learning rate; searched from a third of it to three times it.
+        line: Whether the learning rate falls linearly to 0 over the horizon.
         entropy: Coefficient of the entropy.
         value: Coefficient of the value function's loss.
-        sparsities: Least and largest final sparsity.
+        sparsities: Smallest and largest final sparsity.
     """
 
     like: str
@@ -100,11 +100,11 @@ _DISCRETE = _Plan(
 
 
 def suggested(facts: Facts, name: str, *, memory: bool = False) -> str:
-    """A configuration as commented YAML, which `prunefront check` takes as it is.
+    """Returns a configuration as commented YAML, which `prunefront check` accepts unchanged.
 
     Args:
-        facts: The environment's.
-        name: The experiment's.
+        facts: Facts about the environment.
+        name: Name of the experiment.
         memory: Whether the policy gets an LSTM.
     """
     plan = _plan(facts, memory)
@@ -213,7 +213,7 @@ def _ppo(facts: Facts, plan: _Plan, memory: bool) -> str:
 
 
 def _normalized(facts: Facts) -> str:
-    """What is normalised: where actions are continuous, whatever can be."""
+    """Returns the value of `normalize`: with continuous actions, everything that can be normalised."""
     if not facts.continuous:
         return ""
     return "rewards" if facts.observed == "image" else "true"
@@ -256,10 +256,10 @@ def _network(facts: Facts, memory: bool) -> list[str]:
 
 
 def filters_for(shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Layers of a CNN that make an image small: channels, kernel and stride of each.
+    """Returns channels, kernel size and stride of each layer of a CNN that shrinks an image.
 
     Args:
-        shape: Of an image: height, width, channels.
+        shape: Shape of an image: height, width, channels.
     """
     layers, side, channels = [], max(shape[:2]), 16
     while side > _SMALL_IMAGE:
