@@ -1,4 +1,4 @@
-"""A results folder: records, files, the lock, what is lost or removed. No Ray, no torch.
+"""A results folder: records, files, the lock, losses and deletion. Imports neither Ray nor torch.
 
-May import `config`.
+May import only `config`.
 """

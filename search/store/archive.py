@@ -1,13 +1,13 @@
-"""The archive of a search: every evaluated moment of every member, on disk as it happens.
+"""The archive of a search: every evaluated snapshot of every member, written to disk at once.
 
-Append-only files hold what a run learns. Each record is one whole line, synced before the append
-returns – but for `Archive.note`, whose line is synced with the next event; a last line that a crash has
-torn is ignored when reading and cut off before the next append. Nothing here imports Ray or torch.
+Append-only files hold the results of a run. Each record is one whole line, synced before the append
+returns – except for `Archive.note`, whose line is synced with the next event. A last line that a crash
+left incomplete is ignored on reading and cut off before the next append. Imports neither Ray nor torch.
 
-    snapshots.jsonl     one `Snapshot` a line
-    evaluations.jsonl   one `Evaluation` a line: fresh episodes of a policy on held-out seeds
-    baselines.jsonl     one `Baseline` a line
-    events.jsonl        what happened: start, explore, exploit, failure …
+    snapshots.jsonl     one `Snapshot` per line
+    evaluations.jsonl   one `Evaluation` per line: fresh episodes of a policy on held-out seeds
+    baselines.jsonl     one `Baseline` per line
+    events.jsonl        one event per line: start, explore, exploit, failure …
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Purpose = Literal["selection", "report"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """A line of one of the archive's files."""
+    """Base class of records: one line of a file of the archive."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Builds a record from one parsed line; keys of newer versions are ignored.
+        """Builds a record from one parsed line; keys added by newer versions are ignored.
 
         Raises:
-            ResultsError: A value that this version needs is missing, or of another kind.
+            ResultsError: A value that this version needs is missing or has the wrong type.
         """
         kinds = _kinds(cls)
         wrong = [n for n, kind in kinds.items() if n in values and not isinstance(values[n], kind)]
@@ -61,7 +61,7 @@ _FIELD_TYPES: dict[str, dict[str, FieldType]] = {}
 
 
 def _kinds(record: type[Record]) -> dict[str, FieldType]:
-    """What JSON gives for each field: floats may have been written as whole numbers."""
+    """Returns the types that each field may have in JSON: a float may be written as an integer."""
     if record.__name__ not in _FIELD_TYPES:
         hints = get_type_hints(record)
         _FIELD_TYPES[record.__name__] = {name: _kind(hint) for name, hint in hints.items()}
@@ -79,7 +79,7 @@ def _kind(hint: Any) -> FieldType:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Snapshot(Record):
-    """One evaluated moment of one member.
+    """The state of one member at one evaluation.
 
     Attributes:
         snapshot_id: Unique in the search, such as "m03-s002-i0014".
@@ -87,21 +87,21 @@ class Snapshot(Record):
         member: Index of the member, from 0.
         segment: Index of the member's segment, from 0.
         iteration: Training iterations of the lineage.
-        env_steps: Training env steps of the lineage: the clock that schedules read.
+        env_steps: Training env steps of the lineage: the clock of its schedules.
         wall_time: Seconds since the search started.
-        status: "ok"; "infeasible" (no better than a random or constant policy); "failed".
+        status: "ok", "infeasible" (no better than a random or constant policy) or "failed".
         return_mean: Mean return of the evaluation episodes.
-        return_std: Their sample standard deviation.
-        episodes: How many there were.
+        return_std: Sample standard deviation of their returns.
+        episodes: Number of evaluation episodes.
         sparsity: Share of the policy path's prunable weights that are exactly zero, in [0, 1].
-        critic_sparsity: The same over weights that only the critic uses.
+        critic_sparsity: The same share over the weights that only the critic uses.
         nonzero_params: Non-zero prunable weights on the policy path.
         total_params: Prunable weights on the policy path: sparsity = 1 − nonzero ÷ total.
-        parent: `snapshot_id` whose training state the segment started from; "" for a birth.
-        checkpoint: Folder of the policy, relative to the results folder; "" once removed.
-        state: Folder of the full training state, relative likewise; "" where none is kept.
-        hyperparameters: What the segment trained with.
-        objectives: Further objectives by name.
+        parent: `snapshot_id` whose training state the segment started from; empty for a birth.
+        checkpoint: Folder of the policy, relative to the results folder; empty once removed.
+        state: Folder of the full training state, relative to the results folder; empty if none is kept.
+        hyperparameters: Hyperparameters of the segment by path.
+        objectives: Values of further objectives by name.
         layers: Sparsity of each prunable layer.
         seeds: Seeds of the evaluation episodes.
         returns: Return of each episode, in the order of `seeds`.
@@ -135,11 +135,11 @@ class Snapshot(Record):
 
     @property
     def usable(self) -> bool:
-        """Whether the snapshot can be ranked: it did not fail and its return is a number."""
+        """Whether the snapshot can be ranked: it did not fail and its mean return is finite."""
         return self.status != "failed" and math.isfinite(self.return_mean)
 
     def only_in(self, folders: Collection[str]) -> Self:
-        """A copy whose `checkpoint` and `state` are "" where they are not among some folders."""
+        """Returns a copy whose `checkpoint` and `state` are empty unless they are in `folders`."""
         return dataclasses.replace(
             self,
             checkpoint=self.checkpoint if self.checkpoint in folders else "",
@@ -147,17 +147,18 @@ class Snapshot(Record):
         )
 
     def without_details(self) -> Self:
-        """A copy without what was seen episode by episode and layer by layer, most of its memory."""
+        """Returns a copy without values per episode and per layer, which take most of the memory."""
         return dataclasses.replace(self, layers={}, seeds=[], returns=[], lengths=[])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation(Record):
-    """Fresh deterministic episodes of one policy, one a seed.
+    """Fresh deterministic episodes of one policy, one per seed.
 
     Attributes:
-        snapshot_id: The policy: a snapshot's id or a baseline's name.
-        purpose: "selection" decides who is on the front; "report" gives the published figures.
+        snapshot_id: Snapshot's id or baseline's name of the policy.
+        purpose: "selection" episodes decide which policies are on the front; "report" episodes give
+            the published figures.
         seeds: Seed of each episode.
         returns: Return of each episode.
         lengths: Env steps of each episode.
@@ -175,22 +176,22 @@ class Baseline(Record):
     """A policy that the front is compared with.
 
     Attributes:
-        name: "dense", "random", "constant", or such as "random_masks-45".
-        description: One line for the report.
-        env_steps: Training env steps it took; 0 without training.
-        wall_time: Seconds until it was trained, since the search started; of all but the dense one,
-            since all of them did.
-        search_return: Mean return over the search's evaluation seeds; for "dense" of its last policy.
-        sparsity: Sparsity of the policy path; NaN where there is no network.
-        nonzero_params: Non-zero weights of the policy path; 0 where there is no network.
-        total_params: Weights of the policy path; 0 where there is no network.
-        checkpoint: Folder of the policy, relative to the results folder; "" where there is none.
-        kind: "random_masks", "small_dense", "train_then_prune", "linear" or "tree"; "" for the first
-            three.
-        level: `snapshot_id` of the front's point that it is held against; "" for the first three.
-        unit: What `nonzero_params` counts: "weights"; "numbers" of a tree – a threshold an inner node,
-            and what its leaves hold.
-        flash_bytes: What a tree takes, laid out as `rllib_ext.policy.tree.Tree.bytes` says; 0: not
+        name: "dense", "random", "constant", or a name such as "random_masks-45".
+        description: Description in one line for the report.
+        env_steps: Training env steps of the baseline; 0 without training.
+        wall_time: Seconds from the start of the search until the baseline was trained; for all but the
+            dense one, from the start of these baselines.
+        search_return: Mean return over the search's evaluation seeds; for "dense", of its last policy.
+        sparsity: Sparsity of the policy path; NaN without a network.
+        nonzero_params: Non-zero weights of the policy path; 0 without a network.
+        total_params: Weights of the policy path; 0 without a network.
+        checkpoint: Folder of the policy, relative to the results folder; empty if there is none.
+        kind: "random_masks", "small_dense", "train_then_prune", "linear" or "tree"; empty for "dense",
+            "random" and "constant".
+        level: `snapshot_id` of the front point it is compared with; empty for those three.
+        unit: Unit of `nonzero_params`: "weights", or "numbers" for a tree – one threshold per inner
+            node, and the numbers in its leaves.
+        flash_bytes: Size of a tree, laid out as in `rllib_ext.policy.tree.Tree.bytes`; 0 means not
             counted.
     """
 
@@ -209,18 +210,18 @@ class Baseline(Record):
     flash_bytes: int = 0
 
 
-# The event before the best policies are re-evaluated; "chosen" lists their ids.
+# The event before the best policies are re-evaluated; its "chosen" lists their ids.
 CANDIDATES = "candidates"
-# The event where a baseline, or a kind of them, is left out for good: "baseline" and "why".
+# The event when a baseline or a kind of baselines is left out for good; has "baseline" and "why".
 LEFT_OUT = "left_out"
 
 
 class Archive:
-    """The files of one results folder. One process writes; any number may read.
+    """The record files of one results folder. One process may write; any number may read.
 
     Args:
-        folder: The results folder, or a recipe check's in it; it must exist.
-        results: The results folder, whose manifest notes what the files hold; None: `folder`.
+        folder: The results folder, or the folder of a recipe check in it; it must exist.
+        results: The results folder, whose manifest records the files' contents; None means `folder`.
     """
 
     def __init__(self, folder: Path, results: Path | None = None) -> None:
@@ -228,7 +229,7 @@ class Archive:
         self._ledger = Ledger(results or folder)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
-        """Appends a snapshot; of several with one id, the policy made anew, the last counts."""
+        """Appends a snapshot; the last one counts if the same id was made again."""
         self._append("snapshots.jsonl", vars(snapshot))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
@@ -236,29 +237,29 @@ class Archive:
         self._append("evaluations.jsonl", vars(evaluation))
 
     def add_baseline(self, baseline: Baseline) -> None:
-        """Appends a baseline; of several with one name the last counts."""
+        """Appends a baseline; the last of several with the same name counts."""
         self._append("baselines.jsonl", vars(baseline))
 
     def add_event(self, kind: str, **values: Any) -> None:
-        """Appends what happened, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
+        """Appends an event, such as `add_event("exploit", member=3, donor="m01-s002-i0010")`."""
         self._append("events.jsonl", {"event": kind, **values})
 
     def note(self, kind: str, **values: Any) -> None:
-        """Adds an event that means nothing without the one that follows: only that one is synced."""
+        """Appends an event without syncing it: it is only useful with the next one, which is synced."""
         self._append("events.jsonl", {"event": kind, **values}, sync=False)
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots in the order they were made; of several with one id the last counts."""
+        """Returns all snapshots in the order they were made; the last of several with one id counts."""
         found = (Snapshot.from_json(v) for v in read_lines(self.folder / "snapshots.jsonl"))
         return list({snapshot.snapshot_id: snapshot for snapshot in found}.values())
 
     def available(self) -> list[Snapshot]:
-        """All snapshots; `checkpoint` and `state` are "" where the folder is no longer on disk."""
+        """Returns all snapshots; `checkpoint` and `state` are empty if the folder is not on disk."""
         there = self.on_disk()
         return [snapshot.only_in(there) for snapshot in self.snapshots()]
 
     def on_disk(self) -> set[str]:
-        """Folders of policies and training states, relative to the results folder."""
+        """Returns the folders of policies and training states, relative to the results folder."""
         return {
             f"{kind}/{path.name}"
             for kind in ("policies", "states")
@@ -266,25 +267,25 @@ class Archive:
         }
 
     def evaluations(self) -> list[Evaluation]:
-        """All evaluations; of several of one policy and purpose the last counts."""
+        """Returns all evaluations; the last of several of one policy and purpose counts."""
         found = (Evaluation.from_json(v) for v in read_lines(self.folder / "evaluations.jsonl"))
         return list({(e.snapshot_id, e.purpose): e for e in found}.values())
 
     def baselines(self) -> dict[str, Baseline]:
-        """Baselines by name."""
+        """Returns the baselines by name."""
         found = (Baseline.from_json(v) for v in read_lines(self.folder / "baselines.jsonl"))
         return {baseline.name: baseline for baseline in found}
 
     def left_out(self) -> dict[str, str]:
-        """Why baselines, by name or kind, are left out for good."""
+        """Returns the reasons why baselines are left out for good, by name or kind."""
         return {e["baseline"]: e["why"] for e in self.events() if e["event"] == LEFT_OUT}
 
     def events(self) -> list[dict[str, Any]]:
-        """All events in the order they happened."""
+        """Returns all events in the order they happened."""
         return list(read_lines(self.folder / "events.jsonl"))
 
     def _append(self, name: str, values: Mapping[str, Any], *, sync: bool = True) -> None:
         append_lines(self.folder / name, [values], sync=sync)
-        # The record is safe; what the manifest notes of it can wait for room on the disk.
+        # The record is safe; a full disk only delays the update of the manifest.
         with contextlib.suppress(OSError):
             self._ledger.seal_now_and_then()

@@ -1,4 +1,4 @@
-"""What a run began with, kept in the manifest: a configuration that was edited since is noticed."""
+"""The configuration a run began with, kept in the manifest to detect later edits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from rllib_ext.pruning.errors import ResultsError
 from search.store.folder import CONFIG, MANIFEST, read_manifest
 
-# The manifest's key.
+# Key of the configuration in the manifest.
 BEGAN_WITH = "config"
-# What a search may be given more of.
+# Limits that may be raised for a search that has begun.
 LIMITS = ("budget.env_steps", "budget.seconds")
-# What may differ from what it began with: a larger budget fixes the horizon that it had.
+# Values that may differ from the original ones: a larger budget also sets the horizon explicitly.
 GROWS = (*LIMITS, "budget.horizon")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted path."""
+    """Returns nested values as a flat dict by dotted path."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
@@ -29,12 +29,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(
     now: Mapping[str, Any], before: Mapping[str, Any], *, but: tuple[str, ...] = ()
 ) -> list[str]:
-    """Where two configurations differ, a clause a value: "seed = 3, and it was 1".
+    """Returns the differences between two configurations, such as "seed = 3, and it was 1".
 
     Args:
-        now: Nested plain values.
-        before: The same, of earlier.
-        but: Dotted paths that are passed over.
+        now: Current configuration as nested plain values.
+        before: Earlier configuration as nested plain values.
+        but: Dotted paths to ignore.
     """
     new, old = flat(now), flat(before)
     paths = [p for p in (*old, *(p for p in new if p not in old)) if p not in but]
@@ -46,20 +46,20 @@ def differences(
 
 
 def recorded(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The configuration that a manifest keeps; None in one of an earlier version."""
+    """Returns the configuration kept in a manifest; None if an earlier version wrote it."""
     values = manifest.get(BEGAN_WITH)
     return dict(values) if isinstance(values, Mapping) else None
 
 
 def refuse_edited(folder: Path, values: Mapping[str, Any]) -> None:
-    """Looks whether a results folder's configuration is still what the run began with.
+    """Checks that a results folder's configuration is still the one that the run began with.
 
     Args:
         folder: The results folder.
-        values: What its `config.yaml` says.
+        values: Values of its `config.yaml`.
 
     Raises:
-        ResultsError: Something was edited but the budget.
+        ResultsError: A value other than those of the budget was edited.
     """
     before = recorded(read_manifest(folder))
     if before is None:
@@ -69,11 +69,11 @@ def refuse_edited(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def edited(folder: Path, told: list[str]) -> ResultsError:
-    """What is said of an edited configuration.
+    """Returns the error for an edited configuration.
 
     Args:
         folder: The results folder.
-        told: What `differences` returned.
+        told: Differences, as returned by `differences`.
     """
     return ResultsError(
         f"{folder / CONFIG} was changed since the run began: {'; '.join(told)}. What is on disk was "
@@ -83,7 +83,7 @@ def edited(folder: Path, told: list[str]) -> ResultsError:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal; a NaN, as in `env_config`, is what it was."""
+    """Whether two plain values are equal; NaN, as may occur in `env_config`, equals NaN."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):

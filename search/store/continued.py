@@ -1,4 +1,4 @@
-"""The experiment of a results folder: the one that it began with, or the same with a larger budget."""
+"""Reads the experiment of a results folder: the original one, or the same with a larger budget."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _LIMITS = ("env_steps", "seconds")
 
 
 def load_config_of(folder: Path) -> ExperimentConfig:
-    """Reads the experiment of a results folder: what it began with, or with a larger budget.
+    """Returns the experiment of a results folder: the original one, or with a larger budget.
 
     Raises:
-        ResultsError: The folder isn't there, holds no configuration, or one that was edited since.
-        ConfigError: The configuration is not one of this version, or its budget was made smaller.
+        ResultsError: The folder or its configuration is missing, the configuration was edited since, or
+            the folder was written by `prunefront prune`.
+        ConfigError: The configuration is not valid in this version, or its budget was made smaller.
     """
     if not (folder / CONFIG).is_file():
         what = "is not a folder" if not folder.is_dir() else "holds no config.yaml"
@@ -56,12 +57,11 @@ def load_config_of(folder: Path) -> ExperimentConfig:
 
 
 def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentConfig:
-    """An experiment with a larger budget; everything else, the horizon too, stays what it was.
+    """Returns the experiment with a larger budget; everything else stays, including the horizon.
 
     Raises:
-        ConfigError: An override changes anything but `budget.env_steps` and
-            `budget.seconds`, or the budget becomes smaller
-            or cannot be spent.
+        ConfigError: An override changes anything but `budget.env_steps` and `budget.seconds`, or the
+            budget becomes smaller, gets a limit that it didn't have, or cannot be spent.
     """
     values: dict[str, Any] = {}
     for override in overrides:
@@ -98,10 +98,10 @@ def extended(config: ExperimentConfig, overrides: Iterable[str]) -> ExperimentCo
 
 
 def limit_that_ended(budget: Mapping[str, Any], trained: float) -> str:
-    """Which limit a finished search has come to: only more of that one extends it.
+    """Returns the limit that ended a finished search; only raising this limit extends it.
 
     Args:
-        budget: "env_steps" and "seconds", as far as they were given.
+        budget: Limits "env_steps" and "seconds", as far as they were given.
         trained: Training env steps of all members.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Folders are removed: renamed first, so that none is ever half gone.
+"""Removes folders: each is renamed first, so that none is ever half deleted under its own name.
 
-A policy has dozens of files, and hundreds of them may go at once. While members train, whoever decides
-for them can't wait for the disk: see `Trash`.
+A policy has dozens of files, and hundreds of policies may be removed at once. While members train, the
+process that coordinates them must not wait for the disk: see `Trash`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Remove = Callable[[Path], object]
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder; killed on the way, it leaves one whose name says that it is half."""
+    """Removes a folder; if interrupted, it leaves a folder with the suffix `PART`."""
     if not folder.is_dir():
         return
     aside = folder.with_name(folder.name + PART)
@@ -34,12 +34,13 @@ def remove(folder: Path) -> None:
 
 
 class Trash:
-    """Removes folders beside the one who asks: they are out of the way at once, and gone a little later.
+    """Removes folders in a background thread: they are renamed at once and deleted a little later.
 
-    Many often go together: removing the first while the others are taken would only be in their way.
+    Many folders are often removed together. They are only deleted once all have been taken, because
+    deleting the first ones would slow down the renaming of the others.
 
     Args:
-        folder: The results folder; what is to be removed lies in it.
+        folder: The results folder, which contains the folders to remove.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,30 +49,30 @@ class Trash:
         self._taken: list[Path] = []
 
     def take(self, folder: Path) -> None:
-        """As `remove`, but returns once the folder's name is free; it goes with the next `empty`.
+        """Renames a folder, so that its name is free; the next `empty` deletes it.
 
         Raises:
-            OSError: The folder can't be renamed; it is as it was.
+            OSError: The folder can't be renamed; it is unchanged.
         """
         if not folder.is_dir():
             return
         self._place.mkdir(exist_ok=True)
-        # Of one name there may be several: a segment that is trained again makes its states anew.
+        # Several folders may have the same name: a segment that is trained again recreates its states.
         aside = self._place / f"{folder.name}-{uuid.uuid4().hex}"
         folder.rename(aside)
         self._taken.append(aside)
 
     def empty(self) -> None:
-        """Begins to remove what was taken."""
+        """Begins to delete the folders taken so far."""
         if self._taken:
             self._removing.submit(_remove_all, self._taken)
             self._taken = []
 
     def close(self) -> None:
-        """Returns once all of it is gone; takes nothing any more."""
+        """Deletes all folders taken and waits until they are gone; `take` can't be used afterwards."""
         self.empty()
         self._removing.shutdown()
-        # There was nothing to remove, or a file system keeps what others have open: `tidy` finds it.
+        # Fails if nothing was taken, or if the file system keeps open files; `tidy` removes those later.
         with contextlib.suppress(OSError):
             self._place.rmdir()
 
@@ -91,12 +92,12 @@ def remove_policies(
 
     Args:
         folder: The results folder.
-        snapshots: Whose policies may go.
-        keep: `snapshot_id` of those that stay.
-        remove: How a folder goes.
+        snapshots: Snapshots whose policies may be removed.
+        keep: `snapshot_id` of the policies to keep.
+        remove: Function that removes a folder.
 
     Returns:
-        The snapshots; `checkpoint` is "" where the policy has gone.
+        The snapshots; `checkpoint` is empty where the policy was removed.
     """
     left: list[Snapshot] = []
     for snapshot in snapshots:
@@ -108,10 +109,10 @@ def remove_policies(
 
 
 def tidy(archive: Archive) -> None:
-    """Removes what a killed search left: half-written folders, and folders that no line names."""
+    """Removes what a killed search left: half-written folders, and folders that no record names."""
     shutil.rmtree(archive.folder / TRASH, ignore_errors=True)
     snapshots = archive.snapshots()
-    # Nobody goes on from what isn't usable.
+    # Training never continues from a snapshot that isn't usable.
     named = {
         "policies": {s.snapshot_id for s in snapshots},
         "states": {s.snapshot_id for s in snapshots if s.usable},

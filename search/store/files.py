@@ -1,4 +1,4 @@
-"""Files that are replaced: whole or not at all."""
+"""Writes files atomically: an existing file is replaced completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["ASIDE", "write_aside", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, aside and renamed."""
+    """Writes UTF-8 text to a temporary file and renames it."""
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))

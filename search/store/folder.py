@@ -1,4 +1,4 @@
-"""A results folder: what lies in it, and what the run says of itself."""
+"""A results folder: its files, and the manifest in which a run describes itself."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ CONFIG = "config.yaml"
 INITIAL = "initial.pkl"
 MANIFEST = "manifest.json"
 PAGE = "report.html"
-# What Python handed over whole.
+# The complete `PPOConfig` of a search started from Python.
 PPO_CONFIG = "ppo_config.pkl"
-# What the recipe check writes: an archive of its own.
+# Folder of the recipe check, with its own archive.
 RETRAIN = "retrain"
-# In a policy's folder: an episode of it, one picture of that; in its metadata: what it shows, or why
-# there is none.
+# In a policy's folder: the film of an episode and a still of it. In its metadata: the film's
+# description, or the reason why there is no film.
 MOVING, STILL = "episode.webp", "episode_still.webp"
 FILM, FILM_NOTE = "episode", "episode_note"
-# What the manifest's strategy is of what `prunefront prune` wrote, which can't be resumed.
+# The manifest's strategy in folders that `prunefront prune` wrote, which can't be resumed.
 PRUNED = "prune"
-# What the manifest's status is of a run that came to its end.
+# The manifest's status of a run that has ended normally.
 FINISHED = "finished"
-# In the manifest of a search, whether the page shows all that the search made.
+# Manifest key of a search: whether the report shows everything that the search found.
 REPORTED = "reported"
 LOCK = ".lock"
-# With two letters and more, or C:/ would be one.
+# Schemes have at least two letters, so that C:/ doesn't count as an address.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _PACKAGES = ("prunefront", "ray", "torch", "gymnasium", "optuna", "numpy", "pandas")
 
 
 def place_of(name: str, output: Path | None) -> Path:
-    """Where a results folder lies, or will; makes nothing.
+    """Returns the absolute path of a results folder without creating it.
 
     Args:
-        name: The experiment's.
-        output: Where to; None: `results/<name>-<date>-<time>`.
+        name: Name of the experiment.
+        output: Path of the folder; None means `results/<name>-<date>-<time>`.
 
     Raises:
         ConfigError: The path is an address.
@@ -58,11 +58,11 @@ def place_of(name: str, output: Path | None) -> Path:
 
 
 def refuse_address(text: str, what: str) -> None:
-    """Looks whether a folder is named by a path: "s3://bucket" would be one called "s3:" here.
+    """Refuses addresses in place of paths: "s3://bucket" would become a local folder called "s3:".
 
     Args:
-        text: A path as it was given, or as `Path` has it, with one slash.
-        what: Begins the message.
+        text: A path as it was given, or as `Path` writes it, with one slash.
+        what: Beginning of the error message.
 
     Raises:
         ConfigError: The path is an address.
@@ -80,10 +80,10 @@ def refuse_address(text: str, what: str) -> None:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Looks whether a new run may write here.
+    """Checks that a new run may write to a folder.
 
     Raises:
-        ResultsError: The place is a file, or holds what a run that never began would not leave.
+        ResultsError: The path is a file, or the folder holds more than a run that never began leaves.
     """
     if not is_free(folder):
         raise ResultsError(
@@ -94,27 +94,27 @@ def refuse_taken(folder: Path) -> None:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a folder is missing, or holds nothing but what a run leaves that was killed at once."""
+    """Whether a folder is missing, or holds only files that a run killed at its start leaves."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(_is_leftover(path.name) for path in folder.iterdir())
 
 
 def remove_unbegun(folder: Path, *, refused: bool, made: bool) -> None:
-    """Removes what a run wrote that recorded nothing; where it did record something, nothing goes.
+    """Removes the files of a run that recorded nothing; if it recorded anything, nothing is removed.
 
     Args:
-        folder: The run's results folder, whose lock the caller holds.
-        refused: Whether what was asked for is wrong: then its own description goes too, so that the
+        folder: Results folder of the run; the caller holds its lock.
+        refused: Whether the run was refused: then its own description is removed too, so that a
             corrected run finds the folder as this one did. Otherwise a described run can be resumed.
-        made: Whether the run made the folder.
+        made: Whether the run created the folder.
     """
     own = {CONFIG, MANIFEST, PPO_CONFIG} if refused else set()
     names = [path.name for path in folder.iterdir()]
     if not all(name in own or _is_leftover(name) for name in names):
         return
     with contextlib.suppress(OSError):
-        # The lock last: nobody else begins before all is gone.
+        # The lock is removed last, so that no other run begins before.
         for name in sorted(names, key=lambda name: name == LOCK):
             (folder / name).unlink(missing_ok=True)
         if made:
@@ -126,15 +126,15 @@ def _is_leftover(name: str) -> bool:
 
 
 def update_manifest(folder: Path, **values: Any) -> None:
-    """Adds to what the run says of itself; keys that are there are replaced."""
+    """Adds values to the manifest; existing keys are replaced."""
     write_text(folder / MANIFEST, json.dumps({**read_manifest(folder), **values}, indent=1))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the run says of itself; empty where it says nothing.
+    """Returns the manifest, in which the run describes itself; empty if there is none.
 
     Raises:
-        ResultsError: The file is damaged.
+        ResultsError: The file is not JSON.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -147,7 +147,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def provenance(command: Sequence[str]) -> dict[str, Any]:
-    """Where and with what a run was made: command, versions, revision, hardware, time."""
+    """Returns the provenance of a run: command, start time, versions, revision and hardware."""
     return {
         "command": list(command),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -166,7 +166,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_revision() -> str:
-    """The revision of this code; "" outside a checkout."""
+    """Returns the Git revision of this code; empty outside a checkout."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],

@@ -1,8 +1,9 @@
-"""What a folder's files of records held when last looked at: noted in the manifest, so that loss shows.
+"""Keeps line counts and digests of the record files in the manifest, so that lost records are noticed.
 
-These files only grow. What once was in one is therefore the beginning of what is in it now, and a count
-and a digest of that beginning tell a file that was cut, changed or removed from one that has grown,
-whether the search still runs, was killed, or has ended. A torn last line was never noted: no loss.
+Record files only grow, so their earlier contents are the beginning of the present ones. A line count and
+a digest of that beginning distinguish a file that was cut, changed or removed from one that has grown,
+whether the search is still running, was killed, or has ended. An incomplete last line is never counted,
+so it is no loss.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from typing import Any
 from rllib_ext.pruning.errors import ResultsError
 from search.store.folder import MANIFEST, RETRAIN, read_manifest, update_manifest
 
-# The manifest's key.
+# Key of the seals in the manifest.
 RECORDS = "records"
-# Of the folder and of its recipe check.
+# Record files of the results folder and of its recipe check.
 _NAMES = ("snapshots.jsonl", "evaluations.jsonl", "baselines.jsonl", "events.jsonl", "shifts.jsonl")
 FILES = (*_NAMES, *(f"{RETRAIN}/{name}" for name in _NAMES))
-# Seconds between two looks while records are added: what was lost that is younger goes unnoticed.
+# Seconds between updates while records are added: the loss of younger records goes unnoticed.
 INTERVAL = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Seal:
-    """What a file began with.
+    """The known beginning of a file.
 
     Attributes:
-        lines: Whole lines.
-        bytes: Their length.
-        sha256: Their digest, in hexadecimal.
+        lines: Number of whole lines.
+        bytes: Total length of these lines.
+        sha256: SHA-256 digest of these lines, in hexadecimal.
     """
 
     lines: int
@@ -43,7 +44,7 @@ class Seal:
 
 
 class _Reading:
-    """A file that grows, read line by line as far as it was whole."""
+    """A growing file, of which all whole lines are read and digested."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,11 +56,11 @@ class _Reading:
         return Seal(self._lines, self._bytes, self._digest.hexdigest())
 
     def go_on(self, until: float = float("inf"), *, sync: bool = False) -> None:
-        """Reads on.
+        """Reads the lines that follow those already read.
 
         Args:
-            until: Where no further line is begun.
-            sync: Whether what was read is on disk on return.
+            until: Position in bytes from which no further line is read.
+            sync: Whether to sync the file, so that the lines read are on disk on return.
         """
         if not self._path.is_file():
             return
@@ -74,12 +75,12 @@ class _Reading:
 
 
 class Ledger:
-    """Keeps the manifest's counts and digests while one process adds records.
+    """Updates the manifest's counts and digests while one process adds records.
 
-    Each file is read once; later looks read only what was added.
+    Each file is read once; later updates read only what was added.
 
     Args:
-        folder: The results folder; without a manifest nothing is noted.
+        folder: The results folder; without a manifest nothing is recorded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,12 +89,12 @@ class Ledger:
         self._looked = time.monotonic()
 
     def seal_now_and_then(self) -> None:
-        """Seals, but not more often than every `INTERVAL` seconds."""
+        """Calls `seal`, but not more often than every `INTERVAL` seconds."""
         if time.monotonic() - self._looked >= INTERVAL:
             self.seal()
 
     def seal(self) -> None:
-        """Notes what the files hold. Of a file that has lost something, what it once held stays noted.
+        """Records the files' contents in the manifest; a file that has lost lines keeps its old entry.
 
         Raises:
             OSError: A file can't be read, or the manifest can't be written.
@@ -108,7 +109,7 @@ class Ledger:
                 self._readings[name] = _whole(self._folder / name, known.get(name))
             reading = self._readings[name]
             if reading is not None:
-                # Or a crash of the machine could take lines that are noted.
+                # Synced, or a crash of the machine could lose lines that the manifest counts.
                 reading.go_on(sync=True)
                 if reading.seal.lines:
                     now[name] = reading.seal
@@ -118,7 +119,7 @@ class Ledger:
 
 
 def seals_of(manifest: Mapping[str, Any]) -> dict[str, Seal]:
-    """What a manifest notes of each file; nothing in one of an earlier version."""
+    """Returns the seals in a manifest by file name; empty if an earlier version wrote it."""
     told = manifest.get(RECORDS)
     kinds = {"lines": int, "bytes": int, "sha256": str}
     return {
@@ -131,11 +132,11 @@ def seals_of(manifest: Mapping[str, Any]) -> dict[str, Seal]:
 
 
 def lost_records(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """What the files of records have lost since they were noted, a clause a file.
+    """Describes what the record files have lost since they were sealed, one clause per file.
 
     Args:
         folder: The results folder.
-        manifest: Read before, where the search may still run.
+        manifest: The manifest; read it before the record files, because the search may still run.
     """
     told = []
     for name, seal in seals_of(manifest).items():
@@ -157,10 +158,10 @@ def lost_records(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_loss(folder: Path) -> None:
-    """Looks whether records may be added to a results folder.
+    """Checks that records may be added to a results folder.
 
     Raises:
-        ResultsError: Some were lost: what is added would hide it, and a search would go on from less.
+        ResultsError: Records were lost; a search that goes on would lack them, and hide the loss.
     """
     if lost := lost_records(folder, read_manifest(folder)):
         raise ResultsError(
@@ -175,7 +176,7 @@ def _lines(count: int) -> str:
 
 
 def _whole(path: Path, seal: Seal | None) -> _Reading | None:
-    """A file read as far as it was noted; None where it no longer begins so."""
+    """Returns the reading of a file up to its seal; None if the file no longer matches the seal."""
     reading = _Reading(path)
     if seal is not None:
         reading.go_on(seal.bytes)

@@ -1,7 +1,7 @@
-"""Files of one JSON object a line, which only grow.
+"""Append-only files with one JSON object per line.
 
-Each line is whole or the last: what a crash or a full disk has torn is ignored when reading, and cut off
-before more is written, for behind it nothing could be read.
+Only the last line can be incomplete, after a crash or on a full disk. It is ignored on reading and cut
+off before more is written, because later lines would otherwise be unreadable.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rllib_ext.pruning.errors import ResultsError
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, sync: bool = True) -> None:
-    """Appends records; a torn last line is cut off first.
+    """Appends records; an incomplete last line is cut off first.
 
     Args:
-        path: The file; made when missing.
-        records: Must be plain JSON; NaN and infinities are kept as JSON's extensions.
-        sync: Whether they are on disk on return; otherwise they are with the next that are.
+        path: Path of the file; created if missing.
+        records: Plain JSON values; NaN and infinities are written as in Python's JSON extension.
+        sync: Whether to sync the file; otherwise the records reach the disk with the next sync.
 
     Raises:
         OSError: The lines can't be written, or only in part.
@@ -40,7 +40,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, sync: bool
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the whole records of a file; a missing file has none, a torn last line is ignored.
+    """Yields the records of a file; a missing file has none, and an incomplete last line is ignored.
 
     Raises:
         ResultsError: A line other than the last is not a JSON object.

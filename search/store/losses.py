@@ -1,4 +1,4 @@
-"""What a results folder no longer holds, found when it is read back: a verdict from less must say so."""
+"""Finds what a results folder has lost, so that reports made from the rest can say so."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from search.store.began_with import GROWS, differences, recorded
 from search.store.folder import CONFIG, FINISHED, PRUNED
 from search.store.ledger import lost_records
 
-# Reports that were made from more are kept in folders of this name, numbered from the second on.
+# Folders of earlier reports, made from more records, begin with this name; numbered from the second on.
 EARLIER = "earlier"
-# Measured without a network, and recorded before they are listed among the baselines.
+# Baselines without a network; their episodes are recorded before the baselines are.
 _UNTRAINED = {"random", "constant"}
 
 
@@ -28,18 +28,18 @@ def losses_of(
     baselines: Mapping[str, Baseline],
     events: Iterable[Mapping[str, Any]],
 ) -> list[str]:
-    """What is gone, a clause each; empty where all is there as far as anybody can tell.
+    """Describes what is missing, one clause per loss; empty if no loss can be detected.
 
-    What the manifest notes is surest. Folders of earlier versions have no such notes; there the tables
-    of earlier reports tell, and files that name what another one lacks.
+    The seals in the manifest are the surest source. Folders of earlier versions have none; there, tables
+    of earlier reports and references between the files show what is missing.
 
     Args:
         folder: The results folder.
-        manifest: Read before the others, for the search may still run.
-        records: The archive's snapshots.
-        evaluations: Fresh episodes.
-        baselines: By name.
-        events: What happened.
+        manifest: The manifest; read it before the record files, because the search may still run.
+        records: Snapshots of the archive.
+        evaluations: Evaluations with fresh episodes.
+        baselines: Baselines by name.
+        events: Events of the archive.
     """
     known = {s.snapshot_id for s in records}
     evaluated = {e.snapshot_id for e in evaluations}
@@ -67,14 +67,14 @@ def doubts(
     losses: Sequence[str],
     policies: Mapping[str, str],
 ) -> list[str]:
-    """What a reader must know of a folder before trusting what is made of it.
+    """Returns warnings that a reader needs before trusting results made from a folder.
 
     Args:
         folder: The results folder.
-        manifest: What the run says of itself.
-        config: The configuration, verbatim.
-        losses: What `losses_of` returned.
-        policies: Folder of each front point's policy, by `snapshot_id`; "" where it isn't there.
+        manifest: Manifest of the run.
+        config: Text of `config.yaml`.
+        losses: Losses, as returned by `losses_of`.
+        policies: Folder of each front point's policy, by `snapshot_id`; empty if it is not on disk.
     """
     told = []
     status = str(manifest.get("status", FINISHED))
@@ -113,12 +113,12 @@ def _edits(config: str, before: Mapping[str, Any] | None) -> list[str]:
 
 
 def _places_of_reports(folder: Path) -> list[Path]:
-    """Where reports of a results folder lie: in it, and those that were made from more."""
+    """Returns the folders with reports: the results folder itself, and those of earlier reports."""
     return [folder, *sorted(p for p in folder.glob(f"{EARLIER}*") if p.is_dir())]
 
 
 def _named(folder: Path, table: str, column: str) -> set[str]:
-    """What a column of a table holds, in every report that was made of a folder."""
+    """Returns the values in a column of a table, over all reports of a results folder."""
     found: set[str] = set()
     for place in _places_of_reports(folder):
         if (place / table).is_file():
@@ -131,5 +131,5 @@ def _values(rows: Iterable[Mapping[Any, Any]], column: str) -> Collection[str]:
     try:
         return {row[column] for row in rows if row.get(column)}
     except csv.Error:
-        # Not a table of ours.
+        # The file is no table written by prunefront.
         return ()

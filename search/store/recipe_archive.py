@@ -1,4 +1,4 @@
-"""The archive of a recipe check, which lies in the results folder of its search."""
+"""The archive of a recipe check, inside the results folder of its search."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from search.store.folder import RETRAIN
 
 
 def archive_of(folder: Path) -> Archive | None:
-    """The archive of a results folder's recipe check; None where none was made."""
+    """Returns the archive of a results folder's recipe check; None if there was no check."""
     place = folder / RETRAIN
     return Archive(place) if (place / "events.jsonl").is_file() else None
 
 
 def replays_by_member(archive: Archive) -> dict[int, tuple[str, int]]:
-    """Point and seed index of each replay that was ever begun, by its number."""
+    """Returns the front point and seed index of each replay that was ever begun, by replay number."""
     return {
         int(e["member"]): (str(e["point"]), int(e["index"]))
         for e in archive.events()

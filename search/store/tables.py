@@ -1,7 +1,7 @@
-"""The archive as tables, and tables as files.
+"""Converts the archive to tables and writes tables to files.
 
-CSV for people and spreadsheets, Parquet for programs. Every file is written aside and renamed, so that a
-reader never sees half of one.
+CSV is for people and spreadsheets, Parquet for programs. Every file is written under a temporary name
+and renamed, so that a reader never sees an incomplete file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LAYER_COLUMNS = ("snapshot_id", "layer", "sparsity")
 
 
 def snapshots_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
-    """One row a snapshot: `SNAPSHOT_COLUMNS`, then `hp.…` and `obj.…`; empty where one wasn't active."""
+    """Returns one row per snapshot: `SNAPSHOT_COLUMNS`, then `hp.…` and `obj.…`; empty if not active."""
     columns: dict[str, list[Any]] = {
         name: [getattr(s, name) for s in snapshots] for name in SNAPSHOT_COLUMNS
     }
@@ -52,7 +52,7 @@ def snapshots_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
 def episodes_table(
     snapshots: Sequence[Snapshot], evaluations: Sequence[Evaluation]
 ) -> pd.DataFrame:
-    """One row an evaluated episode; the purpose of the snapshots' own is "search"."""
+    """Returns one row per evaluated episode; the purpose of snapshots' own episodes is "search"."""
     sources = [
         *((s.snapshot_id, "search", s.seeds, s.returns, s.lengths) for s in snapshots),
         *((e.snapshot_id, e.purpose, e.seeds, e.returns, e.lengths) for e in evaluations),
@@ -71,16 +71,16 @@ def episodes_table(
 
 
 def layers_table(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
-    """One row a snapshot and layer: the layer's sparsity."""
+    """Returns one row per snapshot and layer, with the layer's sparsity."""
     rows = [(s.snapshot_id, name, value) for s in snapshots for name, value in s.layers.items()]
     return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
 
 
 def env_steps_done(snapshots: Sequence[Snapshot]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Training env steps of all members together when each snapshot was made, in the archive's order.
+    """Returns the training env steps of all members when each snapshot was made, in archive order.
 
-    A snapshot's own clock is its lineage's; what its segment added is the difference to the snapshot
-    before it in the segment, or to its parent.
+    A snapshot's own clock counts the env steps of its lineage. The steps added since the previous
+    snapshot of the segment, or since the parent, are summed over all snapshots.
     """
     clock = {"": 0}
     latest: dict[tuple[int, int], int] = {}
@@ -94,7 +94,7 @@ def env_steps_done(snapshots: Sequence[Snapshot]) -> np.ndarray[Any, np.dtype[np
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV; what isn't measured is an empty cell."""
+    """Returns a table as CSV; values that weren't measured are empty cells."""
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -104,7 +104,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table as Parquet; columns of mixed kinds become text."""
+    """Writes a table as Parquet; columns with mixed types become text."""
     plain = table.copy()
     for name in plain.columns:
         if pd.api.types.is_object_dtype(plain[name]):

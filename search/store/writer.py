@@ -1,4 +1,4 @@
-"""Who may write to a results folder: one process at a time."""
+"""Locks a results folder, so that only one process writes to it at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from search.store.ledger import Ledger, refuse_loss
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the system frees it even when the process is killed.
+    """Holds the folder's lock; the operating system releases it even if the process is killed.
 
-    On the way out what the files of records hold is noted.
+    On exit, the contents of the record files are sealed in the manifest (see `search.store.ledger`).
 
     Raises:
         ResultsError: Another process writes to the folder, or records of it were lost.
@@ -29,21 +29,21 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # A full disk or a damaged manifest must not hide what ended the run.
+            # A full disk or a damaged manifest must not hide the error that ended the run.
             with contextlib.suppress(OSError, ResultsError):
                 Ledger(folder).seal()
 
 
 @contextlib.contextmanager
 def only_writer_of_new(folder: Path) -> Iterator[None]:
-    """As `only_writer`, of a folder that is made when missing, for a run that may be refused.
+    """Like `only_writer`, but creates a missing folder, for a new run that may be refused.
 
-    What is in the folder is to be looked at within: another run may have come first. A run that ends
-    before it has recorded anything leaves the folder as it found it where it was refused, and where it
-    had not described itself.
+    Check the folder's contents inside the context: another run may have come first. If the run records
+    nothing, the folder is left as it was found if the run was refused or had not described itself yet.
 
     Raises:
-        ResultsError: Another process writes to the folder, or the folder can't be made.
+        ResultsError: Another process writes to the folder, records of it were lost, or the folder can't
+            be created.
     """
     made = not folder.exists()
     try:
@@ -62,7 +62,7 @@ def only_writer_of_new(folder: Path) -> Iterator[None]:
 
 
 def _locked(folder: Path) -> IO[str]:
-    """The folder's lock file, locked until it is closed."""
+    """Returns the folder's lock file, which stays locked until it is closed."""
     path = folder / LOCK
     while True:
         try:
@@ -85,7 +85,7 @@ def _locked(folder: Path) -> IO[str]:
                 f"{folder} is being written by another process. Wait for it to end, or name another "
                 "folder."
             ) from error
-        # A refused run removes its lock, and others may have made one of the same name since.
+        # A refused run removes its lock file, and another run may have created a new one since.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock
