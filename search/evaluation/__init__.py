@@ -1,4 +1,4 @@
-"""Policies on held-out seeds, under shift and against the clock, spread over the cluster.
+"""Evaluates policies on held-out seeds and under shift, over the cluster; measures their latencies.
 
-May import `cluster`, `front`, `store` and `config`.
+May import only `cluster`, `front`, `store` and `config`.
 """

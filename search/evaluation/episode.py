@@ -1,4 +1,4 @@
-"""An episode of the policy to ship, filmed for the report in a process of its own."""
+"""Films an episode of the picked policy for the report, in a separate process."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from search.cluster.failure import reason_of
 from search.front.results import Results
 from search.store.folder import FILM, FILM_NOTE, MOVING, STILL
 
-# A film must not hold up a report for longer.
+# Longest time that filming may delay a report.
 SECONDS = 30.0
 
 
 def film_the_pick(results: Results, ppo: PPOConfig, phase: Callable[[str], None]) -> None:
-    """Films an episode of the policy that the report picks, unless it was; notes why where it can't be.
+    """Films an episode of the policy that the report picks, unless there is a film already.
 
-    Of its report episodes the one with the median return is played again. Needs a connection to Ray.
+    The report episode whose return is nearest to the median is played again. If it can't be filmed, the
+    reason is recorded in the policy's metadata. Needs a connection to Ray.
 
     Args:
-        results: The search, its candidates evaluated; the policy's folder takes the film.
-        ppo: Names the environment.
-        phase: Called with what is about to be done, where an episode is played at all.
+        results: Results of a search whose candidates are evaluated; the film is written to the policy's
+            folder.
+        ppo: PPO configuration that defines the environment.
+        phase: Called with a description of the work if an episode is played.
     """
     points = results.points
     pick = results.pick
@@ -64,7 +66,7 @@ def film_the_pick(results: Results, ppo: PPOConfig, phase: Callable[[str], None]
 
 
 def _filmed_apart(ppo: PPOConfig, folder: Path, seed: int, length: int) -> Film | str:
-    """The film, or why there is none: what draws may take its process along, or never end."""
+    """Returns the film, or the reason why there is none; rendering may crash its process or hang."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task: Any = ray.remote(_filmed).options(
         num_cpus=1, max_retries=0, scheduling_strategy=here, name="filming an episode"

@@ -1,4 +1,4 @@
-"""What the front's policies take: each measured alone, kept in its metadata."""
+"""Measures the latency and exported size of the front's policies and records them in their metadata."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from search.front.results import Results
 def note_latencies(results: Results) -> dict[str, float]:
     """Measures the front's policies and the networks they are compared with, in this process.
 
-    Call it when nothing else of the search runs, and before the figures of these results are asked for,
-    which show them. What is no longer on disk is left out.
+    Call it when no other part of the search is running, and before the figures of the results are first
+    used, because they include the measurements. Policies that are not on disk are left out.
 
     Args:
-        results: The search; each policy's metadata on disk takes its "latency_us", in RLlib, and what
-            it weighs and how fast it is as exported (`rllib_ext.export.figures.FIGURES`), and its
-            connections where they can be drawn.
+        results: Results of the search. The metadata of each policy on disk receives "latency_us" (in
+            RLlib), size and latency as exported (`rllib_ext.export.figures.FIGURES`), and the policy's
+            connections if they can be drawn.
 
     Returns:
-        Microseconds of a decision in RLlib, by policy.
+        Microseconds per decision in RLlib, by policy.
     """
     points = results.points
     named = {name: b.checkpoint for name, b in results.baseline_records.items()}

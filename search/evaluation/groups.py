@@ -1,4 +1,4 @@
-"""Which policies are evaluated in one task: at once, and yet spread over the cluster."""
+"""Groups policies into evaluation tasks, so that tasks are batched and yet spread over the cluster."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import ray
 
 Item = TypeVar("Item")
 
-# Tasks of each CPU: with one, a CPU whose policies play short episodes would wait for the others.
+# Tasks per CPU: with one, CPUs whose policies play short episodes would wait for the others.
 TASKS_PER_CPU = 2
-# Policies of a task, at most: progress shows, and what is lost where a process dies is little.
+# Largest number of policies per task, so that progress is visible and a crash loses little work.
 MOST = 8
 
 
 def grouped(items: Sequence[Item], cpus: float) -> list[list[Item]]:
-    """Shares items out in order.
+    """Divides items into groups, one per task, in order.
 
     Args:
-        items: What is evaluated.
-        cpus: How many the cluster has.
+        items: Items to evaluate.
+        cpus: Number of CPUs of the cluster.
     """
     size = math.ceil(len(items) / (TASKS_PER_CPU * max(1.0, cpus)))
     size = min(MOST, max(1, size))
@@ -29,11 +29,11 @@ def grouped(items: Sequence[Item], cpus: float) -> list[list[Item]]:
 
 
 def cluster_cpus() -> float:
-    """CPUs of the cluster that this process is connected to."""
+    """Returns the number of CPUs of the cluster that this process is connected to."""
     return float(ray.cluster_resources().get("CPU", 1.0))
 
 
 def named(names: Sequence[str]) -> str:
-    """Names of policies, for a message."""
+    """Returns the names of policies as text for a message."""
     told = ", ".join(map(repr, names))
     return f"the policy {told}" if len(names) == 1 else f"the policies {told}"

@@ -1,4 +1,4 @@
-"""Policies on held-out seeds, spread over the cluster as Ray tasks."""
+"""Evaluates policies on held-out seeds, as Ray tasks spread over the cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from search.store.archive import Archive, Baseline, Evaluation, Purpose
 
 logger = logging.getLogger(__name__)
 
-# How to mend an environment that raises at an illegal action.
+# Advice for environments that raise an error for illegal actions.
 LEGAL = (
     "Where it refuses illegal actions, show the legal ones as 'action_mask' in a dict observation, or "
     "leave the random policy and constant actions out: baselines.untrained=false."
@@ -35,7 +35,7 @@ Done = Callable[[int, int], None]
 
 
 def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
-    """Seeds of the episodes that decide on the front, and of those that give the figures."""
+    """Returns the seeds of the selection and of the report episodes, by purpose."""
     counts = {
         "selection": config.evaluation.selection_episodes,
         "report": config.evaluation.report_episodes,
@@ -46,17 +46,17 @@ def held_out_seeds(config: ExperimentConfig) -> dict[Purpose, tuple[int, ...]]:
 def evaluate_untrained(
     config: ExperimentConfig, ppo: PPOConfig, archive: Archive, note: Say = logger.warning
 ) -> float:
-    """Measures a random policy and the best constant action, unless the archive knows them.
+    """Evaluates a random policy and the best constant action, unless the archive has them.
 
     Args:
         config: The experiment.
-        ppo: Names the environment.
-        archive: Takes the episodes.
-        note: Told what is waited for (see `run_tasks`).
+        ppo: PPO configuration that defines the environment.
+        archive: Archive that the episodes are added to.
+        note: Callback for messages about what is being waited for (see `run_tasks`).
 
     Returns:
-        Mean return that a policy must exceed to be feasible: the better of the two, on the selection
-        seeds; −∞ where they are not to be measured.
+        Mean return that a policy must exceed to be feasible: the better of the two on the selection
+        seeds, or −∞ if the configuration leaves them out.
 
     Raises:
         RunError: The environment fails.
@@ -94,19 +94,19 @@ def evaluate_policies(
 
     Args:
         config: The experiment.
-        ppo: Names the environment.
-        archive: Takes the episodes, policy by policy.
-        policies: Pairs of a name and a policy's folder, relative to the results folder.
-        on_progress: Called with policies done and policies in all.
-        purposes: On which seeds.
-        note: Told what is waited for (see `run_tasks`).
+        ppo: PPO configuration that defines the environment.
+        archive: Archive that the episodes of each policy are added to as soon as they are played.
+        policies: Pairs of a policy's name and its folder, relative to the results folder.
+        on_progress: Called with the number of policies done and the total number.
+        purposes: Purposes whose seeds are played.
+        note: Callback for messages about what is being waited for (see `run_tasks`).
 
     Raises:
         RunError: A policy, or its environment, fails.
     """
     seeds = held_out_seeds(config)
     known = {(e.snapshot_id, e.purpose) for e in archive.evaluations()}
-    # By what is missing, the policies that play the same episodes.
+    # Policies grouped by the purposes that they lack; those of a group play the same episodes.
     wanted: dict[tuple[Purpose, ...], list[tuple[str, str]]] = {}
     for name, checkpoint in policies:
         missing = tuple(p for p in purposes if (name, p) not in known)
@@ -144,7 +144,7 @@ def add_untrained(
 
 
 def add_evaluations(archive: Archive, name: str, episodes: dict[Purpose, Episodes]) -> None:
-    """Records the episodes of a policy, or of a baseline by its name."""
+    """Records the episodes of a policy, named by its snapshot's id or its baseline's name."""
     for purpose, found in episodes.items():
         archive.add_evaluation(
             Evaluation(
@@ -161,14 +161,14 @@ Seeds = dict[Purpose, tuple[int, ...]]
 
 
 def random_baseline(ppo: PPOConfig, seeds: Seeds) -> tuple[str, dict[Purpose, Episodes]]:
-    """Describes a policy that acts at random, and its episodes."""
+    """Returns the description and the episodes of a policy that acts at random."""
     return "acts at random", _apart(random_policy_episodes(ppo, _joined(seeds)), seeds)
 
 
 def constant_baseline(
     ppo: PPOConfig, choosing: Sequence[int], seeds: Seeds
 ) -> tuple[str, dict[Purpose, Episodes]]:
-    """Describes the best constant action, chosen on seeds of its own, and its episodes."""
+    """Returns the description and the episodes of the best constant action, chosen on other seeds."""
     action, episodes = best_constant_episodes(ppo, choosing, _joined(seeds))
     found = _apart(episodes, seeds)
     return f"always takes action {action}", found
@@ -177,7 +177,7 @@ def constant_baseline(
 def policies_episodes(
     ppo: PPOConfig, folders: Sequence[Path], seeds: Seeds
 ) -> list[dict[Purpose, Episodes]]:
-    """Episodes of saved policies; notes in the metadata of each what it shrinks to."""
+    """Returns the episodes of saved policies; records each policy's shrunk size in its metadata."""
     torch.set_num_threads(1)
     policies = [load_policy(folder) for folder in folders]
     for folder in folders:
@@ -187,7 +187,7 @@ def policies_episodes(
 
 
 def _joined(seeds: Seeds) -> list[int]:
-    """The seeds of all purposes: many episodes at once take a policy little longer than one."""
+    """Joins the seeds of all purposes: many episodes at once take little longer than one."""
     return [seed for own in seeds.values() for seed in own]
 
 

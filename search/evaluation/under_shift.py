@@ -1,4 +1,4 @@
-"""Policies under shift: spread over the cluster for a search, in this process for a single policy."""
+"""Evaluates policies under shift: over the cluster for a search, in this process for a single policy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from search.store.archive import Archive, Evaluation
 
 logger = logging.getLogger(__name__)
 
-# Undisturbed episodes over which an observation's standard deviation is measured.
+# Number of undisturbed episodes for measuring the standard deviation of observations.
 MEASURED_EPISODES = 20
 
 
@@ -56,25 +56,25 @@ def evaluate_shifts(
     env: str | None = None,
     note: Say = logger.warning,
 ) -> None:
-    """Plays the front's points, the dense baseline and a random policy under shifts, as Ray tasks.
+    """Evaluates the front, the dense baseline and a random policy under shifts, as Ray tasks.
 
-    What was played on the same seeds before is not played again. Noise in units of the observation's
-    standard deviation takes that of the dense baseline's undisturbed episodes for every policy.
+    Episodes already played on the same seeds are not played again. For noise in units of the
+    observations' standard deviation, all policies use that of the dense baseline's undisturbed episodes.
 
     Args:
-        results: The search; its folder takes the episodes, policy by policy.
-        ppo: Names the environment.
-        shifts: What is different.
-        seeds: One episode each.
-        on_progress: Called with policies done and policies in all.
-        env: Names the environment where it isn't the search's; part of what the episodes are known by.
-        note: Told what is waited for (see `run_tasks`).
+        results: Results of the search; the episodes of each policy are added to its folder.
+        ppo: PPO configuration that defines the environment.
+        shifts: Shifts to evaluate under.
+        seeds: Seeds of the episodes.
+        on_progress: Called with the number of policies done and the total number.
+        env: Name of the environment, or None for the search's own; part of the label of the episodes.
+        note: Callback for messages about what is being waited for (see `run_tasks`).
 
     Raises:
-        ConfigError: The environment has nothing of a name that is set, or other spaces than the
-            policies.
+        ConfigError: The environment has no setting of a name that a shift sets, or its spaces differ
+            from the policies'.
         ResultsError: A policy is no longer on disk, or there is no front.
-        RunError: A policy, or its environment, fails.
+        RunError: A policy or its environment fails.
     """
     dense, policies = _policies(results)
     _refuse_other_spaces(dense, ppo)
@@ -84,7 +84,7 @@ def evaluate_shifts(
     for shift in shifts:
         shifted_maker(ppo, shift, scale)
     known = known_episodes(read_shifted(results.folder), seeds)
-    # By what is missing, the policies that are tried under the same shifts.
+    # Policies grouped by the shifts that they lack.
     wanted: dict[tuple[Shift, ...], list[str]] = {}
     for name in policies:
         missing = tuple(s for s in shifts if (labelled(s, env), name) not in known)
@@ -113,14 +113,14 @@ def shifted_episodes(
     seeds: Sequence[int],
     scale: Any = None,
 ) -> list[list[Episodes]]:
-    """Episodes of policies: of each, a list of them, one a shift.
+    """Returns the episodes of policies: for each policy, a list with one entry per shift.
 
     Args:
-        ppo: Names the environment.
-        folders: Saved policies; None: one that acts at random.
-        shifts: What is different.
-        seeds: One episode each.
-        scale: What `observation_scale` gives, where a shift reads it.
+        ppo: PPO configuration that defines the environment.
+        folders: Folders of saved policies; None stands for a policy that acts at random.
+        shifts: Shifts to evaluate under.
+        seeds: Seeds of the episodes.
+        scale: Standard deviations, as returned by `observation_scale`; None if no shift needs them.
     """
     torch.set_num_threads(1)
     found: list[list[Episodes]] = [[] for _ in folders]
@@ -142,7 +142,7 @@ def _policy(folder: Path | None, make: EnvMaker, *, stochastic: bool) -> Policy:
 
 
 def observation_scale(ppo: PPOConfig, folder: Path, seed: int) -> Any:
-    """Standard deviation of each component of the observations of a policy's undisturbed episodes."""
+    """Returns each observation component's standard deviation in a policy's undisturbed episodes."""
     seeds = draw(seed, "baseline", MEASURED_EPISODES, 2)
     with readable(folder):
         policy = load_policy(folder)
@@ -152,19 +152,21 @@ def observation_scale(ppo: PPOConfig, folder: Path, seed: int) -> Any:
 def score_policy(
     folder: Path, ppo: PPOConfig, shift: Shift, seeds: Sequence[int], seed: int
 ) -> PolicyScore:
-    """Plays a saved policy under a shift, in this process.
+    """Evaluates a saved policy under a shift, in this process.
 
     Args:
-        folder: The policy; where the dense baseline lies beside it, `retained` is measured on it.
-        ppo: Names the environment.
-        shift: What is different.
-        seeds: One episode each.
-        seed: Fixes the episodes in which the observation's standard deviation is measured.
+        folder: Folder of the policy; `retained` is measured against the dense baseline in its results
+            folder, if there is one.
+        ppo: PPO configuration that defines the environment.
+        shift: Shift to evaluate under.
+        seeds: Seeds of the episodes.
+        seed: Seed of the episodes that measure the observations' standard deviation, and of the
+            bootstrap draws.
 
     Raises:
-        ConfigError: The environment has nothing of a name that is set, or other spaces than the
-            policy.
-        RunError: The policy, or its environment, fails.
+        ConfigError: The environment has no setting of a name that the shift sets, or its spaces differ
+            from the policy's.
+        RunError: The policy or its environment fails.
     """
     _refuse_other_spaces(folder, ppo)
     dense = _dense_beside(folder)
@@ -179,7 +181,7 @@ def score_policy(
         try:
             evaluations[name] = _evaluation(name, _played(name, ppo, path, shift, seeds, scale))
         except RunError:
-            # Without one that acts at random, where illegal actions are refused, nothing is retained.
+            # Where illegal actions raise errors, no policy acts at random, and `retained` is unknown.
             if name != "random":
                 raise
     rng = np.random.default_rng(seed)
@@ -206,7 +208,7 @@ def _played(
     except PrunefrontError:
         raise
     except Exception as error:
-        # An environment may raise whatever it likes.
+        # Environments may raise exceptions of any type.
         raise RunError(
             f"{name} cannot be evaluated in {env_name(ppo)}: {type(error).__name__}: {error}"
         ) from error
@@ -220,7 +222,7 @@ def _refuse_other_spaces(folder: Path, ppo: PPOConfig) -> None:
 
 
 def _dense_beside(folder: Path) -> Path | None:
-    """The dense baseline of the results folder that a policy lies in, where it is on disk."""
+    """Returns the dense baseline's folder in the policy's results folder; None if it is not on disk."""
     results = folder.resolve().parent.parent
     if not (results / "baselines.jsonl").is_file():
         return None
@@ -230,7 +232,7 @@ def _dense_beside(folder: Path) -> Path | None:
 
 
 def _policies(results: Results) -> tuple[Path, dict[str, Path | None]]:
-    """The dense baseline's folder, and those of all policies by name; None: one that acts at random."""
+    """Returns the dense baseline's folder and all policies' by name; None for the random policy."""
     dense = results.baseline_records.get("dense")
     results.require_front()
     rows = zip(results.points["snapshot_id"], results.points["policy"], strict=True)
@@ -244,7 +246,7 @@ def _policies(results: Results) -> tuple[Path, dict[str, Path | None]]:
             "those of the front and of the dense baseline, under policies/."
         )
     found = {name: results.folder / path for name, path in named.items()}
-    # An environment that refuses illegal actions has none that acts at random.
+    # Where an environment refuses illegal actions, there is no random policy.
     at_random = {"random": None} if "random" in results.baseline_records else {}
     return found["dense"], {**found, **at_random}
 

@@ -1,4 +1,4 @@
-"""From records to the reward–sparsity front and all that is said of it. Imports neither Ray nor torch.
+"""The reward–sparsity front and its analysis, computed from records. Imports neither Ray nor torch.
 
-May import `store` and `config`.
+May import only `store` and `config`.
 """

@@ -1,8 +1,8 @@
-"""How a search aims at its goal: what counts as gain, where lineages set out for, who is tried again.
+"""Aims a search at its goal: caps objectives, sets target sparsities and chooses candidates.
 
-An aspiration level in the sense of reference-point methods (Deb & Sundar 2006; Molina et al. 2009,
-g-dominance): beyond what the goal asks for, an objective gains nothing. Between two policies that both
-have few enough weights the return alone decides, and between two that both keep enough the weights.
+The goal is an aspiration level in the sense of reference-point methods (Deb & Sundar 2006; Molina et al.
+2009, g-dominance): an objective gains nothing beyond what the goal asks for. Of two policies that both
+have few enough weights, only the return decides; of two that both keep enough return, only the weights.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from search.config.goal import NO_GOAL, GoalSettings
 from search.front.pareto import candidates
 from search.store.archive import Baseline, Snapshot
 
-# Share of the lineages that set out for the goal; the others keep looking for the whole front.
+# Share of the lineages whose target is near the goal; the others explore the whole front.
 AIMED = 0.75
-# Aimed at are weights from the most that may be left down to this share of them: where their number is
-# limited, more of them return more; where the return is, nobody knows yet how few will do.
+# Fewest weights to aim at, as a share of the most. Under a limit on weights, more weights return more;
+# under a limit on the return, it is not known yet how few weights suffice.
 LEAST_OF_LIMIT = 0.5
 LEAST_OF_KNOWN = 0.25
-# Candidates that are looked at again because they lie near the goal, and how far from it they may.
+# Share of the candidates that are chosen near the goal, and by which factor their weights may miss it.
 NEAR_SHARE = 0.5
 NEAR = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
-    """A goal with what is known of the search so far.
+    """A goal, combined with what is known about the search so far.
 
     Attributes:
-        goal: The goal; one that isn't given aims at nothing.
-        enough: Mean return that keeps `goal.min_retained`; infinite where it isn't asked for or known.
-        total: Prunable weights of the policy path; 0 where they are not known.
+        goal: The goal; without limits, nothing is aimed at.
+        enough: Mean return that keeps `goal.min_retained`; infinite if not asked for or unknown.
+        total: Prunable weights of the policy path; 0 if unknown.
     """
 
     goal: GoalSettings = NO_GOAL
@@ -41,11 +41,13 @@ class Aim:
     total: int = 0
 
     def capped(self, mean: float, sparsity: float, total: int) -> tuple[float, float]:
-        """Return and sparsity of a policy, no more of either than the goal asks for.
+        """Returns the return and sparsity of a policy, each capped at what the goal asks for.
+
+        The sparsity is capped only if the goal limits nothing but the weights.
 
         Args:
-            mean: Its mean return.
-            sparsity: Its sparsity.
+            mean: Mean return of the policy.
+            sparsity: Sparsity of the policy.
             total: Prunable weights of the policy path.
         """
         most = self.goal.max_weights
@@ -54,15 +56,17 @@ class Aim:
         return min(mean, self.enough), sparsity
 
     def few_enough(self, weights: int) -> bool:
-        """Whether the goal asks for no fewer weights than these."""
+        """Whether the goal limits nothing but the weights, and this many weights meet it."""
         most = self.goal.max_weights
         return most is not None and self.goal.min_retained is None and weights <= most
 
     def weights(self, known: Sequence[Snapshot]) -> tuple[float, float] | None:
-        """Fewest and most weights that are aimed at; None: at nothing in particular.
+        """Returns the fewest and the most weights to aim at, or None if there is no such range.
+
+        The most are the fewest weights known to keep enough return, or the goal's limit if it is lower.
 
         Args:
-            known: Policies so far: the fewest weights among them that keep enough.
+            known: Policies evaluated so far.
         """
         limit = self.goal.max_weights
         keeping = [
@@ -74,9 +78,9 @@ class Aim:
         return None if limit is None else (LEAST_OF_LIMIT * limit, float(limit))
 
     def sparsities(self, known: Sequence[Snapshot]) -> tuple[float, float] | None:
-        """As `weights`, as sparsities from the lowest to the highest; None too where `total` is unknown.
+        """Returns the range of `weights` as lowest and highest sparsity; None if `total` is unknown too.
 
-        The lowest is that of the most weights.
+        The lowest sparsity belongs to the most weights.
         """
         total = self.total or max((s.total_params for s in known), default=0)
         aimed = self.weights(known)
@@ -92,13 +96,13 @@ NO_AIM = Aim()
 def aim_of(
     goal: GoalSettings, baselines: Mapping[str, Baseline], floor: float, total: int = 0
 ) -> Aim:
-    """The aim that baselines' search scores allow.
+    """Returns the aim for a goal, given the baselines' search scores.
 
     Args:
         goal: The goal.
-        baselines: By name, as far as they are known.
-        floor: Stands for the random policy's return where that is not known.
-        total: Prunable weights of the policy path; 0 where they are not known.
+        baselines: Known baselines by name.
+        floor: Return to use in place of the random policy's if that is unknown.
+        total: Prunable weights of the policy path; 0 if unknown.
     """
     share = goal.min_retained
     enough = math.inf if share is None else return_that_keeps(share, baselines, floor)
@@ -106,16 +110,16 @@ def aim_of(
 
 
 def return_that_keeps(share: float, baselines: Mapping[str, Baseline], floor: float) -> float:
-    """The mean return that keeps a share of the dense policy's gain over a random one.
+    """Returns the mean return that keeps a share of the dense policy's gain over a random one.
 
     Args:
-        share: Such as 0.95.
-        baselines: By name, as far as they are known.
-        floor: Stands for the random policy's return where that is not known.
+        share: Share to keep, such as 0.95.
+        baselines: Known baselines by name.
+        floor: Return to use in place of the random policy's if that is unknown.
 
     Returns:
-        Infinity before the dense baseline is known, where it is no better than a random policy, and
-        where no random policy is known.
+        The mean return; infinity if the dense baseline is unknown or no better than a random policy,
+        or if the random policy's return is unknown and `floor` is not finite.
     """
     if "dense" not in baselines:
         return math.inf
@@ -128,15 +132,15 @@ def return_that_keeps(share: float, baselines: Mapping[str, Baseline], floor: fl
 def candidates_for(
     aim: Aim, snapshots: Sequence[Snapshot], limit: int, *, floor: float = -math.inf
 ) -> list[Snapshot]:
-    """The snapshots that deserve fresh episodes, up to half of them because they lie near the goal.
+    """Returns the snapshots to re-evaluate on fresh episodes, up to half of them near the goal.
 
-    Without a goal, and before one can be aimed at, those of `search.front.pareto.candidates`.
+    Without a range to aim at, these are the snapshots of `search.front.pareto.candidates`.
 
     Args:
-        aim: The goal, and what is known.
-        snapshots: The archive.
-        limit: At most so many are returned, ≥ 1.
-        floor: As for `candidates`.
+        aim: The aim of the search.
+        snapshots: Snapshots of the archive.
+        limit: Largest number of snapshots to return, ≥ 1.
+        floor: Return that a candidate must exceed, as in `candidates`.
 
     Returns:
         At most `limit` snapshots, the densest first.
@@ -146,7 +150,7 @@ def candidates_for(
     if aimed is None:
         return candidates(snapshots, limit, floor=floor)
     few, most = aimed
-    # A limit is a limit; which return is enough, fresh episodes see differently.
+    # The goal's limit on weights is exact; with fresh episodes, other policies may keep enough return.
     most = most if most == aim.goal.max_weights else NEAR * most
     near = [s for s in held if few / NEAR <= s.nonzero_params <= most]
     taken = candidates(near, math.ceil(NEAR_SHARE * limit), floor=floor)

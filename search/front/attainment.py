@@ -1,4 +1,4 @@
-"""What repeats of a search attain with at most so many weights: empirical attainment surfaces."""
+"""Empirical attainment surfaces: returns that repeated searches reach with a limit on weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ Floats = NDArray[np.float64]
 def attained(
     weights: Floats, chosen_by: Floats, returns: Floats, at: Floats, floor: float
 ) -> Floats:
-    """What a search attains with at most so many weights; the floor where it has no such point.
+    """Returns the return that a search attains with at most a given number of weights.
 
-    The one of the front points that fit that selection episodes rate best, with its report score. The
-    best report score among those that fit would be the luckiest: too high by what choosing adds.
+    Of the front points that are small enough, the one with the best selection score is taken, with its
+    report score. The best report score would be too high, because choosing by it favours lucky points.
 
     Args:
-        weights: Non-zero weights of each front point.
-        chosen_by: Their mean returns over selection episodes.
-        returns: Their mean returns over report episodes.
-        at: Numbers of weights that are asked about.
-        floor: What needs no network: the return of random or constant action.
+        weights: Non-zero weights of each front point, shape (n,).
+        chosen_by: Mean return of each point over selection episodes, shape (n,).
+        returns: Mean return of each point over report episodes, shape (n,).
+        at: Numbers of weights to evaluate at, shape (k,).
+        floor: Return without any network: the better of random and constant action.
+
+    Returns:
+        Shape (k,); the floor where no point is small enough.
     """
     if not len(weights):
         return np.full(len(at), floor)
@@ -44,14 +47,15 @@ def _attained_by(front: pd.DataFrame, at: Floats, floor: float) -> Floats:
 
 
 def bands_of(fronts: Sequence[tuple[str, pd.DataFrame]], scale: Scale) -> pd.DataFrame:
-    """Median attainment with quartiles, or with both extremes below four searches.
+    """Returns the median attainment with quartiles, or with the extremes for fewer than four searches.
 
     Args:
-        fronts: Of each search, its group and its front: "weights", "selection_return", "return_mean".
-        scale: Its floor is what is attained without any weights.
+        fronts: Group and front of each search, with columns "weights", "selection_return" and
+            "return_mean".
+        scale: Scale whose floor is attained without any weights.
 
     Returns:
-        `group, weights, low, median, high`, of groups of two searches or more.
+        Table with columns `group, weights, low, median, high`, for groups of two or more searches.
     """
     lowest = min(front["return_mean"].min() for _, front in fronts if len(front))
     floor = scale.floor if math.isfinite(scale.floor) else float(lowest)

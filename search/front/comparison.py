@@ -1,4 +1,4 @@
-"""Several searches, side by side on one scale. A whole search is the unit."""
+"""Compares several searches on one scale; the statistical unit is a whole search."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from search.store.began_with import flat
 
 Floats = NDArray[np.float64]
 
-# Shares of the dense policy's return, in per cent, whose picks are compared.
+# Shares of the dense policy's return, in per cent, for which the picked points are compared.
 LEVELS = ("95", "99")
 AREAS = {"over_decades": "decades of density", "over_sparsity": "sparsity"}
 PLAIN = [
     "group", "folder", "baseline", "made", "weights", "unit", "return_mean", "return_ci_low",
     "return_ci_high",
 ]  # fmt: skip
-# A repeat may differ in these.
+# Settings in which repeats of a search may differ.
 NOT_THE_CONFIG = ("seed", "resources", "trackers")
-# Differences that a group's name can hold.
+# Largest number of differences in a group's name.
 NAMED = 2
 
 
@@ -42,25 +42,25 @@ class Comparison:
     """Searches of one environment on a common scale.
 
     Attributes:
-        searches: One row a search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
+        searches: One row per search: `group, folder, seed, points, over_decades, over_sparsity` (areas),
             `weights_95, weights_99` (non-zero weights of its own picks), `measured` (whether its own
-            dense baseline is clearly above random, so that there can be such picks), `training_steps,
+            dense baseline is clearly above random, which such picks require), `training_steps,
             wall_time`.
-        groups: One row a group of repeats: `group, searches` and for each area, and for `weights_95` and
+        groups: One row per group of repeats: `group, searches`; for each area, and for `weights_95` and
             `weights_99` of the searches that have them, the interquartile mean, `…_low` and `…_high`
-            (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99`: how many have them;
-            `measured`: how many could.
-        fronts: One row a front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
-            return_ci_low, return_ci_high, retained`. A folder is named as briefly as tells it from the
-            others.
+            (95 % interval, NaN below `FEWEST` searches); `keep_95, keep_99` (number of searches with
+            such a pick); `measured` (number of searches that could have one).
+        fronts: One row per front point: `group, folder, snapshot_id, weights, sparsity, return_mean,
+            return_ci_low, return_ci_high, retained`. Folder names are as short as they can be while
+            distinct.
         bands: Empirical attainment surfaces over repeats: `group, weights, low, median, high` of the
-            return with at most so many weights, for groups of two searches or more; see
+            return with at most that many weights, for groups of two searches or more; see
             `search.front.attainment`.
-        plain: One row a trained baseline of a search: `group, folder, baseline, made, weights, unit,
+        plain: One row per trained baseline of a search: `group, folder, baseline, made, weights, unit,
             return_mean, return_ci_low, return_ci_high`.
-        scale: The common scale: means of the searches' own baselines.
-        env: The environment, with its settings where it has any.
-        notes: What a reader must know first.
+        scale: Common scale: the means over the searches' own baselines.
+        env: Name of the environment, with its settings if it has any.
+        notes: Warnings that a reader needs first.
     """
 
     searches: pd.DataFrame
@@ -74,13 +74,13 @@ class Comparison:
 
 
 def compare(searches: Sequence[Results]) -> Comparison:
-    """Lays searches over each other.
+    """Compares searches on a common scale.
 
     Args:
-        searches: Two or more, of one environment.
+        searches: Two or more searches of one environment.
 
     Raises:
-        ResultsError: The searches are of several environments, one is there twice, or none has a front.
+        ResultsError: The searches differ in environment, one is given twice, or none has a front.
     """
     folders = [str(r.folder.resolve()) for r in searches]
     twice = sorted({f for f in folders if folders.count(f) > 1})
@@ -138,7 +138,7 @@ def compare(searches: Sequence[Results]) -> Comparison:
 
 
 def common_scale(scales: Sequence[Scale]) -> Scale:
-    """Means over the searches of random, dense and floor; searches without a scale don't count."""
+    """Returns the mean of random, dense and floor over the searches that have a scale."""
     known = [s for s in scales if not s.note]
     if not known:
         return Scale(note="no search has a usable dense and random baseline: no hypervolume")
@@ -150,9 +150,9 @@ def common_scale(scales: Sequence[Scale]) -> Scale:
 
 
 def group_names(searches: Sequence[Results]) -> list[str]:
-    """The group of each search: repeats share the configuration but for `NOT_THE_CONFIG`.
+    """Returns the group of each search: repeats have equal configurations except for `NOT_THE_CONFIG`.
 
-    Groups are called after the experiment; where two have one name, after what differs too.
+    Groups are named after the experiment; groups with the same name also by their differences.
     """
     settings = [_settings(r) for r in searches]
     kinds: list[dict[str, Any]] = []
@@ -168,7 +168,7 @@ def group_names(searches: Sequence[Results]) -> list[str]:
             f"{k.rpartition('.')[2]} = {kind.get(k, 'default')}" for k in keys[:NAMED]
         )
         full.append(f"{names[i]}, {detail}" if detail else names[i])
-    # What the first differences don't tell apart is numbered.
+    # Groups that the first differences don't distinguish are numbered.
     labels = [
         name if full.count(name) == 1 else f"{name} ({full[: i + 1].count(name)})"
         for i, name in enumerate(full)
@@ -177,7 +177,7 @@ def group_names(searches: Sequence[Results]) -> list[str]:
 
 
 def _unmeasured(searches: Sequence[Results], labels: Mapping[Path, str]) -> list[str]:
-    """Searches without a scale of their own, beside some that have one."""
+    """Returns notes about searches without a scale of their own, when others have one."""
     return [
         f"{labels[r.folder]} is measured on the others' baselines alone: {r.confirmed.scale.note}"
         for r in searches
@@ -190,7 +190,7 @@ def _varies(key: str, kinds: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _settings(results: Results) -> dict[str, Any]:
-    """The configuration flattened, without what a repeat may change."""
+    """Returns the flattened configuration without the settings in which repeats may differ."""
     values = config_of(results)
     if not values:
         values = {k: results.manifest.get(k) for k in ("strategy", "members", "budget")}
@@ -267,9 +267,9 @@ def _training_steps(results: Results) -> int | None:
 def front_areas(
     returns: ArrayLike, sparsity: ArrayLike, total: ArrayLike, scale: Scale
 ) -> dict[str, float]:
-    """Hypervolumes of one front on a common scale; NaN without one.
+    """Returns the hypervolumes of one front on a common scale; NaN if the scale is undefined.
 
-    The reference point is sparsity 0 and the retained of the scale's floor.
+    The reference point is sparsity 0 and the retained share of the scale's floor.
     """
     if scale.note:
         return dict.fromkeys(AREAS, math.nan)
@@ -280,11 +280,11 @@ def front_areas(
 
 
 def group_of(name: Any, part: pd.DataFrame) -> dict[str, Any]:
-    """A group's row.
+    """Returns the row of one group of repeats.
 
     Args:
-        name: Its name.
-        part: The rows of its searches.
+        name: Name of the group.
+        part: Rows of the group's searches.
     """
     rng = np.random.default_rng(0)
     row: dict[str, Any] = {

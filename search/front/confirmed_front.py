@@ -1,7 +1,7 @@
-"""From fresh episodes to the front: who is on it, what it is worth, which policy to ship.
+"""Builds the confirmed front from fresh episodes: its points, their figures and the picked policies.
 
-Selection episodes decide – membership, knee, picks; report episodes give the figures. The two are
-disjoint, so a figure owes nothing to the luck that chose its policy.
+Selection episodes decide membership, knee and picks; report episodes give the figures. The two sets are
+disjoint, so that the figures are not biased by the choice of the policies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from search.front.rivals import COLUMNS as RIVAL_COLUMNS
 from search.front.rivals import rivals_of
 from search.store.archive import Baseline, Evaluation, Purpose, Snapshot
 
-# What a policy takes as `prunefront export` writes it, named as in its `policy.json`.
+# Size and latency of a policy as `prunefront export` writes it, named as in its `policy.json`.
 AS_EXPORTED = (
     "c_flash_bytes",
     "c_latency_us",
@@ -94,7 +94,7 @@ BASELINE_COLUMNS = (
     "unit",
     "flash_bytes",
 )
-# What a policy's metadata may say that a snapshot's line doesn't.
+# Figures from a policy's metadata that its snapshot doesn't contain.
 MEASURED = ("shrunk_params", "macs", "latency_us", "policy_bytes", *AS_EXPORTED)
 UNCONFIRMED = (
     "no policy of this search was re-evaluated on fresh seeds, so there is no front yet; search scores "
@@ -111,14 +111,14 @@ class Front:
     """The confirmed front of one search.
 
     Attributes:
-        table: One row a front point, columns `FRONT_COLUMNS`, the densest first.
+        table: One row per front point, columns `FRONT_COLUMNS`, the densest first.
         candidates: The same for every re-evaluated snapshot, with the column `member`.
-        baselines: One row a baseline, columns `BASELINE_COLUMNS`.
-        scale: What returns are measured on, from the episodes that give the figures.
-        figures: Purpose of the episodes that give the figures: "report", or "selection" where report
+        baselines: One row per baseline, columns `BASELINE_COLUMNS`.
+        scale: Scale of `retained`, from the episodes that give the figures.
+        figures: Purpose of the episodes that give the figures: "report", or "selection" if report
             episodes are missing.
-        notes: What a reader must know before trusting the figures; may be empty.
-        rivals: Points of the front with the trained baselines that are no larger, columns as of
+        notes: Warnings that a reader needs before trusting the figures; may be empty.
+        rivals: Front points paired with the trained baselines that are no larger, with the columns of
             `search.front.rivals`.
     """
 
@@ -133,15 +133,15 @@ class Front:
     )
 
     def pick(self, column: str) -> str:
-        """`snapshot_id` of the row marked in "goal", "keeps_95" …; "" where none is."""
+        """Returns the `snapshot_id` of the row marked in a column such as "goal"; empty if none is."""
         marked = self.table.loc[self.table[column].astype(bool), "snapshot_id"]
         return str(marked.iloc[0]) if len(marked) else ""
 
     @property
     def hypervolumes(self) -> tuple[float, float]:
-        """Area over (retained, sparsity) and over (retained, decades of density); NaN without a scale.
+        """Areas over (retained, sparsity) and (retained, decades of density); NaN without a scale.
 
-        The reference is sparsity 0 and the retained of the better of random and constant action.
+        The reference is sparsity 0 and the retained share of the better of random and constant action.
         """
         kept, floor = self.table["retained"].to_numpy(float), self.scale.retained_floor
         if math.isnan(floor):
@@ -166,25 +166,24 @@ def confirm(
     """Builds the front from fresh episodes.
 
     Args:
-        snapshots: The archive.
-        evaluations: Episodes on selection and report seeds, of snapshots and of baselines by name.
-        baselines: By name.
-        rng: Where the bootstrap's draws come from.
-        metadata: What a policy's folder says about it, by `snapshot_id` or baseline name.
-        candidates: `snapshot_id` of all that were to be re-evaluated; None: not chosen yet.
-        unfinished: What the search is called that has not ended, such as "interrupted"; "" for one
-            that has.
-        goal: What the wanted policy must fulfil.
+        snapshots: Snapshots of the archive.
+        evaluations: Episodes of snapshots and baselines on selection and report seeds.
+        baselines: Baselines by name.
+        rng: Random generator for the bootstrap draws.
+        metadata: Metadata of each policy, by `snapshot_id` or baseline name.
+        candidates: `snapshot_id` of all policies chosen for re-evaluation, or None if not chosen yet.
+        unfinished: Status of a search that has not ended, such as "interrupted"; empty if it has.
+        goal: Goal that the wanted policy must meet.
 
     Returns:
-        The front; empty, and `notes` says why, where no snapshot has selection episodes or none is
+        The front. It is empty, and `notes` says why, if no snapshot has selection episodes or none is
         better than random and constant action.
     """
     selection, report = (usable(evaluations, purpose) for purpose in ("selection", "report"))
     notes = [
         f"{e.snapshot_id}: its {e.purpose} episodes hold no usable return; left out"
         for e in evaluations
-        # A newer version may have evaluated for more than these.
+        # A newer version may have evaluations with further purposes.
         if e.purpose in ("selection", "report") and not is_usable(e)
     ]
     chosen = choose(snapshots, evaluations, baselines, goal).to_dict("records")
@@ -253,7 +252,7 @@ def confirm(
 
 
 def _why_none(candidates: Sequence[str] | None, unplayed: Sequence[str]) -> str:
-    """Why no policy has selection episodes that decide anything."""
+    """Returns the reason why no policy has usable selection episodes."""
     if candidates is None or unplayed:
         return UNCONFIRMED
     if not candidates:
@@ -267,7 +266,7 @@ def _why_none(candidates: Sequence[str] | None, unplayed: Sequence[str]) -> str:
 def episode_figures(
     name: str, figures: Mapping[str, Evaluation], resampled: Mapping[str, Floats], scale: Scale
 ) -> dict[str, Any]:
-    """Mean return, its interval and what it retains, from one policy's episodes."""
+    """Returns the mean return of one policy's episodes and its retained share, both with intervals."""
     if name not in figures:
         return {"episodes": 0, "return_note": "not evaluated on these seeds"}
     returns = figures[name].returns
@@ -291,7 +290,7 @@ def episode_figures(
 
 
 def _chances(frame: pd.DataFrame, resampled: Mapping[str, Floats], scale: Scale) -> Floats:
-    """P(non-dominated) of each row among all re-evaluated policies; NaN without episodes."""
+    """Returns P(non-dominated) of each row among all re-evaluated policies; NaN without episodes."""
     chances = np.full(len(frame), np.nan)
     known = [i for i, name in enumerate(frame["snapshot_id"]) if name in resampled]
     if not known:

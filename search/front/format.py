@@ -1,4 +1,4 @@
-"""Numbers and settings as readers write them."""
+"""Formats numbers and settings for readers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _KEPT = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
 def number(value: Any) -> str:
-    """A return or a count: 4 significant digits or all before the point; "–" where unknown.
+    """Formats a return or a count; "–" if unknown.
 
-    Below 0.01 it has 3 significant digits, from 1e15 on 4 and an exponent.
+    Integers below 1e15 keep all digits. Other numbers have 1 to 3 decimals (about 4 significant digits),
+    below 0.01 three significant digits. From 1e15 on, there are four digits and an exponent.
     """
     x = _float(value)
     if not math.isfinite(x):
@@ -35,24 +36,24 @@ def number(value: Any) -> str:
 
 
 def percent(share: Any) -> str:
-    """A sparsity with as many digits as tell it from its neighbours near 100 %."""
+    """Formats a sparsity in per cent, with more digits near 100 %, where values lie close together."""
     x = _float(share)
     if not math.isfinite(x):
         return "–"
-    # Two digits of what is left, where less than a hundredth of a per cent is.
+    # Two digits of the density, where that is less than 0.01 %.
     digits = 2 if x >= 1.0 or x < 0.9999 else math.ceil(-math.log10(1.0 - x) - 1e-9) - 1
     return f"{100 * x:.{digits}f} %"
 
 
 def share(value: Any) -> str:
-    """Retained or a probability, two digits."""
+    """Formats a retained share or a probability with two decimals; "–" if unknown."""
     x = _float(value)
-    # Plus 0.0 turns −0.0 into 0.0.
+    # Adding 0.0 turns −0.0 into 0.0.
     return f"{round(x, 2) + 0.0:.2f}".replace("-", "−") if math.isfinite(x) else "–"
 
 
 def size(value: Any) -> str:
-    """Bytes as B, kB or MB."""
+    """Formats a number of bytes in B, kB or MB; "–" if unknown."""
     x = _float(value)
     if not math.isfinite(x):
         return "–"
@@ -63,7 +64,7 @@ def size(value: Any) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds as s, min or h."""
+    """Formats a number of seconds in s, min or h; "–" if unknown."""
     x = _float(seconds)
     if not math.isfinite(x):
         return "–"
@@ -73,17 +74,17 @@ def duration(seconds: Any) -> str:
 
 
 def span(low: Any, high: Any, style: Any = number) -> str:
-    """An interval as "low to high"; "" where there is none."""
+    """Formats an interval as "low to high"; empty if there is none."""
     if not (math.isfinite(_float(low)) and math.isfinite(_float(high))):
         return ""
     return f"{style(low)} to {style(high)}"
 
 
 def marks(row: Mapping[Any, Any]) -> str:
-    """What a front point is picked as: "meets the goal", "keeps 95 % and 99 %", "knee"; "" for none.
+    """Returns the picks of a front point, such as "meets the goal, keeps 95 % and 99 %, knee".
 
-    Selection episodes pick. Where fresh ones retain less, a share isn't said to be kept: "keeps 95 %,
-    chosen for 99 %".
+    Empty if there is none. Points are picked by selection episodes. If report episodes retain less than
+    a share, the point is said to be chosen for it: "keeps 95 %, chosen for 99 %".
     """
     shares = [least for name, least in _KEPT.items() if row.get(name)]
     less = _float(row.get("retained"))
@@ -101,15 +102,15 @@ def _shares(some: Sequence[float]) -> str:
 
 
 def recipe(values: Mapping[str, Any], joint: str = "\n") -> str:
-    """Hyperparameters as "name = value" lines."""
+    """Formats hyperparameters as "name = value" lines, sorted by name."""
     return joint.join(f"{name} = {setting(value)}" for name, value in sorted(values.items()))
 
 
 def schedule_text(values: Mapping[str, Any]) -> str:
-    """A pruning schedule in words, such as "cubic to 99.65 %, 0.1 to 0.55 of the horizon".
+    """Describes a pruning schedule, as in "cubic to 99.65 %, 0.1 to 0.55 of the horizon".
 
     Args:
-        values: Hyperparameters by path, or by their last name; what isn't there isn't said.
+        values: Hyperparameters by path or by their last name; missing ones are left out.
     """
     known = {name.rpartition(".")[2]: v for name, v in values.items() if v is not None}
     parts = [str(known["schedule"])] if "schedule" in known else []
@@ -122,12 +123,12 @@ def schedule_text(values: Mapping[str, Any]) -> str:
 
 
 def setting(value: Any) -> str:
-    """A hyperparameter's value, four digits where it is a real number."""
+    """Formats a hyperparameter's value; floats have four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def signed(value: Any) -> str:
-    """A change: `number` with its sign."""
+    """Formats a change like `number`, with its sign."""
     text = number(value)
     return f"+{text}" if _float(value) > 0 else text
 

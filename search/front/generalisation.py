@@ -1,7 +1,7 @@
-"""The front under shift: what policies return where the environment differs from training's.
+"""The front under shift: returns of policies in environments that differ from the training environment.
 
-`shifts.jsonl` holds the episodes, one whole line a policy and shift; `shift.csv` is the table that is
-made of them. Imports neither Ray nor torch.
+`shifts.jsonl` contains the episodes, one line per policy and shift; `shift.csv` is the table made from
+them. Imports neither Ray nor torch.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ SHIFT_COLUMNS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShiftedEpisodes(Record):
-    """Episodes of one policy under one shift, one a seed.
+    """Episodes of one policy under one shift, one per seed.
 
     Attributes:
-        shift: Names the shift, such as "gravity = 15"; "none" where nothing differs but the seeds.
+        shift: Label of the shift, such as "gravity = 15"; "none" if only the seeds differ.
         settings: The shift as plain values.
-        policy: A snapshot's id or a baseline's name.
+        policy: Snapshot's id or baseline's name.
         seeds: Seed of each episode.
         returns: Return of each episode.
         lengths: Env steps of each episode.
@@ -64,11 +64,11 @@ class ShiftedEpisodes(Record):
 
 @dataclasses.dataclass(frozen=True)
 class PolicyScore:
-    """What a single policy is worth.
+    """The evaluation result of a single policy.
 
     Attributes:
-        figures: Columns of `shift.csv`: "return_mean", "return_ci_low", "retained", ….
-        against: What `retained` is measured on, or why it isn't.
+        figures: Figures by column of `shift.csv`: "return_mean", "return_ci_low", "retained", ….
+        against: The scale of `retained` in words, or the reason why it is unknown.
     """
 
     figures: dict[str, Any]
@@ -76,7 +76,7 @@ class PolicyScore:
 
 
 def read_shifted(folder: Path) -> list[ShiftedEpisodes]:
-    """All shifted episodes; of several of one policy and shift the last count.
+    """Returns all episodes under shift; the last of several of one policy and shift count.
 
     Args:
         folder: The results folder.
@@ -95,16 +95,16 @@ def generalisation(
     sizes: Mapping[str, tuple[float, int]],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """One row a shift and policy, columns `SHIFT_COLUMNS`.
+    """Returns one row per shift and policy, columns `SHIFT_COLUMNS`.
 
-    `retained` is measured under the shift: 0 is the random policy there, 1 the dense one there.
+    `retained` is measured under the shift: 0 is the random policy there, 1 the dense policy there.
     Intervals are paired by seed.
 
     Args:
-        records: The episodes.
-        sizes: Sparsity and non-zero weights of each policy that the table shall hold, in its order;
-            records of others are left out.
-        rng: Where the bootstrap's draws come from.
+        records: Episodes under shift.
+        sizes: Sparsity and non-zero weights of each policy of the table, in the table's order; records
+            of other policies are left out.
+        rng: Random generator for the bootstrap draws.
     """
     shifts: dict[str, list[ShiftedEpisodes]] = {}
     for record in records:
@@ -133,17 +133,17 @@ def generalisation(
 
 
 def generalisation_of(folder: Path, front: Front, rng: np.random.Generator) -> pd.DataFrame:
-    """The generalisation table of a search: its baselines' and its front's, the densest first.
+    """Returns the generalisation table of a search, for its baselines and its front, the densest first.
 
     Args:
         folder: The results folder.
-        front: The search's front.
-        rng: Draws the resampled episodes.
+        front: Front of the search.
+        rng: Random generator for the bootstrap draws.
     """
     columns = ("sparsity", "nonzero_params")
     baselines, points = front.baselines.set_index("name"), front.table.set_index("snapshot_id")
     joined = pd.concat([baselines[list(columns)], points[list(columns)]])
-    # What isn't a network comes last.
+    # Policies without a network come last.
     joined = joined.sort_values("sparsity", kind="stable", na_position="last")
     rows = zip(joined.index, joined["sparsity"], joined["nonzero_params"], strict=True)
     sizes = {str(name): (float(sparsity), int(weights)) for name, sparsity, weights in rows}
@@ -151,11 +151,11 @@ def generalisation_of(folder: Path, front: Front, rng: np.random.Generator) -> p
 
 
 def labelled(shift: Shift, env: str | None) -> str:
-    """What episodes under a shift are known by.
+    """Returns the label under which episodes of a shift are recorded.
 
     Args:
-        shift: What is different.
-        env: Names the environment where it isn't the search's.
+        shift: The shift.
+        env: Name of the environment, or None for the search's own.
     """
     if env is None:
         return shift.label
@@ -165,7 +165,7 @@ def labelled(shift: Shift, env: str | None) -> str:
 def known_episodes(
     records: Iterable[ShiftedEpisodes], seeds: Sequence[int]
 ) -> set[tuple[str, str]]:
-    """Pairs of shift and policy whose episodes on these very seeds are there."""
+    """Returns the pairs of shift and policy that have episodes on exactly these seeds."""
     return {(r.shift, r.policy) for r in records if tuple(r.seeds) == tuple(seeds)}
 
 

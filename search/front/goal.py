@@ -1,4 +1,4 @@
-"""Whether a policy fulfils the goal of a search, which one does best, and which one comes nearest."""
+"""Compares policies with the goal of a search: the shortfall, the best match and the nearest policy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.front.retained import Floats
 
 
 def goal_of(values: Mapping[str, Any]) -> GoalSettings:
-    """The goal of a configuration's plain values; none where there is none that can be read."""
+    """Returns the goal in a configuration's plain values; no goal if there is none or it is invalid."""
     try:
         return GoalSettings.model_validate(values.get("goal") or {})
     except ValidationError:
@@ -22,15 +22,16 @@ def goal_of(values: Mapping[str, Any]) -> GoalSettings:
 
 
 def shortfall(goal: GoalSettings, weights: ArrayLike, kept: ArrayLike) -> Floats:
-    """How far policies are from a goal: decades of weights too many, plus retained too little.
+    """Returns how far policies miss a goal: excess weights in decades plus the missing retained share.
 
     Args:
         goal: The goal.
         weights: Non-zero weights of each policy, shape (n,).
-        kept: What each retains, shape (n,); NaN where that is unknown.
+        kept: Retained share of each policy, shape (n,); NaN if unknown.
 
     Returns:
-        Shape (n,): 0 where the goal is met; infinite where what a policy retains counts and is unknown.
+        Shape (n,): 0 if the goal is met; infinite if the goal limits the retained share and it is
+        unknown.
     """
     counts = np.maximum(np.asarray(weights, dtype=np.float64), 1.0)
     lacks = np.zeros(counts.shape)
@@ -43,16 +44,16 @@ def shortfall(goal: GoalSettings, weights: ArrayLike, kept: ArrayLike) -> Floats
 
 
 def goal_pick(goal: GoalSettings, weights: ArrayLike, kept: ArrayLike) -> int | None:
-    """Which point of a front fulfils a goal best.
+    """Returns the index of the front point that fulfils a goal best.
 
     Args:
         goal: The goal.
-        weights: Non-zero weights of each point, the densest first, so the best return first too.
-        kept: What each retains.
+        weights: Non-zero weights of each point, the densest first, which also has the best return.
+        kept: Retained share of each point.
 
     Returns:
-        The sparsest that keeps what is asked for, or, where only weights are limited, the one with the
-        best return; None: no point meets the goal, or there is no goal.
+        Index of the sparsest point that meets the goal; if the goal limits only the weights, of the
+        point with the best return. None if no point meets the goal or there is no goal.
     """
     met = np.flatnonzero(shortfall(goal, weights, kept) == 0.0)
     if not goal.given or not met.size:
@@ -61,7 +62,7 @@ def goal_pick(goal: GoalSettings, weights: ArrayLike, kept: ArrayLike) -> int | 
 
 
 def nearest_to_goal(goal: GoalSettings, weights: ArrayLike, kept: ArrayLike) -> int | None:
-    """Which point comes nearest to a goal; None: what counts is unknown of all, or there is none."""
+    """Returns the index of the point nearest to a goal; None without a goal or any known distance."""
     lacks = shortfall(goal, weights, kept)
     if not goal.given or not np.isfinite(lacks).any():
         return None

@@ -1,4 +1,4 @@
-"""How a search's hypervolume grew, snapshot by snapshot."""
+"""The growth of a search's hypervolume with every snapshot."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from search.store.tables import env_steps_done
 
 
 def running_hypervolume(records: Sequence[Snapshot], scale: Scale) -> pd.DataFrame:
-    """Hypervolume of the search scores after each snapshot.
+    """Returns the hypervolume of the search scores after each snapshot.
 
     Args:
         records: Snapshots in the order they were made.
-        scale: What returns are measured on; its better of random and constant action is the reference.
+        scale: Scale of `retained`; the better of random and constant action is the reference.
 
     Returns:
-        A row a snapshot: "env_steps" of all members and "minutes" until then; the hypervolume
+        One row per snapshot: "env_steps" of all members and "minutes" until then, and the hypervolumes
         "over_sparsity" and "over_decades" of density.
     """
     scores = [s.return_mean if s.usable and s.status == "ok" else np.nan for s in records]
@@ -41,7 +41,7 @@ def running_hypervolume(records: Sequence[Snapshot], scale: Scale) -> pd.DataFra
 
 
 def hypervolume_points(records: Sequence[Snapshot], scale: Scale) -> pd.DataFrame:
-    """Hypervolume of the search scores over the training steps of all members and over time."""
+    """Returns the rows of `running_hypervolume` where it changed, and the last; thinned for plots."""
     table = running_hypervolume(records, scale)
     changed = table[["over_sparsity", "over_decades"]].diff().ne(0).any(axis=1)
     changed.iloc[-1] = True

@@ -1,4 +1,4 @@
-"""What tells searches apart: their folders, and the environments that they are of."""
+"""Identifies searches by short folder labels and by their environments."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from search.front.results import Results
 
 
 def folder_labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest trailing path of each folder that no other one ends with.
+    """Returns the shortest trailing path of each folder that no other folder ends with.
 
     Args:
-        folders: Each once; "." and ".." are resolved.
+        folders: Distinct folders; "." and ".." are resolved.
     """
     parts = [folder.resolve().parts for folder in folders]
     return [str(Path(*own[-_length(own, parts) :])) for own in parts]
@@ -28,15 +28,15 @@ def _length(own: tuple[str, ...], among: Sequence[tuple[str, ...]]) -> int:
 
 
 def config_of(results: Results) -> dict[str, Any]:
-    """The configuration; empty where it is missing or can't be read."""
+    """Returns the configuration of a search; empty if it is missing or can't be read."""
     return plain_values(results.config)
 
 
 def environments(searches: Sequence[Results]) -> list[str]:
-    """The environments that searches are of, each once and in order, such as `Pong {"mode": 1}`.
+    """Returns the distinct environments of searches, sorted, such as `Pong {"mode": 1}`.
 
     Args:
-        searches: One whose configuration is missing is of any settings of its environment.
+        searches: Searches; one without a configuration matches any settings of its environment.
     """
     found: dict[str, set[str]] = {}
     for results in searches:

@@ -1,9 +1,9 @@
-"""Which hyperparameters went with progress, read from the archive: exploratory, not an experiment.
+"""Importance of hyperparameters for progress, estimated from the archive: exploratory, not causal.
 
-Hyperparameters of a population move with its luck, and good members are copied. So the unit is a
-segment: what was gained within it, held against where it started and how far training was. Importance
-is how much worse a model predicts the segments of members that it hasn't seen once a hyperparameter's
-values are shuffled (permutation importance, Breiman 2001; on held-out data: noise scores about 0).
+In a population, good members are copied, and hyperparameters spread with their luck. Therefore the unit
+is a segment: its gains, given its starting point and its progress in training. Importance is the
+increase in a model's error on segments of unseen members when a hyperparameter's values are shuffled
+(permutation importance, Breiman 2001; on held-out data, so that noise scores about 0).
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from search.store.archive import Snapshot
 
 Floats = NDArray[np.float64]
 
-# More segments than this say nothing new and take time.
+# Largest number of segments used: more take time and add little.
 MOST_SEGMENTS = 2000
-# Fewer segments for each column of the model than this give no importance.
+# Fewest segments per column of the model for which importance is computed.
 SEGMENTS_PER_COLUMN = 2
 FOLDS = 8
 SHUFFLES = 20
 RESAMPLES = 2000
-# Ridge penalties on standardised columns of hyperparameters, per segment. Covariates come first: they
-# are nearly free, or a hyperparameter that only follows them would take a share of what they explain.
+# Ridge penalties per segment on standardised columns of hyperparameters. Covariates are almost
+# unpenalised; otherwise a hyperparameter that is merely correlated with them would share their effect.
 PENALTIES = (0.01, 0.1, 1.0)
 FREE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Importance:
-    """Hyperparameter importance for what segments gain.
+    """Importance of hyperparameters for the gains of segments.
 
     Attributes:
-        table: One row a hyperparameter and gain, columns `COLUMNS`. Importance is a share of the gain's
-            variance; `low` and `high` are a 95 % interval, resampled by fold of members, NaN below three
-            folds; `effect` says which values gained more.
-        explained: By gain, the share of its variance over unseen members that the covariates alone
-            explain, and that they explain with the hyperparameters that always act.
-        segments: How many segments there are.
-        used: How many of them the models saw.
-        notes: What was left out, and why.
+        table: One row per hyperparameter and gain, columns `COLUMNS`. Importance is a share of the
+            gain's variance; `low` and `high` are a 95 % interval, resampled by fold of members, NaN with
+            fewer than three folds; `effect` says which values gained more.
+        explained: By gain, the shares of its variance over unseen members explained by the covariates
+            alone, and by the covariates with the hyperparameters that always act.
+        segments: Number of segments in the archive.
+        used: Number of segments that the models used.
+        notes: Hyperparameters that were left out, and why.
     """
 
     table: pd.DataFrame
@@ -62,16 +62,16 @@ COLUMNS = ["gain", "hyperparameter", "group", "segments", "importance", "low", "
 
 
 def importance(records: Sequence[Snapshot], random_return: float) -> Importance:
-    """Permutation importance of every hyperparameter that varied, for both gains.
+    """Returns the permutation importance of every hyperparameter that varied, for both gains.
 
-    Hyperparameters that only act under some choice are judged among the segments in which they acted,
-    beside those that always act. The model is a ridge regression on ranks and their squares, which no
-    outlier bends; of three penalties the one that predicts unseen members best. What acts only together
-    with something else stays hidden.
+    Hyperparameters that only act under some choice are assessed on the segments in which they acted,
+    together with those that always act. The model is a ridge regression on ranks and their squares, so
+    that it is robust to outliers, with the one of three penalties that predicts unseen members best.
+    Effects that exist only in interaction are not found.
 
     Args:
         records: Snapshots in the order they were made.
-        random_return: The random policy's return; NaN where it isn't known.
+        random_return: Mean return of the random policy; NaN if unknown.
     """
     gains, recipes = segment_gains(records, random_return)
     everything = len(gains)
@@ -123,7 +123,7 @@ def importance(records: Sequence[Snapshot], random_return: float) -> Importance:
 
 
 def _groups(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], list[str]]]:
-    """Hyperparameters by the segments in which they act, each with those that always act."""
+    """Groups hyperparameters by the segments in which they act; adds those that always act to each."""
     acts: dict[tuple[bool, ...], list[str]] = {}
     for name in sorted({name for recipe in recipes for name in recipe}):
         acts.setdefault(tuple(name in recipe for recipe in recipes), []).append(name)
@@ -133,7 +133,7 @@ def _groups(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], list[
 
 
 def _where(own: Sequence[Mapping[str, Any]], recipes: Sequence[Mapping[str, Any]]) -> str:
-    """The choice under which a group acts, as "schedule = plateau"."""
+    """Returns the choice under which a group of hyperparameters acts, such as "schedule = plateau"."""
     for name in sorted(own[0]):
         values = {str(r.get(name)) for r in own}
         if len(values) == 1 and not is_number([own[0][name]]):
@@ -144,7 +144,7 @@ def _where(own: Sequence[Mapping[str, Any]], recipes: Sequence[Mapping[str, Any]
 
 
 def _blocks(recipes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Floats]:
-    """Columns of each hyperparameter that varies: rank and square, or one a choice; standardised."""
+    """Returns standardised columns per varying hyperparameter: rank and square, or one per choice."""
     blocks = {}
     for name in names:
         values = [r[name] for r in recipes]
@@ -176,7 +176,7 @@ def _standard(x: Floats) -> Floats:
 
 
 def _folds(members: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fold of each segment: all of a member's are left out together."""
+    """Returns the fold of each segment; all segments of a member are in the same fold."""
     _, index = np.unique(members, return_inverse=True)
     return np.asarray(index % FOLDS, dtype=np.int64)
 
@@ -195,7 +195,7 @@ def _held_out(
     folds: NDArray[np.int64],
     names: list[str],
 ) -> _Seen:
-    """Errors on left-out members, with the hyperparameters as they were and shuffled."""
+    """Computes importance from errors on left-out members, with original and shuffled values."""
     x = np.hstack([base, *blocks.values()])
     starts = np.cumsum([base.shape[1], *(b.shape[1] for b in blocks.values())])
     columns = {n: slice(a, b) for n, a, b in zip(blocks, starts, starts[1:], strict=False)}
@@ -228,14 +228,14 @@ def _held_out(
 def _missed(
     x: Floats, y: Floats, masks: Sequence[NDArray[np.bool_]], free: int, penalty: float
 ) -> tuple[float, list[Floats], list[Floats]]:
-    """Squared error in all, and each fold's errors and weights; a fold is predicted by the others."""
+    """Returns the total squared error, and errors and weights per fold, predicted from other folds."""
     weights = [_ridge(x[~out], y[~out], free, penalty) for out in masks]
     missed = [y[out] - y[~out].mean() - x[out] @ w for out, w in zip(masks, weights, strict=True)]
     return float(sum((e**2).sum() for e in missed)), missed, weights
 
 
 def _ridge(x: Floats, y: Floats, free: int, penalty: float) -> Floats:
-    """Weights of a linear model whose first `free` columns are nearly unpenalised."""
+    """Returns the weights of a ridge regression whose first `free` columns are nearly unpenalised."""
     penalties = np.where(np.arange(x.shape[1]) < free, FREE, penalty)
     gram = x.T @ x + len(x) * np.diag(penalties)
     return np.asarray(np.linalg.solve(gram, x.T @ (y - y.mean())))
@@ -249,7 +249,7 @@ def _effect(
     blocks: Mapping[str, Floats],
     penalty: float,
 ) -> str:
-    """What the model gives for other values of one hyperparameter, all else equal."""
+    """Describes the change that the model predicts for other values of one hyperparameter."""
     others = [b for key, b in blocks.items() if key != name]
     x = np.hstack([base, *others, blocks[name]])
     part = blocks[name] @ _ridge(x, y, base.shape[1], penalty)[-blocks[name].shape[1] :]

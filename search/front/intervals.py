@@ -1,7 +1,7 @@
-"""Intervals from resampled episodes, paired by seed.
+"""Bootstrap intervals from resampled episodes, paired by seed.
 
-Policies that played the same seeds are resampled together: an episode's start is easy or hard for all of
-them, so their differences are surer than each mean alone.
+Policies that played the same seeds are resampled together: a start is easy or hard for all of them, so
+that their differences are more certain than the mean of each.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from search.store.archive import Evaluation
 Floats = NDArray[np.float64]
 
 RESAMPLES = 4000
-# Fewer runs give no interval: resampling two of them says nothing.
+# Fewest runs for an interval: resampling two of them is meaningless.
 FEWEST = 3
 
 
 def resampled_means(
     evaluations: Sequence[Evaluation], rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Floats:
-    """Mean returns over seeds drawn with replacement, the same draws for all with the same seeds.
+    """Returns bootstrap means of returns; evaluations with the same seeds share the draws.
 
     Args:
-        evaluations: One a policy, each with at least one episode.
-        rng: Where the draws come from.
-        resamples: How many.
+        evaluations: One evaluation per policy, each with at least one episode.
+        rng: Random generator for the bootstrap draws.
+        resamples: Number of resamples.
 
     Returns:
         Shape (resamples, policies).
@@ -42,39 +42,39 @@ def resampled_means(
         if seeds not in counts:
             drawn = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
             counts[seeds] = drawn.astype(np.float64)
-        # Divided last: sums of whole numbers are exact, and so resamples that tie are equal.
-        # What one policy returned may hold infinities.
+        # The division comes last: sums of integers are exact, so that tied resamples are equal.
+        # Returns may contain infinities.
         with np.errstate(invalid="ignore"):
             means[:, i] = counts[seeds] @ np.asarray(evaluation.returns, dtype=np.float64) / n
     return means
 
 
 def interval(returns: Sequence[float] | Floats, means: Floats) -> tuple[float, float]:
-    """A 95 % interval of a mean: the bootstrap's bias-corrected and accelerated one.
+    """Returns the bias-corrected and accelerated (BCa) 95 % bootstrap interval of a mean.
 
-    Efron 1987 (BCa), with the normal quantile widened as Student's t is for few episodes (Hesterberg
+    Efron 1987, with the normal quantile widened towards that of Student's t for few episodes (Hesterberg
     2015). In simulations of 100 episodes it covers normal, exponential and capped returns at 93–96 %.
 
     Args:
-        returns: The episodes' returns.
-        means: Their resampled means, shape (resamples,).
+        returns: Returns of the episodes.
+        means: Resampled means of the returns, shape (resamples,).
 
     Returns:
-        Low and high; NaN where the episodes don't vary or there is only one: an interval of no width
-        would claim certainty. NaN too where one returned no number.
+        Low and high. Both are NaN if all returns are equal or there is only one, because an interval of
+        zero width would claim certainty, and if a return is not finite.
     """
     x = np.asarray(returns, dtype=np.float64)
     n = len(x)
     if n < 2 or not np.isfinite(x).all() or np.ptp(x) == 0:
         return np.nan, np.nan
     normal = NormalDist()
-    # Where few returns differ many resamples tie with the mean, but for rounding.
+    # If few returns differ, many resamples tie with the mean up to rounding.
     tied = np.isclose(means, x.mean(), rtol=0.0, atol=1e-9 * np.ptp(x))
     below = (~tied & (means < x.mean())).mean() + 0.5 * tied.mean()
     bias = normal.inv_cdf(float(np.clip(below, 1e-4, 1 - 1e-4)))
     deviation = x - x.mean()
     acceleration = (deviation**3).sum() / (6.0 * (deviation**2).sum() ** 1.5)
-    # Cornish–Fisher's first term of Student's t, times the bootstrap's own factor for few episodes.
+    # First Cornish–Fisher term of Student's t, times the bootstrap's correction for few episodes.
     z = 1.959964 * (1 + (1.959964**2 + 1) / (4 * (n - 1))) * np.sqrt(n / (n - 1))
     levels = [
         normal.cdf(bias + (bias + q) / max(1e-6, 1 - acceleration * (bias + q))) for q in (-z, z)
@@ -84,10 +84,10 @@ def interval(returns: Sequence[float] | Floats, means: Floats) -> tuple[float, f
 
 
 def no_interval_note(returns: Sequence[float] | Floats) -> str:
-    """Why a mean has no interval; "" where it has one.
+    """Returns the reason why a mean has no interval; empty if it has one.
 
-    n equal episodes still leave room: with 95 % confidence fewer than 1 − 0.05^(1/n) of all episodes
-    differ.
+    After n equal episodes others may still differ: fewer than a share of 1 − 0.05^(1/n) of all episodes,
+    with 95 % confidence.
     """
     x = np.asarray(returns, dtype=np.float64)
     if len(x) < 2:
@@ -104,11 +104,11 @@ def no_interval_note(returns: Sequence[float] | Floats) -> str:
 
 
 def probability_nondominated(means: Floats, sparsity: Floats, floor: Floats) -> Floats:
-    """Share of resamples in which a policy is on the front.
+    """Returns the share of resamples in which each policy is on the front.
 
     Args:
         means: Resampled mean returns, shape (resamples, policies).
-        sparsity: The sparsity of each policy, shape (policies,).
+        sparsity: Sparsity of each policy, shape (policies,).
         floor: Return that a policy must exceed in each resample, shape (resamples,).
 
     Returns:
@@ -126,23 +126,23 @@ def probability_nondominated(means: Floats, sparsity: Floats, floor: Floats) -> 
 
 
 def interquartile_mean(values: ArrayLike) -> Floats:
-    """Mean of what is left when a quarter, rounded down, is cut from each end of the last axis."""
+    """Returns the mean over the last axis without a quarter of the values, rounded down, at each end."""
     x = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     cut = x.shape[-1] // 4
     return np.asarray(x[..., cut : x.shape[-1] - cut].mean(axis=-1))
 
 
 def interquartile_interval(values: ArrayLike, rng: np.random.Generator) -> tuple[float, float]:
-    """A 95 % interval of the interquartile mean of whole runs, which are resampled.
+    """Returns a 95 % percentile bootstrap interval of the interquartile mean over whole runs.
 
-    A percentile interval; with few runs it is too narrow rather than too wide.
+    With few runs the interval is too narrow rather than too wide.
 
     Args:
-        values: One a run.
-        rng: Where the draws come from.
+        values: One value per run.
+        rng: Random generator for the bootstrap draws.
 
     Returns:
-        Low and high; NaN below `FEWEST` runs, where one isn't finite, and where they don't vary.
+        Low and high; NaN with fewer than `FEWEST` runs, if a value isn't finite, or if all are equal.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < FEWEST or not np.isfinite(x).all() or np.ptp(x) == 0:

@@ -1,4 +1,4 @@
-"""A policy's lineage: with which hyperparameters it was trained, from its birth to where it stands."""
+"""A policy's lineage: the hyperparameters that trained it, from its birth to its snapshot."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from rllib_ext.pruning.errors import ResultsError
 from search.store.archive import Hyperparameter, Snapshot
 
-# What a segment was handed out with, by member and segment.
+# Planned settings of each segment, by member and segment.
 Plans = Mapping[tuple[int, int], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What a policy passed in one segment.
+    """The part of a policy's training in one segment.
 
     Attributes:
-        hyperparameters: What it trained with, by path.
-        start: Lineage's clock where it began, in env steps.
-        stop: Where it ended.
+        hyperparameters: Hyperparameters by path.
+        start: Lineage's clock at the start of the stage, in env steps.
+        stop: Lineage's clock at the end of the stage, in env steps.
         pruning: The stage's `PruningConfig`, as plain values.
         training: The stage's arguments of `PPOConfig.training`.
     """
@@ -34,7 +34,7 @@ class Stage:
 
 
 def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
-    """The snapshots that a snapshot's segments started from, the youngest first."""
+    """Returns the ids of the snapshots that a snapshot's segments started from, the youngest first."""
     chain: list[str] = []
     parent = snapshot.parent
     while parent and parent not in chain:
@@ -44,24 +44,24 @@ def ancestors(snapshot: Snapshot, by_id: Mapping[str, Snapshot]) -> list[str]:
 
 
 def plans_of(events: Iterable[Mapping[str, Any]]) -> Plans:
-    """What each segment was handed out with; of one that was handed out again, the latest."""
+    """Returns the plan of each segment from the events; the latest if a segment was started again."""
     begun = (e for e in events if e.get("event") == "start" and "plan" in e)
     return {(int(e["member"]), int(e["segment"])): e["plan"] for e in begun}
 
 
 def lineage(snapshot: Snapshot, by_id: Mapping[str, Snapshot], plans: Plans) -> tuple[Stage, ...]:
-    """The recipe of a policy: all that trained it, in order.
+    """Returns the recipe of a policy: all stages of its training, in order.
 
     Args:
-        snapshot: The policy.
-        by_id: The archive.
-        plans: What each segment was planned to train with (see `plans_of`).
+        snapshot: Snapshot of the policy.
+        by_id: Snapshots of the archive by id.
+        plans: Plan of each segment, as returned by `plans_of`.
 
     Returns:
-        One stage a segment, each from where the one before it stopped; the first from 0.
+        One stage per segment; each starts where the previous one stopped, the first at 0.
 
     Raises:
-        ResultsError: The archive doesn't hold all of its ancestors or plans, or their clocks don't rise.
+        ResultsError: The archive lacks an ancestor or a plan, or the ancestors' clocks don't rise.
     """
     ids = [snapshot.snapshot_id, *ancestors(snapshot, by_id)]
     missing = [i for i in ids[1:] if i not in by_id]

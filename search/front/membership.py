@@ -1,4 +1,4 @@
-"""Who is on the front, and which policy to ship: decided on selection episodes alone. No figures."""
+"""Decides front membership and picks from selection episodes alone; computes no figures."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KEEPS = {"keeps_95": 0.95, "keeps_99": 0.99}
 
 
 def is_usable(evaluation: Evaluation) -> bool:
-    """Whether there are episodes, all with a finite return."""
+    """Whether an evaluation has episodes, all with a finite return."""
     return bool(evaluation.returns) and bool(np.isfinite(evaluation.returns).all())
 
 
 def usable(evaluations: Iterable[Evaluation], purpose: Purpose) -> dict[str, Evaluation]:
-    """Usable episodes on one set of seeds, by `snapshot_id` or baseline name."""
+    """Returns the usable evaluations of one purpose, by `snapshot_id` or baseline name."""
     return {e.snapshot_id: e for e in evaluations if e.purpose == purpose and is_usable(e)}
 
 
 def scale_from(episodes: Mapping[str, Evaluation], baselines: Mapping[str, Baseline]) -> Scale:
-    """The scale of one set of seeds; a baseline without episodes there stands with its search score."""
+    """Returns the scale on one set of seeds; a baseline without episodes there has its search score."""
 
     def returns(name: str) -> Floats:
         if name in episodes:
@@ -46,16 +46,16 @@ def choose(
     baselines: Mapping[str, Baseline],
     goal: GoalSettings = NO_GOAL,
 ) -> pd.DataFrame:
-    """Membership, knee and picks.
+    """Chooses the members of the front, its knee and its picks.
 
     Args:
-        snapshots: The archive.
-        evaluations: Fresh episodes; those on selection seeds count.
-        baselines: By name.
-        goal: What the wanted policy must fulfil.
+        snapshots: Snapshots of the archive.
+        evaluations: Evaluations with fresh episodes; only those on selection seeds are used.
+        baselines: Baselines by name.
+        goal: Goal that the wanted policy must meet.
 
     Returns:
-        One row a re-evaluated snapshot, the densest first.
+        One row per re-evaluated snapshot, the densest first.
     """
     by_id = {s.snapshot_id: s for s in snapshots}
     selection = usable(evaluations, "selection")
@@ -67,7 +67,7 @@ def choose(
     feasible = score > scale.floor
     member = np.zeros(len(policies), dtype=bool)
     member[feasible] = nondominated(np.column_stack([score, sparsity])[feasible])
-    # Policies that nothing tells apart are one point of the front: the first stands for all.
+    # Policies with equal score and sparsity are one point of the front, represented by the first.
     points = list(zip(score, sparsity, strict=True))
     member &= np.array([points.index(point) == i for i, point in enumerate(points)], dtype=bool)
     on_front = np.flatnonzero(member)

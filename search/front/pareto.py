@@ -1,7 +1,7 @@
-"""The front: who is not dominated, how much it covers, where it bends, who is worth another look.
+"""Pareto fronts: non-dominated points, hypervolume, knee, and candidates for re-evaluation.
 
-A point is (return, sparsity); both are maximised. Numpy only, so that a running search and a report
-share it.
+A point is (return, sparsity); both are maximised. Uses only NumPy, so that a running search and a report
+can share it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from search.store.archive import Snapshot
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Standard errors of both by which one snapshot clearly beats another.
+# Standard errors of each mean by which one snapshot must clearly beat another.
 CLEARLY = 2.0
-# Decades of density within which neighbours in training are nearly the same policy.
+# Difference in decades of density below which neighbours in training count as nearly the same policy.
 NEARLY = 0.1
-# Points compared with the front at once.
+# Number of points compared with the front at once.
 BLOCK = 512
 
 
 def nondominated(points: ArrayLike) -> Bools:
-    """Which points no other point dominates, in O(n log n).
+    """Marks the points that no other point dominates, in O(n log n).
 
-    A point dominates another where it is at least as good in both coordinates and better in one. Equal
-    points don't dominate each other: all of them count. A point that isn't finite never counts.
+    A point dominates another if it is at least as good in both coordinates and better in one. Equal
+    points don't dominate each other, so that all of them are marked. Non-finite points never are.
 
     Args:
-        points: Shape (n, 2); both coordinates are maximised.
+        points: Points, shape (n, 2); both coordinates are maximised.
 
     Returns:
-        Shape (n,).
+        Boolean array, shape (n,).
     """
     array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     found = np.zeros(len(array), dtype=bool)
@@ -45,7 +45,7 @@ def nondominated(points: ArrayLike) -> Bools:
     x, y = array[finite, 0], array[finite, 1]
     order = np.lexsort((-y, -x))
     x, y = x[order], y[order]
-    # The first of each group of equal x is the group's best; what beat it must have a greater x.
+    # The first point of each group of equal x is its best; only points with greater x can dominate it.
     starts = np.r_[True, x[1:] != x[:-1]]
     first = np.maximum.accumulate(np.where(starts, np.arange(len(x)), 0))
     best_before = np.r_[-np.inf, np.maximum.accumulate(y)[:-1]][first]
@@ -54,12 +54,12 @@ def nondominated(points: ArrayLike) -> Bools:
 
 
 def hypervolume(points: ArrayLike, reference: tuple[float, float]) -> float:
-    """Area that the points dominate above a reference point.
+    """Returns the area that the points dominate above a reference point.
 
     Args:
-        points: Shape (n, 2); both coordinates are maximised. What doesn't exceed the reference in both
-            coordinates adds nothing.
-        reference: The lower left corner of the area. Fix it before the search and state it.
+        points: Points, shape (n, 2); both coordinates are maximised. Points that don't exceed the
+            reference in both coordinates add nothing.
+        reference: Lower left corner of the area. Fix it before the search and report it.
 
     Returns:
         The area, ≥ 0.
@@ -72,14 +72,14 @@ def hypervolume(points: ArrayLike, reference: tuple[float, float]) -> float:
 
 
 def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Floats:
-    """The hypervolume of the first 1, 2, … n points.
+    """Returns the hypervolumes of the first 1, 2, …, n points.
 
     Args:
-        points: Shape (points, 2), both to be maximised, in the order in which they were found.
-        reference: The point from which volumes are measured.
+        points: Points in the order they were found, shape (n, 2); both coordinates are maximised.
+        reference: Reference point of the hypervolumes.
 
     Returns:
-        Shape (n,), never falling.
+        Shape (n,), never decreasing.
     """
     array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     gains = np.zeros(len(array))
@@ -88,7 +88,7 @@ def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Fl
     area = 0.0
     for start in range(0, len(inside), BLOCK):
         block = inside[start : start + BLOCK]
-        # Most points of a long search are dominated by what was found before: one comparison for all.
+        # Most points of a long search are dominated by earlier ones; one comparison finds them all.
         covered = np.any(np.all(front[None] >= array[block][:, None], axis=2), axis=1)
         for i in block[~covered]:
             point: Floats = array[i]
@@ -101,11 +101,11 @@ def hypervolume_history(points: ArrayLike, reference: tuple[float, float]) -> Fl
 
 
 def log_density(sparsity: ArrayLike, total: ArrayLike) -> Floats:
-    """−log10 of the density: 0 for a dense policy, log10(n) for one weight of n.
+    """Returns −log10 of the density: 0 for a dense policy, log10(n) for one weight of n.
 
     Args:
-        sparsity: In [0, 1].
-        total: Prunable weights n; a density below 1/n counts as 1/n.
+        sparsity: Sparsity in [0, 1].
+        total: Number of prunable weights n; a density below 1/n counts as 1/n.
 
     Returns:
         Decades of density, ≥ 0.
@@ -116,18 +116,19 @@ def log_density(sparsity: ArrayLike, total: ArrayLike) -> Floats:
 
 
 def knee(returns: ArrayLike, decades: ArrayLike) -> int | None:
-    """Where a front bends: the last sparsity before the return begins to fall fast.
+    """Returns the knee of a front: the last point before the return begins to fall fast.
 
     Both coordinates are scaled to [0, 1] over the front; the knee is the point farthest above the chord
-    between the two ends (Das 1999; "Kneedle", Satopää et al. 2011). Retained and mean return give the
-    same point, because one is a linear function of the other.
+    between the two ends (Das 1999; "Kneedle", Satopää et al. 2011). Retained share and mean return give
+    the same point, because one is a linear function of the other.
 
     Args:
-        returns: Mean return or retained of each front point, shape (n,).
-        decades: `log_density` of each, shape (n,).
+        returns: Mean return or retained share of each front point, shape (n,).
+        decades: `log_density` of each front point, shape (n,).
 
     Returns:
-        Its index; None where no point lies above the chord or a coordinate doesn't vary.
+        Index of the knee; None if there are fewer than three points, a value isn't finite, a coordinate
+        doesn't vary, or no point is above the chord.
     """
     y, x = np.asarray(returns, dtype=np.float64), np.asarray(decades, dtype=np.float64)
     if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -150,25 +151,26 @@ def candidates(
     floor: float = -math.inf,
     optimism: float = 1.0,
 ) -> list[Snapshot]:
-    """The snapshots that deserve fresh episodes: the search front and its near misses.
+    """Returns the snapshots to re-evaluate on fresh episodes: the search front and its near misses.
 
-    The sparsest of many snapshots that scored well in a few episodes is mostly the luckiest, and hides
-    the good ones behind it. So the logarithmic density axis is cut into `limit` × 2/3 bands. Each band
-    gives its best snapshot by an optimistic return: mean plus `optimism` standard errors. The other
-    places go to the rest in layers: the non-dominated ones first, then those that only these dominate;
-    where a layer does not fit, those that lie farthest from what is taken.
-    What a sparser snapshot clearly beats – by `CLEARLY` standard errors of both – is left out.
+    The sparsest of many snapshots that scored well in a few episodes was mostly lucky, and dominates
+    better ones. Therefore the logarithmic density axis is divided into `limit` × 2/3 bands, and the best
+    snapshot of each is taken, by an optimistic return: mean plus `optimism` standard errors. The rest
+    fills the other places in layers: first the non-dominated snapshots, then those dominated only by
+    them, and so on; if a layer doesn't fit, the snapshots farthest from those already taken. Snapshots
+    that a sparser one clearly beats – by `CLEARLY` standard errors of both – are left out.
 
-    Means are steadied: a snapshot's neighbours in its member's training, where their density is nearly
-    its own, count half. Standard deviations are averaged with the archive's, which weighs as much as two
-    episodes: five episodes that all reached the cap are no proof.
+    Means are smoothed: the neighbours of a snapshot in its member's training count half if their density
+    is nearly the same. Variances are averaged with the archive's mean variance, which weighs as much as
+    two episodes, because even five episodes that all reached the cap prove little.
 
     Args:
-        snapshots: The archive. What failed, is infeasible or has no policy on disk is left out.
-        limit: At most so many are returned, ≥ 1.
-        floor: Mean return of the better of random and constant action on the same episodes; a snapshot
-            that isn't above it is left out.
-        optimism: Standard errors added to the mean.
+        snapshots: Snapshots of the archive; those that failed, are infeasible or have no policy on disk
+            are left out.
+        limit: Largest number of snapshots to return, ≥ 1.
+        floor: Mean return of the better of random and constant action on the same episodes; snapshots
+            that don't exceed it are left out.
+        optimism: Number of standard errors added to the mean.
 
     Returns:
         At most `limit` snapshots, the densest first.
@@ -186,7 +188,7 @@ def candidates(
     bound = mean + optimism * error
     left = np.flatnonzero(~_beaten(sparsity, mean - CLEARLY * error, mean + CLEARLY * error))
     band = _bands(decades, left, math.ceil(limit * 2 / 3))
-    # Best first, the sparser of equals.
+    # Best first; of equal snapshots, the sparser one.
     order = left[np.lexsort((-sparsity[left], -bound[left]))]
     _, first = np.unique(band[order], return_index=True)
     taken = [int(i) for i in order[first]]
@@ -201,7 +203,7 @@ def candidates(
 
 
 def _steadied(pool: Sequence[Snapshot], decades: Floats) -> Floats:
-    """Mean returns, averaged with the neighbours in the member's training."""
+    """Returns mean returns, averaged with the neighbours in the member's training."""
     mean = np.array([s.return_mean for s in pool], dtype=np.float64)
     member = np.array([s.member for s in pool])
     weight, total = np.ones(len(pool)), mean.copy()
@@ -223,7 +225,7 @@ def _standard_errors(pool: Sequence[Snapshot]) -> Floats:
 
 
 def _beaten(sparsity: Floats, low: Floats, high: Floats) -> Bools:
-    """Where a sparser policy's low end is above a policy's high end."""
+    """Marks policies whose high end is below the low end of a sparser policy."""
     order = np.argsort(-sparsity, kind="stable")
     best = np.r_[-np.inf, np.maximum.accumulate(low[order])[:-1]]
     beaten = np.zeros(len(sparsity), dtype=bool)
@@ -234,9 +236,9 @@ def _beaten(sparsity: Floats, low: Floats, high: Floats) -> Bools:
 def _farthest(
     points: Floats, among: NDArray[np.int64], taken: Sequence[int], count: int
 ) -> list[int]:
-    """Chooses `count` of some points one by one: the one farthest from all that are taken already.
+    """Chooses `count` points one by one, each the farthest from all points taken so far.
 
-    Distances are in shares of each coordinate's range. Of equals the first in `among`.
+    Distances are in shares of each coordinate's range. Ties go to the first point in `among`.
     """
     if len(among) <= count:
         return [int(i) for i in among]
@@ -254,7 +256,7 @@ def _farthest(
 
 
 def _bands(decades: Floats, among: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The band of each policy: `count` equal parts of the decades that are still in question."""
+    """Returns the band of each policy: `count` equal parts of the range of decades in `among`."""
     low, high = decades[among].min(), decades[among].max()
     share = (decades - low) / max(high - low, 1e-12)
     return np.asarray(np.clip(share * count, 0, count - 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Reading a results folder: what is refused, and what of it is left. Nothing is unpickled."""
+"""Reads a results folder, checks it and reports losses. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.store.archive import Archive
 from search.store.folder import CONFIG, MANIFEST, PRUNED, refuse_address
 from search.store.losses import losses_of
 
-# Any of these makes a folder a results folder.
+# A folder with any of these files is a results folder.
 RESULTS_FILES = (CONFIG, MANIFEST, "snapshots.jsonl")
 
 
@@ -20,12 +20,12 @@ def read_results(folder: str | Path) -> Results:
     """Reads a results folder.
 
     Args:
-        folder: Such as "results/cartpole".
+        folder: Path of the folder, such as "results/cartpole".
 
     Raises:
         ConfigError: `folder` is an address.
-        ResultsError: The folder doesn't exist, is no results folder, holds no snapshot yet, or a
-            file of it can't be read.
+        ResultsError: The folder doesn't exist, isn't a results folder or has no snapshot yet, or one of
+            its files can't be read.
     """
     refuse_address(str(folder), "the results folder")
     path = Path(folder)
@@ -38,7 +38,7 @@ def read_results(folder: str | Path) -> Results:
             f"{path} is not a results folder: it holds none of {', '.join(RESULTS_FILES)}. Expected the "
             "--output of `prunefront search`."
         )
-    # Before what it notes is read, for the search may still run.
+    # The manifest is read before the record files, because the search may still be running.
     manifest = _manifest(path / MANIFEST)
     archive = Archive(path)
     records, evaluations = archive.available(), archive.evaluations()

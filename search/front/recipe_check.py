@@ -1,4 +1,4 @@
-"""What the recipe check found: this checkpoint beside this recipe. Numpy and pandas only."""
+"""Compares checkpoints with their retrained recipes (the recipe check). NumPy and pandas only."""
 
 from __future__ import annotations
 
@@ -49,17 +49,18 @@ RECIPE = "recipe"
 
 
 def recipe_table(folder: Path, front: Front) -> pd.DataFrame:
-    """The recipe check as a table.
+    """Returns the recipe check as a table.
 
     Args:
         folder: The results folder.
-        front: The search's front; points that are no longer re-evaluated are left out.
+        front: Front of the search; points that are not among its candidates are left out.
 
     Returns:
-        Columns `RETRAIN_COLUMNS`; empty where no replay was evaluated. For each point a row a seed
-        ("seed 0" …: mean and interval over episodes), then a row "recipe": the interquartile mean over
-        seeds, its interval with whole trainings resampled, the worst and the best seed, medians of
-        sparsity and weights, and how many trainings failed or returned what is no number.
+        Columns `RETRAIN_COLUMNS`; empty if no replay was evaluated and none failed. Each point has one
+        row per seed ("seed 0" …: mean and interval over episodes), then a row "recipe": the
+        interquartile mean over seeds, its interval from resampling whole trainings, worst and best seed,
+        medians of sparsity and weights, and the number of trainings that failed or had non-finite
+        returns.
     """
     archive = archive_of(folder)
     rows: list[dict[str, Any]] = []
@@ -80,7 +81,7 @@ def recipe_table(folder: Path, front: Front) -> pd.DataFrame:
 
 
 def _failed(archive: Archive) -> set[int]:
-    """Replays whose last word is a failure."""
+    """Returns the numbers of the replays whose last attempt failed."""
     ended = {s.member: s.segment for s in archive.snapshots()}
     last = {int(e["member"]): int(e["segment"]) for e in archive.events() if _is_failure(e)}
     return {member for member, segment in last.items() if ended.get(member, -1) < segment}
@@ -164,7 +165,7 @@ def _median(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def _note(returns: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    """Why the recipe has no interval; "" where it has one."""
+    """Returns the reason why the recipe has no interval; empty if it has one."""
     if len(returns) < FEWEST:
         return f"fewer than {FEWEST} seeds: no interval"
     if np.ptp(returns) == 0:

@@ -1,4 +1,4 @@
-"""The configuration that a results folder keeps, as plain values: it may be damaged."""
+"""Reads the configuration kept in a results folder as plain values, even if it is damaged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import yaml
 
 
 def plain_values(text: str) -> dict[str, Any]:
-    """The values of a configuration; empty where it is missing or can't be read.
+    """Returns the values of a configuration; empty if it is missing or can't be read.
 
     Args:
-        text: `config.yaml`, verbatim.
+        text: Text of `config.yaml`.
     """
     try:
         values = yaml.safe_load(text)

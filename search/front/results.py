@@ -1,4 +1,4 @@
-"""A results folder, read back: from Python, from a notebook, for the report. Nothing is unpickled."""
+"""Results of a search, read from its folder for Python, notebooks and reports. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from search.store.losses import doubts
 if TYPE_CHECKING:
     from rllib_ext.export.numpy_loader import Policy
 
-# Where exports of points lie, each in a folder for its form; what a point can be called by.
+# Folder of the exported points; their forms, each in its own folder; the names of picked points.
 EXPORT = "export"
 FORMS = ("numpy", "onnx", "c", "torch")
 PICKS = ("goal", *KEEPS, "knee")
-# Tables that are only written where there is something in them.
+# Tables that are only written if they aren't empty.
 OPTIONAL = ("shift", "retrain")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Results:
-    """One search, from its folder; tables are made when they are first asked for.
+    """The results of one search; tables are computed on first access.
 
     Attributes:
         folder: The results folder.
-        config: The resolved configuration, verbatim; "" where the file is missing.
-        manifest: `manifest.json`; empty where the file is missing.
-        records: The archive's snapshots in the order they were made.
-        evaluations: Fresh episodes.
+        config: Text of `config.yaml`, the resolved configuration; empty if the file is missing.
+        manifest: Contents of `manifest.json`; empty if the file is missing.
+        records: Snapshots of the archive in the order they were made.
+        evaluations: Evaluations with fresh episodes.
         baseline_records: Baselines by name.
-        events: What happened, in order.
-        losses: What the folder no longer holds, a clause each.
+        events: Events of the archive in the order they happened.
+        losses: Records that the folder has lost, one clause per loss.
     """
 
     folder: Path
@@ -64,27 +64,27 @@ class Results:
 
     @property
     def page(self) -> Path:
-        """Where the report is, once it is written."""
+        """Path of the report once it is written."""
         return self.folder / PAGE
 
     @property
     def name(self) -> str:
-        """What the search is called."""
+        """Name of the search."""
         return str(self.manifest.get("name") or self.folder.resolve().name)
 
     @cached_property
     def goal(self) -> GoalSettings:
-        """What the wanted policy must fulfil; one that isn't given where the search had none."""
+        """Goal of the search; a goal without limits if the search had none."""
         return goal_of(plain_values(self.config))
 
     @cached_property
     def points(self) -> pd.DataFrame:
-        """One row a front point, what was chosen of it: no figures, whose resampling takes a while."""
+        """One row per front point with membership and picks, without figures, which take a while."""
         return self._chosen[self._chosen["member"]].reset_index(drop=True)
 
     @cached_property
     def confirmed(self) -> Front:
-        """The front with its baselines, scale and notes; its table is empty where there is none yet."""
+        """The front with its baselines, scale and notes; its table is empty if there is no front yet."""
         seed = self.manifest.get("seed")
         rng = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else 0)
         rated = {e.snapshot_id for e in self.evaluations}
@@ -107,29 +107,29 @@ class Results:
 
     @property
     def policies_gone(self) -> bool:
-        """Whether a front point's policy is not on disk."""
+        """Whether the policy of any front point is no longer on disk."""
         return bool((self.points["policy"] == "").any())
 
     @property
     def unfinished(self) -> str:
-        """The status of a search that has not ended, such as "interrupted"; "" of one that has."""
+        """Status of a search that has not ended, such as "interrupted"; empty if it has ended."""
         status = str(self.manifest.get("status", FINISHED))
         return "" if status == FINISHED else status
 
     @property
     def pruned(self) -> bool:
-        """Whether `prunefront prune` wrote it: there is no search that could go on."""
+        """Whether `prunefront prune` wrote the folder, so that there is no search to resume."""
         return self.manifest.get("strategy") == PRUNED
 
     @property
     def has_front(self) -> bool:
-        """Whether policies were re-evaluated, or none was worth it."""
+        """Whether policies were re-evaluated, or no policy qualified for re-evaluation."""
         chosen = self._candidates
         played = {e.snapshot_id for e in self.evaluations if e.purpose == "selection"}
         return bool(len(self._chosen)) or (chosen is not None and played.issuperset(chosen))
 
     def require_front(self) -> None:
-        """Looks whether there is a front.
+        """Checks that there is a front.
 
         Raises:
             ResultsError: No policy was re-evaluated yet.
@@ -139,7 +139,7 @@ class Results:
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """One row a front point, the columns of `front.csv`.
+        """One row per front point, with the columns of `front.csv`.
 
         Raises:
             ResultsError: No policy was re-evaluated yet.
@@ -149,42 +149,43 @@ class Results:
 
     @cached_property
     def dense_is_weak(self) -> bool:
-        """Whether the front's best is far and surely above the dense baseline, as selection says."""
+        """Whether the best front point is clearly above a weak dense baseline (see `weak_dense`)."""
         points = self.points["snapshot_id"]
         return dense_is_weak(points, self.evaluations, self.baseline_records)
 
     @cached_property
     def pick(self) -> str:
-        """What the point is picked as that is taken out of Ray where none is named; "" for none.
+        """Name of the pick that is exported if no point is named; empty if there is none.
 
-        Where the dense baseline is weak, to keep a share of it is no merit: then the knee comes first.
+        If the dense baseline is weak, keeping a share of its return means little: then the knee comes
+        before the points that keep one.
         """
         names = ("goal", "knee", *KEEPS) if self.dense_is_weak else PICKS
         return next((name for name in names if self.points[name].any()), "")
 
     @cached_property
     def baselines(self) -> pd.DataFrame:
-        """One row a baseline, the columns of `baselines.csv`."""
+        """One row per baseline, with the columns of `baselines.csv`."""
         return self.confirmed.baselines
 
     @cached_property
     def shifts(self) -> pd.DataFrame:
-        """One row a shift and policy, the columns of `shift.csv`; none where nothing was shifted."""
+        """One row per shift and policy, with the columns of `shift.csv`; empty without shifts."""
         return generalisation_of(self.folder, self.confirmed, np.random.default_rng(0))
 
     @cached_property
     def recipe_check(self) -> pd.DataFrame:
-        """Front points' recipes on fresh seeds, the columns of `retrain.csv`; empty where none ran."""
+        """Recipes of front points on fresh seeds, with the columns of `retrain.csv`; may be empty."""
         return recipe_table(self.folder, self.confirmed)
 
     @cached_property
     def snapshots(self) -> pd.DataFrame:
-        """One row a snapshot, the columns of `snapshots.csv`."""
+        """One row per snapshot, with the columns of `snapshots.csv`."""
         return tables.snapshots_table(self.records)
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
-        """One row an evaluated episode."""
+        """One row per evaluated episode."""
         return tables.episodes_table(self.records, self.evaluations)
 
     @cached_property
@@ -199,20 +200,20 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance:
-        """Which hyperparameters went with what segments gained: exploratory."""
+        """Importance of hyperparameters for the gains of segments: exploratory."""
         random = self.baseline_records.get("random")
         return importance(self.records, random.search_return if random else np.nan)
 
     def policy(self, point: str = "") -> Policy:
-        """A front point's policy, out of Ray: `policy(observation)` gives the environment's action.
+        """Loads an exported front point without Ray: `policy(observation)` returns an action.
 
         Args:
-            point: "goal", "keeps_95", "keeps_99", "knee", or a snapshot's id; "": the one that the
-                report picks.
+            point: "goal", "keeps_95", "keeps_99", "knee" or a snapshot's id; empty for the one that
+                the report picks.
 
         Raises:
             ResultsError: There is no such point, or it was not exported yet.
-            ExportError: The export is damaged or was tampered with, or what runs it is missing here.
+            ExportError: The export is damaged or was tampered with, or software to run it is missing.
         """
         from rllib_ext.export.loading import load
 
@@ -234,10 +235,10 @@ class Results:
         return load(found[0])
 
     def metadata(self, checkpoint: str) -> dict[str, Any]:
-        """What a policy's folder says about it; empty where it isn't there, or can't be read.
+        """Returns the metadata in a policy's folder; empty if it is missing or can't be read.
 
         Args:
-            checkpoint: The policy's folder, relative to the results folder.
+            checkpoint: Folder of the policy, relative to the results folder.
         """
         path = self.folder / checkpoint / "metadata.json"
         if not checkpoint or ".." in Path(checkpoint).parts or not path.is_file():
@@ -249,7 +250,7 @@ class Results:
         return values if isinstance(values, dict) else {}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Every table that is written as CSV, by its file's stem."""
+        """Returns all tables that are written as CSV, by the stem of the file name."""
         return {
             "snapshots": self.snapshots,
             "front": self.confirmed.table,
@@ -259,7 +260,7 @@ class Results:
         }
 
     def write_tables(self) -> None:
-        """Writes every table of the folder, aside and renamed."""
+        """Writes all tables to the folder, each atomically."""
         for stem, table in self.tables().items():
             if len(table) or stem not in OPTIONAL:
                 tables.write_csv(self.folder / f"{stem}.csv", table)
@@ -274,7 +275,7 @@ class Results:
 
     @property
     def _candidates(self) -> list[str] | None:
-        """Ids of the policies that were last chosen for re-evaluation; None: none were yet."""
+        """Ids of the policies last chosen for re-evaluation, or None if none were chosen yet."""
         if self.pruned:
             played = {e.snapshot_id for e in self.evaluations if e.purpose == "selection"}
             return [s.snapshot_id for s in self.records if s.snapshot_id in played]

@@ -1,4 +1,4 @@
-"""What a return is measured on: 0 is the random policy, 1 the dense one."""
+"""The scale of retained returns: 0 is the random policy, 1 the dense one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Z95 = 1.959964
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What a return is measured on: 0 is the random policy, 1 the dense one.
+    """A scale of returns: 0 is the random policy, 1 the dense one.
 
     Attributes:
         random: Mean return of the random policy.
         dense: Mean return of the dense baseline.
-        floor: Mean return of the better of random and constant action: what is no better is infeasible.
-        note: Why `retained` is NaN; "" where it is a number.
+        floor: Mean return of the better of random and constant action; policies must exceed it.
+        note: Reason why `retained` is NaN; empty if it is defined.
     """
 
     random: float = math.nan
@@ -32,19 +32,19 @@ class Scale:
     note: str = ""
 
     def retained(self, returns: ArrayLike) -> Floats:
-        """(R − R_random) ÷ (R_dense − R_random), or NaN where `note` says why."""
+        """Returns (R − R_random) ÷ (R_dense − R_random), or NaN for the reason in `note`."""
         if self.note:
             return np.full(np.shape(returns), np.nan)
         return retained(returns, self.random, self.dense)
 
     @property
     def retained_floor(self) -> float:
-        """`retained` of the better of random and constant action: the hypervolume's reference."""
+        """Retained share of the better of random and constant action: the hypervolume's reference."""
         return float(self.retained(self.floor))
 
 
 def retained(returns: ArrayLike, random: float, dense: float) -> Floats:
-    """Share of the dense policy's gain over a random one that a policy keeps.
+    """Returns the share of the dense policy's gain over a random one that policies keep.
 
     Args:
         returns: Mean returns R.
@@ -52,7 +52,7 @@ def retained(returns: ArrayLike, random: float, dense: float) -> Floats:
         dense: Mean return of the dense policy.
 
     Returns:
-        (R − R_random) ÷ (R_dense − R_random); NaN unless the dense policy is the better one.
+        (R − R_random) ÷ (R_dense − R_random); NaN unless the dense policy is better than the random one.
     """
     values = np.asarray(returns, dtype=np.float64)
     if not dense > random:
@@ -65,15 +65,15 @@ def scale_of(
     dense: Sequence[float] | Floats,
     constant: Sequence[float] | Floats = (),
 ) -> Scale:
-    """The scale that episodes of the baselines give.
+    """Returns the scale that episodes of the baselines define.
 
-    The dense baseline is clearly above random where the 95 % interval of the difference of their means
-    (Welch) lies above 0.
+    It is only defined if the dense baseline is clearly above random: if the 95 % interval of the
+    difference of their means (Welch) is above 0.
 
     Args:
-        random: Returns of the random policy's episodes; empty where it wasn't evaluated.
-        dense: Returns of the dense baseline's.
-        constant: Returns of the best constant action's.
+        random: Returns of the random policy's episodes; empty if it wasn't evaluated.
+        dense: Returns of the dense baseline's episodes; empty if it wasn't evaluated.
+        constant: Returns of the best constant action's episodes; empty if it wasn't evaluated.
     """
     r, d, c = (np.asarray(v, dtype=np.float64) for v in (random, dense, constant))
     means = [float(v.mean()) if v.size else math.nan for v in (r, d)]

@@ -1,4 +1,4 @@
-"""Plain policies against points of the front that are no smaller: who is better, by paired episodes."""
+"""Compares front points with plain policies (trained baselines) that are no larger, paired by seed."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def rivals_of(
     resampled: Mapping[str, Floats],
     kept: Mapping[str, float],
 ) -> pd.DataFrame:
-    """Each point of the front with every trained baseline that is no larger.
+    """Compares each point of the front with every trained baseline that is no larger.
 
     Args:
-        points: Rows of the front: "snapshot_id" and "nonzero_params".
-        baselines: By name.
+        points: Rows of the front, with "snapshot_id" and "nonzero_params".
+        baselines: Baselines by name.
         figures: Episodes that give the figures, by policy.
-        resampled: Resampled mean returns by policy, of shape (resamples,).
-        kept: What baselines retain on selection episodes; NaN where that is unknown.
+        resampled: Resampled mean returns by policy, each of shape (resamples,).
+        kept: Retained share of each policy on selection episodes, by name; NaN if unknown.
 
     Returns:
-        A row a pair, columns `COLUMNS`. "difference" is the baseline's mean return minus the point's,
-        with a 95 % interval: the bootstrap of the differences by seed where both played the same seeds
-        ("paired"), else of both apart. Low and high are the difference itself where it is the same on
-        every seed. "keeps_95": whether the baseline keeps 95 % of the dense policy, as selection
-        episodes say.
+        One row per pair, columns `COLUMNS`. "difference" is the baseline's mean return minus the
+        point's, with a 95 % bootstrap interval: of the differences by seed if both played the same seeds
+        ("paired"), otherwise of both separately. If the difference is the same on every seed, low and
+        high equal it. "keeps_95" says whether the baseline keeps 95 % of the dense policy's return on
+        selection episodes.
     """
     rows = []
     for point in points:
@@ -94,18 +94,19 @@ def _difference(
 
 
 def named_rival(rivals: pd.DataFrame, point: str, level: str = "") -> dict[str, Any] | None:
-    """The plain policy that whoever praises a point must name; None: there is none.
+    """Returns the plain policy that must be mentioned when a front point is recommended.
 
-    The smallest that is better, as the interval shows; or else the smallest that keeps the same share of
-    the dense policy; or else, of those that the interval doesn't show to be worse, the best.
+    This is the smallest one whose interval shows that it is better; otherwise the smallest one that
+    keeps the same share of the dense policy's return; otherwise the best of those whose interval doesn't
+    show that they are worse.
 
     Args:
-        rivals: As `rivals_of` gives them.
-        point: The point's `snapshot_id`.
-        level: What the point is praised for: "keeps_95" or "keeps_99"; "": not for what it keeps.
+        rivals: Pairs of points and plain policies, as returned by `rivals_of`.
+        point: `snapshot_id` of the point.
+        level: Share that the point is recommended for, "keeps_95" or "keeps_99"; empty for none.
 
     Returns:
-        Its row, with "how": "better", "keeps" or "even".
+        Its row, with the entry "how": "better", "keeps" or "even". None if there is no such policy.
     """
     own = rivals[rivals["snapshot_id"] == point]
     keeps = own[level].astype(bool) if level else np.zeros(len(own), dtype=bool)
@@ -121,11 +122,11 @@ def named_rival(rivals: pd.DataFrame, point: str, level: str = "") -> dict[str, 
 
 
 def nearest_points(rivals: pd.DataFrame, points: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By baseline its row against the smallest point of the front that is no smaller.
+    """Returns each baseline's row against the smallest front point that is no smaller, by baseline.
 
     Args:
-        rivals: As `rivals_of` gives them.
-        points: The front's table.
+        rivals: Pairs of points and plain policies, as returned by `rivals_of`.
+        points: Table of the front.
     """
     sizes = dict(zip(points["snapshot_id"], points["nonzero_params"], strict=True))
     found: dict[str, dict[str, Any]] = {}

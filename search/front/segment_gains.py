@@ -1,4 +1,4 @@
-"""Segments as rows: what each trained with, where it started and what it gained."""
+"""Tabulates the segments of a search: their hyperparameters, starting points and gains."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from search.store.archive import Hyperparameter, Snapshot
 
 Floats = NDArray[np.float64]
 
-# What a segment gains, by column of `segment_gains`.
+# Names of the gains, by column of `segment_gains`.
 GAINS = {"gain_return": "return", "gain_decades": "decades of density"}
 COVARIATES = ("progress", "start_return", "start_decades")
 
 
 def scales(config: str) -> dict[str, str]:
-    """On what scale each hyperparameter was searched, from the text of `config.yaml`.
+    """Returns the scale on which each hyperparameter was searched, from the text of `config.yaml`.
 
     Returns:
-        By path: "linear", "log", "log_density" or "choice"; empty where the text doesn't say.
+        "linear", "log", "log_density" or "choice", by path; empty if the text contains no search space.
     """
     try:
         values = yaml.safe_load(config)
@@ -41,7 +41,7 @@ def scales(config: str) -> dict[str, str]:
 
 
 def pruning_of(config: str) -> dict[str, Any]:
-    """How every member prunes that doesn't search it, by path, from the text of `config.yaml`."""
+    """Returns the fixed pruning settings of all members, by path, from the text of `config.yaml`."""
     try:
         values = yaml.safe_load(config)
     except yaml.YAMLError:
@@ -51,12 +51,12 @@ def pruning_of(config: str) -> dict[str, Any]:
 
 
 def is_number(values: Sequence[Any]) -> bool:
-    """Whether a hyperparameter is measured: every value is a number and none a truth value."""
+    """Whether a hyperparameter is numeric: every value is a number and none is a boolean."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def warped(values: Sequence[Any], scale: str) -> Floats:
-    """Numbers on the scale they were searched on; a log that doesn't exist leaves them linear."""
+    """Returns numbers on their search scale; they stay linear if a logarithm is undefined."""
     x = np.asarray(values, dtype=np.float64)
     if scale == "log" and (x > 0).all():
         return np.asarray(np.log10(x))
@@ -68,18 +68,19 @@ def warped(values: Sequence[Any], scale: str) -> Floats:
 def segment_gains(
     records: Sequence[Snapshot], random_return: float
 ) -> tuple[pd.DataFrame, list[dict[str, Hyperparameter]]]:
-    """What each segment gained, and what it trained with.
+    """Returns the gains and the hyperparameters of each segment.
 
-    A segment starts at its parent's score or, at a birth, at the random policy's and dense; it ends at
-    its last usable snapshot. Segments without a known start are left out.
+    A segment starts at the return and sparsity of its parent or, for a birth, at the random policy's
+    return and sparsity 0; it ends at its last usable snapshot. Segments whose start is unknown are left
+    out.
 
     Args:
         records: Snapshots in the order they were made.
-        random_return: The random policy's return; NaN where it isn't known.
+        random_return: Mean return of the random policy; NaN if unknown.
 
     Returns:
-        One row a segment: `member, segment, snapshot_id, progress` in [0, 1], `start_return,
-        start_decades, gain_return, gain_decades`; and the hyperparameters of each.
+        Table with one row per segment: `member, segment, snapshot_id, progress` in [0, 1],
+        `start_return, start_decades, gain_return, gain_decades`; and the hyperparameters of each row.
     """
     by_id = {s.snapshot_id: s for s in records}
     longest = max(1, *(s.env_steps for s in records))

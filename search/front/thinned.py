@@ -1,15 +1,15 @@
-"""Long tables, thinned: more points than a picture can show make it heavy and no clearer."""
+"""Thins long tables for plots, where more points than can be seen only increase the size."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Points of a curve.
+# Largest number of points of a curve.
 CURVE = 2000
 
 
 def thinned(count: int, limit: int) -> list[int]:
-    """Indices of at most `limit` of `count` rows, evenly spread, first and last among them."""
+    """Returns indices of at most `limit` of `count` rows, evenly spaced, including first and last."""
     if count <= limit:
         return list(range(count))
     return sorted({int(i) for i in np.linspace(0, count - 1, limit).round()})

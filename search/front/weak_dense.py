@@ -1,4 +1,4 @@
-"""Whether the dense baseline is a measure: keeping 95 % of one that members leave behind says little."""
+"""Detects a weak dense baseline: keeping 95 % of it means little if pruned members far exceed it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from search.front.membership import scale_from, usable
 from search.store.archive import Baseline, Evaluation
 
-# Members that keep as much of the dense policy's gain show that it was not trained to its end.
+# Retained share of a member from which the dense baseline counts as not fully trained.
 WEAK = 1.1
-# Standard errors of a difference beyond which it isn't chance.
+# Standard errors of a difference beyond which it doesn't count as chance.
 _SURE = 2.0
 
 
 def dense_is_weak(
     points: Iterable[str], evaluations: Iterable[Evaluation], baselines: Mapping[str, Baseline]
 ) -> bool:
-    """Whether the best of pruned policies is far and surely above the dense baseline.
+    """Whether the best pruned policy is far and significantly above the dense baseline.
 
     Args:
-        points: The front's policies, by `snapshot_id`.
-        evaluations: Fresh episodes; those on selection seeds count.
-        baselines: By name.
+        points: `snapshot_id` of the front's policies.
+        evaluations: Evaluations with fresh episodes; only those on selection seeds are used.
+        baselines: Baselines by name.
     """
     fresh = usable(evaluations, "selection")
     members = [fresh[name] for name in points if name in fresh]

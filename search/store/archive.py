@@ -179,8 +179,8 @@ class Baseline(Record):
         name: "dense", "random", "constant", or a name such as "random_masks-45".
         description: Description in one line for the report.
         env_steps: Training env steps of the baseline; 0 without training.
-        wall_time: Seconds from the start of the search until the baseline was trained; for all but the
-            dense one, from the start of these baselines.
+        wall_time: Seconds until the baseline was trained: for "dense", since the search started; for
+            the others, since the training of all of them started.
         search_return: Mean return over the search's evaluation seeds; for "dense", of its last policy.
         sparsity: Sparsity of the policy path; NaN without a network.
         nonzero_params: Non-zero weights of the policy path; 0 without a network.
