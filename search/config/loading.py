@@ -21,7 +21,7 @@ from search.config.shipped import shipped, shipped_as
 
 
 class _TwiceError(yaml.MarkedYAMLError):
-    """A mapping contains a key twice, which PyYAML itself accepts silently."""
+    """Raised for a mapping that contains a key twice, which PyYAML itself accepts silently."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -71,8 +71,8 @@ def evaluate_shifts(
         note: Callback for messages about what is being waited for (see `run_tasks`).
 
     Raises:
-        ConfigError: The environment has no setting of a name that a shift sets, or its spaces differ
-            from the policies'.
+        ConfigError: A shift sets a name that the environment doesn't have, or the environment's spaces
+            differ from the policies'.
         ResultsError: A policy is no longer on disk, or there is no front.
         RunError: A policy or its environment fails.
     """
@@ -164,8 +164,8 @@ def score_policy(
             bootstrap draws.
 
     Raises:
-        ConfigError: The environment has no setting of a name that the shift sets, or its spaces differ
-            from the policy's.
+        ConfigError: The shift sets a name that the environment doesn't have, or the environment's spaces
+            differ from the policy's.
         RunError: The policy or its environment fails.
     """
     _refuse_other_spaces(folder, ppo)

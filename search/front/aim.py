@@ -78,9 +78,10 @@ class Aim:
         return None if limit is None else (LEAST_OF_LIMIT * limit, float(limit))
 
     def sparsities(self, known: Sequence[Snapshot]) -> tuple[float, float] | None:
-        """Returns the range of `weights` as lowest and highest sparsity; None if `total` is unknown too.
+        """Returns the lowest and the highest sparsity to aim at, which correspond to `weights`.
 
-        The lowest sparsity belongs to the most weights.
+        The lowest sparsity belongs to the most weights. None if there is no range to aim at, or if the
+        number of prunable weights is unknown.
         """
         total = self.total or max((s.total_params for s in known), default=0)
         aimed = self.weights(known)

@@ -1,4 +1,4 @@
-"""Importance of hyperparameters for progress, estimated from the archive: exploratory, not causal.
+"""Importance of hyperparameters for progress, estimated from the archive: exploratory, no experiment.
 
 In a population, good members are copied, and hyperparameters spread with their luck. Therefore the unit
 is a segment: its gains, given its starting point and its progress in training. Importance is the

@@ -17,7 +17,7 @@ from search.store.archive import Snapshot
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Standard errors of each mean by which one snapshot must clearly beat another.
+# One snapshot clearly beats another if their means differ by this many standard errors of both.
 CLEARLY = 2.0
 # Difference in decades of density below which neighbours in training count as nearly the same policy.
 NEARLY = 0.1
@@ -153,12 +153,13 @@ def candidates(
 ) -> list[Snapshot]:
     """Returns the snapshots to re-evaluate on fresh episodes: the search front and its near misses.
 
-    The sparsest of many snapshots that scored well in a few episodes was mostly lucky, and dominates
-    better ones. Therefore the logarithmic density axis is divided into `limit` × 2/3 bands, and the best
-    snapshot of each is taken, by an optimistic return: mean plus `optimism` standard errors. The rest
-    fills the other places in layers: first the non-dominated snapshots, then those dominated only by
-    them, and so on; if a layer doesn't fit, the snapshots farthest from those already taken. Snapshots
-    that a sparser one clearly beats – by `CLEARLY` standard errors of both – are left out.
+    The sparsest of many snapshots that scored well in a few episodes is usually just the luckiest, and
+    hides better ones. Therefore the logarithmic density axis is cut into `limit` × 2/3 bands, and the
+    best snapshot of each is taken, by an optimistic return: mean plus `optimism` standard errors. The
+    remaining places are filled in layers: first the non-dominated of the other snapshots, then those
+    dominated only by them, and so on; from a layer that doesn't fit, the snapshots farthest from those
+    already taken. Snapshots that a sparser one clearly beats – by `CLEARLY` standard errors of both –
+    are left out.
 
     Means are smoothed: the neighbours of a snapshot in its member's training count half if their density
     is nearly the same. Variances are averaged with the archive's mean variance, which weighs as much as

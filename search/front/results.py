@@ -149,7 +149,7 @@ class Results:
 
     @cached_property
     def dense_is_weak(self) -> bool:
-        """Whether the best front point is clearly above a weak dense baseline (see `weak_dense`)."""
+        """Whether the best front point is far and significantly above the dense baseline."""
         points = self.points["snapshot_id"]
         return dense_is_weak(points, self.evaluations, self.baseline_records)
 

@@ -22,7 +22,7 @@ class Scale:
     Attributes:
         random: Mean return of the random policy.
         dense: Mean return of the dense baseline.
-        floor: Mean return of the better of random and constant action; policies must exceed it.
+        floor: Mean return of the better of random and constant action; a feasible policy exceeds it.
         note: Reason why `retained` is NaN; empty if it is defined.
     """
 

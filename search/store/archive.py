@@ -1,4 +1,4 @@
-"""The archive of a search: every evaluated snapshot of every member, written to disk at once.
+"""The archive of a search: every evaluated snapshot of every member, written to disk immediately.
 
 Append-only files hold the results of a run. Each record is one whole line, synced before the append
 returns – except for `Archive.note`, whose line is synced with the next event. A last line that a crash

@@ -24,7 +24,7 @@ Remove = Callable[[Path], object]
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder; if interrupted, it leaves a folder with the suffix `PART`."""
+    """Removes a folder; if interrupted, it leaves a folder with the suffix `PART` (see `tidy`)."""
     if not folder.is_dir():
         return
     aside = folder.with_name(folder.name + PART)
@@ -36,8 +36,8 @@ def remove(folder: Path) -> None:
 class Trash:
     """Removes folders in a background thread: they are renamed at once and deleted a little later.
 
-    Many folders are often removed together. They are only deleted once all have been taken, because
-    deleting the first ones would slow down the renaming of the others.
+    Many folders are often removed together. Call `empty` once all of them have been taken: deleting the
+    first ones earlier would slow down the renaming of the others.
 
     Args:
         folder: The results folder, which contains the folders to remove.

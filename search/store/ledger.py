@@ -161,7 +161,7 @@ def refuse_loss(folder: Path) -> None:
     """Checks that records may be added to a results folder.
 
     Raises:
-        ResultsError: Records were lost; a search that goes on would lack them, and hide the loss.
+        ResultsError: Records were lost: new ones would hide the loss, and a search would lack the old.
     """
     if lost := lost_records(folder, read_manifest(folder)):
         raise ResultsError(

@@ -14,7 +14,7 @@ from search.store.began_with import GROWS, differences, recorded
 from search.store.folder import CONFIG, FINISHED, PRUNED
 from search.store.ledger import lost_records
 
-# Folders of earlier reports, made from more records, begin with this name; numbered from the second on.
+# Earlier reports, made from more records, are kept in folders of this name, numbered from the second on.
 EARLIER = "earlier"
 # Baselines without a network; their episodes are recorded before the baselines are.
 _UNTRAINED = {"random", "constant"}

@@ -38,8 +38,8 @@ def only_writer(folder: Path) -> Iterator[None]:
 def only_writer_of_new(folder: Path) -> Iterator[None]:
     """Like `only_writer`, but creates a missing folder, for a new run that may be refused.
 
-    Check the folder's contents inside the context: another run may have come first. If the run records
-    nothing, the folder is left as it was found if the run was refused or had not described itself yet.
+    Check the folder's contents inside the context: another run may have come first. A run that records
+    nothing leaves the folder as it was if it was refused, or if it had not described itself yet.
 
     Raises:
         ResultsError: Another process writes to the folder, records of it were lost, or the folder can't
