@@ -232,7 +232,7 @@ class SegmentScheduler(Searcher):
 
 
 class ErrorNotes(Callback):
-    """A callback that tells the scheduler when a trial starts and why it fails; Tune gives no reasons."""
+    """A callback that tells the scheduler when a trial starts and why it fails; Tune gives no reason."""
 
     def __init__(self, scheduler: SegmentScheduler) -> None:
         self._scheduler = scheduler
