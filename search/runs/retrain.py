@@ -124,7 +124,7 @@ def _evaluate(
     coordinator: Replays,
     display: Display,
 ) -> None:
-    """Evaluates replays on the seeds of the front's figures: new to the replays, and so paired."""
+    """Evaluates replays on the seeds of the front's figures, unseen by replays, for paired results."""
     policies = [(s.snapshot_id, s.checkpoint) for s in coordinator.done.values()]
     display.phase(f"evaluating {len(policies)} retrained policies on fresh seeds")
     evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",), display.note)

@@ -79,7 +79,7 @@ def keep_ppo(ppo: PPOConfig, folder: Path) -> None:
 
 
 def ppo_of(config: ExperimentConfig, folder: Path) -> PPOConfig:
-    """Returns the PPO configuration shared by a search's members, stored in its folder or built anew.
+    """Returns the PPO configuration shared by a search's members, from its folder or the experiment.
 
     Raises:
         ConfigError: RLlib or Gymnasium rejects something in it.

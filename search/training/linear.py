@@ -43,9 +43,7 @@ def linear_ppo(ppo: PPOConfig) -> PPOConfig:
 def train_linear(
     settings: MemberSettings, segment: Segment, packed: bool, lesson: Lesson
 ) -> list[dict[str, Any]]:
-    """Fits a linear policy to the dense one, trains it, and keeps the fitted or the trained one.
-
-    The trained policy is kept if it is better.
+    """Fits a linear policy to the dense one, trains it, and keeps the better of the two.
 
     Args:
         settings: Settings with the configuration of `linear_ppo`.

@@ -173,7 +173,7 @@ def _connectors(value: Any, what: str) -> Any:
     items = value if _is_list(value) else [value]
     pieces = tuple(_connector(item, what) for item in items)
     if len(pieces) == 1 and not _is_connector(pieces[0][0]):
-        # RLlib finds out which arguments a function takes from the errors of calling it directly.
+        # RLlib calls a function again with other arguments after a TypeError of the call itself.
         return pieces[0][0]
     return Connectors(pieces)
 

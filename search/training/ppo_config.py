@@ -114,9 +114,9 @@ def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
 
 
 def environment(name: str) -> Any:
-    """Returns a Gymnasium id unchanged, or what "package.module:Name" names, imported.
+    """Returns a Gymnasium id unchanged, or imports and returns what "package.module:Name" names.
 
-    The working directory is importable too.
+    Modules in the working directory can be imported, too.
 
     Raises:
         ConfigError: The environment cannot be imported.
@@ -170,7 +170,7 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
 
 
 def _with_a_colon(name: str) -> str:
-    """Returns a hint for a class path written with dots only; empty if the name isn't one."""
+    """Returns a hint for a class path that is written with dots only; otherwise an empty string."""
     module, _, attribute = name.rpartition(".")
     dotted = ":" not in name and re.fullmatch(r"[\w.]+", module) and attribute[:1].isupper()
     return f" Did you mean {f'{module}:{attribute}'!r}?" if dotted else ""

@@ -61,7 +61,7 @@ def _tree(found: Any, answers: Array, *, discrete: bool) -> Tree:
 
 
 def _not_above(thresholds: Array) -> Array:
-    """Rounds thresholds down to single precision, so that observations of it take the same branches."""
+    """Rounds thresholds down to single precision; single-precision inputs take the same branches."""
     rounded = thresholds.astype(np.float32)
     lower = np.nextafter(rounded, np.float32(-np.inf))
     return np.where(rounded > thresholds, lower, rounded)
