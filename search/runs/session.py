@@ -19,7 +19,7 @@ Ended = Callable[[str, float], dict[str, Any]]
 
 
 def starting_ray(address: str | None) -> str:
-    """Returns a message for the time while Ray starts or is connected to.
+    """Returns the message that is shown while Ray is started or connected to.
 
     Args:
         address: Address of a Ray cluster; None to start one on this machine.

@@ -53,9 +53,9 @@ def standing_of(config: ExperimentConfig, folder: Path) -> Standing:
 
 
 def as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
-    """Returns an experiment with settings left open filled in from the search begun in a folder.
+    """Fills in the settings that an experiment leaves open from the search that began in a folder.
 
-    These are the evaluation's settings that are chosen automatically, and `vectorize`.
+    These are the evaluation settings that are chosen automatically, and `vectorize`.
 
     Args:
         config: The experiment.

@@ -28,7 +28,7 @@ class Engine(abc.ABC):
         unit: What one trial trains, for messages: "member" or "pack".
         trainable: Trainable class that Tune runs.
         resources: Cluster resources of one trial.
-        unpackable: Why members can't be packed, if engine: auto tried to; empty otherwise.
+        unpackable: Why members can't be packed although `engine` is "auto"; empty otherwise.
         vmapped: Whether members' networks are a user's own, stacked by torch.func.vmap.
     """
 
