@@ -4,8 +4,8 @@
 (`--against` gives that arm values of its own, `--both` sets what the two share). A pair is two searches
 with the same seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
 appends a row to a CSV; a run that has a row is not repeated, so ablations share the arm without the
-setting. The search is one of the cases below or a configuration file (`--envs
-configs/halfcheetah.yaml`).
+setting. The search is one of the cases below or a configuration file, such as
+`--envs configs/halfcheetah.yaml`.
 
 Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
 keeps 95 % or 99 % of what the dense policy gains over a random one (the dense policy's if none does).

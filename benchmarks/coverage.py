@@ -177,7 +177,7 @@ def _skewed(rng: np.random.Generator, mean: float, common: Floats) -> Floats:
 
 
 def _capped(rng: np.random.Generator, mean: float, common: Floats) -> Floats:
-    """Returns the cap, or a failed episode's return: more often for a lower mean, and on hard seeds."""
+    """Returns the cap, or less for episodes that fail: more often at a low mean, and on hard seeds."""
     fails = 2 * (1 - mean / CAP)
     if fails >= 1:
         return np.maximum(0.0, mean + mean / 4 * rng.standard_normal(len(common)))

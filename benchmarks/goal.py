@@ -118,7 +118,7 @@ def _run(env: str, seed: int, goal: bool, output: Path) -> dict[str, Any]:
 
 
 def _at_the_goal(front: Front, most: int) -> dict[str, float]:
-    """Returns the number of candidates near the goal, and the return of the best that fits, if any."""
+    """Returns the number of candidates near the goal and the best fitting return, or the floor."""
     weights = front.candidates["nonzero_params"]
     fitting = front.table.loc[front.table["goal"], "return_mean"]
     return {

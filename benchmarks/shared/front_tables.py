@@ -143,7 +143,7 @@ def measured(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
     Args:
         runs: A row a search, with "front" as `points_of` reads it.
-        scale: Of returns.
+        scale: Scale of returns.
     """
     found = _with_hypervolumes(runs, scale)
     for measure, share in _SHARES.items():

@@ -62,5 +62,5 @@ def train(coordinator: Coordinator, settings: MemberSettings, size: int) -> None
 
 
 def settings_of(folder: Path, ppo: Any, interval: int) -> MemberSettings:
-    """Settings of members that write into a results folder and are evaluated every few iterations."""
+    """Returns settings of members that write into a folder and are evaluated every few iterations."""
     return MemberSettings(folder=str(folder), ppo_config=ppo, evaluation_interval=interval)

@@ -104,7 +104,7 @@ def read_rows(table: Path) -> pd.DataFrame:
     """Reads all rows. Exits the program if the file has other columns."""
     if not table.exists():
         return pd.DataFrame(columns=list(FIELDS))
-    # A fingerprint may consist of digits only.
+    # A fingerprint, in hexadecimal digits, may look like a number.
     rows = pd.read_csv(table, dtype={"settings": str})
     if tuple(rows.columns) != FIELDS:
         sys.exit(

@@ -17,7 +17,7 @@ class Same(DefaultPPOTorchRLModule):
 
 
 class LayerNorms(TorchRLModule, ValueFunctionAPI):
-    """An actor and a critic of tanh layers, each preceded by a layer norm; for discrete actions."""
+    """An actor and a critic of hidden layers with a layer norm before each tanh; discrete actions."""
 
     def setup(self) -> None:
         """Builds the layers."""

@@ -20,7 +20,7 @@ class StackFrames(ConnectorV2):
     needs no connector of its own.
 
     Args:
-        num_frames: How many, ≥ 1.
+        num_frames: Number of frames, ≥ 1.
     """
 
     def __init__(
