@@ -100,8 +100,7 @@ class TimedScheduler(SegmentScheduler):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        # This calls `on_trial_result`, which books a last result; ending the segment counts for the
-        # next.
+        # Calls `on_trial_result`, which books a last result; the segment's end counts for the next.
         super().on_trial_complete(trial_id, result, error)
 
     def _end(self, trial_id: str, reason: str) -> None:

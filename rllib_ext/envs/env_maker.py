@@ -300,7 +300,7 @@ def _parameters(creator: Any) -> tuple[list[inspect.Parameter], bool]:
         kinds = {p.kind for p in every}
         is_open = is_open or inspect.Parameter.VAR_KEYWORD in kinds
         named = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        # Continue only if this one passes all of its arguments on.
+        # Go on to the next only if this one merely passes its arguments on.
         if named or inspect.Parameter.VAR_POSITIONAL not in kinds:
             return named, is_open
     return [], is_open

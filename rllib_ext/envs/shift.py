@@ -1,4 +1,4 @@
-"""Settings of an evaluation that differs from training: noisy observations, actions, other environment.
+"""Differences of an evaluation from training: noise on observations and actions, other environment.
 
 They are plain values, from which `rllib_ext.envs.shifted` builds environments. Imports neither Ray nor
 torch.

@@ -102,7 +102,7 @@ def _first_batch(module: Any, pipeline: EnvToModulePipeline) -> dict[str, Any]:
     space: gym.Space[Any] = copy.deepcopy(pipeline.input_observation_space)
     space.seed(0)
     episode = SingleAgentEpisode(observation_space=space, action_space=pipeline.input_action_space)
-    # Zeros for floats: bounds can be those of the number format, and the network's outputs overflow.
+    # Zeros for floats: bounds can be those of the number format, and the outputs would overflow.
     episode.add_env_reset(tree.map_structure(_small, space.sample()))
     batch: dict[str, Any] = pipeline(
         rl_module=module, episodes=[episode], batch={}, explore=True, shared_data={}, metrics=None

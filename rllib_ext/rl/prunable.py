@@ -40,8 +40,7 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
     if ppo._module_to_env_connector is None:
         refuse_other_starts(module)
     graph = functools.cache(lambda: trace(module, probe_of(module)))
-    # What can be removed depends on these settings only; of equal ones the largest critic target is
-    # kept.
+    # These settings alone decide what can be removed; of equal ones the largest critic target is kept.
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)
     asked = {
         (way.exclude, way.granularity, way.start, way.criterion == "synflow"): way
