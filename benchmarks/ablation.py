@@ -1,17 +1,18 @@
-"""What one setting is worth: searches with and without it, `make bench NAME=ablation`.
+"""Compares searches with and without one setting: `make bench NAME=ablation`.
 
-`--of criterion=lamp` overrides configuration keys in one arm and leaves them as they are in the other
-(`--against` gives that one values of its own, `--both` sets what the two share). A pair is two searches
-of one seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
-appends a row to a CSV; what has a row is not run again, so that ablations share the arm without.
-Searched is one of the cases below, or a configuration file (`--envs configs/halfcheetah.yaml`).
+`--of criterion=lamp` overrides configuration keys in one arm and leaves them unchanged in the other
+(`--against` gives that arm values of its own, `--both` sets what the two share). A pair is two searches
+with the same seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
+appends a row to a CSV; a run that has a row is not repeated, so ablations share the arm without the
+setting. The search is one of the cases below or a configuration file, such as
+`--envs configs/halfcheetah.yaml`.
 
-Compared are the weights that the smallest policy has that keeps 95 % or 99 % of what the dense policy
-gains over a random one – where none does, the dense policy's – in decades, and the hypervolume of the
-re-evaluated front over decades of density and over sparsity. Returns are put on one scale an
-environment, as in `benchmarks.search`. Beside each paired difference stands the smallest true one that
-so many pairs see in four of five ablations, by the deviation found: look at it after a few seeds, before
-running the rest.
+Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
+keeps 95 % or 99 % of what the dense policy gains over a random one (the dense policy's if none does).
+The second is the hypervolume of the re-evaluated front, over decades of density and over sparsity.
+Returns are put on one scale per environment, as in `benchmarks.search`. Each paired difference is shown
+with the smallest true difference that this number of pairs would detect in four of five ablations, given
+the deviation found: look at it after a few seeds, before running the rest.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from rllib_ext import PruningConfig
 from search.config.experiment import ExperimentConfig
 from search.config.loading import override_value, parse_config
 
-# What names a run, and all columns of its row.
+# Columns that identify a run, and all columns of its row.
 NAMES = ("env", "arm", "seed", "budget")
 COLUMNS = (*NAMES, *searched.COLUMNS)
 
@@ -85,20 +86,21 @@ def main() -> None:
 
 
 def arm_of(overrides: Sequence[str]) -> str:
-    """The name of an arm: its overrides, of keys in full, in alphabetic order."""
+    """Returns the name of an arm: its overrides with full keys, in alphabetical order."""
     return " ".join(sorted(map(_in_full, overrides))) or "as it is"
 
 
 def experiment(
     env: str, overrides: Sequence[str], seed: int, budget: int | None
 ) -> ExperimentConfig:
-    """The search of one run.
+    """Returns the search of one run.
 
     Args:
         env: One of `CASES`, or a configuration file.
-        overrides: "key=value" as on the command line; of a pruning setting its name alone will do.
-        seed: Its seed.
-        budget: Training env steps of all members; None: those of the case, or of file and overrides.
+        overrides: "key=value" as on the command line; for a pruning setting its name alone suffices.
+        seed: Seed of the search.
+        budget: Training env steps of all members; None means those of the case, or of file and
+            overrides.
 
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
@@ -116,13 +118,13 @@ def _in_full(override: str) -> str:
 
 
 def print_ablation(runs: pd.DataFrame, on: str, off: str, confidence: float) -> None:
-    """Prints a table an environment and budget, of the seeds that both arms have.
+    """Prints a table for each environment and budget, of the seeds that both arms have.
 
     Args:
-        runs: A row a search, with `COLUMNS`.
-        on: The arm with the setting.
-        off: The arm without.
-        confidence: Of the intervals of all differences shown together, in (0, 1).
+        runs: One row per search, with `COLUMNS`.
+        on: Name of the arm with the setting.
+        off: Name of the arm without it.
+        confidence: Joint confidence of the intervals of all differences shown, in (0, 1).
     """
     print(f"with: {on}\nwithout: {off}")
     tables = {}

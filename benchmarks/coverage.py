@@ -1,11 +1,12 @@
-"""Whether a report can be trusted, on searches with a known truth: `make bench NAME=coverage`.
+"""Checks a report's statistics on searches with a known truth: `make bench NAME=coverage`.
 
-A simulated search has policies whose true mean returns are known and fall with sparsity. Each is scored
-in a few episodes, candidates are re-evaluated on selection and report seeds as a search does it, and the
-front is confirmed by the code that makes every report. Episodes are normal, skewed (exponential) or
-capped as in CartPole; an easy seed is easy for all policies. Shown a kind of return: how often the 95 %
-intervals of front points hold the truth; by how much the reported return of the policy picked to keep
-95 % is off; and the same for the naive pick: by search scores, with its search score.
+A simulated search has policies whose true mean returns are known and fall with sparsity. Each policy is
+scored in a few episodes, candidates are re-evaluated on selection and report seeds as in a search, and
+the front is confirmed by the code that makes every report. Episodes' returns are normal, skewed
+(exponential) or capped as in CartPole; an easy seed is easy for all policies. For each kind of return
+the table shows how often the 95 % intervals of front points contain the truth, the error of the return
+reported for the policy picked to keep 95 %, and the same for the naive pick: chosen by search scores and
+reported with its search score.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TARGET = (0.93, 0.97)
 
 
 def main() -> None:
-    """Simulates and prints the table."""
+    """Simulates the searches and prints the table."""
     arguments = _arguments()
     print(
         f"{'returns':<9}{'intervals':>10}{'coverage':>10}{'picks':>7}{'bias of the pick':>20}"
@@ -51,10 +52,10 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one simulated search reports, held against the truth.
+    """Results that one simulated search reports, compared with the truth.
 
     Attributes:
-        inside: Of each front point with an interval, whether that holds the truth.
+        inside: For each front point with an interval, whether it contains the truth.
         front_bias: Mean error of the front points' reported returns.
         pick_bias: Error of the reported return of the pick that keeps 95 %; NaN without one.
         naive_bias: Error of the naive pick's search score; NaN without one.
@@ -105,7 +106,7 @@ PURPOSES: tuple[Purpose, ...] = ("selection", "report")
 def _archive(
     rng: np.random.Generator, play: Callable[[np.random.Generator, float, Floats], Floats]
 ) -> tuple[list[Snapshot], dict[str, float]]:
-    """Policies along the log density, each with its luck in what it learned."""
+    """Simulates policies along the log density, each with some luck in what it has learned."""
     snapshots, truth = [], {}
     common = rng.standard_normal(SCORE_EPISODES)
     for i in range(POLICIES):
@@ -142,7 +143,7 @@ def _archive(
 
 
 def _naive(snapshots: list[Snapshot], truth: dict[str, float]) -> float:
-    """The sparsest point of the search front whose score keeps 95 %, and by how much it is off."""
+    """Returns the error of the naive pick: the sparsest point of the search front that keeps 95 %."""
     points = np.array([(s.return_mean, s.sparsity) for s in snapshots])
     bar = RANDOM + 0.95 * (DENSE - RANDOM)
     able = [
@@ -176,11 +177,11 @@ def _skewed(rng: np.random.Generator, mean: float, common: Floats) -> Floats:
 
 
 def _capped(rng: np.random.Generator, mean: float, common: Floats) -> Floats:
-    """The cap, or an episode that fails early: more often the lower the mean, and on hard seeds."""
+    """Returns the cap, or less for episodes that fail: more often at a low mean, and on hard seeds."""
     fails = 2 * (1 - mean / CAP)
     if fails >= 1:
         return np.maximum(0.0, mean + mean / 4 * rng.standard_normal(len(common)))
-    # A uniform that half belongs to the seed; the chance of failing stays what it is.
+    # A uniform number, half determined by the seed; the probability of failing stays the same.
     own = _uniform((common + rng.standard_normal(len(common))) / math.sqrt(2))
     return np.asarray(np.where(own < fails, rng.uniform(0, CAP, len(common)), CAP))
 

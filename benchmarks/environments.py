@@ -1,7 +1,7 @@
-"""Env steps a CPU second of the ways in which a pack steps environments: `make bench NAME=environments`.
+"""Env steps per CPU second of a pack's ways to step environments: `make bench NAME=environments`.
 
 Gymnasium's environments one after the other, this project's native ones and EnvPool's take turns in one
-process, with actions at random; the figure is the median over rounds.
+process, with random actions; the figure is the median over rounds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def rates(env: str, count: int, seconds: float, rounds: int) -> dict[Vectorize, float]:
-    """Env steps a CPU second, by mode; without the modes that the environment lacks."""
+    """Returns env steps per CPU second, by mode; without the modes that the environment lacks."""
     make = env_maker(PPOConfig().environment(env))
     single = make()
     space = single.action_space
@@ -71,7 +71,7 @@ def rates(env: str, count: int, seconds: float, rounds: int) -> dict[Vectorize, 
 
 
 def _rate(environments: Environments, actions: Sequence[np.ndarray], seconds: float) -> float:
-    """Env steps a CPU second, EnvPool's own thread included."""
+    """Returns env steps per CPU second, EnvPool's own thread included."""
     steps, started = 0, time.process_time()
     while (taken := time.process_time() - started) < seconds:
         for action in actions[:8]:

@@ -1,11 +1,11 @@
-"""What evaluating candidates takes, before and now: `make bench NAME=evaluation`.
+"""Cost of evaluating candidates, before and now: `make bench NAME=evaluation`.
 
-Before, each policy was evaluated by itself, all of its episodes under way at once, continuous actions by
-way of RLlib's connectors. Now policies of one architecture act as a stack, in at most 64 environments
-that are used again where an episode is over. Both take turns in one process, on the same policies and
-seeds; figures are seconds of CPU time and microseconds an env step, ratios the median over rounds with
-its 95 % bootstrap interval. Beside them: Gymnasium's environments alone, which no evaluation in them can
-be faster than, and EnvPool's, in which packs evaluate while they train.
+Before, each policy was evaluated by itself, all of its episodes at once, and continuous actions went
+through RLlib's connectors. Now policies of one architecture act as a stack, in at most 64 environments
+that are reused when an episode is over. Both take turns in one process, on the same policies and seeds.
+Figures are seconds of CPU time and microseconds per env step; ratios are the median over rounds with its
+95 % bootstrap interval. For comparison there are Gymnasium's environments alone, which no evaluation in
+them can be faster than, and EnvPool's, in which packs evaluate while they train.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BEFORE, NOW, ALONE, POOL = "before", "now", "environments alone", "in EnvPool"
 
 
 def main() -> None:
-    """Measures and prints a table an environment."""
+    """Measures and prints a table for each environment."""
     arguments = _arguments()
     torch.set_num_threads(1)
     print(
@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def write_policies(env: str, count: int, folder: Path) -> list[Path]:
-    """Saves a pack's policies, hardly trained: what they do doesn't matter here."""
+    """Saves a pack's policies, hardly trained: how well they act doesn't matter here."""
     ppo = PPOConfig().environment(env).env_runners(num_env_runners=0, num_envs_per_env_runner=8)
     ppo.training(train_batch_size_per_learner=256, minibatch_size=64, num_epochs=1)
     ppo.rl_module(model_config={"fcnet_hiddens": [64, 64]})
@@ -82,7 +82,7 @@ def write_policies(env: str, count: int, folder: Path) -> list[Path]:
 def contenders_of(
     env: str, folders: Sequence[Path], seeds: Sequence[int]
 ) -> dict[str, Callable[[], list[Episodes]]]:
-    """By name, what evaluates all policies, loading included."""
+    """Returns, by name, the functions that evaluate all policies, loading included."""
     make = env_maker(PPOConfig().environment(env))
     pool = pool_of(make)
 
@@ -128,7 +128,7 @@ def _neutral(make: EnvMaker) -> object:
 def _in_turns(
     contenders: dict[str, Callable[[], list[Episodes]]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """CPU seconds of each turn, and env steps of one, in an order that turns from round to round."""
+    """Returns CPU seconds of each turn and env steps of one, in an order that rotates over rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     steps: dict[str, int] = {}
     names = list(contenders)

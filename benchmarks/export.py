@@ -1,11 +1,11 @@
-"""What taking a policy out of Ray gains: `make bench NAME=export ARGS="results/cartpole-…"`.
+"""Gains of taking a policy out of Ray: `make bench NAME=export ARGS="results/cartpole-…"`.
 
-One decision of the same policy, dense and as it was picked, on observations of its own episodes, with
-one thread: in RLlib (its module alone, and with its connectors, as an EnvRunner acts), with torch
-(eager, and compiled with --compile), with onnxruntime, and in C, called from C. Beside them what each
-weighs: the file, and flash and RAM as `size` has them. Held against: 0.1 µs and 1 kB for CartPole's
-pick in C, 300 times RLlib's speed, and for continuous control 3 times the dense network's speed in
-the same form.
+Measures one decision of the same policy, dense and as it was picked, on observations of its own
+episodes, with one thread: in RLlib (its module alone, and with its connectors, as an EnvRunner acts),
+with torch (eager, and compiled with --compile), with onnxruntime, and in C, called from C. The size of
+each is shown as well: the file, and flash and RAM as reported by `size`. Targets are 0.1 µs and 1 kB for
+CartPole's pick in C, 300 times RLlib's speed, and for continuous control 3 times the dense network's
+speed in the same form.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _measure(path: Path, found: Opened, compiled: bool, verify: bool) -> None:
 
 
 def filled(program: Program) -> Program:
-    """A program with no weight at zero, for what a dense network of its shape costs."""
+    """Returns a program with no weight at zero, to measure the cost of a dense network of its shape."""
     rng = np.random.default_rng(0)
     nodes = []
     for node in program.nodes:
@@ -166,7 +166,7 @@ def _torch_latency(
 def _rllib(
     parts: PolicyParts, source: Source, observations: Sequence[Any]
 ) -> dict[str, Callable[[], object]]:
-    """One decision as RLlib makes it."""
+    """Returns functions that make one decision as RLlib makes it."""
     policy = dataclasses.replace(parts, through_connectors=True).policy()
     policy.begin([0])
     batches: list[Any] = []

@@ -1,18 +1,18 @@
 """A search that is killed again and again: `make bench NAME=faults`.
 
-One search is hit by kills (SIGKILL, by turns of the driver, which is then resumed, and of the process
-of a member or a pack) and by environments that raise, at moments drawn from a seed: while it starts, in
-training, while candidates are evaluated again, baselines trained and policies shifted. A fault that
-misses is drawn again; a search that ends before all have hit, or before all members are at their
-horizon, is given a larger budget.
+One search is subjected to kills (SIGKILL, alternately of the driver, which is then resumed, and of the
+process of a member or a pack) and to environments that raise, at moments drawn from a seed: while it
+starts, in training, while candidates are re-evaluated, baselines trained and policies evaluated under
+shifts. A fault that misses is drawn again; a search that ends before all faults have hit, or before all
+members are at their horizon, is given a larger budget.
 
-At its end every row must be readable and there once, each member must have come to its horizon, the
-candidates must be those that the snapshots ask for, and they, all baselines and all shifts must have
-been played on all their seeds, with a front and a report made of them. A baseline whose training an
-environment ended is left out by design, and told. The training env steps that were lost and repeated
-are stated; environments count steps themselves, in files that outlive their processes.
+At its end every row must be readable and present once, each member must have reached its horizon, the
+candidates must be those that follow from the snapshots, and they, all baselines and all shifts must have
+been played on all their seeds, with a front and a report made from them. A baseline whose training was
+ended by an environment is left out by design, and reported. The lost and repeated training env steps are
+shown; environments count steps themselves, in files that outlive their processes.
 
-Exit status 1 where something does not hold, or fewer faults hit than were asked for.
+The exit status is 1 if one of these conditions does not hold, or fewer faults hit than were asked for.
 """
 
 from __future__ import annotations

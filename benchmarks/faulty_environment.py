@@ -1,4 +1,4 @@
-"""CartPole that counts the steps really taken, whoever is killed, and raises when it is told to."""
+"""CartPole that counts its steps even if its process is killed, and that raises on request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _METER = struct.Struct("qq")
 
 
 class FaultyCartPole(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """CartPole-v1 with a meter in a file, which outlives the process.
+    """CartPole-v1 with a step counter, the meter, in a file that outlives the process.
 
-    The meter holds the steps and the seed that the environment was reset with before the first: by it
-    evaluation is told from training. Where the folder holds a file `raise`, the next step of any
+    The meter holds the number of steps and the seed of the last reset before the first step, which
+    distinguishes evaluation from training. If the folder contains a file `raise`, the next step of any
     environment removes it and raises.
 
     Args:
-        config: "folder": where the meters go.
+        config: "folder" is the folder for the meters.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -52,5 +52,5 @@ class FaultyCartPole(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def read_meters(folder: Path) -> list[tuple[int, int]]:
-    """Of each environment that ever was: its steps and its first seed."""
+    """Returns the number of steps and the first seed of each environment that ever existed."""
     return [_METER.unpack(path.read_bytes()) for path in (folder / METERS).iterdir()]

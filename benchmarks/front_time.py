@@ -1,18 +1,19 @@
-"""Wall-clock to a front, packed against RLlib: `make bench NAME=front_time`.
+"""Wall-clock time to a front, packed against RLlib: `make bench NAME=front_time`.
 
-The same search – configuration, members, env steps, seed – runs with each engine, one after the other
-on two cores, as `prunefront search` runs it; only what comes after its training is left out. Its
-hypervolume is followed over the snapshots' wall-clock: search scores, infeasible ones left out, on the
-scale of the rllib search's own baselines, so that both are measured alike. The clock starts once Ray
-runs and a random policy and constant actions were measured; the start of the engine's processes and the
-training of the dense baseline count. The ratio is that of the times at which each first reached what the
-rllib search has at its end; it is the smaller, the longer that search stood still before. Shares of it
-are shown besides. Whichever engine, one search ends a little above the next, so a packed one that stops
-with rllib's env steps may be over before it is there: another one has twice as many, as if it were
-extended, and tells when it gets there. Over several seeds, ratios are paired by seed.
+The same search – configuration, members, env steps, seed – runs with each engine, one after the other on
+two cores, as `prunefront search` runs it; only what comes after its training is left out. Its
+hypervolume is followed over the snapshots' wall-clock time: search scores, without infeasible ones, on
+the scale of the rllib search's own baselines, so that both are measured alike. The clock starts once Ray
+runs and a random policy and constant actions have been measured; the start of the engine's processes and
+the training of the dense baseline count. The ratio compares the times at which each engine first reached
+the rllib search's final hypervolume; it is smaller the longer that search made no progress before its
+end. Times to shares of the hypervolume are shown as well. With either engine, searches differ a little
+in where they end, so a packed one that stops after rllib's env steps may end below that level. A further
+packed search has twice as many env steps, as if it were extended, and shows when the level is reached.
+Over several seeds, ratios are paired by seed.
 
-A finished search isn't run again while configuration and revision of the code are the same: the
-benchmark can be stopped, and goes on. Changes that are not committed are not told apart.
+A finished search isn't repeated while the configuration and the revision of the code are the same, so an
+interrupted benchmark can be continued. Uncommitted changes are not detected.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from search.store.folder import CONFIG, provenance, read_manifest
 ROOT = Path(__file__).parents[1]
 ENGINES = ("rllib", "packed")
 CORES = 2
-# Env steps of a packed search that goes on, as a multiple of rllib's.
+# Env steps of the extended packed search, as a multiple of rllib's.
 GOING_ON = 2
 SHARES = (0.9, 0.95, 0.99, 1.0)
 AREAS = {"over_sparsity": "over sparsity", "over_decades": "over decades of density"}
@@ -52,9 +53,9 @@ class Case:
     """A search of the benchmark.
 
     Attributes:
-        members: Policies in training.
-        horizon: Env steps of each.
-        target: Least ratio of the times.
+        members: Number of policies in training.
+        horizon: Env steps of each member.
+        target: Least ratio of the times that is required.
     """
 
     members: int
@@ -62,15 +63,16 @@ class Case:
     target: float
 
 
-# CartPole's is that of `make search`; the others are shorter than their configurations' own, so that
+# CartPole's search is that of `make search`; the others are shorter than their configurations, so that
 # RLlib's end within minutes.
 CASES = {
     "cartpole": Case(members=16, horizon=250_000, target=8.0),
     "acrobot": Case(members=8, horizon=120_000, target=3.0),
     "lunarlander": Case(members=8, horizon=200_000, target=3.0),
 }
-# What comes after the training isn't compared. Candidates and episodes stay as configured, for they act
-# in training too: by the number of candidates policies are kept, by selection episodes what is feasible.
+# Steps after the training aren't compared. Candidates and episodes stay as configured, because they also
+# affect training: the number of candidates decides which policies are kept, selection episodes what is
+# feasible.
 AFTERWARDS = (
     "baselines={random_masks: 0, small_dense: 0, train_then_prune: 0, linear: 0, tree: 0}",
     "evaluation.shifts=[]",
@@ -129,10 +131,10 @@ def _search(
 
 
 def differs(folder: Path, config: str) -> str:
-    """Why a folder isn't the search that would run now; "" where it is, and is finished.
+    """Returns why a folder isn't the finished search that would run now; empty if it is.
 
     Args:
-        folder: A results folder, or none.
+        folder: A results folder, which need not exist.
         config: The resolved configuration that would run now.
     """
     manifest = read_manifest(folder)
@@ -168,7 +170,7 @@ def _print(name: str, seed: int, found: dict[str, Results]) -> Ratios:
 
 
 def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """Prints the times; returns rllib's ÷ each other's to all of the hypervolume, NaN: never."""
+    """Prints the times; returns rllib's ÷ each engine's to the full hypervolume, NaN for never."""
     wanted = float(curves["rllib"][column].iloc[-1])
     if wanted <= 0:
         print(f"  the rllib search found nothing feasible: no hypervolume {area} to reach")
@@ -185,7 +187,7 @@ def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame]) -> dic
                 ratio = math.nan
             else:
                 line += f"  {engine}: {minutes:.2f}"
-                # It reached all shares of its own.
+                # The rllib search has reached every share of its own hypervolume.
                 ratio = (times["rllib"] or math.nan) / minutes
             if engine != "rllib":
                 ratios[engine] = ratio
@@ -195,7 +197,7 @@ def _print_times(column: str, area: str, curves: dict[str, pd.DataFrame]) -> dic
 
 
 def _print_ratios(name: str, ratios: list[Ratios]) -> None:
-    """The ratios at all of rllib's hypervolume, seed by seed paired."""
+    """Prints the ratios at rllib's full hypervolume, paired by seed."""
     target = CASES[name].target
     print(f"\n{name}: rllib's minutes ÷ packed's, to all of rllib's hypervolume, paired by seed")
     for engine, area in dict.fromkeys(key for own in ratios for key in own):
@@ -215,7 +217,7 @@ def _print_ratios(name: str, ratios: list[Ratios]) -> None:
 
 
 def _minutes_to(wanted: float, curve: pd.DataFrame, column: str) -> float | None:
-    """When the hypervolume first reached what is wanted; None: never."""
+    """Returns when the hypervolume first reached the wanted one, or None if it never did."""
     # Sums of the same areas in another order differ in the last digits.
     there = curve[curve[column] >= wanted * (1 - 1e-9)]
     return float(there.minutes.iloc[0]) if len(there) else None

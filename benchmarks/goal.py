@@ -1,11 +1,11 @@
-"""What a goal is worth: the same search with and without it, `make bench NAME=goal`.
+"""Compares the same search with and without a goal: `make bench NAME=goal`.
 
-A pair is two searches of one seed, without Ray's cluster: same env steps, evaluations, candidates and
-fresh seeds; one is told `goal: {max_weights: …}`, the other isn't. Of each is counted how many of the
-re-evaluated policies lie at half of the weights that are allowed or more, but not above, and what the
-policy returns that fits: chosen by selection episodes, told by report episodes. What a goal costs
-elsewhere shows in the hypervolume over decades of density. A run appends a row to a CSV; what has a row
-is not run again.
+A pair is two searches with the same seed, without Ray's cluster: same env steps, evaluations, candidates
+and fresh seeds; one has `goal: {max_weights: …}`, the other doesn't. For each search the table shows how
+many re-evaluated policies have between half and all of the allowed weights, and the return of the policy
+that fits: chosen by selection episodes, measured by report episodes. What a goal costs elsewhere shows
+in the hypervolume over decades of density. A run appends a row to a CSV; a run that has a row is not
+repeated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from search.config.loading import parse_config
 from search.front.aim import LEAST_OF_LIMIT
 from search.front.confirmed_front import Front
 
-# By environment: weights that are allowed, and iterations of 512 env steps of a segment.
+# By environment: number of allowed weights, and iterations of 512 env steps per segment.
 CASES = {"CartPole-v1": (6, 12), "Acrobot-v1": (8, 24)}
 MEMBERS, SEGMENTS, BATCH = 8, 8, 512
 COLUMNS = ("env", "seed", "goal", "near", "fits", "over_decades", "dense", "seconds")
@@ -53,12 +53,12 @@ def main() -> None:
 
 
 def experiment(env: str, seed: int, goal: bool) -> ExperimentConfig:
-    """The search of one run.
+    """Returns the search of one run.
 
     Args:
         env: One of `CASES`.
-        seed: Its seed.
-        goal: Whether it has one.
+        seed: Seed of the search.
+        goal: Whether it has a goal.
     """
     weights, iterations = CASES[env]
     horizon = SEGMENTS * iterations * BATCH
@@ -118,7 +118,7 @@ def _run(env: str, seed: int, goal: bool, output: Path) -> dict[str, Any]:
 
 
 def _at_the_goal(front: Front, most: int) -> dict[str, float]:
-    """Candidates near the goal, and what the front's best that fits returns; the floor for none."""
+    """Returns the number of candidates near the goal and the best fitting return, or the floor."""
     weights = front.candidates["nonzero_params"]
     fitting = front.table.loc[front.table["goal"], "return_mean"]
     return {

@@ -1,17 +1,17 @@
-"""Whether the packed engine learns as RLlib does: `make bench NAME=learning`.
+"""Checks that the packed engine learns as RLlib does: `make bench NAME=learning`.
 
 Both engines train dense policies from one PPO configuration, RLlib one seed after the other, the packed
-engine ten in a pack; at equal env steps both play fresh deterministic episodes. The difference of mean
-returns (packed − rllib) with Welch's 95 % interval over seeds is to lie, at the end of training, within
-±10 % of what RLlib's policies gain over a random one. Seeds whose weights are not finite any more are
-left out of it and counted.
+engine ten per pack; at equal env steps both play fresh deterministic episodes. At the end of training
+the difference of mean returns (packed − rllib), with Welch's 95 % interval over seeds, must be within
+±10 % of what RLlib's policies gain over a random one. Seeds whose weights are no longer finite are
+excluded and counted.
 
 A case is one of those below or a configuration file (`configs/hopper.yaml`), whose dense baseline is
 trained over its own horizon: the figures that the files in configs/ name are of such runs.
 
-A finished run is a row a checkpoint in learning.csv under --output, and is not trained again while it
-would be trained in the same way: the benchmark can be stopped, and goes on. Rows of other settings stay
-and are passed over.
+A finished run is one row per checkpoint in learning.csv under --output, and is not repeated as long as
+it would be trained in the same way, so an interrupted benchmark can be continued. Rows of other settings
+are kept and ignored.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from search.config.loading import load_config
 from search.training.ppo_config import build_ppo
 
 EVALUATION_SEED = 10**6
-# Seeds that are trained together: what an interruption loses.
+# Number of seeds trained together, which are lost if the benchmark is interrupted.
 PACK = 10
 ENVS = 16
 COMMON = {
@@ -66,17 +66,17 @@ COMMON = {
     "grad_clip": 0.5,
 }
 MODEL = {"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False}
-# A pack's members are always pruned; these never are.
+# A pack's members always have a pruning configuration; with this one they are never pruned.
 DENSE = PruningConfig(final_sparsity=0.0, schedule="linear", begin=0.9, end=1.0, horizon=10**9)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An environment and how long it is trained.
+    """An environment and the length of its training.
 
     Attributes:
         steps: Env steps of each seed.
-        training: Arguments of `PPOConfig.training` beside those common to all cases.
+        training: Arguments of `PPOConfig.training` in addition to those common to all cases.
     """
 
     steps: int
@@ -86,8 +86,9 @@ class Case:
 CASES = {
     "CartPole-v1": Case(100_000, {"lr": 2e-3}),
     "Acrobot-v1": Case(150_000, {"lr": 1e-3, "entropy_coeff": 0.01}),
-    # With γ = 0.995, or 3e-3 in 300,000 env steps, returns differ by 100 and more from seed to seed.
-    # With these the standard deviation of RLlib's over seeds is still 55: 10 of them don't decide.
+    # With γ = 0.995, or a learning rate of 3e-3 in 300,000 env steps, returns differ by 100 and more
+    # from seed to seed. With these settings the standard deviation of RLlib's over seeds is still 55, so
+    # that 10 seeds can't decide.
     "LunarLander-v3": Case(
         1_000_000,
         {
@@ -120,7 +121,7 @@ def main() -> None:
 
 
 def of_case(env: str, arguments: argparse.Namespace) -> tuple[Plan, PPOConfig]:
-    """What is trained of one of `CASES`, and with which configuration."""
+    """Returns the plan of one of `CASES`, and the PPO configuration to train it with."""
     plan = Plan(
         env=env,
         checkpoints=_checkpoints(CASES[env].steps, arguments),
@@ -132,10 +133,10 @@ def of_case(env: str, arguments: argparse.Namespace) -> tuple[Plan, PPOConfig]:
 
 
 def of_file(file: Path, arguments: argparse.Namespace) -> tuple[Plan, PPOConfig]:
-    """What is trained of a configuration file, and with which configuration."""
+    """Returns the plan of a configuration file, and the PPO configuration to train it with."""
     config = load_config(file)
     if arguments.scale != 1.0:
-        # Learning rates that fall over the horizon are to fall over this one.
+        # Learning rates that fall over the horizon must fall over the scaled one.
         config = load_config(file, [f"budget.horizon={round(config.horizon * arguments.scale)}"])
     plan = Plan(
         env=config.env,
@@ -161,7 +162,7 @@ def _checkpoints(steps: float, arguments: argparse.Namespace) -> dict[int, int]:
 def _complete(plan: Plan, ppo: PPOConfig, table: Path, arguments: argparse.Namespace) -> None:
     """Appends the runs that the table lacks."""
     if missing(read_rows(table), plan, "random", range(1)):
-        # As many as each policy plays at the end.
+        # As many episodes as each policy plays at the end.
         episodes = arguments.episodes
         mean = random_policy_episodes(ppo, _seeds(episodes)).mean
         append_rows(table, [row(plan, "random", 0, plan.last, 0, mean, episodes, 0.0)])
@@ -174,7 +175,7 @@ def _complete(plan: Plan, ppo: PPOConfig, table: Path, arguments: argparse.Names
 
 
 def train_packed(plan: Plan, ppo: PPOConfig, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Trains some seeds in one pack; a row a checkpoint, of a seed that fails a single one."""
+    """Trains some seeds in one pack; returns a row per checkpoint, a single one for a failed seed."""
     pack = Pack(ppo, len(seeds))
     for place, seed in enumerate(seeds):
         pack.start(place, training={}, pruning=DENSE, seed=_training_seed(seed))
@@ -191,7 +192,7 @@ def train_packed(plan: Plan, ppo: PPOConfig, seeds: Sequence[int]) -> list[dict[
                     del whole[place]
         spent += time.process_time() - began
         for place, seed in whole.items():
-            # One at a time: an evaluation builds an environment an episode.
+            # One member at a time, because an evaluation builds an environment per episode.
             mean = pack.evaluate({place: _seeds(episodes)})[place].mean
             own = spent / len(seeds)
             rows[seed].append(row(plan, "packed", seed, mark, done, mean, episodes, own))
@@ -203,7 +204,7 @@ def _train_rllib(plan: Plan, ppo: PPOConfig, seed: int) -> list[dict[str, Any]]:
     start_ray(1)
     config = ppo.copy(copy_frozen=False).debugging(seed=_training_seed(seed))
     evaluator = Evaluator(env_maker(config))
-    # RLlib itself gives environments that take keyword arguments a mapping.
+    # RLlib itself passes a mapping to environments that take keyword arguments.
     algorithm = config.environment(for_rllib(config)).build_algo()
     rows, spent, done = [], 0.0, 0
     try:
@@ -224,11 +225,11 @@ def _train_rllib(plan: Plan, ppo: PPOConfig, seed: int) -> list[dict[str, Any]]:
 
 
 def _train_once(algorithm: Algorithm) -> dict[str, Any] | None:
-    """The result of an iteration; None: the weights are not finite any more."""
+    """Returns the result of an iteration, or None if the weights are no longer finite."""
     try:
         result: dict[str, Any] = algorithm.train()
     except (ValueError, RuntimeError):
-        # What torch says of probabilities that are no numbers.
+        # Raised by torch for probabilities that are NaN.
         if _is_finite(algorithm):
             raise
         return None

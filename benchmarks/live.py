@@ -1,13 +1,13 @@
-"""What counting weights at work is worth: `make bench NAME=live`.
+"""Compares pruning that counts live weights with pruning that counts kept ones: `make bench NAME=live`.
 
-Members of one pack prune to the same numbers of weights, half of them counting what is at work
-(`count: live`), half whatever the masks keep (`count: kept`); pairs differ in nothing else. At the end
-each plays fresh deterministic episodes. Shown are, for each number, the mean returns, how many of the
-kept weights are at work, and the paired difference (live − kept) with Student's 95 % interval over
-seeds; then the weights that each way needs for a share of what the dense policy gains over a random one,
-as the median over resampled seeds with a 95 % interval.
+Members of one pack prune to the same numbers of weights, half of them counting the weights at work
+(`count: live`), half all that the masks keep (`count: kept`); the members of a pair differ in nothing
+else. At the end each plays fresh deterministic episodes. For each number of weights the first table
+shows the mean returns, how many of the kept weights are at work, and the paired difference (live − kept)
+with Student's 95 % interval over seeds. The second shows the weights that each way needs for a share of
+what the dense policy gains over a random one, as the median over resampled seeds with a 95 % interval.
 
-A finished pack is a row a member in live.csv under --output, and is not trained again.
+A finished pack is one row per member in live.csv under --output, and is not trained again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _rows(table: Path, env: str, steps: int) -> pd.DataFrame:
 
 
 def _trained(env: str, steps: int, seed: int, episodes: int) -> list[dict[str, object]]:
-    """One pack: a dense member, and one for each number of weights and way to count."""
+    """Trains one pack: a dense member, and one for each number of weights and way of counting."""
     ways = [("dense", 0), *((count, level) for level in LEVELS for count in COUNTS)]
     pack = Pack(_ppo(env), len(ways))
     module = pack.network.modules[0]
@@ -118,7 +118,7 @@ def _ppo(env: str) -> PPOConfig:
 
 
 def _print(env: str, rows: pd.DataFrame, random_return: float, share: float) -> None:
-    """The two tables of an environment."""
+    """Prints the two tables of an environment."""
     dense = rows[rows["count"] == "dense"]["return_mean"]
     returns = {
         count: rows[rows["count"] == count].pivot(
@@ -167,10 +167,10 @@ def _needed(returns: dict[str, pd.DataFrame], levels: Sequence[int], floor: floa
 
 
 def _crossing(by_weights: pd.Series, floor: float) -> float:
-    """The number of weights from which on means reach a floor, interpolated in log10.
+    """Returns the number of weights from which on means reach a floor, interpolated in log10.
 
-    Where all numbers reach it, the least that was tried; where the largest doesn't, the largest: the
-    differences that follow are no larger than those that were seen.
+    If all numbers reach it, this is the smallest that was tried; if the largest doesn't, it is the
+    largest: the resulting differences are no larger than those that were seen.
     """
     series = by_weights.sort_index(ascending=False)
     logs, values = np.log10(series.index.to_numpy(float)), series.to_numpy(float)

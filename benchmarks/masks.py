@@ -1,12 +1,13 @@
-"""What keeping masks exact costs: `make bench NAME=masks`.
+"""Measures the cost of keeping masks exact: `make bench NAME=masks`.
 
-Four PPO algorithms of one configuration live in one process: two pruned, by magnitude and by the
+Four PPO algorithms of one configuration run in one process: two pruned, by magnitude and by the
 criterion "gradient", which reads every minibatch's gradients, and two plain. Each round trains every one
-of them for an iteration, in an order that turns from round to round. The ratio pruned ÷ plain is the
-cost; plain ÷ plain is the control that shows how far noise alone moves it. The upper end of the cost's
-interval is held against the target, unless the control's reaches it too. All four hold the same pruned
-weights and train with learning rate 0: else they would soon play episodes of other lengths, and resets
-cost more than masks. Then every hook that runs in an update is timed where it runs.
+of them for an iteration, in an order that rotates from round to round. The ratio pruned ÷ plain is the
+cost; plain ÷ plain is the control that shows how much noise alone changes it. The upper end of the
+cost's interval is compared with the target, unless the control's exceeds that too. All four have the
+same pruned weights and train with learning rate 0: otherwise they would soon play episodes of different
+lengths, and resets cost more than masks. Finally, every hook that runs in an update is timed within the
+update.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from rllib_ext import PruningConfig, with_pruning
 SPARSITY = 0.9
 TARGET = 0.05
 PLAIN, CONTROL, PRUNED, GRADIENT = "plain", "plain again", "pruned", "pruned, gradient"
-# What the Learner calls of its Pruner, in the order of an update.
+# Methods of the Pruner that the Learner calls, in the order of an update.
 HOOKS = ("before_update", "observe_gradients", "mask_gradients_", "enforce_", "after_update")
 
-# By algorithm the seconds of each iteration; rows: on the clock, on the processor.
+# By algorithm: seconds of each iteration; rows are wall-clock and processor time.
 Seconds = dict[str, np.ndarray]
-# By hook: seconds and calls of an iteration.
+# By hook: seconds and calls per iteration.
 Hooks = dict[str, tuple[float, float]]
 
 
@@ -87,7 +88,7 @@ def _ppo(env: str, seed: int) -> PPOConfig:
 
 
 def build_algorithms(ppo: PPOConfig) -> dict[str, Algorithm]:
-    """All four, with the same weights."""
+    """Builds all four algorithms, with the same weights."""
     pruning = PruningConfig(final_sparsity=SPARSITY, schedule="one_shot", begin=0.0, horizon=1)
     algorithms = {
         PLAIN: ppo.copy(copy_frozen=False).build_algo(),
@@ -100,9 +101,9 @@ def build_algorithms(ppo: PPOConfig) -> dict[str, Algorithm]:
 
 
 def _share_weights(algorithms: dict[str, Algorithm]) -> None:
-    """Prunes the one and gives its weights, and the other pruned one its masks, to all."""
+    """Prunes one algorithm, gives its weights to all and its masks to the other pruned one."""
     algorithms[PRUNED].train()
-    # Twice: it prunes once it has seen gradients.
+    # Twice, because it prunes only after it has seen gradients.
     for _ in range(2):
         algorithms[GRADIENT].train()
     learners = {name: a.learner_group._learner for name, a in algorithms.items()}
@@ -129,7 +130,7 @@ def _train_in_turns(algorithms: dict[str, Algorithm], rounds: int, warm_up: int)
 
 
 def time_hooks(algorithm: Algorithm, iterations: int) -> Hooks:
-    """What is added to an update, timed where it runs."""
+    """Returns the seconds and calls per iteration of each hook, timed within updates."""
     pruner = algorithm.learner_group._learner.pruner
     spent, calls = dict.fromkeys(HOOKS, 0.0), dict.fromkeys(HOOKS, 0)
 
@@ -155,11 +156,11 @@ def time_hooks(algorithm: Algorithm, iterations: int) -> Hooks:
 
 
 def print_ratios(seconds: Seconds, generator: np.random.Generator) -> None:
-    """Prints what iterations take beside plain ones, and what that says.
+    """Prints the times of iterations, their ratios to plain ones, and the verdicts.
 
     Args:
-        seconds: Of all four algorithms.
-        generator: Draws what the intervals are made of.
+        seconds: Times of all four algorithms.
+        generator: Random generator for the bootstrap intervals.
     """
     for row, clock in enumerate(("wall clock", "processor time")):
         title = f"an iteration, {clock}"
@@ -177,7 +178,7 @@ def print_ratios(seconds: Seconds, generator: np.random.Generator) -> None:
 
 
 def _verdict(cost: float, control: float) -> str:
-    """What the upper ends of two intervals say: of pruned ÷ plain, and of plain ÷ plain."""
+    """Returns the verdict on the upper ends of two intervals: of pruned ÷ plain and of plain ÷ plain."""
     if cost < 1.0 + TARGET:
         return f"below the target of {TARGET:+.0%}"
     if control < 1.0 + TARGET:

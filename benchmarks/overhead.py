@@ -1,17 +1,17 @@
-"""What a result costs the driver of a search: `make bench NAME=overhead`.
+"""Measures the cost of a result in the driver of a search: `make bench NAME=overhead`.
 
 Members whose training does nothing report through Ray Tune: under Tune's own FIFO scheduler, and under
 ours, with coordinator, archive and Optuna study writing to disk as in a search. Each measurement is a
-process of its own; which comes first alternates over repeats. All have equal results, slots and reused
-actors. Under FIFO a member is one trial, under ours as many as it has segments; how much of the
-difference Tune takes for the trials alone is told by FIFO with as many of them.
+process of its own; which one comes first alternates over repeats. All have the same number of results,
+slots and reused actors. Under FIFO a member is one trial, under ours there is a trial for each of its
+segments; FIFO with as many trials shows how much of the difference is due to Tune's handling of trials.
 
-A result's time is the wall-clock time that Tune's loop takes for it, less what it waits for trainables
-in `ray.wait`. The share in our own code is measured inside the same run, as is the driver's memory: at
-a tenth and at half of the results, at the last, and once Tune has read all of them back. Ours holds the
-snapshots of two segments of every member, so only from about half on can it be flat. Targets: ours takes
-at most twice as long as FIFO, by mean, median and 99th percentile, and its memory grows by no more than
-FIFO's and 10 MiB.
+A result's time is the wall-clock time that Tune's loop takes for it, without waiting for trainables in
+`ray.wait`. The share of our own code is measured in the same run, and so is the driver's memory: at a
+tenth and at half of the results, at the last, and once Tune has read all of them back. Ours holds the
+snapshots of two segments of every member, so it can be flat only from about half of the results on.
+Targets: ours takes at most twice as long as FIFO, by mean, median and 99th percentile, and its memory
+grows by no more than FIFO's plus 10 MiB.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _fit(folder: Path, given: Any, meter: Meter, **how: Any) -> None:
 
 
 def fifo(folder: Path, given: Any, segments: int = 1) -> tuple[Meter, list[float]]:
-    """The same results under Tune alone, a member in as many trials as `segments`."""
+    """Measures the same results under Tune alone, with `segments` trials per member."""
     config = _config(given)
     trials = [
         Segment(
@@ -122,12 +122,12 @@ def fifo(folder: Path, given: Any, segments: int = 1) -> tuple[Meter, list[float
 
 
 def fifo_segments(folder: Path, given: Any) -> tuple[Meter, list[float]]:
-    """The same under Tune alone, in as many trials as a search has."""
+    """Measures the same results under Tune alone, with as many trials as a search has."""
     return fifo(folder, given, given.segments)
 
 
 def ours(folder: Path, given: Any) -> tuple[Meter, list[float]]:
-    """A search, but for the training."""
+    """Measures a search without its training."""
     config = _config(given)
     coordinator = Coordinator(config, Archive(folder), open_study(config, folder), RANDOM)
     scheduler = TimedScheduler(coordinator, given.slots, lambda: coordinator.progress)
@@ -148,7 +148,7 @@ RUNS = {FIFO: fifo, FIFO_SEGMENTS: fifo_segments, OURS: ours}
 
 
 def _measure(name: str, given: Any) -> dict[str, Any]:
-    """What one run takes, in this process."""
+    """Returns the figures of one run, which takes place in this process."""
     connect()
     count_waiting()
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -162,7 +162,7 @@ def _measure(name: str, given: Any) -> dict[str, Any]:
 
 
 def _figures(times: Sequence[float]) -> list[float]:
-    """How many; mean, median, 99th percentile, mean of the first and of the last tenth."""
+    """Returns the number of times; mean, median, 99th percentile, mean of first and last tenth."""
     tenth = max(1, len(times) // 10)
     return [
         len(times), statistics.fmean(times), *map(float, np.quantile(times, [0.5, 0.99])),
@@ -205,10 +205,10 @@ def _row(name: str, figures: Sequence[float]) -> str:
 
 
 def verdicts(found: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """What all repeats together say, as lines; what is held against a target is a median.
+    """Returns the conclusions over all repeats, as lines; medians are compared with the targets.
 
     Args:
-        found: By name, what `_measure` gives of each repeat.
+        found: By name, the results of `_measure` for each repeat.
     """
     actors = {name: [one["actors"] for one in own] for name, own in found.items()}
     same = len({count for own in actors.values() for count in own}) == 1

@@ -1,31 +1,30 @@
-"""Env steps a second over all members, side by side: `make bench NAME=packed`.
+"""Compares env steps per second over all members with other PPOs: `make bench NAME=packed`.
 
-Packs of 1, 4, 16 and 64 members take turns, on one and the same core, with RLlib's PPO,
+Packs of 1, 4, 16 and 64 members take turns, on the same single core, with RLlib's PPO,
 stable-baselines3's, that of sbx, its twin in JAX, and a PPO in JAX with as many members under jax.vmap
-(`benchmarks.peers.jax_ppo`), each in a process of its own. All train the same PPO: 8 environments a
+(`benchmarks.peers.jax_ppo`), each in a process of its own. All train the same PPO: 8 environments per
 member, batches of 1,024 steps, 4 epochs in minibatches of 256, networks of 64-64 tanh for actor and
-critic, no KL penalty; how many Adam steps each takes for a batch is read off its optimizer. RLlib's
-and ours prune besides. Speeds are per second of CPU time with their quartiles, wall-clock beside them;
-a ratio is the median over rounds of two engines' turns in the same round, with its 95 % bootstrap
-interval. An engine's first iteration, in which JAX compiles, and its whole first turn count for
-nothing; what the iteration took is a column. Where a pack's time goes is measured within its turns.
-Memory is the process's largest resident set.
+critic, no KL penalty; the number of Adam steps that each takes for a batch is read off its optimizer.
+RLlib's and ours also prune. Speeds are per second of CPU time with their quartiles, with wall-clock
+speeds beside them; a ratio is the median over rounds of two engines' turns in the same round, with its
+95 % bootstrap interval. An engine's first iteration, in which JAX compiles, and its whole first turn are
+not counted; the time of the first iteration is a column. The parts of a pack's time are measured within
+its turns. Memory is the process's largest resident set.
 
-Environments are part of what is compared: a pack steps this project's own CartPole, Acrobot and
-Pendulum, all at once in NumPy, and others in EnvPool where that has them; the PPO in JAX steps those
-of gymnax, compiled with all the rest, and there are none of LunarLander and MuJoCo; RLlib,
-stable-baselines3 and sbx step Gymnasium's own, one after the other. How much of a ratio is due to that
-is seen from a further pack of 16, "one by one": it steps Gymnasium's own, too.
+Environments are part of the comparison. A pack steps this project's own CartPole, Acrobot and Pendulum,
+all at once in NumPy, and others in EnvPool if that has them. The PPO in JAX steps those of gymnax,
+compiled with everything else; gymnax has no LunarLander and no MuJoCo. RLlib, stable-baselines3 and sbx
+step Gymnasium's own, one after the other. A further pack of 16, "one by one", also steps Gymnasium's
+own, which shows how much of a ratio is due to the environments.
 
-The PPO in JAX is this project's, so each run proves it: 16 members must learn CartPole within 200,000
-env steps each, with all their Adam steps, and its arithmetic is held against NumPy's and torch's.
+The PPO in JAX is this project's, so each run validates it: 16 members must learn CartPole within 200,000
+env steps each, with all their Adam steps, and its arithmetic is compared with NumPy's and torch's.
 
-With `--module` RLlib and the packs train an RLModule of one's own, which packs stack by
-torch.func.vmap.
+With `--module` RLlib and the packs train a user's own RLModule, which packs stack by torch.func.vmap.
 
-Peers are no dependencies: the first run installs them into an environment of their own, .venv/peers,
-from benchmarks/peers/requirements.txt; `--peers PYTHON` names another one. One that doesn't run is
-left out, and why is said.
+Peers are not dependencies: the first run installs them into an environment of their own, .venv/peers,
+from benchmarks/peers/requirements.txt; `--peers PYTHON` selects another one. A peer that doesn't run is
+left out, and the reason is printed.
 """
 
 from __future__ import annotations
@@ -75,11 +74,11 @@ PPO = {
     "hidden": [64, 64],
 }
 BATCH = 1024
-# On CartPole: an engine, what it is held against, and the least ratio of their speeds.
+# On CartPole: an engine, the one it is compared with, and the least ratio of their speeds.
 TARGETS = (("packed P=16", RLLIB, 10.0), ("packed P=16", SB3, 5.0), ("packed P=1", RLLIB, 3.0))
 MEGABYTES_A_MEMBER = 3.0
 SINGLY = f"{PACKED}16, one by one"
-# What members of the PPO in JAX are trained for, each, before they are played.
+# Env steps that each member of the PPO in JAX is trained for before its policy is played.
 PROOF_STEPS = 200_000
 
 
@@ -87,7 +86,7 @@ def main() -> None:
     """Lets the engines take turns and prints the tables."""
     arguments = _arguments()
     try:
-        # They train no module of RLlib's.
+        # The peers can't train RLModules.
         wanted = arguments.use_peers and not arguments.module
         python = peers_python(arguments.peers) if wanted else None
     except PeersError as error:
@@ -113,7 +112,7 @@ def main() -> None:
 
 
 def _ours(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """By name, what starts the engines that have to run."""
+    """Returns, by name, the commands that start the engines that must run."""
     settings = json.dumps({**PPO, "module": arguments.module})
     start = [sys.executable, "-m", "benchmarks.peers.ours", arguments.env, settings]
     found = {RLLIB: [*start, "0"]}
@@ -124,7 +123,7 @@ def _ours(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _peers(arguments: argparse.Namespace, python: Path | None) -> dict[str, list[str]]:
-    """By name, what starts those of other projects, and of JAX."""
+    """Returns, by name, the commands that start the engines of other projects and in JAX."""
     if python is None:
         return {}
     settings = json.dumps(PPO)
@@ -159,7 +158,7 @@ def _print_targets(turns: Turns, env: str, *, own: bool) -> None:
 
 
 def _print_proof(python: Path, arguments: argparse.Namespace) -> None:
-    """Shows what the PPO in JAX is worth as a peer; ends with status 1 where it is worth nothing."""
+    """Prints whether the PPO in JAX is a valid peer; exits with status 1 if it isn't."""
     if not arguments.proof:
         print("the PPO in JAX was not proved in this run (--proof 0)")
         return

@@ -1,10 +1,10 @@
-"""What a report of a long search costs: `make bench NAME=report`.
+"""Measures the cost of a report on a long search: `make bench NAME=report`.
 
 Archives of simulated searches – 10,000 and 100,000 snapshots of 10 episodes each, members that copy one
 another, 30 policies re-evaluated for 100 + 100 episodes – are reported, each in a process of its own.
-Measured: wall-clock time with the start of the process, CPU time, peak memory, the page's size. Held
-against: 10 s for 10,000; 60 s and 1 GiB for 100,000; 5 MB a page, with every re-evaluated policy and
-every point of the search front still in it.
+The measures are wall-clock time including the start of the process, CPU time, peak memory and the page's
+size. Targets are 10 s for 10,000; 60 s and 1 GiB for 100,000; 5 MB per page, with every re-evaluated
+policy and every point of the search front still in it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 def _measured(folder: Path) -> dict[str, float]:
     page = write_report(folder)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    # Linux gives kibibytes.
+    # Linux reports kibibytes.
     return {
         "peak": used.ru_maxrss * 1024,
         "page": page.stat().st_size,
@@ -74,7 +74,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 
 def _kept(folder: Path) -> str:
-    """How much of what matters is in the page."""
+    """Returns how many of the points that matter are in the page."""
     results = read_results(folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
     wanted = {s.snapshot_id for s in search_front(results)}
@@ -84,7 +84,7 @@ def _kept(folder: Path) -> str:
 
 
 def _simulate(folder: Path, count: int) -> None:
-    """Writes a results folder; every member ends its horizon, so that all charts are full."""
+    """Writes a results folder in which every member ends its horizon, so that all charts are full."""
     rng = np.random.default_rng(0)
     segments, per_segment = max(2, count // (MEMBERS * 10)), 10
     snapshots = _snapshots(rng, segments, per_segment)[:count]

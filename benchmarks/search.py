@@ -1,19 +1,19 @@
-"""Every strategy on the same budget: `make bench NAME=search`.
+"""Compares every search strategy on the same budget: `make bench NAME=search`.
 
 One run is one search of one strategy with one search seed, without Ray's cluster: the coordinator hands
-its segments to packs in this process, one pack at a time. All strategies of a seed get the same training
-env steps, evaluations – two a member and segment – and candidates, which are evaluated again on the
-same fresh seeds. The strategies that rank members share one growing population; what they do with it is
-the one setting apart. A run appends one row to a CSV; what has a row is not run again,
-so that an interrupted benchmark goes on. The tables are made from the CSV alone.
+its segments to packs in this process, one pack at a time. With the same seed, all strategies get the
+same training env steps, evaluations – two per member and segment – and number of candidates, which are
+re-evaluated on the same fresh seeds. The strategies that rank members share one growing population; what
+they do with it is the only setting that differs. A run appends one row to a CSV; a run that has a row
+is not repeated, so an interrupted benchmark can be continued. The tables are made from the CSV alone.
 
-What is compared are the weights that the smallest policy has that keeps 95 % or 99 % of the dense
-policy's return (where none does, the dense policy's), in decades, and the hypervolume of the
-re-evaluated front: over (retained, decades of density) and over (retained, sparsity). Returns are put on
-one scale an environment: from the random policy to the mean of the distinct dense baselines of its
-searches, each of one member's horizon. Intervals are Bonferroni's, p values Holm's; "visible" is the
-smallest true difference that so many seeds see in four of five comparisons. `--envs` takes configuration
-files too.
+Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
+keeps 95 % or 99 % of the dense policy's return (the dense policy's if none does). The second is the
+hypervolume of the re-evaluated front: over (retained, decades of density) and over (retained, sparsity).
+Returns are put on one scale per environment: from the random policy to the mean of the distinct dense
+baselines of its searches, each trained for one member's horizon. Intervals are Bonferroni's, p values
+Holm's; "visible" is the smallest true difference that this number of seeds would detect in four of five
+comparisons. `--envs` takes configuration files too.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config
 from search.population.strategies import STRATEGIES
 
-# Trials of `optuna` that begin before the first of them has ended.
+# Number of `optuna` trials that start before the first of them has ended.
 OPTUNA_AT_ONCE = 2
-# Pendulum was never looked at while the strategies were made.
+# Pendulum was not used while the strategies were developed.
 DEVELOPED_ON = ("Acrobot-v1", "LunarLander-v3")
-# What is compared, as values of `search`: the strategies, and ours with proposals that learn nothing.
+# Arms that are compared, as values of `search`: the strategies, and ours with random proposals.
 ARMS: dict[str, dict[str, Any]] = {
     **{name: {"strategy": name} for name in STRATEGIES},
     "unguided": {"strategy": OURS, "sampler": "random"},
 }
-# What names a run, and all columns of its row.
+# Columns that identify a run, and all columns of its row.
 NAMES = ("env", "strategy", "seed", "budget")
 COLUMNS = (*NAMES, *searched.COLUMNS)
 
@@ -88,13 +88,13 @@ def main() -> None:
 
 
 def experiment(env: str, strategy: str, seed: int, budget: int | None = None) -> ExperimentConfig:
-    """The search of one run.
+    """Returns the search of one run.
 
     Args:
         env: One of `CASES`, or a configuration file.
         strategy: One of `ARMS`.
-        seed: Its seed.
-        budget: Training env steps of all members; None: those of the case or file.
+        seed: Seed of the search.
+        budget: Training env steps of all members; None means those of the case or file.
     """
     values = values_of(env, seed, budget, ARMS[strategy]["strategy"])
     values["search"] = {**values["search"], **ARMS[strategy]}

@@ -1,9 +1,9 @@
-"""What searching where lineages start is worth: `make bench NAME=starts ARGS="--envs CartPole-v1"`.
+"""Compares searches over how lineages start: `make bench NAME=starts ARGS="--envs CartPole-v1"`.
 
-An ablation (`benchmarks.ablation`, which tells how pairs are run and compared, and what may be given
-beside): in one arm all lineages start dense, in the other dense, narrow or sparse, as the study
-proposes. A start has as many weights as its lineage is to end with; `--density LOW HIGH` searches that
-as well.
+This is an ablation (see `benchmarks.ablation` for how pairs are run and compared, and for further
+arguments): in one arm all lineages start dense, in the other dense, narrow or sparse, as the study
+proposes. A start has as many weights as its lineage is to end with; `--density LOW HIGH` searches the
+start's density as well.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def main() -> None:
 
 
 def words(given: Sequence[str]) -> list[str]:
-    """The ablation's command line.
+    """Returns the ablation's command line.
 
     Args:
-        given: What is asked for beside the arms.
+        given: Command-line arguments in addition to the arms.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--density", type=float, nargs=2)

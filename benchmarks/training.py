@@ -1,9 +1,9 @@
-"""What pruning costs in return at equal steps: `make bench NAME=training`.
+"""Measures the cost of pruning in return at equal steps: `make bench NAME=training`.
 
-Each case trains a dense and a pruned policy from several seeds, the pruned one with masks that rise
-while it trains, and plays fresh deterministic episodes with both. Retained is (pruned − random) ÷
-(dense − random) of the means. Cases: CartPole to 95 % weight sparsity, CartPole to a quarter of its
-hidden units, a CNN on MinAtar Breakout and an LSTM on StatelessCartPole to 80 %.
+Each case trains a dense and a pruned policy from several seeds, the pruned one with sparsity that rises
+during training, and plays fresh deterministic episodes with both. Retained is (pruned − random) ÷ (dense
+− random) of the means. Cases are CartPole at 95 % weight sparsity, CartPole with a quarter of its hidden
+units, a CNN on MinAtar Breakout and an LSTM on StatelessCartPole, both at 80 %.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ FIRST_EVALUATION_SEED = 10**6
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """Environment, training and pruning of one case.
 
     Attributes:
         env: A Gymnasium id or a class.
         steps: Training env steps.
         training: Keyword arguments of `PPOConfig.training`.
         model: RLlib's `model_config`.
-        pruning: How it is pruned.
-        target: What it is held against.
+        pruning: Pruning configuration.
+        target: Description of the result that is required.
         filtered: Whether observations are standardised (RLlib's MeanStdFilter).
         time_limit: Steps after which an evaluation episode is cut.
     """
@@ -108,7 +108,7 @@ CASES = {
             "minibatch_size": 512,
             "lr": 1e-3,
             "num_epochs": 8,
-            # Values up to 100 would drown the policy's gradient in the encoder that they share.
+            # Values up to 100 would dominate the policy's gradient in the encoder that they share.
             "vf_loss_coeff": 0.05,
             "vf_clip_param": 10.0,
             "grad_clip": 0.5,
@@ -129,7 +129,7 @@ CASES = {
 
 
 def main() -> None:
-    """Trains and prints the table."""
+    """Trains the policies and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument(
         "cases", nargs="*", type=one_of(CASES), default=list(CASES), help=", ".join(CASES)
@@ -221,7 +221,7 @@ def _train(name: str, seed: int, pruned: bool, episodes: int) -> dict[str, Any]:
 
 
 def _units(algorithm: Any) -> str:
-    """Hidden units of the policy path that are left, of those there were."""
+    """Returns how many hidden units of the policy path are left, and of how many."""
     masks = masks_of(algorithm)
     hidden = [m for n, m in masks.items() if "actor_encoder" in n and n.endswith("weight")]
     left = sum(int(mask.any(dim=1).sum()) for mask in hidden)

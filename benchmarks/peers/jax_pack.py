@@ -1,4 +1,4 @@
-"""P members of the PPO in JAX, trained in turns, in an environment of their own (benchmarks/packed.py).
+"""Trains P members of the PPO in JAX in turns, in an environment of their own (benchmarks/packed.py).
 
 Usage: python -m benchmarks.peers.jax_pack ENV SETTINGS MEMBERS, with SETTINGS as JSON.
 """
@@ -22,7 +22,7 @@ class JaxPack:
     Args:
         env: The id of an environment with discrete actions that gymnax has.
         ppo: `benchmarks.packed.PPO`.
-        members: How many.
+        members: Number of members.
     """
 
     def __init__(self, env: str, ppo: dict[str, object], members: int) -> None:
@@ -39,20 +39,20 @@ class JaxPack:
         self._size = members * self._settings.batch
 
     def train(self) -> int:
-        """Trains all for an iteration; returns its env steps, those of all members."""
+        """Trains all members for an iteration; returns the env steps of all of them together."""
         self.members, ended = self._train(self.members)
-        # Until it is waited for, it may not have been computed.
+        # JAX computes asynchronously: wait until the result is there.
         jax.block_until_ready((self.members, ended))
         return self._size
 
     def adam_steps(self) -> int:
-        """Those that each member has taken, as Adam itself counts them."""
+        """Returns the number of steps that each member has taken, as Adam itself counts them."""
         counts = optax.tree_utils.tree_get(self.members.moments, "count")
         return int(counts[0])
 
 
 def main() -> None:
-    """Builds them, and waits for their turns."""
+    """Builds the members, and waits for their turns."""
     stay_on_one_core()
     pack = JaxPack(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]))
     take_turns(pack.train, pack.adam_steps)

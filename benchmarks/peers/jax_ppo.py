@@ -1,9 +1,9 @@
-"""PPO in JAX on an environment of gymnax, environment and all compiled into one function.
+"""PPO in JAX on an environment of gymnax, compiled into one function with its environments.
 
 It computes what RLlib's PPO computes with the settings of `benchmarks.packed`: actor and critic are
-networks of their own, advantages are GAE's (Schulman et al. 2016, arXiv 1506.02438), standardised over
-the batch, episodes cut by a time limit are bootstrapped from their last observation, and each epoch
-passes once over the batch in a new order. `jax.vmap` over members makes a pack of it.
+separate networks, advantages are GAE's (Schulman et al. 2016, arXiv 1506.02438), standardised over the
+batch, episodes cut by a time limit are bootstrapped from their last observation, and each epoch passes
+once over the batch in a new order. `jax.vmap` over members makes a pack of it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import jax.numpy as jnp
 import optax
 
 Array = jax.Array
-# Matrices and biases of each layer.
+# Weight matrix and bias of each layer.
 Network = list[tuple[Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What members share.
+    """Settings that all members share.
 
     Attributes:
-        envs: Environments of a member.
+        envs: Number of environments per member.
         batch: Env steps of a member in an iteration; a multiple of `envs` and of `minibatch`.
-        minibatch: Steps that a gradient is taken from.
-        epochs: Passes over the batch.
+        minibatch: Number of steps per gradient.
+        epochs: Number of passes over the batch.
         lr: Adam's learning rate.
         gamma: Discount factor.
         lambda_: GAE's λ.
-        clip: How far the ratio of probabilities counts.
+        clip: Largest deviation of the probability ratio from 1 that counts.
         entropy: Weight of the entropy in the loss.
         value: Weight of the squared value error in the loss.
-        grad_clip: Greatest norm of a gradient.
-        hidden: Widths of the hidden layers, tanh each.
+        grad_clip: Largest norm of a gradient.
+        hidden: Widths of the hidden layers, each followed by tanh.
     """
 
     envs: int
@@ -55,15 +55,15 @@ class Settings:
 
     @property
     def minibatches(self) -> int:
-        """Gradients of an epoch."""
+        """Number of minibatches, and so of gradients, per epoch."""
         return self.batch // self.minibatch
 
 
 def settings_of(ppo: dict[str, Any]) -> Settings:
-    """From what `benchmarks.packed` hands to all peers.
+    """Builds settings from those that `benchmarks.packed` passes to all peers.
 
     Raises:
-        ValueError: A batch can't be shared equally among environments and minibatches.
+        ValueError: A batch can't be divided evenly among environments and minibatches.
     """
     names = [field.name for field in dataclasses.fields(Settings) if field.name != "hidden"]
     given = {name: ppo[name.rstrip("_")] for name in names}
@@ -77,7 +77,7 @@ def settings_of(ppo: dict[str, Any]) -> Settings:
 
 
 class Weights(NamedTuple):
-    """Those of a member."""
+    """The weights of a member."""
 
     actor: Network
     critic: Network
@@ -94,7 +94,7 @@ class Member(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Of a rollout, arrays of shape (steps, envs, …)."""
+    """The steps of a rollout, arrays of shape (steps, envs, …)."""
 
     observations: Array
     actions: Array
@@ -102,12 +102,12 @@ class Steps(NamedTuple):
     rewards: Array
     terminated: Array
     truncated: Array
-    # What each step led to, before a new episode began.
+    # Observation that each step led to, before a new episode began.
     following: Array
 
 
 class Rows(NamedTuple):
-    """What a gradient is taken from, arrays of shape (rows, …)."""
+    """The data that a gradient is computed from, arrays of shape (rows, …)."""
 
     observations: Array
     actions: Array
@@ -117,11 +117,11 @@ class Rows(NamedTuple):
 
 
 class PPO:
-    """Members of one environment and settings.
+    """Trains members on one environment with common settings.
 
     Args:
         env: An environment of gymnax with discrete actions.
-        settings: What they share.
+        settings: Settings that all members share.
     """
 
     def __init__(self, env: Any, settings: Settings) -> None:
@@ -133,7 +133,7 @@ class PPO:
         )
 
     def start(self, key: Array) -> Member:
-        """A fresh member whose draws all come from a key."""
+        """Returns a new member, all of whose random draws are determined by a key."""
         key, actor, critic, resets = jax.random.split(key, 4)
         inputs = self._env.observation_space(self._parameters).shape[0]
         hidden = self._settings.hidden
@@ -146,10 +146,10 @@ class PPO:
         return Member(weights, self._adam.init(weights), states, seen, key)
 
     def train(self, member: Member) -> tuple[Member, Array]:
-        """One iteration: a rollout and all gradients of its batch.
+        """Trains for one iteration: a rollout and all gradients of its batch.
 
         Returns:
-            The member after it, and how many episodes ended.
+            The member after it, and the number of episodes that ended.
         """
         key, collecting, learning = jax.random.split(member.key, 3)
         states, seen, steps = self._collect(member, collecting)
@@ -219,7 +219,7 @@ class PPO:
 
 
 def fresh(key: Array, widths: tuple[int, ...]) -> Network:
-    """Weights and biases as torch's linear layers draw them, uniform within ±1 ÷ √inputs."""
+    """Draws weights and biases as torch's linear layers do, uniformly within ±1 ÷ √inputs."""
     layers = []
     for inputs, outputs in itertools.pairwise(widths):
         key, matrix, bias = jax.random.split(key, 3)
@@ -234,7 +234,7 @@ def fresh(key: Array, widths: tuple[int, ...]) -> Network:
 
 
 def applied(network: Network, observations: Array) -> Array:
-    """What a network makes of observations of shape (…, inputs)."""
+    """Returns the outputs of a network for observations of shape (…, inputs)."""
     *hidden, (matrix, bias) = network
     for weights, biases in hidden:
         observations = jnp.tanh(observations @ weights + biases)
@@ -242,18 +242,18 @@ def applied(network: Network, observations: Array) -> Array:
 
 
 def log_probability(logits: Array, actions: Array) -> Array:
-    """Of actions under categorical distributions with logits of shape (…, actions)."""
+    """Returns log-probabilities of actions under categorical distributions; logits: (…, actions)."""
     logs = jax.nn.log_softmax(logits)
     return jnp.take_along_axis(logs, actions[..., None], axis=-1)[..., 0]
 
 
 def gae(steps: Steps, values: Array, following: Array, gamma: float, lambda_: float) -> Array:
-    """Advantages, of shape (steps, envs).
+    """Returns the advantages, of shape (steps, envs).
 
     Args:
         steps: The rollout.
-        values: Of what was seen before each step.
-        following: Of what each step led to, before a new episode began.
+        values: Values of the observations before each step.
+        following: Values of the observations that each step led to, before a new episode began.
         gamma: Discount factor.
         lambda_: GAE's λ.
     """
@@ -270,7 +270,7 @@ def gae(steps: Steps, values: Array, following: Array, gamma: float, lambda_: fl
 
 
 def loss(weights: Weights, rows: Rows, settings: Settings) -> Array:
-    """PPO's clipped loss (Schulman et al. 2017, arXiv 1707.06347), with the critic's and the entropy."""
+    """Returns PPO's clipped loss (Schulman et al. 2017, arXiv 1707.06347) with critic and entropy."""
     logits = applied(weights.actor, rows.observations)
     logs = jax.nn.log_softmax(logits)
     ratio = jnp.exp(log_probability(logits, rows.actions) - rows.log_probabilities)

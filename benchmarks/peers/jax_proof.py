@@ -1,9 +1,9 @@
-"""What the PPO in JAX is worth as a peer: whether it computes PPO, takes all its Adam steps, and learns.
+"""Checks that the PPO in JAX is a valid peer: it computes PPO, takes all its Adam steps, and learns.
 
 Usage: python -m benchmarks.peers.jax_proof ENV SETTINGS MEMBERS STEPS, with SETTINGS as JSON. Prints one
-line of JSON (`benchmarks.shared.proof.Proof`). Advantages are held against their definition, a sum over
-what follows each step, and one Adam step against torch's autograd, clipping and Adam; what has been
-learned is played in Gymnasium's own environment, by NumPy.
+line of JSON (`benchmarks.shared.proof.Proof`). Advantages are compared with their definition, a sum over
+what follows each step, and Adam steps with torch's autograd, clipping and Adam; the trained policies are
+played in Gymnasium's own environment, by NumPy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _mean_return(env: str, actor: Any) -> float:
-    """Of episodes in which the likeliest action is taken."""
+    """Returns the mean return of episodes in which the most probable action is taken."""
     *hidden, (matrix, bias) = actor
     played = gymnasium.make(env)
     total = 0.0
@@ -76,7 +76,7 @@ def _mean_return(env: str, actor: Any) -> float:
 
 
 def _advantages_off(settings: Settings, rng: np.random.Generator) -> float:
-    """Largest difference to Σ (γλ)^l δ of an episode's steps, as a share of the largest advantage."""
+    """Returns the largest difference to Σ (γλ)^l δ over an episode's steps ÷ the largest advantage."""
     shape = (60, settings.envs)
     values, following, rewards = (rng.normal(size=shape) for _ in range(3))
     terminated, truncated = (rng.random(shape) < 0.05 for _ in range(2))
@@ -105,7 +105,7 @@ def _advantages_off(settings: Settings, rng: np.random.Generator) -> float:
 
 
 def _weights_off(settings: Settings, rng: np.random.Generator) -> float:
-    """Largest difference between weights after Adam's first steps here and in torch, as a share of lr.
+    """Returns the largest difference of weights after Adam's first steps here and in torch, ÷ lr.
 
     Both start from the same weights, take the same minibatch three times and clip its gradient.
     """
@@ -142,7 +142,7 @@ def _weights_off(settings: Settings, rng: np.random.Generator) -> float:
 def _stepped_by_torch(
     weights: Weights, rows: Rows, settings: Settings, steps: int
 ) -> list[np.ndarray]:
-    """The same weights, in the same order, after steps of torch's Adam."""
+    """Returns the same weights, in the same order, after steps of torch's Adam."""
     copies = jax.tree.map(lambda x: torch.tensor(x, requires_grad=True), weights)
     leaves = jax.tree.leaves(copies)
     adam = torch.optim.Adam(leaves, lr=settings.lr)

@@ -1,8 +1,8 @@
-"""RLlib's PPO, or a pack, trained in turns (benchmarks/packed.py).
+"""Trains RLlib's PPO, or a pack, in turns (benchmarks/packed.py).
 
 Usage: python -m benchmarks.peers.ours ENV SETTINGS MEMBERS [one-by-one], with SETTINGS as JSON and 0
-members for RLlib's; "one-by-one": the pack steps Gymnasium's own environments. Both prune to 90 % with
-the first update. "module" among the settings names an RLModule of one's own.
+members for RLlib's; with "one-by-one" the pack steps Gymnasium's own environments. Both prune to 90 %
+with the first update. "module" in the settings names a user's own RLModule.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from rllib_ext.packed.pack import Pack
 from rllib_ext.packed.vectorize import with_vectorize
 
 PRUNING = PruningConfig(final_sparsity=0.9, schedule="one_shot", begin=0.0, horizon=10**9)
-# Seconds for which the environments step alone.
+# Seconds for which the environments are stepped alone.
 ALONE = 1.0
 
 
 def main() -> None:
-    """Builds it, and waits for its turns."""
+    """Builds the algorithm or pack, and waits for its turns."""
     torch.set_num_threads(1)
     env = without_native(sys.argv[1]) if ONE_BY_ONE in sys.argv else sys.argv[1]
     ppo = _ppo(env, json.loads(sys.argv[2]))
@@ -45,7 +45,7 @@ def main() -> None:
         stay_on_one_core()
         _take_packed_turns(ppo, members)
     else:
-        # Ray's own processes stay free to use other cores.
+        # Start Ray first, so that its own processes may use other cores.
         start_ray(1)
         stay_on_one_core()
         _take_rllib_turns(ppo)
@@ -71,7 +71,7 @@ def _take_rllib_turns(ppo: PPOConfig) -> None:
 
 
 def _take_packed_turns(ppo: PPOConfig, members: int) -> None:
-    # As searches have it: this project's own version of the environment, or EnvPool's, or Gymnasium's.
+    # As in searches: this project's own version of the environment, or EnvPool's, or Gymnasium's.
     pack = Pack(with_vectorize(ppo, "auto"), members)
     for member in range(members):
         pack.start(member, training={}, pruning=PRUNING, seed=member)
@@ -100,7 +100,7 @@ def _take_packed_turns(ppo: PPOConfig, members: int) -> None:
 
 
 def _env_alone(pack: Pack, members: int, ppo: PPOConfig) -> float:
-    """Env steps a CPU second of the pack's environments, with actions drawn beforehand."""
+    """Returns env steps per CPU second of the pack's environments, with actions drawn beforehand."""
     space = pack._blueprint.action_space
     space.seed(0)
     envs = members * int(ppo.num_envs_per_env_runner)
@@ -113,7 +113,7 @@ def _env_alone(pack: Pack, members: int, ppo: PPOConfig) -> float:
 
 
 class _Clock:
-    """Adds up the CPU time of a method."""
+    """Sums the CPU time spent in a method."""
 
     def __init__(self, owner: Any, name: str) -> None:
         self._seconds = 0.0
@@ -129,7 +129,7 @@ class _Clock:
         setattr(owner, name, timed)
 
     def read(self) -> float:
-        """Seconds since it was read last."""
+        """Returns the seconds since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 

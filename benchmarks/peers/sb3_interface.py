@@ -1,4 +1,4 @@
-"""What stable-baselines3 and sbx, its twin in JAX, are given alike."""
+"""The interface to stable-baselines3 and to sbx, its twin in JAX."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.shared.turns import take_turns
 
 
 def built(algorithm: Any, env: str, ppo: dict[str, Any], activation: Any) -> Any:
-    """A PPO of either library.
+    """Builds a PPO of either library.
 
     Args:
-        algorithm: Its class.
+        algorithm: Class of the algorithm.
         env: A Gymnasium id.
         ppo: `benchmarks.packed.PPO`.
-        activation: That of hidden layers, as the library wants it.
+        activation: Activation of hidden layers, in the form that the library expects.
     """
     return algorithm(
         "MlpPolicy",
@@ -42,12 +42,12 @@ def built(algorithm: Any, env: str, ppo: dict[str, Any], activation: Any) -> Any
 
 
 def train_in_turns(model: Any, batch: int, adam_steps: Callable[[], int]) -> None:
-    """Trains a batch at a time, whenever it is its turn.
+    """Trains one batch at a time whenever it is the model's turn.
 
     Args:
-        model: What `built` gives.
-        batch: Env steps.
-        adam_steps: How many it has taken so far.
+        model: Model that `built` returned.
+        batch: Env steps of a batch.
+        adam_steps: Returns the number of Adam steps taken so far.
     """
 
     def train() -> int:

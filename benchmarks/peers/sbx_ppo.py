@@ -1,4 +1,4 @@
-"""sbx's PPO, trained in turns; runs in an environment of its own (benchmarks/packed.py).
+"""Trains sbx's PPO in turns; runs in an environment of its own (benchmarks/packed.py).
 
 Usage: python -m benchmarks.peers.sbx_ppo ENV SETTINGS, with SETTINGS as JSON.
 """
@@ -18,7 +18,7 @@ from benchmarks.shared.turns import stay_on_one_core
 
 
 def main() -> None:
-    """Builds it, and waits for its turns."""
+    """Builds the model, and waits for its turns."""
     stay_on_one_core()
     torch.set_num_threads(1)
     ppo: dict[str, Any] = json.loads(sys.argv[2])

@@ -1,4 +1,4 @@
-"""What benchmarks' command lines have in common."""
+"""Argument types that the benchmarks' command lines share."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def one_of(known: Iterable[str]) -> Callable[[str], str]:
-    """The type of an argument that names a case; `choices` would refuse a default of several.
+    """Returns the type of an argument that names a case; `choices` would refuse a default of several.
 
     Args:
         known: Names of the cases.
 
     Returns:
-        For argparse: gives the name back.
+        A function for argparse that returns the name unchanged.
 
     Raises:
-        argparse.ArgumentTypeError: By what is returned, where a name isn't known.
+        argparse.ArgumentTypeError: Raised by the returned function for an unknown name.
     """
     names = list(known)
 
@@ -30,7 +30,7 @@ def one_of(known: Iterable[str]) -> Callable[[str], str]:
 
 
 def one_of_or_a_file(known: Iterable[str]) -> Callable[[str], str]:
-    """As `one_of`, for an argument that may also be the path of a file that is there."""
+    """Like `one_of`, for an argument that may also be the path of an existing file."""
     names = tuple(known)
 
     def parse(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What became of a search that was hit: its steps, and what of its results does not hold."""
+"""Audits a search that was hit by faults: its env steps, and errors in its results."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from search.training.ppo_config import build_ppo
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What became of the training env steps, dense baseline included.
+    """Account of the training env steps, including those of the dense baseline.
 
     Attributes:
         trained: Steps that environments took in training.
-        booked: Those that the folder tells of.
-        repeated: Those of them that segments had made which were then trained again from their start.
-        failed: Those of them of segments that failed for good.
+        booked: Steps that the results folder accounts for.
+        repeated: Booked steps of segments that were then trained again from their start.
+        failed: Booked steps of segments that failed for good.
     """
 
     trained: int
@@ -47,15 +47,15 @@ class Account:
 
     @property
     def lost(self) -> int:
-        """Trained since a line was last written, by processes that were killed."""
+        """Steps trained by killed processes after they last wrote a line."""
         return self.trained - self.booked
 
 
 def account(place: Path, folder: Path) -> Account:
-    """Counts what was trained, and what of it was lost or repeated.
+    """Counts the steps that were trained, and those of them that were lost or repeated.
 
     Args:
-        place: Where the environments' meters are.
+        place: Folder of the environments' meters.
         folder: The results folder.
     """
     archive, config = Archive(folder), load_config_of(folder)
@@ -68,21 +68,21 @@ def account(place: Path, folder: Path) -> Account:
 
 
 def evaluation_seeds(config: ExperimentConfig, events: list[dict[str, Any]]) -> set[int]:
-    """Seeds with which environments are reset to evaluate a policy, never to train one."""
+    """Returns the seeds with which environments are reset to evaluate a policy, never to train one."""
     plans = [e["plan"] for e in events if e["event"] == "start"]
     found = {seed for plan in plans for seed in plan["evaluation_seeds"]}
     found |= {seed for seeds in held_out_seeds(config).values() for seed in seeds}
     found |= set(draw(config.seed, "baseline", config.evaluation.selection_episodes))
-    # Episodes that measure the unit of a shift's noise.
+    # Seeds of the episodes that measure the unit of a shift's noise.
     return found | set(draw(config.seed, "baseline", MEASURED_EPISODES, 2))
 
 
 def repeated_steps(events: list[dict[str, Any]]) -> tuple[int, int]:
-    """Env steps that were trained again, and those of segments that failed for good."""
+    """Returns the env steps that were trained again, and those of segments that failed for good."""
     started: dict[tuple[int, int], int] = {}
     repeated = failed = 0
     for event in events:
-        # A baseline that fails is named, and tells no steps.
+        # A failed baseline has a name instead of a number, and reports no steps.
         if not isinstance(event.get("member"), int):
             continue
         key = event["member"], event.get("segment", 0)
@@ -96,7 +96,7 @@ def repeated_steps(events: list[dict[str, Any]]) -> tuple[int, int]:
 
 
 def reached(archive: Archive, members: int) -> list[int]:
-    """Where each member's clock stood at most at the end of a segment: at its horizon it is set back."""
+    """Returns the largest clock at the end of a segment, by member; at the horizon clocks are reset."""
     clocks = [0] * members
     for event in archive.events():
         if event["event"] == "end" and event["member"] in range(members):
@@ -105,18 +105,18 @@ def reached(archive: Archive, members: int) -> list[int]:
 
 
 def lost_baselines(archive: Archive) -> dict[str, str]:
-    """Baselines without which the front stands because their training failed, and why."""
+    """Returns the baselines that are missing because their training failed, with the reason for each."""
     there = archive.baselines()
     failed = failed_baselines(archive.events())
     return {e["member"]: e["error"] for e in failed if e["member"] not in there}
 
 
 def mistakes(folder: Path, first_end: int) -> list[str]:
-    """What does not hold of a finished search; empty where all does.
+    """Lists what is wrong with a finished search; empty if nothing is.
 
     Args:
         folder: The results folder.
-        first_end: Snapshots that there were when its training ended for the first time.
+        first_end: Number of snapshots when its training ended for the first time.
     """
     results, config = read_results(folder), load_config_of(folder)
     return [
@@ -149,7 +149,7 @@ def _segments(results: Results, config: ExperimentConfig) -> Iterator[str]:
     over = {(e["member"], e["segment"]) for e in told if e["event"] in ("end", "failure")}
     begun = {(e["member"], e["segment"]) for e in told if e["event"] == "start"}
     spent = results.manifest["env_steps"]["training"] >= (config.budget.env_steps or 0)
-    # Where the budget is spent before a lost segment's turn comes, it is not trained again.
+    # If the budget is spent before a lost segment's turn comes, that segment is not trained again.
     left = {(e["member"], e["segment"]) for e in told if e["event"] == "lost"} if spent else set()
     if not begun - over <= left:
         yield f"segments that began and never ended: {sorted(begun - over - left)}"
@@ -176,7 +176,7 @@ def _members(archive: Archive, config: ExperimentConfig) -> Iterator[str]:
 def _choice(results: Results, config: ExperimentConfig, first_end: int) -> Iterator[str]:
     told = [e["chosen"] for e in results.events if e["event"] == CANDIDATES]
     limit = config.evaluation.candidates
-    # Of more policies some are removed in training, and the choice is among the others.
+    # With more policies, some are removed in training, and the choice is among the others.
     if first_end > POLICIES_PER_CANDIDATE * limit:
         yield f"{first_end} snapshots are too many to know the candidates: raise --candidates"
         return

@@ -1,4 +1,4 @@
-"""The searches that strategies and settings are compared on: cases, or configuration files."""
+"""The searches on which strategies and settings are compared: cases, or configuration files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from search.config.experiment import RANKING
 from search.config.loading import read_values
 
 MEMBERS, SEGMENTS = 8, 8
-# Of the strategies that rank members: a quarter of them begins, and the env steps that this saves make
-# lineages nearly twice as long.
+# For the strategies that rank members: a quarter of the members start, and the env steps that this saves
+# make lineages nearly twice as long.
 FOUNDERS, SEGMENTS_OF_GROWING = 0.25, 15
 OURS = "pareto_pbt"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An environment with a budget in which one member alone learns it (a dense one, on the whole).
+    """An environment, with a budget in which one member alone learns it (a dense one, in general).
 
     Attributes:
         batch: Env steps of an iteration.
-        iterations: Of a segment; a member is evaluated halfway through it and at its end.
-        training: What else PPO is told.
+        iterations: Iterations per segment; a member is evaluated halfway through it and at its end.
+        training: Further arguments of PPO's training.
     """
 
     batch: int
@@ -45,24 +45,24 @@ CASES = {
 
 
 def name_of(env: str) -> str:
-    """How rows name one of `CASES` or a configuration file."""
+    """Returns the name by which rows refer to one of `CASES` or to a configuration file."""
     return env if env in CASES else Path(env).stem
 
 
 def values_of(env: str, seed: int, budget: int | None, strategy: str = "") -> dict[str, Any]:
-    """Values of a search, as in YAML.
+    """Returns the values of a search, as in YAML.
 
     Args:
         env: One of `CASES`, or a configuration file.
-        seed: Its seed.
-        budget: Training env steps of all members, which share the horizons that a file gives evenly;
-            None: those of the case or file.
-        strategy: Its strategy; "": `OURS`, or the file's.
+        seed: Seed of the search.
+        budget: Training env steps of all members, shared evenly in place of a file's horizon; None means
+            those of the case or file.
+        strategy: Strategy of the search; empty for `OURS`, or the file's.
     """
     if env in CASES:
         case = CASES[env]
         return _of_case(env, case, strategy or OURS, seed, budget or case.budget)
-    # Packs search in this process, whatever the file leaves open.
+    # Packs search in this process, even if the file leaves the engine open.
     values = {**read_values(Path(env)), "engine": "packed", "seed": seed}
     if budget:
         given = {key: value for key, value in values["budget"].items() if key != "horizon"}

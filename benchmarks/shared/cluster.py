@@ -8,7 +8,7 @@ import ray
 
 
 def start_ray(cpus: int) -> None:
-    """Starts it, unless it runs."""
+    """Starts a cluster unless one is running."""
     if ray.is_initialized():
         return
     ray.init(

@@ -1,4 +1,4 @@
-"""One search, and what is done to it until as many faults have hit as were asked for."""
+"""Runs one search and injects faults until as many have hit as were asked for."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ from search.store.continued import load_config_of
 from search.store.folder import read_manifest
 
 ROOT = Path(__file__).parents[2]
-# Seconds in which a search that was begun or resumed has come into training, on a free machine.
+# Seconds within which a started or resumed search begins training, on a free machine.
 START = 12.0
-# Share of the driver's kills in training that come at a time after its start, not at a point of it.
+# Share of the driver's kills in training that are timed from its start, not by the search's position.
 EARLY = 0.3
-# Share of the faults that are aimed at what comes after training.
+# Share of the faults that are aimed at the phases after training.
 AFTERWARDS = 0.4
 LATE = (RE_EVALUATION, BASELINES, SHIFTS)
 KINDS = ("driver", "worker", "environment")
-# Seconds into a phase after training at which a fault comes, at most.
+# Largest delay in seconds of a fault from the start of a phase after training.
 DELAYS = {RE_EVALUATION: 3.0, BASELINES: 4.0, SHIFTS: 1.0}
-# How often a search that has ended too early is given a larger budget.
+# Number of times that a search that has ended too early is given a larger budget.
 EXTENSIONS = 6
-# Seconds in which a search comes further.
+# Seconds within which a search must make progress.
 PATIENCE = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What happens, and when.
+    """A fault and its moment.
 
     Attributes:
         kind: "driver" or "worker" is killed, or an "environment" raises.
-        moment: Where the search has come to, as in `benchmarks.shared.phases.position`.
-        after: Seconds after the driver's start, instead; NaN: `moment` counts.
+        moment: Position of the search, as in `benchmarks.shared.phases.position`.
+        after: Seconds after the driver's start, used instead of `moment`; NaN if `moment` counts.
     """
 
     kind: str
@@ -66,12 +66,12 @@ class Fault:
 
 
 def plan(rng: random.Random, kills: int, raises: int) -> list[Fault]:
-    """The faults, in their order.
+    """Draws the faults, in their order.
 
     Args:
-        rng: Draws them.
-        kills: Half of drivers, half of workers.
-        raises: Environments that raise.
+        rng: Random generator for the faults.
+        kills: Number of kills, half of drivers and half of workers.
+        raises: Number of environments that raise.
     """
     kinds = [("driver", "worker")[i % 2] for i in range(kills)] + ["environment"] * raises
     rng.shuffle(kinds)
@@ -88,20 +88,20 @@ def plan(rng: random.Random, kills: int, raises: int) -> list[Fault]:
 
 
 class Drill:
-    """One search and what is done to it.
+    """One search, and the faults that are injected into it.
 
     Args:
         place: An empty folder.
         config: YAML file of the search.
-        overrides: Of the configuration.
-        seed: Fixes kinds and moments of faults.
+        overrides: Overrides of the configuration.
+        seed: Seed of the faults' kinds and moments.
 
     Attributes:
-        hits: Faults that hit, by kind and phase.
-        missed: How often one came too late, or found nobody, and was drawn again.
-        processes: Drivers so far.
-        extensions: How often the budget was raised.
-        first_end: Snapshots when the search had ended for the first time.
+        hits: Number of faults that hit, by kind and phase.
+        missed: Number of faults that came too late or found no target, and were drawn again.
+        processes: Number of drivers so far.
+        extensions: Number of times that the budget was raised.
+        first_end: Number of snapshots when the search had ended for the first time.
     """
 
     def __init__(self, place: Path, config: Path, overrides: list[str], seed: int) -> None:
@@ -120,7 +120,7 @@ class Drill:
         self._choices = 0
 
     def run(self, kills: int, raises: int) -> None:
-        """Runs the search to its end, through as many faults, as far as its extensions go.
+        """Runs the search to its end, through that many faults, as far as its extensions allow.
 
         Raises:
             AssertionError: The search ends with a status other than 0.
@@ -139,14 +139,14 @@ class Drill:
                 continue
             self.missed += 1
             if self.position >= FINISHED:
-                # Only a larger budget brings another occasion.
+                # Only a larger budget gives another opportunity.
                 self._wait(lambda: False)
             if self._goes_on([fault]):
                 faults.insert(0, self._again(fault.kind))
 
     @property
     def position(self) -> float:
-        """Where the search has come to."""
+        """Position that the search has reached."""
         if not (self.folder / "config.yaml").is_file():
             return 0.0
         if self._config is None:
@@ -154,16 +154,16 @@ class Drill:
         return position(Archive(self.folder), self._config)
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends the driver if it is still running."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     def _goes_on(self, faults: list[Fault]) -> bool:
-        """Lets the search run where it doesn't; False where it has ended for good.
+        """Keeps the search running; returns False once it has ended for good.
 
-        One that has ended is given a larger budget while faults are left, or members that what was lost
-        has kept from their horizon.
+        One that has ended is given a larger budget while faults are left, or while members haven't
+        reached their horizon because steps were lost.
         """
         status = None if self._process is None else self._process.poll()
         if self._process is None or status == -signal.SIGKILL:
@@ -207,11 +207,11 @@ class Drill:
         assert status == 0, f"the search ended with status {status}:\n{messages}"
 
     def _chosen(self) -> int:
-        """How often candidates were chosen."""
+        """Returns how many times candidates were chosen."""
         return sum(e["event"] == CANDIDATES for e in Archive(self.folder).events())
 
     def _again(self, kind: str) -> Fault:
-        """A fault that missed, at another moment."""
+        """Returns a fault that missed, with another moment."""
         here = self.position
         if here < RE_EVALUATION:
             return Fault(kind, self.rng.uniform(here, RE_EVALUATION))
@@ -226,12 +226,12 @@ class Drill:
         self._wait(lambda: time.monotonic() >= until)
 
     def _has_come_to(self, moment: float) -> bool:
-        # A driver that has just been resumed is not where its folder is.
+        # A driver that has just been resumed has not yet reached the position that its folder shows.
         itself = moment < RE_EVALUATION or self._chosen() > self._choices
         return itself and self.position >= moment
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
-        """Until a condition holds (True) or the process is over (False)."""
+        """Waits until a condition holds (returns True) or the process is over (returns False)."""
         assert self._process is not None
         last, until = -1.0, 0.0
         while self._process.poll() is None:
@@ -275,7 +275,7 @@ class Drill:
 
 
 def _at_work(process: subprocess.Popen[bytes]) -> list[int]:
-    """Ray's worker processes below a driver that train or evaluate."""
+    """Lists Ray's worker processes below a driver that train or evaluate."""
     parents, titles = {}, {}
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError, KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What Tune's loop spends on results in a search's driver."""
+"""Measures the time that Tune's loop spends on results in a search's driver."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ray.tune import Callback
 
 from search.training.segment_scheduler import SegmentScheduler
 
-# Seconds.
+# Seconds spent waiting so far.
 WAITED = [0.0]
 
 
 def count_waiting() -> None:
-    """Adds up what the driver waits for trainables."""
+    """Makes `ray.wait` add up the time that the driver waits for trainables."""
     wait = ray.wait
 
     def waiting(*arguments: Any, **named: Any) -> Any:
@@ -33,21 +33,21 @@ def count_waiting() -> None:
 
 
 def resident() -> float:
-    """MiB of this process in memory."""
+    """Returns this process's resident memory in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 @dataclasses.dataclass
 class Meter(Callback):
-    """Notes when each result is through, and the driver's memory.
+    """Callback that records when each result has been processed, and the driver's memory.
 
     Attributes:
-        expected: Results in all.
-        times: Seconds between a result and the next.
+        expected: Number of results in all.
+        times: Seconds between each result and the next.
         memory: MiB at a tenth and half of the results, at the last, and once Tune has read them back.
-        actors: Processes that results came from.
-        cpu: Seconds of the driver's thread a result.
+        actors: Ids of the processes that results came from.
+        cpu: CPU seconds of the driver's thread per result.
     """
 
     expected: int
@@ -75,7 +75,7 @@ class Meter(Callback):
 
 
 class TimedScheduler(SegmentScheduler):
-    """Ours, with what it takes from one result to the next."""
+    """Our scheduler, which also records the time that it takes between one result and the next."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -100,7 +100,7 @@ class TimedScheduler(SegmentScheduler):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        # Calls `on_trial_result`, so a last result is booked there, and what ends the segment after it.
+        # Calls `on_trial_result`, which books a last result; the segment's end counts for the next.
         super().on_trial_complete(trial_id, result, error)
 
     def _end(self, trial_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What fronts are compared by, and tables of the strategies' fronts, one set against the others."""
+"""Measures by which fronts are compared, and tables that compare one strategy with the others."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from benchmarks.shared.intervals import paired_comparisons, smallest_visible
 from search.front.pareto import hypervolume, log_density
 from search.front.retained import Scale, scale_of
 
-# By the names of `measured`'s columns.
+# Titles by the names of `measured`'s columns.
 TITLES = {
     "weights_95%": "weights for 95%",
     "weights_99%": "weights for 99%",
     "over_decades": "hypervolume, retained × decades of density",
     "over_sparsity": "hypervolume, retained × sparsity",
 }
-# Of what a dense policy gains over a random one.
+# Shares of what a dense policy gains over a random one.
 _SHARES = {"weights_95%": 0.95, "weights_99%": 0.99}
 
 
 def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
-    """Prints a table an environment, budget and score.
+    """Prints a table for each environment, budget and score.
 
     All figures are of the seeds that every strategy shown has: means over different seeds would differ
     by the seeds too.
 
     Args:
-        runs: A row a search, with "env", "budget", "seed", "strategy", "random", "constant" and "dense"
-            (returns), "seconds", and "front" (of each point return, sparsity and number of weights).
+        runs: One row per search, with "env", "budget", "seed", "strategy", "random", "constant" and
+            "dense" (returns), "seconds", and "front" (return, sparsity and number of weights of each
+            point).
         ours: The strategy whose paired differences from the others are shown.
-        confidence: Of the differences' intervals together, in (0, 1).
+        confidence: Joint confidence of the differences' intervals, in (0, 1).
     """
     for (env, budget), group in runs.groupby(["env", "budget"]):
         print(f"\n{env}, {budget:,} env steps a search")
@@ -56,10 +57,10 @@ def print_tables(runs: pd.DataFrame, ours: str, confidence: float) -> None:
 
 
 def on_common_seeds(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows of those seeds that every strategy has.
+    """Returns the rows of those seeds that every strategy has.
 
     Args:
-        runs: A row a search, of one environment and budget.
+        runs: One row per search, of one environment and budget.
     """
     having = runs.groupby("seed")["strategy"].nunique()
     common = having.index[having == runs["strategy"].nunique()]
@@ -67,13 +68,13 @@ def on_common_seeds(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def common_scale(runs: pd.DataFrame) -> Scale:
-    """What all returns of an environment are measured on: means of its searches' distinct baselines.
+    """Returns the scale of all returns of an environment: means of its searches' distinct baselines.
 
-    Strategies with equal horizons train the same dense policy from a seed, which must not count as
-    often as there are such strategies.
+    Strategies with equal horizons train the same dense policy from a seed, which must be counted once
+    only.
 
     Args:
-        runs: A row a search, of one environment and budget.
+        runs: One row per search, of one environment and budget.
     """
     returns = {
         name: runs.drop_duplicates(["seed", name])[name].to_numpy(float)
@@ -107,11 +108,11 @@ def _print_differences(measure: str, table: pd.DataFrame, ours: str, confidence:
 
 
 def visible(differences: np.ndarray, confidence: float) -> float:
-    """The smallest true difference that so many pairs see in four of five comparisons.
+    """Returns the smallest true difference that so many pairs detect in four of five comparisons.
 
     Args:
-        differences: Paired, as found; where no two differ, their deviation isn't known.
-        confidence: Of a single comparison's test, in (0, 1).
+        differences: Paired differences, as found; if no two differ, their deviation isn't known.
+        confidence: Confidence of a single comparison's test, in (0, 1).
 
     Returns:
         A difference ≥ 0, or NaN.
@@ -122,27 +123,27 @@ def visible(differences: np.ndarray, confidence: float) -> float:
 
 
 def is_of_weights(measure: str) -> bool:
-    """Whether a measure is log10 of a number of weights, of which fewer are better."""
+    """Whether a measure is log10 of a number of weights, where fewer are better."""
     return measure in _SHARES
 
 
 def gain(measure: str, ours: pd.Series, theirs: pd.Series | float) -> np.ndarray:
-    """By how much values of a measure are better than others; of weights, in decades."""
+    """Returns by how much values of a measure are better than others; for weights, in decades."""
     difference = (ours - theirs).to_numpy(float)
     return -difference if is_of_weights(measure) else difference
 
 
 def shown_mean(measure: str, mean: float) -> str:
-    """A mean as a table shows it; of weights, their geometric mean."""
+    """Formats a mean for a table; for weights, the geometric mean."""
     return f"{10**mean:,.0f}" if is_of_weights(measure) else f"{mean:.3f}"
 
 
 def measured(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Rows of searches with what their fronts are compared by, columns by the names in `TITLES`.
+    """Returns rows of searches with the measures that compare fronts, columns named as in `TITLES`.
 
     Args:
         runs: A row a search, with "front" as `points_of` reads it.
-        scale: Of returns.
+        scale: Scale of returns.
     """
     found = _with_hypervolumes(runs, scale)
     for measure, share in _SHARES.items():
@@ -154,15 +155,15 @@ def measured(runs: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def weights_needed(points: np.ndarray, scale: Scale, share: float) -> float:
-    """The fewest weights that keep a share of the dense policy's return.
+    """Returns the fewest weights that keep a share of the dense policy's return.
 
     Args:
-        points: As `points_of` gives them.
-        scale: Of returns.
-        share: Of what the dense policy gains over a random one.
+        points: Points of a front, as returned by `points_of`.
+        scale: Scale of returns.
+        share: Share of what the dense policy gains over a random one.
 
     Returns:
-        A number ≥ 1; of a front without such a point, all weights; NaN without any point.
+        A number ≥ 1; all weights if the front has no such point, NaN if it has no point at all.
     """
     if not len(points):
         return float("nan")
@@ -172,7 +173,7 @@ def weights_needed(points: np.ndarray, scale: Scale, share: float) -> float:
 
 
 def points_of(text: object) -> np.ndarray:
-    """The points of a "front", of shape (points, 3): return, sparsity, number of weights."""
+    """Parses the points of a "front", shape (points, 3): return, sparsity, number of weights."""
     found = [[float(x) for x in p.split()] for p in str(text).split(";") if p]
     return np.array(found).reshape(-1, 3)
 

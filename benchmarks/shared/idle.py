@@ -1,4 +1,4 @@
-"""A member whose training does nothing: what is left is what a search costs its driver."""
+"""A member whose training does nothing, so that only the driver's cost of a search is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPISODES = 10
 
 
 class Idle(Trainable):
-    """Says that it trained, evaluated and pruned; makes the folders that a snapshot names."""
+    """Trainable that reports training, evaluation and pruning, and makes its snapshots' folders."""
 
     def setup(self, config: dict[str, Any], folder: str = "", interval: int = 1) -> None:
         self._folder, self._interval = Path(folder), interval

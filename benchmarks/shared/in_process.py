@@ -1,4 +1,4 @@
-"""A coordinator's segments trained in this process, without a cluster."""
+"""Trains a coordinator's segments in this process, without a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Pack(PackTrainable):
         self._pack = None
 
     def train_trial(self, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Trains a trial's segments, an iteration after the other."""
+        """Trains a trial's segments, and yields the result of each iteration."""
         if self._pack is None:
             self.setup(config, self._given)
         else:
@@ -38,8 +38,8 @@ def train(coordinator: Coordinator, settings: MemberSettings, size: int) -> None
 
     Args:
         coordinator: Decides what is trained.
-        settings: What is the same for all members.
-        size: Members of a pack, at most.
+        settings: Settings that all members share.
+        size: Largest number of members in a pack.
     """
     scheduler = SegmentScheduler(coordinator, slots=1, on_progress=lambda: None, pack=size)
     packs: dict[int, _Pack] = {}
@@ -62,5 +62,5 @@ def train(coordinator: Coordinator, settings: MemberSettings, size: int) -> None
 
 
 def settings_of(folder: Path, ppo: Any, interval: int) -> MemberSettings:
-    """Settings of members that write into a results folder and are evaluated every few iterations."""
+    """Returns settings of members that write into a folder and are evaluated every few iterations."""
     return MemberSettings(folder=str(folder), ppo_config=ppo, evaluation_interval=interval)

@@ -1,4 +1,4 @@
-"""Figures with their 95 % intervals."""
+"""Estimates with their 95 % intervals, and paired tests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scipy import optimize, stats
 def median_ratio(
     numerator: ArrayLike, denominator: ArrayLike, generator: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Median of the paired ratios with its 95 % bootstrap interval, pairs resampled.
+    """Returns the median of paired ratios with its 95 % bootstrap interval, pairs resampled.
 
     Args:
-        numerator: One value a pair.
-        denominator: As many.
-        generator: Draws the pairs.
+        numerator: One value per pair.
+        denominator: One value per pair.
+        generator: Random generator for the resampling.
 
     Returns:
         The median, and the interval's ends.
@@ -30,15 +30,15 @@ def median_ratio(
 
 
 def mean_difference(one: ArrayLike, other: ArrayLike) -> tuple[float, float, float]:
-    """Mean of one sample less that of another, with Welch's 95 % interval.
+    """Returns the mean of one sample less that of another, with Welch's 95 % interval.
 
     Args:
         one: At least two values.
-        other: At least two; the samples may differ in size and variance.
+        other: At least two values; the samples may differ in size and variance.
 
     Returns:
-        The difference, and the interval's ends; NaN where neither sample varies: an interval of no width
-        would claim certainty.
+        The difference, and the interval's ends; these are NaN if neither sample varies, because an
+        interval of no width would claim certainty.
     """
     difference = float(np.mean(one) - np.mean(other))
     if np.ptp(one) == 0 and np.ptp(other) == 0:
@@ -53,13 +53,13 @@ def mean_difference(one: ArrayLike, other: ArrayLike) -> tuple[float, float, flo
 def smallest_visible(
     deviation: float, pairs: int, *, confidence: float = 0.95, power: float = 0.8
 ) -> float:
-    """The true difference that a two-sided paired t test would find, with a probability of `power`.
+    """Returns the true difference that a two-sided paired t test detects with probability `power`.
 
     Args:
         deviation: Standard deviation of the paired differences.
-        pairs: How many.
+        pairs: Number of pairs.
         confidence: 1 − the level of the test, in (0, 1).
-        power: In (1 − confidence, 1).
+        power: Probability of detection, in (1 − confidence, 1).
 
     Returns:
         A difference ≥ 0; NaN with fewer than two pairs.
@@ -82,20 +82,20 @@ def smallest_visible(
 def paired_comparisons(
     differences: Sequence[np.ndarray], confidence: float
 ) -> list[tuple[float, float, float]]:
-    """Paired t intervals and p values of m comparisons, valid for all of them together.
+    """Returns paired t intervals and p values of m comparisons, valid for all of them together.
 
-    Intervals are Bonferroni's, each of level 1 − (1 − c) ÷ m; p values are corrected after Holm (1979).
-    Holm's test has no simple two-sided intervals of its own: those that narrow with the rank of p hold
-    all true differences less often than c says. His test is the stronger one, so p can be below 1 − c
-    where the interval still holds 0; never the other way round.
+    Intervals are Bonferroni's, each of level 1 − (1 − c) ÷ m; p values are corrected by Holm's method
+    (1979). Holm's test has no simple two-sided intervals of its own: intervals that narrow with the rank
+    of p contain all true differences less often than c claims. His test is more powerful, so p can be
+    below 1 − c where the interval still contains 0, but never the other way round.
 
     Args:
-        differences: Of each comparison one number a search seed.
+        differences: For each comparison, one difference per search seed.
         confidence: c, in (0, 1), for all comparisons together.
 
     Returns:
-        For each comparison low end, high end and corrected p value; NaN with fewer than two seeds, and
-        where the differences don't vary.
+        For each comparison the low end, the high end and the corrected p value; NaN with fewer than two
+        seeds, or if the differences don't vary.
     """
     count = len(differences)
     raw = np.full(count, np.nan)
@@ -107,7 +107,7 @@ def paired_comparisons(
         raw[i] = 2.0 * stats.t.sf(abs(d.mean()) / error, freedom)
         reach = stats.t.ppf(1.0 - (1.0 - confidence) / (2 * count), freedom) * error
         ends[i] = d.mean() - reach, d.mean() + reach
-    # What has no p value comes last; it counts as a comparison all the same.
+    # Comparisons without a p value come last, but are counted all the same.
     order = np.argsort(raw, kind="stable")
     corrected = np.full(count, np.nan)
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(raw[order] * np.arange(count, 0, -1)))

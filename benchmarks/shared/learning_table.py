@@ -1,4 +1,4 @@
-"""The table of benchmarks/learning.py: a row a checkpoint, and what is made of them."""
+"""The table of benchmarks/learning.py: one row per checkpoint, and the comparison made from them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ FIELDS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is trained of an environment.
+    """Training planned for an environment.
 
     Attributes:
-        env: Its id.
-        checkpoints: Episodes that are played after so many env steps, the last at the end.
+        env: Id of the environment.
+        checkpoints: Number of episodes to play, by env steps; the last is at the end.
         training: Arguments of `PPOConfig.training`.
         model: RLlib's `model_config`.
-        envs: Environments of a policy.
-        engines: Those that can train it.
+        envs: Number of environments per policy.
+        engines: Engines that can train it.
     """
 
     env: str
@@ -55,12 +55,12 @@ class Plan:
 
     @property
     def last(self) -> int:
-        """Env steps at the end."""
+        """Env steps at the end of training."""
         return max(self.checkpoints)
 
     @property
     def settings(self) -> str:
-        """A fingerprint of it: rows that have it were trained in the same way."""
+        """Fingerprint of the plan: rows that have it were trained in the same way."""
         trained = dataclasses.asdict(self)
         del trained["engines"]
         told = json.dumps(trained, sort_keys=True)
@@ -77,16 +77,16 @@ def row(
     episodes: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """A row of the table.
+    """Returns a row of the table.
 
     Args:
-        plan: What was trained.
-        engine: Who trained; "random" for a policy that acts at random.
-        seed: Fixes the training.
+        plan: Plan of the training.
+        engine: Engine that trained; "random" for a policy that acts at random.
+        seed: Seed of the training.
         checkpoint: Env steps that were asked for.
-        env_steps: Those that were taken.
-        mean: Mean return; NaN in a single row of a seed whose weights are not finite any more.
-        episodes: Of the mean.
+        env_steps: Env steps that were taken.
+        mean: Mean return; NaN in the only row of a seed whose weights are no longer finite.
+        episodes: Number of episodes in the mean.
         seconds: CPU time of the training until then.
     """
     values = (plan.env, plan.settings, engine, seed, checkpoint, env_steps, episodes)
@@ -94,17 +94,17 @@ def row(
 
 
 def append_rows(table: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Appends rows, and shows them."""
+    """Appends rows to the table, and prints them."""
     for one in rows:
         append_row(table, FIELDS, one)
         print(", ".join(f"{name} {one[name]}" for name in FIELDS), flush=True)
 
 
 def read_rows(table: Path) -> pd.DataFrame:
-    """All rows. Ends the program where the file has other columns."""
+    """Reads all rows. Exits the program if the file has other columns."""
     if not table.exists():
         return pd.DataFrame(columns=list(FIELDS))
-    # A fingerprint may look like a number.
+    # A fingerprint, in hexadecimal digits, may look like a number.
     rows = pd.read_csv(table, dtype={"settings": str})
     if tuple(rows.columns) != FIELDS:
         sys.exit(
@@ -115,14 +115,14 @@ def read_rows(table: Path) -> pd.DataFrame:
 
 
 def missing(rows: pd.DataFrame, plan: Plan, engine: str, seeds: Sequence[int]) -> list[int]:
-    """Seeds that were not trained to the end as planned."""
+    """Returns the seeds that were not trained to the end as planned."""
     own = _of(rows, plan)
     there = set(own[(own.engine == engine) & (own.checkpoint == plan.last)].seed)
     return [seed for seed in seeds if seed not in there]
 
 
 def print_table(plan: Plan, rows: pd.DataFrame) -> None:
-    """Prints what was trained as planned."""
+    """Prints the results of what was trained as planned."""
     own = _of(rows, plan)
     print(f"\n{plan.env}, settings {plan.settings}", end="")
     others = int((rows.env == plan.env).sum()) - len(own)
@@ -165,7 +165,7 @@ def print_table(plan: Plan, rows: pd.DataFrame) -> None:
 
 
 def _print_engine(engine: str, plan: Plan, rows: pd.DataFrame) -> None:
-    """Prints what one engine's policies returned."""
+    """Prints the returns of one engine's policies."""
     print(f"{'env steps':>10}{engine:>22}{'95 % interval of the mean':>28}")
     for mark in plan.checkpoints:
         returns = rows[rows.checkpoint == mark].return_mean.to_numpy(float)
@@ -180,7 +180,7 @@ def _of(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def _whole(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """The rows of seeds that came to the end."""
+    """Returns the rows of seeds that were trained to the end."""
     ended = rows[(rows.checkpoint == plan.last) & rows.return_mean.notna()]
     return rows[rows.seed.isin(ended.seed)]
 

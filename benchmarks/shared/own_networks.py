@@ -1,4 +1,4 @@
-"""RLModules of a user's own for `benchmarks.packed --module`, as large as RLlib's networks there."""
+"""User-defined RLModules for `benchmarks.packed --module`, as large as RLlib's networks there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 
 class Same(DefaultPPOTorchRLModule):
-    """RLlib's own network by another name: what written-out layers are worth."""
+    """RLlib's own network under another name, to measure the benefit of packs' hand-written layers."""
 
 
 class LayerNorms(TorchRLModule, ValueFunctionAPI):
-    """An actor and a critic of tanh layers with a layer norm before each; discrete actions."""
+    """An actor and a critic of hidden layers with a layer norm before each tanh; discrete actions."""
 
     def setup(self) -> None:
         """Builds the layers."""
@@ -30,7 +30,7 @@ class LayerNorms(TorchRLModule, ValueFunctionAPI):
         return {Columns.ACTION_DIST_INPUTS: self.actor(batch[Columns.OBS])}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
-        """Value estimates, of shape (batch,)."""
+        """Returns value estimates, of shape (batch,)."""
         values: Tensor = self.critic(batch[Columns.OBS]).squeeze(-1)
         return values
 

@@ -1,4 +1,4 @@
-"""Tables of `benchmarks.packed`: from what each engine did in its turns to lines of text."""
+"""Formats the tables of `benchmarks.packed` from what each engine did in its turns."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.shared.intervals import median_ratio
 
-# Of each engine, what it answered in each round.
+# By engine, its answers, one per round.
 Turns = Mapping[str, Sequence[Mapping[str, Any]]]
 RLLIB, SB3, SBX = "rllib", "stable-baselines3", "sbx"
-# Train one member each.
+# Engines that train one member each.
 SINGLE = (RLLIB, SB3, SBX)
 PACKED, JAX = "packed P=", "jax P="
 ALIKE = "jax, as many members"
@@ -20,26 +20,26 @@ NAME, CELL = 25, 24
 
 
 def members_of(name: str) -> int:
-    """How many members an engine trains, by its name."""
+    """Returns how many members an engine trains, by its name."""
     return int(name.partition("=")[2].partition(",")[0]) if "=" in name else 1
 
 
 def speeds(turns: Turns, name: str, clock: str = "cpu") -> np.ndarray:
-    """Env steps a second over all members, one value a round.
+    """Returns env steps per second over all members, one value per round.
 
     Args:
-        turns: What was answered.
-        name: Of the engine.
-        clock: "cpu", or "wall".
+        turns: Answers of the engines.
+        name: Name of the engine.
+        clock: "cpu" or "wall".
     """
     return np.array([turn["steps"] / turn[clock] for turn in turns[name]])
 
 
 def speed_table(turns: Turns, batch: int) -> str:
-    """Speed with its quartiles, first iteration, memory and Adam steps of each engine.
+    """Formats speed with quartiles, first iteration, memory and Adam steps of each engine.
 
     Args:
-        turns: What was answered.
+        turns: Answers of the engines.
         batch: Env steps of a member in an iteration.
     """
     lines = [
@@ -59,11 +59,11 @@ def speed_table(turns: Turns, batch: int) -> str:
 
 
 def adam_steps_a_batch(turns: Turns, name: str, batch: int) -> float:
-    """Adam steps of a member for each batch of its env steps, over all rounds.
+    """Returns Adam steps of a member for each batch of its env steps, over all rounds.
 
     Args:
-        turns: What was answered.
-        name: Of the engine.
+        turns: Answers of the engines.
+        name: Name of the engine.
         batch: Env steps of a member in an iteration.
     """
     taken = sum(turn["adam_steps"] for turn in turns[name])
@@ -74,7 +74,7 @@ def adam_steps_a_batch(turns: Turns, name: str, batch: int) -> float:
 def ratio(
     turns: Turns, name: str, other: str, generator: np.random.Generator
 ) -> tuple[float, float, float]:
-    """How many times the env steps a CPU second of another engine one does, round by round.
+    """Returns one engine's env steps per CPU second ÷ another's, paired by round.
 
     Returns:
         The median, and the ends of its 95 % bootstrap interval.
@@ -83,19 +83,19 @@ def ratio(
 
 
 def alike_of(turns: Turns, name: str) -> str | None:
-    """The pack in JAX of as many members; None where there is none."""
+    """Returns the name of the pack in JAX with as many members, or None if there is none."""
     other = f"{JAX}{members_of(name)}"
     return other if other in turns else None
 
 
 def ratio_table(turns: Turns) -> str:
-    """A row a pack of ours, a column a peer: `ratio` of env steps a CPU second.
+    """Formats `ratio` of env steps per CPU second, with a row per pack of ours and a column per peer.
 
     Args:
-        turns: What was answered.
+        turns: Answers of the engines.
 
     Returns:
-        The lines; "" without packs or peers.
+        The lines; empty without packs or peers.
     """
     packs = packs_of(turns)
     singles = [name for name in SINGLE if name in turns]
@@ -120,7 +120,7 @@ def _cell(turns: Turns, name: str, other: str | None, generator: np.random.Gener
 
 
 def parts_table(turns: Turns) -> str:
-    """Where packs' CPU time goes, and what their environments alone would do; "" without packs."""
+    """Formats the parts of packs' CPU time and their environments' speed alone; empty without packs."""
     packs = packs_of(turns)
     if not packs:
         return ""
@@ -138,5 +138,5 @@ def parts_table(turns: Turns) -> str:
 
 
 def packs_of(turns: Turns) -> list[str]:
-    """Names of the packs of ours, in the order of the turns."""
+    """Returns the names of our packs, in the order of the turns."""
     return [name for name in turns if name.startswith(PACKED)]

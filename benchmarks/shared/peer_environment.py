@@ -1,4 +1,4 @@
-"""The environment of their own in which the peers of `benchmarks.packed` are installed."""
+"""Sets up the Python environment in which the peers of `benchmarks.packed` are installed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PINNED = Path("benchmarks") / "peers" / "requirements.txt"
-# Where it is unless one is named.
+# Folder of the environment unless another is named.
 FOLDER = Path(".venv") / "peers"
 HOW = f"python -m venv {FOLDER}\n{FOLDER / 'bin' / 'python'} -m pip install --requirement {PINNED}"
 
 
 class PeersError(Exception):
-    """There is no environment with peers; the message says how one is made."""
+    """There is no environment with peers; the message says how to make one."""
 
 
 def peers_python(asked: str) -> Path:
-    """The Python that has the peers.
+    """Returns the path of the Python that has the peers.
 
     Args:
-        asked: A path to it; "": that of this project's own folder for them, which is made and filled
-            where it isn't there yet.
+        asked: Path to it; empty for that of this project's own folder for peers, which is created and
+            filled if it doesn't exist yet.
 
     Raises:
         PeersError: There is none, or the peers can't be installed.
     """
     if asked:
-        # Not resolved: a venv's Python is a link, and what it links to knows nothing of the venv.
+        # Not resolved, because a venv's Python is a link to one that knows nothing of the venv.
         python = Path(asked).absolute()
         if not python.is_file():
             raise PeersError(

@@ -1,4 +1,4 @@
-"""Where a search stands, as its folder tells it to somebody who only looks."""
+"""Determines the phase of a search from its folder, as an outside observer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TRAINING, RE_EVALUATION, BASELINES, SHIFTS, FINISHED = range(len(PHASES))
 
 
 def position(archive: Archive, config: ExperimentConfig) -> float:
-    """The number of the phase, and the share of it that is done.
+    """Returns the number of the phase plus the share of it that is done.
 
     Args:
-        archive: Of the results folder.
+        archive: Archive of the results folder.
         config: The experiment.
     """
     manifest = read_manifest(archive.folder)
@@ -43,14 +43,14 @@ def position(archive: Archive, config: ExperimentConfig) -> float:
     trained = [b.name for b in archive.baselines().values() if b.kind]
     over = len(set(trained) | {str(e["member"]) for e in failed_baselines(events)})
     wanted = sum(getattr(config.baselines, kind) for kind in KINDS)
-    # A front of few points has room for fewer baselines.
+    # A front with few points gives rise to fewer baselines.
     if not (over >= wanted or (archive.folder / SHIFTED).exists()):
         return BASELINES + over / wanted
     return float(SHIFTS if all(map(rated, trained)) else BASELINES)
 
 
 def last_choice(events: list[dict[str, Any]]) -> list[str] | None:
-    """The candidates that were chosen since the last segment began; None: none were."""
+    """Returns the candidates chosen since the last segment began, or None if there are none."""
     chosen: list[str] | None = None
     for event in events:
         if event["event"] == CANDIDATES:
@@ -61,7 +61,7 @@ def last_choice(events: list[dict[str, Any]]) -> list[str] | None:
 
 
 def failed_baselines(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Failures of baselines that were trained after the search: their member is a name."""
+    """Returns the failures of baselines that were trained after the search: their member is a name."""
     return [e for e in events if e["event"] == "failure" and not isinstance(e["member"], int)]
 
 

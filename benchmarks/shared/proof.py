@@ -1,4 +1,4 @@
-"""What shows that a peer written for a benchmark does the work that it is measured for.
+"""Validates that a peer written for a benchmark does the work that it is measured for.
 
 Only Python's own library is imported here, so that a peer's environment can run it too.
 """
@@ -9,22 +9,22 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-# A line that isn't it may come from a library.
+# Prefix of the line with the proof; libraries may print other lines.
 PROOF = "proof "
-# On environments that aren't listed, what was reached is only told.
+# Least mean return required; on other environments the return is only reported.
 SOLVED = {"CartPole-v1": 450.0}
 ROUNDING = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What was found of the PPO in JAX (`benchmarks.peers.jax_proof`).
+    """Results of the checks of the PPO in JAX (`benchmarks.peers.jax_proof`).
 
     Attributes:
-        env: What it was trained on.
-        env_steps: Of each member.
+        env: Id of the environment that it was trained on.
+        env_steps: Env steps of each member.
         returns: Mean return of each member's deterministic policy in Gymnasium's own environment.
-        adam_steps: That each member has taken, as Adam counts them.
+        adam_steps: Number of steps that each member has taken, as Adam counts them.
         expected_adam_steps: Iterations × epochs × minibatches.
         advantages_off: Largest difference to advantages by their definition, as a share of the largest.
         weights_off: Largest difference to weights that torch has stepped, in learning rates.
@@ -39,14 +39,14 @@ class Proof:
     weights_off: float
 
     def as_line(self) -> str:
-        """For `proof_in`."""
+        """Returns the proof as a line for `proof_in`."""
         return PROOF + json.dumps(dataclasses.asdict(self))
 
     def failures(self) -> list[str]:
-        """What it falls short in; empty: nothing."""
+        """Lists the checks that failed; empty if all passed."""
         found = []
         mean, least = sum(self.returns) / len(self.returns), SOLVED.get(self.env)
-        # Written so that NaN falls short.
+        # Written so that NaN fails.
         if least is not None and not mean >= least:
             found.append(f"a mean return of {mean:.0f}, expected {least:.0f} or more")
         if self.adam_steps != self.expected_adam_steps:
@@ -60,7 +60,7 @@ class Proof:
         return found
 
     def told(self) -> str:
-        """In a sentence or two."""
+        """Summarises the proof in a sentence or two."""
         returns = f"{min(self.returns):.0f} to {max(self.returns):.0f}"
         mean = sum(self.returns) / len(self.returns)
         text = (
@@ -76,10 +76,10 @@ class Proof:
 
 
 def proof_in(output: str) -> Proof | None:
-    """What a process printed; None where it printed no proof.
+    """Returns the proof that a process printed, or None if it printed none.
 
     Args:
-        output: All that it printed.
+        output: Everything that it printed.
     """
     for line in output.splitlines():
         if line.startswith(PROOF):

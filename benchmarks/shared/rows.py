@@ -1,4 +1,4 @@
-"""A benchmark's CSV of runs, to which rows are added: what has a row is not run again."""
+"""A benchmark's CSV of runs, to which rows are appended; a run that has a row is not repeated."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 
 
 def rows_done(path: Path, names: Sequence[str]) -> set[tuple[Any, ...]]:
-    """The values that name a run, of each row; none where there is no file yet.
+    """Returns, for each row, the values that identify its run; empty if there is no file yet.
 
     Args:
         path: The CSV.
-        names: Columns that name a run.
+        names: Columns that identify a run.
     """
     if not path.is_file():
         return set()
@@ -24,7 +24,7 @@ def rows_done(path: Path, names: Sequence[str]) -> set[tuple[Any, ...]]:
 
 
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
-    """Adds a row; makes the file with its header where it is missing."""
+    """Appends a row; creates the file with its header if it doesn't exist."""
     new = not path.is_file()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns)

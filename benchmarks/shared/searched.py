@@ -1,4 +1,4 @@
-"""A whole search in this process, without Ray's cluster, and the front that fresh episodes confirm."""
+"""Runs a whole search in this process, without Ray's cluster; fresh episodes confirm its front."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from search.population.strategies import open_study
 from search.store.archive import Archive
 from search.training.ppo_config import build_ppo
 
-# Of what `Searched.row` says.
+# Columns of `Searched.row`.
 COLUMNS = (
     "over_decades", "over_sparsity", "points", "random", "constant", "dense", "env_steps",
     "evaluation_env_steps", "seconds", "front",
@@ -39,11 +39,11 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Searched:
-    """What a search has found.
+    """Results of a search.
 
     Attributes:
-        front: Of policies that were evaluated again.
-        spent: Env steps by what they were spent for.
+        front: Front of the re-evaluated policies.
+        spent: Env steps by purpose.
         seconds: CPU seconds of this process.
     """
 
@@ -52,7 +52,7 @@ class Searched:
     seconds: float
 
     def row(self) -> dict[str, Any]:
-        """Figures by `COLUMNS`; "front" has of each point return, sparsity and number of weights."""
+        """Returns the figures by `COLUMNS`; "front": return, sparsity and size of each point."""
         baselines = self.front.baselines
         returns = dict(zip(baselines["name"], baselines["return_mean"], strict=True))
         points = self.front.table[["return_mean", "sparsity", "total_params"]].to_numpy(float)
@@ -71,13 +71,13 @@ class Searched:
 def search_here(
     config: ExperimentConfig, folder: Path, size: int, goal: GoalSettings | None = None
 ) -> Searched:
-    """Searches, a pack at a time, and evaluates candidates and baselines on fresh seeds.
+    """Searches, one pack at a time, and evaluates candidates and baselines on fresh seeds.
 
     Args:
-        config: The search; its engine is packed.
-        folder: Where records go; replaced when it exists. Policies don't stay.
-        size: Members of a pack, at most.
-        goal: What the front's pick must fulfil; None: what the search was told.
+        config: Configuration of the search; its engine is packed.
+        folder: Destination folder of the records; replaced if it exists. Policies are not kept.
+        size: Largest number of members in a pack.
+        goal: Goal that the front's pick must meet; None means the goal of the search.
     """
     started = time.process_time()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Processes that are measured in turns: each waits, costing nothing, while another one works.
+"""Measures processes in turns: each waits, at no cost, while another one works.
 
 Only Python's own library is imported here, so that a peer's environment can run it too.
 """
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# A line that isn't an answer may come from a library.
+# Prefix of an answer; libraries may print other lines.
 ANSWER = "answer "
-# Of what a process that ended said last.
+# Number of last lines of a failed process's output that are shown.
 TAIL = 20
 
 Answer = dict[str, Any]
@@ -40,17 +40,17 @@ class ContenderError(RuntimeError):
 
 
 class Contender:
-    """A process that works when it is told to.
+    """A process that works on request.
 
     Args:
-        name: In tables.
-        command: Starts it; what it runs ends in `take_turns`.
+        name: Name of the process in tables.
+        command: Command that starts it; the program must end in `take_turns`.
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self._files = contextlib.ExitStack()
-        # What it tells on the way can be more than a pipe holds.
+        # Its messages can be more than a pipe holds.
         folder = self._files.enter_context(tempfile.TemporaryDirectory())
         self._errors = Path(folder) / "errors"
         errors = self._files.enter_context(self._errors.open("w"))
@@ -64,22 +64,22 @@ class Contender:
         )
 
     def work(self, seconds: float) -> Answer:
-        """Lets it work, the others being still.
+        """Lets the process work while the others are idle.
 
         Args:
-            seconds: How long, on the clock.
+            seconds: Duration in wall-clock seconds.
 
         Returns:
-            "steps" done, "wall" and "cpu" seconds taken, "adam_steps" that each member took,
-            "megabytes" at most resident so far, "first", the seconds that its very first iteration
-            took, and what the process adds.
+            "steps" done, "wall" and "cpu" seconds taken, "adam_steps" that each member took, "megabytes"
+            resident at most so far, "first", the seconds that its very first iteration took, and what
+            the process adds.
 
         Raises:
-            ContenderError: It ended.
+            ContenderError: The process ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # It may have ended before it was told.
+        # It may have ended before the request.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{seconds}\n")
             self._process.stdin.flush()
@@ -90,7 +90,7 @@ class Contender:
         return answer
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -104,19 +104,20 @@ def in_turns(
     rounds: int,
     seconds: float,
 ) -> tuple[Turns, dict[str, str]]:
-    """Lets processes take turns, in an order that turns from round to round.
+    """Lets processes take turns, in an order that rotates from round to round.
 
     Args:
-        needed: By name, what starts those that have to run.
-        others: By name, what starts those that may be left out.
-        rounds: Turns of each that count; one before them doesn't: it loads code and fills caches.
-        seconds: Of a turn.
+        needed: By name, the commands that start the processes that must run.
+        others: By name, the commands that start those that may be left out.
+        rounds: Turns of each process that count; one turn before them, which loads code and fills
+            caches, doesn't.
+        seconds: Duration of a turn.
 
     Returns:
-        By name, the answers, one a round; and by the names of those left out, why they ended.
+        By name, the answers, one per round; and by name of each process left out, why it ended.
 
     Raises:
-        ContenderError: One that has to run ended, or any after its first turn.
+        ContenderError: A needed process ended, or any process after its first turn.
     """
     contenders: dict[str, Contender] = {}
     left_out: dict[str, str] = {}
@@ -143,7 +144,7 @@ def in_turns(
 
 
 def answer_in(lines: Iterable[str]) -> Answer | None:
-    """The first answer among lines that a process printed; None where they end without one."""
+    """Returns the first answer among lines that a process printed, or None if there is none."""
     for line in lines:
         if line.startswith(ANSWER):
             answer: Answer = json.loads(line.removeprefix(ANSWER))
@@ -156,17 +157,17 @@ def take_turns(
     adam_steps: Callable[[], int],
     more: Callable[[float, int], dict[str, Any]] = lambda *_: {},
 ) -> None:
-    """Works whenever a line on standard input says for how many seconds, until it is closed.
+    """Works for as many seconds as each line on standard input says, until it is closed.
 
     Args:
         train: Trains for an iteration; returns its env steps.
-        adam_steps: How many each member has taken so far.
-        more: Given a turn's CPU seconds and env steps, what else there is to say of it.
+        adam_steps: Returns the number of steps that each member has taken so far.
+        more: Returns further entries of an answer, given a turn's CPU seconds and env steps.
     """
     first: float | None = None
     for line in sys.stdin:
         if first is None:
-            # Its env steps count for no turn: what is compiled here, or loaded, is so once.
+            # Its env steps belong to no turn, because compiling and loading happen only once.
             began = time.perf_counter()
             train()
             first = time.perf_counter() - began
@@ -187,7 +188,7 @@ def take_turns(
 
 
 def one_thread() -> dict[str, str]:
-    """This process's environment variables, and those that keep numeric libraries to one thread."""
+    """Returns this process's environment variables, plus those that limit libraries to one thread."""
     asked = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     return {
         **os.environ,
@@ -198,13 +199,13 @@ def one_thread() -> dict[str, str]:
 
 
 def stay_on_one_core() -> None:
-    """Binds this process to the first core that it may use, where the system can.
+    """Binds this process to the first core that it may use, if the system supports that.
 
-    Threads that libraries began when they were imported are bound, too; later ones inherit it.
+    Threads that libraries started when they were imported are bound too; later ones inherit it.
     """
     if hasattr(os, "sched_setaffinity"):
         core = min(os.sched_getaffinity(0))
         for thread in Path("/proc/self/task").iterdir():
-            # One may have ended meanwhile.
+            # A thread may have ended meanwhile.
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread.name), {core})

@@ -1,4 +1,4 @@
-"""Environments: how they are built, native versions, and how an evaluation may differ from training.
+"""Environments: how they are built, native versions, and shifts of an evaluation from training.
 
 May import `base` and `pruning.errors`.
 """

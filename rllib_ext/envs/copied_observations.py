@@ -1,4 +1,4 @@
-"""Observations as training gets them, of any environment."""
+"""A wrapper that gives any environment's observations in the form in which training gets them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ray.rllib.utils.spaces.space_utils import unbatch
 
 
 class CopiedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Shows observations in the form of their space, which the environment's later steps leave alone.
+    """Copies observations into the form of their space, so that later steps leave them unchanged.
 
-    RLlib steps environments as one of Gymnasium's vectors, which casts to the space's format and makes
-    tuples of lists; a policy that was trained so may not understand what the environment itself gives.
-    And an environment may write each observation into the same buffer: whoever reads an episode's last
-    observation after the next one has begun, or stacks frames, would read what came later.
+    RLlib steps environments in one of Gymnasium's vector environments, which cast observations to the
+    space's format and turn lists into tuples; a policy trained on those may not understand what the
+    environment itself returns. Also, an environment may write each observation into the same buffer:
+    code that reads an episode's last observation after the next episode has begun, or that stacks
+    frames, would read later values.
     """
 
     def observation(self, observation: Any) -> Any:
-        """A copy, in the form of the space."""
+        """Returns a copy, in the form of the space."""
         space = self.env.observation_space
         if isinstance(space, gymnasium.spaces.Box):
-            # The same, ten times faster.
+            # Equivalent to the general case below, and ten times faster.
             return np.array(observation, dtype=space.dtype)
         batch = concatenate(space, [observation], create_empty_array(space, n=1))
         return unbatch(batch)[0]

@@ -1,4 +1,4 @@
-"""How an environment is built from what a configuration names: in training, evaluation and shifts."""
+"""Builds the environment that a configuration names, for training, evaluation and shifts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 
-# There is no public way to ask what a name was registered for: all that is private of Ray here.
+# Ray has no public way to ask what a name was registered for; this is all that is private of Ray here.
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_ext.base.named import path_of
@@ -24,9 +24,9 @@ from rllib_ext.pruning.errors import ConfigError
 
 EnvMaker = Callable[[], gymnasium.Env[Any, Any]]
 ContextMaker = Callable[[dict[str, Any]], EnvContext]
-# Keywords of `gymnasium.make` that change an episode; a constructor doesn't see them.
+# Keywords of `gymnasium.make` that change an episode, and that the constructor doesn't get.
 MAKE = ("max_episode_steps",)
-# What users of RLlib, and its own examples, call the one mapping that RLlib passes to an environment.
+# Names that users of RLlib, and its own examples, give the mapping that RLlib passes to an environment.
 MAPPING_NAMES = frozenset(
     [
         "config",
@@ -51,24 +51,24 @@ def _context(given: dict[str, Any]) -> EnvContext:
 
 
 def env_maker(config: AlgorithmConfig, context: ContextMaker = _context) -> EnvMaker:
-    """How to build one environment that an RLlib configuration names.
+    """Returns a function that builds one environment that an RLlib configuration names.
 
-    A class, or a function, that takes keyword arguments is called with `env_config` as keywords; one
-    that takes one mapping, under one of the names in `MAPPING_NAMES` or annotated as such, with that.
-    RLlib passes the mapping to all of them, so that its members are trained with `for_rllib`.
+    A class or a function that takes keyword arguments is called with `env_config` as keywords. One that
+    takes a single mapping, named as in `MAPPING_NAMES` or annotated as a mapping, is called with that.
+    RLlib itself passes the mapping to all of them, so members are trained with `for_rllib`.
 
     Args:
-        config: `env` is a Gymnasium id, a name registered with Tune, a class or a function.
-        context: Makes the mapping of `env_config` that an environment gets; called for each.
+        config: Its `env` is a Gymnasium id, a name registered with Tune, a class or a function.
+        context: Makes the mapping of `env_config` that an environment gets; called for each environment.
 
     Raises:
         ConfigError: The configuration names no environment, or one that takes neither, or `env_config`
-            has a key that it doesn't take. Of an id that is found when the environment is built.
+            has a key that it doesn't take. For an id the last is found when the environment is built.
     """
     env, env_config = _given(config), dict(config.env_config)
     if isinstance(env, str):
         if not _global_registry.contains(ENV_CREATOR, env):
-            # RLlib may build the first one of this process.
+            # RLlib may build this process's first environment, before anything is built here.
             quieten_mujoco(env)
             return functools.partial(_make, env, **env_config)
         return _with_mapping(_global_registry.get(ENV_CREATOR, env), env_config, context)
@@ -78,7 +78,7 @@ def env_maker(config: AlgorithmConfig, context: ContextMaker = _context) -> EnvM
 
 
 def for_rllib(config: AlgorithmConfig) -> Any:
-    """What RLlib takes for `config.env` and builds the very environments of `env_maker` from.
+    """Returns what RLlib takes for `config.env`, to build the same environments as `env_maker`.
 
     Raises:
         ConfigError: The environment can't be built (see `env_maker`).
@@ -94,7 +94,7 @@ def for_rllib(config: AlgorithmConfig) -> Any:
 
 
 def for_any_process(config: AlgorithmConfig) -> Any:
-    """What `for_rllib` gives, without what was registered in this process only: names and ids with it.
+    """Like `for_rllib`, but for any process: includes what names and ids stand for in this one only.
 
     Raises:
         ConfigError: The environment can't be built (see `env_maker`).
@@ -112,7 +112,7 @@ def for_any_process(config: AlgorithmConfig) -> Any:
 
 
 def env_name(config: AlgorithmConfig) -> str:
-    """The environment's name, as a configuration gives it: an id or "package.module:Name"."""
+    """Returns the environment's name as a configuration gives it: an id or "package.module:Name"."""
     env: Any = config.env
     if _is_adapted(env):
         return str(env.name)
@@ -120,14 +120,14 @@ def env_name(config: AlgorithmConfig) -> str:
 
 
 def _adapted(creator: Any, name: str, takes_mapping: bool) -> type[_Adapted]:
-    # Named as the original, which messages and logs show.
+    # Messages and logs show the original's name.
     names = {"__module__": __name__, "__qualname__": name.rpartition(":")[2]}
     kept = {"original": staticmethod(creator), "name": name, "takes_mapping": takes_mapping}
     return type(names["__qualname__"], (_Adapted,), {**names, **kept})
 
 
 def keywords_of(config: AlgorithmConfig) -> list[str]:
-    """Keywords by which the environment can be built; none where it takes a mapping of unknown keys.
+    """Lists keywords by which the environment can be built; none if it takes a mapping of unknown keys.
 
     Raises:
         ConfigError: The environment can't be built (see `env_maker`), or its id is not known.
@@ -143,7 +143,7 @@ def keywords_of(config: AlgorithmConfig) -> list[str]:
 
 
 class _Adapted(gymnasium.Env[Any, Any]):
-    """A class, as RLlib wants one, that builds another's environments from RLlib's one mapping."""
+    """A class, as RLlib expects, that builds another's environments from RLlib's mapping."""
 
     original: Callable[..., gymnasium.Env[Any, Any]]
     name: str
@@ -157,12 +157,12 @@ class _Adapted(gymnasium.Env[Any, Any]):
 
 @dataclasses.dataclass(frozen=True)
 class _Signature:
-    """How an environment is called.
+    """How an environment's class or function is called.
 
     Attributes:
-        takes_mapping: With one mapping; otherwise with keywords.
-        keywords: Those that it names.
-        open: Whether it takes others too.
+        takes_mapping: Whether with a single mapping; otherwise with keywords.
+        keywords: Names of its keywords.
+        open: Whether it takes other keywords too.
         required: Keywords without a default.
     """
 
@@ -191,7 +191,7 @@ def _is_adapted(env: Any) -> bool:
 
 
 def _takes_mapping(config: AlgorithmConfig) -> bool:
-    """Whether a class or function takes one mapping; refuses what it doesn't take."""
+    """Whether a class or function takes a single mapping; refuses keys that it doesn't take."""
     env: Any = config.env
     if _is_adapted(env) and env.takes_mapping:
         return True
@@ -201,7 +201,7 @@ def _takes_mapping(config: AlgorithmConfig) -> bool:
 def _with_mapping(
     creator: Callable[..., Any], env_config: Mapping[str, Any], context: ContextMaker
 ) -> EnvMaker:
-    # A context of its own for each: an environment may write into it.
+    # Each environment gets a context of its own, because it may write into it.
     return lambda: creator(context(dict(env_config)))
 
 
@@ -223,10 +223,10 @@ def _make(env: str | EnvSpec, /, **env_config: Any) -> gymnasium.Env[Any, Any]:
 
 
 def _entry_point(config: AlgorithmConfig) -> Any:
-    """What Gymnasium builds the environment with.
+    """Returns the class or function that Gymnasium builds the environment with.
 
-    Only `gymnasium.make` reads every id, "module:Id-v0" and ids without a version among them; what
-    it builds says what it took.
+    Only `gymnasium.make` understands every id, such as "module:Id-v0" or one without a version; the
+    environment that it builds tells which entry point was used.
     """
     try:
         env = env_maker(config)()
@@ -241,7 +241,7 @@ def _entry_point(config: AlgorithmConfig) -> Any:
 
 
 def _signature(creator: Any, env_config: Mapping[str, Any] | None) -> _Signature:
-    """How something is called; None instead of `env_config` refuses nothing."""
+    """Returns how a class or function is called; with None for `env_config` nothing is refused."""
     parameters, is_open = _parameters(creator)
     by_name, given = {p.name: p for p in parameters}, env_config or {}
     first = next((p for p in parameters if p.kind is not p.KEYWORD_ONLY), None)
@@ -289,25 +289,25 @@ def _refuse_unknown(name: str, given: Iterable[str], known: Iterable[str]) -> No
 
 
 def _parameters(creator: Any) -> tuple[list[inspect.Parameter], bool]:
-    """Named parameters, and whether others are taken as keywords too."""
+    """Returns the named parameters, and whether other keywords are accepted too."""
     is_open = False
     for function, bound in _callables(creator):
         try:
             every = list(inspect.signature(function).parameters.values())[bound:]
         except (TypeError, ValueError):
-            # Of C, without a signature.
+            # Implemented in C, without a signature.
             return [], True
         kinds = {p.kind for p in every}
         is_open = is_open or inspect.Parameter.VAR_KEYWORD in kinds
         named = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        # Only one that passes all on says nothing of what it takes.
+        # Go on to the next only if this one merely passes its arguments on.
         if named or inspect.Parameter.VAR_POSITIONAL not in kinds:
             return named, is_open
     return [], is_open
 
 
 def _callables(creator: Any) -> list[tuple[Any, int]]:
-    """What is called, then what that may pass its arguments on to; with how many are bound."""
+    """Lists what is called and what may get its arguments, each with its number of bound ones."""
     if not isinstance(creator, type):
         return [(creator, 0)]
     own = [vars(base)["__init__"] for base in creator.__mro__[:-1] if "__init__" in vars(base)]

@@ -1,4 +1,4 @@
-"""Images of bytes as policies of floats see them: RLlib's CNNs fail on bytes."""
+"""A wrapper that turns byte images into floats, because RLlib's CNNs fail on bytes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from rllib_ext.pruning.errors import ConfigError
 
 
 class FloatImages(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """An environment whose images of bytes, 0 to 255, come as floats from 0 to 1.
+    """An environment whose byte images, 0 to 255, are given as floats from 0 to 1.
 
     In a configuration: `env: rllib_ext.envs.float_images:FloatImages` with `env_config: {env: NAME, …}`.
 
     Args:
-        config: "env", a Gymnasium id or "package.module:Name"; all else are that one's arguments.
+        config: "env" is a Gymnasium id or "package.module:Name"; all other keys are that environment's
+            arguments.
 
     Raises:
-        ConfigError: "env" is missing, can't be imported, or its observations aren't bytes.
+        ConfigError: "env" is missing or can't be imported, or its observations aren't bytes.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -47,12 +48,12 @@ class FloatImages(gymnasium.ObservationWrapper[Any, Any, Any]):
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, space.shape, np.float32)
 
     def observation(self, observation: Any) -> Any:
-        """The same image in floats."""
+        """Returns the same image in floats."""
         return np.asarray(observation, np.float32) / np.float32(255.0)
 
 
 def _named(name: str) -> Any:
-    """What "package.module:Name" names; a Gymnasium id, also one of a module, as it is."""
+    """Returns what "package.module:Name" names; a Gymnasium id, with or without a module, as it is."""
     module, _, attribute = name.partition(":")
     if not attribute or re.search(r"-v\d+$", attribute):
         return name

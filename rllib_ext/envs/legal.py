@@ -1,7 +1,7 @@
-"""Which actions an environment allows, where its observations show it.
+"""Finds the actions that an environment allows, if its observations show them.
 
-RLlib's convention: a dict observation with the key "action_mask", 1 where an action of a Discrete space
-is allowed (ray/rllib/examples/envs/classes/action_mask_env.py).
+RLlib's convention is a dict observation with the key "action_mask", 1 where an action of a Discrete
+space is allowed (ray/rllib/examples/envs/classes/action_mask_env.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MASK = "action_mask"
 
 
 def legal_mask(observation: Any, space: gymnasium.Space[Any]) -> np.ndarray[Any, Any] | None:
-    """1 for each allowed action of a discrete space; None where the observation doesn't tell.
+    """Returns 1 for each allowed action of a discrete space, or None if there is no such mask.
 
     Args:
         observation: The environment's observation, before any connector.
@@ -31,13 +31,13 @@ def legal_mask(observation: Any, space: gymnasium.Space[Any]) -> np.ndarray[Any,
 
 
 def sampled(space: gymnasium.Space[Any], observation: Any) -> Any:
-    """A uniformly drawn action, among the allowed ones where the observation tells them."""
+    """Returns a uniformly drawn action, from the allowed ones if the observation shows them."""
     mask = legal_mask(observation, space)
     return space.sample() if mask is None else space.sample(mask)
 
 
 def nearest_legal(action: Any, space: gymnasium.Space[Any] | None, observation: Any) -> Any:
-    """The action where it is allowed or nothing tells; otherwise the allowed one nearest to it."""
+    """Returns the action if it is allowed or there is no mask, otherwise the nearest allowed one."""
     mask = None if space is None else legal_mask(observation, space)
     if mask is None or not mask.any():
         return action

@@ -1,4 +1,4 @@
-"""MinAtar's games as policies of floats see them; needs the extra `minatar`.
+"""MinAtar's games with observations in floats; needs the extra `minatar`.
 
 Young & Tian 2019, MinAtar (arXiv 1903.03176): five Atari games on 10 × 10 fields.
 """
@@ -18,14 +18,14 @@ GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
 
 class MinAtar(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game with its own actions only: `env: rllib_ext.envs.minatar:MinAtar`.
+    """A MinAtar game with its minimal set of actions: `env: rllib_ext.envs.minatar:MinAtar`.
 
-    Observations are images of 10 × 10 × channels, 0 or 1, as floats: RLlib's layers fail on MinAtar's
-    own boolean ones. Equal seeds give equal episodes; MinAtar itself now and then repeats an episode's
-    last action as the first one of the next.
+    Observations are images of 10 × 10 × channels, 0 or 1, as floats, because RLlib's layers fail on
+    MinAtar's own boolean ones. Equal seeds give equal episodes, whereas MinAtar itself now and then
+    repeats an episode's last action as the first one of the next.
 
     Args:
-        config: "game", one of `GAMES` (default "breakout"); "max_episode_steps" (default 2,000), since
+        config: "game", one of `GAMES` (default "breakout"); "max_episode_steps" (default 2,000), because
             MinAtar has no time limit.
 
     Raises:
@@ -53,7 +53,7 @@ class MinAtar(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(gymnasium.wrappers.DtypeObservation(limited, np.float32))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """As Gymnasium's."""
+        """Resets the environment as in Gymnasium, and clears MinAtar's last action."""
         game: Any = self.unwrapped
         game.game.last_action = 0
         return self.env.reset(seed=seed, options=options)

@@ -1,4 +1,4 @@
-"""What helps where an environment isn't there: another id, or a package that brings it."""
+"""Hints for environments that aren't there: another id, or a package that provides them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import gymnasium
 
 from rllib_ext.base.extras import install
 
-# Folders of Gymnasium's own environments that need one of our extras.
+# Modules of Gymnasium's own environments that need one of our extras.
 _EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco"}
-# Atari's ids of today, and those of before there was a namespace.
+# Atari's present ids, and those from before they had a namespace.
 _ATARI = re.compile(r"^(ALE/.+|.+(NoFrameskip|Deterministic|-ram).*)$")
 
 
 def missing_hint(name: str, error: Exception) -> str:
-    """A hint to be put behind a message; "" where what the error says by itself is all that helps.
+    """Returns a hint to append to an error message; empty if the error itself says all that helps.
 
     Args:
-        name: The environment, as it was given.
-        error: What building it raised.
+        name: Name of the environment, as it was given.
+        error: Exception that building it raised.
     """
     _, _, env_id = name.rpartition(":")
     lacks_ale = isinstance(error, ImportError) and "ale_py" in str(error)
@@ -43,7 +43,7 @@ def missing_hint(name: str, error: Exception) -> str:
 
 
 def _newest(env_id: str) -> str:
-    """Which version of the same environment there is, the newest of them."""
+    """Suggests the newest version of the same environment; empty if there is none."""
     namespace, name, _ = gymnasium.envs.registration.parse_env_id(env_id)
     versions = [
         spec.version
@@ -58,7 +58,7 @@ def _newest(env_id: str) -> str:
 
 
 def extra_of(env_id: str) -> str:
-    """The extra that brings what one of Gymnasium's own environments needs; "" for any other."""
+    """Returns the extra that one of Gymnasium's own environments needs; empty for any other."""
     try:
         entry = str(gymnasium.spec(env_id).entry_point)
     except gymnasium.error.Error:

@@ -1,6 +1,6 @@
-"""MuJoCo's warnings: one line a process, and no MUJOCO_LOG.TXT in the working directory.
+"""Limits MuJoCo's warnings to one line per process, without a MUJOCO_LOG.TXT in the working directory.
 
-Left alone, it prints a warning at every build of Gymnasium's own models, whose XML it has come to call
+By itself MuJoCo prints a warning whenever one of Gymnasium's own models is built, whose XML it now calls
 deprecated, and appends each to that file.
 """
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def quieten_mujoco(env: str) -> None:
-    """Lets MuJoCo tell its first warning that a user can mend, where an id is one of its environments.
+    """Makes MuJoCo show only its first useful warning, if an id is one of its environments.
 
     To be called in the process that builds the environment, before it does.
 

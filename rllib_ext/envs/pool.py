@@ -1,9 +1,9 @@
 """Environments of EnvPool, which steps many of Gymnasium's at once in C++, two to four times as fast.
 
-EnvPool (Weng et al. 2022) computes with single precision here, with another release of MuJoCo or another
-build of Box2D there: its episodes are alike, not the same. Figures that are published come from
-Gymnasium's own environments; training may come from these. A time limit that falls on an episode's very
-end counts as a cut, and each environment's seed is given when the pool is built and never again.
+EnvPool (Weng et al. 2022) computes with single precision, or with another release of MuJoCo or
+another build of Box2D: its episodes are similar, not the same. Published figures come from Gymnasium's
+own environments; training may use these. A time limit that coincides with an episode's end counts as a
+cut, and each environment is seeded when the pool is built and never again.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from rllib_ext.envs.mujoco import quieten_mujoco
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Families of which EnvPool follows Gymnasium's environments of the same id.
+# Families in which EnvPool follows Gymnasium's environments of the same id.
 FAMILIES = ("classic_control", "box2d", "mujoco")
-# Steps after which an environment that was changed once it was made shows it.
+# Number of steps compared to detect an environment that was changed after it was made.
 COMPARED = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """An environment that EnvPool has.
+    """An environment that EnvPool provides.
 
     Attributes:
-        id: Gymnasium's, and EnvPool's.
+        id: Id of the environment, the same in Gymnasium and EnvPool.
         limit: Steps after which an episode is cut.
     """
 
@@ -45,9 +45,9 @@ class Pool:
         """Builds environments, each with a seed of its own that fixes all of its episodes.
 
         Args:
-            seeds: One an environment, ≥ 0; EnvPool takes their upper 31 bits of 32, so that 2k and
+            seeds: One seed per environment, ≥ 0; EnvPool takes their upper 31 bits of 32, so that 2k and
                 2k + 1 give the same episodes.
-            threads: That step them.
+            threads: Number of threads that step them.
         """
         import envpool
 
@@ -65,13 +65,13 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What came of one action in some environments.
+    """Results of one step in some environments.
 
     Attributes:
-        observations: After the step, of the episode that was under way.
-        rewards: The step's rewards.
-        terminated: Whether the episode ended.
-        truncated: Whether it was cut.
+        observations: Observations after the step, of the episode that was under way.
+        rewards: Rewards of the step.
+        terminated: Whether each episode ended.
+        truncated: Whether each episode was cut.
     """
 
     observations: Array
@@ -81,10 +81,10 @@ class Seen:
 
 
 class Stepped:
-    """Environments of one pool; only those that are named are stepped.
+    """The environments of one pool, of which each call steps only those that it names.
 
     Args:
-        pool: EnvPool's.
+        pool: EnvPool's pool.
     """
 
     def __init__(self, pool: Any) -> None:
@@ -95,12 +95,12 @@ class Stepped:
         return len(self._pool)
 
     def reset(self, envs: Array) -> Array:
-        """Begins the next episode of some environments; their first observations.
+        """Begins the next episode of some environments and returns their first observations.
 
-        Asked for as soon as an episode is over, this spares the step that EnvPool would pass over.
+        Called as soon as an episode is over, it saves the step that EnvPool would skip.
 
         Args:
-            envs: Their indices.
+            envs: Indices of the environments.
         """
         observations, info = self._pool.reset(envs.astype(np.int32, copy=False))
         order = _order(info["env_id"], envs)
@@ -111,8 +111,8 @@ class Stepped:
         """Takes a step in some environments.
 
         Args:
-            envs: Their indices.
-            actions: One for each.
+            envs: Indices of the environments.
+            actions: One action for each.
         """
         given = np.asarray(actions).astype(self._dtype, copy=False)
         *seen, info = self._pool.step(given, envs.astype(np.int32, copy=False))
@@ -124,7 +124,7 @@ class Stepped:
 
 
 def _order(given: Array, wanted: Array) -> Array | None:
-    """How what EnvPool gives is put in the order in which environments were named; None: as it is."""
+    """Returns the indices that put results into the wanted order, or None if they are in it."""
     if (given == wanted).all():
         return None
     order: Array = np.argsort(given)[np.argsort(np.argsort(wanted))]
@@ -132,7 +132,7 @@ def _order(given: Array, wanted: Array) -> Array | None:
 
 
 def pool_of(make: EnvMaker) -> Pool | str:
-    """EnvPool's version of what `make` builds, or why there is none."""
+    """Returns EnvPool's version of what `make` builds, or the reason why there is none."""
     if importlib.util.find_spec("envpool") is None:
         return f"EnvPool is not installed: {install('envpool')}"
     env = make()
@@ -175,7 +175,7 @@ def _pool_of(env: gym.Env[Any, Any]) -> Pool | str:
 
 
 def _altered(env: gym.Env[Any, Any], spec: Any) -> str:
-    """What was changed in an environment since Gymnasium made it; "" where nothing shows."""
+    """Describes what was changed in an environment since Gymnasium made it; empty if nothing shows."""
     quieten_mujoco(spec.id)
     usual = gym.make(spec.id, disable_env_checker=True, **spec.kwargs).unwrapped
     try:
@@ -192,7 +192,7 @@ def _altered(env: gym.Env[Any, Any], spec: Any) -> str:
 
 
 def _shown(env: gym.Env[Any, Any], actions: Sequence[Any]) -> Array:
-    """What an episode shows, observations and rewards one after the other."""
+    """Plays an episode and returns its observations and rewards, concatenated."""
     parts = [np.ravel(env.reset(seed=0)[0])]
     for action in actions:
         observation, reward, terminated, _, _ = env.step(action)
@@ -210,14 +210,14 @@ def _is_own(spec: Any) -> bool:
 def play_pool(
     pool: Pool, act: Any, seeds: Sequence[int], width: int
 ) -> tuple[list[float], list[int]]:
-    """One episode a seed, each until it ends or is cut.
+    """Plays one episode per seed, each until it ends or is cut.
 
     Args:
         pool: The environment.
-        act: Gives actions for numbers of episodes, observations and rewards, as
+        act: Returns actions for episode indices, observations and rewards, as
             `rllib_ext.evaluation.evaluator.Policy.act` does.
-        seeds: One an episode; 2k and 2k + 1 give the same one.
-        width: Episodes under way at once, ≥ 1.
+        seeds: One seed per episode; 2k and 2k + 1 give the same one.
+        width: Number of episodes under way at once, ≥ 1.
 
     Returns:
         Undiscounted returns and lengths, in the seeds' order.

@@ -1,6 +1,7 @@
-"""How an evaluation may differ from training: noise on observations and actions, another environment.
+"""Differences of an evaluation from training: noise on observations and actions, other environment.
 
-Plain values; `rllib_ext.envs.shifted` builds environments from them. Imports neither Ray nor torch.
+They are plain values, from which `rllib_ext.envs.shifted` builds environments. Imports neither Ray nor
+torch.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from rllib_ext.pruning.errors import ConfigError
 NoiseUnit = Literal["std", "absolute"]
 Settings = tuple[tuple[str, Any], ...]
 
-# The label where nothing differs.
+# Label of a shift that changes nothing.
 UNSHIFTED = "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shift:
-    """What is different from the environment that a policy was trained in.
+    """Differences from the environment that a policy was trained in.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -70,7 +71,7 @@ class Shift:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Shift:
-        """Builds a shift from plain values, naming a misspelt key.
+        """Builds a shift from plain values; the error for a misspelt key names the nearest one.
 
         Raises:
             ConfigError: A key is unknown, or a value out of its range.
@@ -84,7 +85,7 @@ class Shift:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, those that differ from the defaults, that `from_dict` turns back."""
+        """Returns the values that differ from the defaults, as plain values for `from_dict`."""
         changed = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -94,7 +95,7 @@ class Shift:
 
     @property
     def label(self) -> str:
-        """Names the shift in tables; "none" where nothing differs but the seeds."""
+        """Name of the shift in tables; "none" if nothing differs but the seeds."""
         unit = " std" if self.noise_unit == "std" else ""
         parts = [f"observation noise {_plain(float(self.noise))}{unit}"] if self.noise else []
         parts += [f"action noise {_plain(float(self.action_noise))}"] if self.action_noise else []

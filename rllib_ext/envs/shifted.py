@@ -1,4 +1,4 @@
-"""Environments that differ from the one in training, as a `Shift` says."""
+"""Builds environments that differ from the one in training as a `Shift` says."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rllib_ext.envs.legal import sampled
 from rllib_ext.envs.shift import Shift
 from rllib_ext.pruning.errors import ConfigError
 
-# Streams beside an environment's own, which has the plain seed, and a random policy's, which has 1.
+# Random streams; the environment's own has the plain seed, a random policy's has 1.
 OBSERVATIONS, ACTIONS = 3, 4
 
 
 def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> EnvMaker:
-    """How to build one environment under a shift.
+    """Returns a function that builds one environment under a shift.
 
     Args:
-        config: Names the environment.
-        shift: What is different.
-        scale: `observation_std` of undisturbed episodes; read where noise is in units of it.
+        config: Configuration that names the environment.
+        shift: Differences from training.
+        scale: `observation_std` of undisturbed episodes; used if noise is in units of it.
 
     Raises:
         ConfigError: The environment has nothing of a name that is set, or can't be made noisy; found by
@@ -57,7 +57,7 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
         if shift.action_noise:
             env = ActionNoise(env, shift.action_noise)
         if shift.noise:
-            # An environment may give lists where its space has arrays.
+            # An environment may return lists where its space has arrays.
             env = CopiedObservations(env)
             env = ObservationNoise(env, shift.noise, scale if shift.noise_unit == "std" else None)
         return env
@@ -67,7 +67,7 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
     except ConfigError:
         raise
     except Exception as error:
-        # An environment may refuse a value with whatever it likes.
+        # An environment may refuse a value with any exception.
         raise ConfigError(
             f"{config.env} under {shift.label!r} cannot be built: {type(error).__name__}: {error}. "
             "Expected values that the environment takes."
@@ -76,15 +76,15 @@ def shifted_maker(config: AlgorithmConfig, shift: Shift, scale: Any = None) -> E
 
 
 class ObservationNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Gaussian noise on observations, drawn anew from each episode's seed.
+    """Wrapper that adds Gaussian noise to observations, reproducible by each episode's seed.
 
-    Floats may leave their bounds; integers of a Box, such as pixels, are rounded and clipped to them.
-    Discrete parts of an observation stay as they are.
+    Floats may exceed their bounds; integers of a Box, such as pixels, are rounded and clipped to them.
+    Discrete parts of an observation stay unchanged.
 
     Args:
         env: The environment.
         amount: Standard deviation of the noise.
-        scale: What a component's noise is multiplied by, in the structure of an observation; None: 1.
+        scale: Factor of each component's noise, in the structure of an observation; None means 1.
 
     Raises:
         ConfigError: No part of the observation can be noisy.
@@ -132,15 +132,15 @@ class ObservationNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Noise on actions, drawn anew from each episode's seed.
+    """Wrapper that adds noise to actions, reproducible by each episode's seed.
 
     Args:
         env: The environment.
-        amount: For a Box the noise's standard deviation in halves of the range; otherwise the
-            probability of a uniformly random action.
+        amount: For a Box, the noise's standard deviation in halves of the range (absolute where
+            unbounded); otherwise the probability of a uniformly random action.
 
     Raises:
-        ConfigError: The share is no probability.
+        ConfigError: The probability is above 1.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], amount: float) -> None:
@@ -183,9 +183,9 @@ class ActionNoise(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def leaf_spaces(space: gymnasium.Space[Any]) -> list[gymnasium.Space[Any]]:
-    """The spaces that an observation's flattened parts belong to, in `tree.flatten`'s order."""
+    """Returns the spaces of an observation's flattened parts, in `tree.flatten`'s order."""
     if isinstance(space, gymnasium.spaces.Dict):
-        # `tree` goes through mappings by sorted keys.
+        # `tree` traverses mappings by sorted keys.
         return [leaf for key in sorted(space.spaces) for leaf in leaf_spaces(space.spaces[key])]
     if isinstance(space, gymnasium.spaces.Tuple):
         return [leaf for part in space.spaces for leaf in leaf_spaces(part)]
@@ -193,7 +193,7 @@ def leaf_spaces(space: gymnasium.Space[Any]) -> list[gymnasium.Space[Any]]:
 
 
 def _set(env: gymnasium.Env[Any, Any], path: str, value: Any, arguments: Iterable[str]) -> None:
-    """Sets an attribute, or "model.opt.gravity" of one, that is there already."""
+    """Sets an existing attribute, or a nested one such as "model.opt.gravity"."""
     *parents, name = path.split(".")
     target: Any = env.unwrapped
     for parent in parents:
@@ -216,7 +216,7 @@ def _set(env: gymnasium.Env[Any, Any], path: str, value: Any, arguments: Iterabl
 
 
 def _settable(env: gymnasium.Env[Any, Any]) -> list[str]:
-    """Public attributes that hold numbers."""
+    """Lists public attributes that hold numbers."""
     return [
         name
         for name, value in vars(env).items()
@@ -227,7 +227,7 @@ def _settable(env: gymnasium.Env[Any, Any]) -> list[str]:
 def _derive(env: Any, given: Container[str]) -> None:
     """Recomputes what Gymnasium's cart pole derives from its masses and length when it is built.
 
-    Other environments' derived attributes must be set as well.
+    For other environments, derived attributes must be set as well.
     """
     if {"masspole", "masscart", "length", "polemass_length", "total_mass"} <= vars(env).keys():
         if "total_mass" not in given:

@@ -1,7 +1,7 @@
-"""CartPole without its velocities, which a policy must remember, and with a time limit.
+"""CartPole without its velocities, which a policy must infer from memory, and with a time limit.
 
-RLlib's example of that name (ray/rllib/examples/envs/classes/stateless_cartpole.py) has none: an episode
-of a policy that balances the pole does not end there.
+RLlib's example of that name (ray/rllib/examples/envs/classes/stateless_cartpole.py) has no limit: an
+episode of a policy that balances the pole does not end there.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 
 class StatelessCartPole(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Shows where cart and pole are: `env: rllib_ext.envs.stateless_cartpole:StatelessCartPole`.
+    """CartPole that shows positions only: `env: rllib_ext.envs.stateless_cartpole:StatelessCartPole`.
 
     Observations have shape (2,): the cart's position and the pole's angle, within the bounds that
     CartPole-v1 gives them.
 
     Args:
-        max_episode_steps: Env steps, > 0, after which an episode ends in which the pole still stands.
-        render_mode: As Gymnasium's CartPole takes it; None: no pictures.
+        max_episode_steps: Env steps, > 0, after which an episode is cut if the pole is still upright.
+        render_mode: Render mode of Gymnasium's CartPole; None means no rendering.
     """
 
     def __init__(self, max_episode_steps: int = 500, render_mode: str | None = None) -> None:

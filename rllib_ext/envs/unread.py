@@ -1,8 +1,8 @@
-"""Keys of `env_config` that an environment never asks for, though they resemble one that it asks for.
+"""Detects misspelt keys of `env_config` in environments that take a mapping.
 
-Who takes keywords is held to them by name. Who takes one mapping may read what it likes, when it likes:
-a key that is merely not read yet proves nothing, but one that is missed while another, nearly the same,
-lies unread is a slip of the pen.
+Environments that take keywords are checked by the keywords' names. One that takes a mapping may read any
+key at any time: a key that hasn't been read yet proves nothing, but if a key is missing while another,
+nearly the same, is unread, that is a typing error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing_extensions import override
 from rllib_ext.envs.env_maker import env_maker, env_name
 from rllib_ext.pruning.errors import ConfigError
 
-# How alike a slip of the pen leaves two names.
+# Similarity of two names from which on one counts as a misspelling of the other.
 _CLOSE = 0.8
 
 
@@ -25,11 +25,11 @@ def build_once(config: AlgorithmConfig) -> None:
     """Builds one environment and closes it.
 
     Args:
-        config: As for `env_maker`.
+        config: Configuration as for `env_maker`.
 
     Raises:
-        ConfigError: What `env_maker` refuses; or the environment takes a mapping and looks in vain for a
-            key that one of `env_config`, which it doesn't look at, resembles.
+        ConfigError: `env_maker` refuses the configuration; or the environment takes a mapping and asks
+            for a missing key that resembles one of `env_config` for which it doesn't ask.
     """
     watched: list[_Watched] = []
 
@@ -50,14 +50,14 @@ def build_once(config: AlgorithmConfig) -> None:
 
 
 def _of_more_words(one: str, other: str) -> bool:
-    """Whether one name is the other with words before or after it, as "full_action_space" is."""
+    """Whether one name is the other with words before or after it, such as "full_action_space"."""
     longer, shorter = sorted((one.split("_"), other.split("_")), key=len, reverse=True)
     more = len(longer) - len(shorter)
     return more > 0 and shorter in (longer[more:], longer[:-more])
 
 
 class _Watched(EnvContext):
-    """A mapping that notes which of its keys are asked for; whoever reads all of it has read each."""
+    """A mapping that records which keys are asked for; reading all of it counts for each key."""
 
     def __init__(self, given: dict[str, Any], worker_index: int) -> None:
         super().__init__(given, worker_index)
@@ -67,12 +67,12 @@ class _Watched(EnvContext):
 
     @property
     def unread(self) -> list[Any]:
-        """Keys that nobody asked for."""
+        """Keys that were not asked for."""
         return [] if self._all else [key for key in self._given if key not in self._asked]
 
     @property
     def missed(self) -> list[str]:
-        """Names that were asked for and are not there."""
+        """Names that were asked for and are missing, sorted."""
         return sorted(str(key) for key in self._asked.difference(self._given))
 
     @override

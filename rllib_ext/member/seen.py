@@ -1,7 +1,7 @@
-"""Proof that a process sees the results folder that its driver sees, and not another one at that path.
+"""Checks that a process sees its driver's results folder, and not another one at the same path.
 
-Whoever starts a training writes a token into the folder, and each process reads it before it trains: on
-a node without the folder, what it wrote would be lost, and nobody would know.
+The driver of a training writes a token into the folder, and each process reads it before it trains. On a
+node without the folder, everything that the process writes would be lost unnoticed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import ray
 from rllib_ext.pruning.errors import NOT_SEEN, UnseenFolderError
 
 TOKEN = ".seen"
-# Network file systems show a new file a little later.
+# Network file systems show a new file with a delay.
 _LATER_SECONDS, _LOOK_SECONDS = 5.0, 0.25
 
 
 def prove_seen(folder: Path, token: str) -> None:
-    """Looks whether this process sees the folder that a token was written into.
+    """Checks that this process sees the folder that the driver wrote a token into.
 
     Args:
         folder: The results folder.
-        token: What the driver wrote; "" where it is not to be proven.
+        token: Token that the driver wrote; empty to skip the check.
 
     Raises:
-        UnseenFolderError: The folder isn't here, or is another one.
+        UnseenFolderError: The folder is missing here, or is a different one.
     """
     until = time.monotonic() + _LATER_SECONDS
     while token and _read(folder / TOKEN) != token:
@@ -39,7 +39,7 @@ def prove_seen(folder: Path, token: str) -> None:
 
 
 def this_node() -> str:
-    """The node that this process runs on: its IP address and Ray's id; "" without Ray."""
+    """Returns the IP address and Ray id of the node that this process runs on; empty without Ray."""
     if not ray.is_initialized():
         return ""
     return f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()})"

@@ -1,4 +1,4 @@
-"""One evaluated moment of a member, in the plain values that the archive takes."""
+"""Describes an evaluated moment of a member, as plain values for the archive."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def snapshot_of(
     finite: bool,
     objectives: Mapping[str, float],
 ) -> dict[str, Any]:
-    """A snapshot's values.
+    """Returns the values of a snapshot.
 
     Args:
-        segment: That the member is in.
-        episodes: Evaluation episodes of its policy as it is now.
-        pruning: What stands now, as the Pruner reports it.
-        iteration: Training iterations of the lineage.
+        segment: Current segment of the member.
+        episodes: Evaluation episodes of its current policy.
+        pruning: Current sparsities and weight counts, as reported by the Pruner.
+        iteration: Number of training iterations of the lineage.
         env_steps: The lineage's clock.
         finite: Whether all weights are finite.
-        objectives: What was measured beside return and sparsity, by name.
+        objectives: Objectives measured beside return and sparsity, by name.
     """
     name = snapshot_name(segment.member, segment.segment, iteration)
     return {
@@ -57,11 +57,11 @@ def snapshot_of(
 
 
 def metadata_of(snapshot: Mapping[str, Any], env: str) -> dict[str, Any]:
-    """What goes beside the saved policy of a snapshot.
+    """Returns the metadata to store beside a snapshot's saved policy.
 
     Args:
         snapshot: The snapshot's plain values.
-        env: Names the environment.
+        env: Name of the environment.
     """
     return {
         "snapshot_id": snapshot["snapshot_id"],

@@ -1,8 +1,8 @@
-"""What Tune runs: a member's segments, one after the other, in a process that is reused.
+"""Provides the Tune trainable that trains members' segments one after another in a reused process.
 
-Each segment is built from its own description – hyperparameters, seed, the training state it starts
-from – so that a lost one is simply run again, and a member that copies a donor needs nothing but the
-donor's folder.
+Each segment is built from its own description (hyperparameters, seed, the training state it starts
+from). A lost one is therefore simply run again, and a member that copies a donor needs only the donor's
+folder.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from rllib_ext.rl.with_pruning import build_algorithm, with_pruning
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemberSettings:
-    """What is the same for all segments of a search.
+    """The settings shared by all segments of a search.
 
     Attributes:
-        folder: The results folder, as every process sees it.
-        ppo_config: The PPO configuration before hyperparameters and pruning.
+        folder: The results folder, at a path that is the same for every process.
+        ppo_config: PPO configuration before hyperparameters and pruning are set.
         evaluation_interval: Iterations between evaluations of a member; a segment's end is always
             evaluated.
-        initial: File of what a segment without a state starts from; "" for fresh weights.
-        measured: What is measured on the policy at every evaluation
+        initial: File of the initial state of segments without a training state; empty for fresh weights.
+        measured: Names of the objectives measured on the policy at every evaluation
             (`rllib_ext.export.objectives.measured_objectives`).
-        timed_form: The form that "latency" among them is taken in; "" without it.
-        deadline: Seconds since the epoch, by the clock of whoever trains, after which a member's
-            segment ends with the iteration that it is in.
-        token: Proves that a process sees the results folder (`rllib_ext.member.seen`); "" without
-            one.
+        timed_form: Form in which the objective "latency" is measured; empty if it isn't measured.
+        deadline: Time after which a member's segment ends with its current iteration, in seconds since
+            the epoch by the clock of the training process.
+        token: Token for checking that a process sees the results folder (`rllib_ext.member.seen`);
+            empty to skip the check.
     """
 
     folder: str
@@ -64,17 +64,17 @@ class MemberSettings:
     token: str = ""
 
     def prove_seen(self) -> None:
-        """Looks whether this process sees the results folder, and can measure what it is asked for.
+        """Checks that this process sees the results folder and can measure the requested latencies.
 
         Raises:
-            UnseenFolderError: It doesn't.
-            ExportError: What times policies is missing here.
+            UnseenFolderError: The process doesn't see the results folder.
+            ExportError: The software for timing policies is missing here.
         """
         prove_seen(Path(self.folder), self.token)
         refuse_untimed(self.timed_form)
 
     def is_over(self, segment: Segment, env_steps: int) -> bool:
-        """Whether a segment ends here: it has come to its end, or time is up.
+        """Whether a segment ends now, because its env steps are done or the deadline has passed.
 
         Args:
             segment: The segment in training.
@@ -84,25 +84,25 @@ class MemberSettings:
         return late or env_steps >= segment.until_env_steps
 
     def is_due(self, segment: Segment, iteration: int, *, over: bool) -> bool:
-        """Whether a policy is evaluated here; one of a baseline only where its segment ends.
+        """Whether the policy is evaluated now; that of a baseline only at the end of its segment.
 
-        What a baseline was before is nobody's question, and where policies are evaluated after every
-        iteration, episodes take longer than the training.
+        Earlier policies of a baseline are not needed, and with an interval of one iteration, evaluation
+        takes longer than training.
 
         Args:
             segment: The segment in training.
-            iteration: Training iterations of the lineage.
-            over: Whether the segment is over, as `is_over` says.
+            iteration: Number of training iterations of the lineage.
+            over: Whether the segment is over, as returned by `is_over`.
         """
         is_member = segment.member > DENSE
         return over or (is_member and iteration % self.evaluation_interval == 0)
 
 
 class MemberTrainable(Trainable):
-    """Trains one segment at a time; `reset_config` starts the next one in the same process.
+    """A trainable for one segment at a time; `reset_config` starts the next one in the same process.
 
-    Each `step` is one training iteration. When the policy was evaluated, it is on disk before the
-    result, and the result carries the snapshot as JSON under "snapshot", and the node under "node".
+    Each `step` is one training iteration. If the policy was evaluated, it is on disk before the result
+    is returned, and the result contains the snapshot as JSON under "snapshot". The node is under "node".
     """
 
     _clock: int
@@ -116,14 +116,14 @@ class MemberTrainable(Trainable):
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Replaces the segment: seconds faster than a new process."""
+        """Starts a new segment in this process, which is seconds faster than starting a new process."""
         self._settings.prove_seen()
         self._algorithm.stop()
         self._start(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for one iteration; evaluates and saves where it is due."""
+        """Trains for one iteration; evaluates and saves the policy if that is due."""
         before = self._clock
         trained = self._algorithm.train()
         pruning = trained["pruning"]
@@ -169,13 +169,13 @@ class MemberTrainable(Trainable):
     def _build(self, segment: Segment) -> Algorithm:
         ppo = self._settings.ppo_config.copy(copy_frozen=False)
         ppo.training(**segment.training)
-        # RLlib would otherwise replay the same episode starts after every restore.
+        # Otherwise RLlib would repeat the same episode starts after every restore.
         ppo.debugging(seed=segment.seed)
         pruned = with_pruning(ppo, PruningConfig.from_dict(segment.pruning), evaluated_outside=True)
         return build_algorithm(pruned)
 
     def _evaluate(self, pruning: Mapping[str, Any]) -> dict[str, Any]:
-        """Evaluates and saves the policy as it is now; returns the snapshot's values."""
+        """Evaluates and saves the current policy; returns the snapshot's values."""
         segment, algorithm = self._segment, self._algorithm
         episodes = self._evaluator.run(policy_of(algorithm), segment.evaluation_seeds)
         hand_over_evaluation(algorithm, episodes.mean)
@@ -205,7 +205,7 @@ class MemberTrainable(Trainable):
 
 
 def save_state(algorithm: Algorithm, folder: Path) -> None:
-    """Writes an algorithm's full training state: aside, then renamed."""
+    """Writes an algorithm's full training state to a temporary folder, which is then renamed."""
     with written_aside(folder) as aside:
         algorithm.save_to_path(aside)
 
@@ -215,7 +215,7 @@ def _clock_of(algorithm: Algorithm) -> int:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers among RLlib's metrics; the rest is of no use to a logger."""
+    """Returns the plain numbers among RLlib's metrics; loggers can't use the others."""
     return {
         key: float(value)
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The callback that conducts pruning: hands evaluations to the Learners and reports what stands."""
+"""The RLlib callback that connects evaluation with pruning and reports the pruning's state."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from rllib_ext.rl.lost_pruning import PRUNING_KEY, ConductsPruning, refuse_lost_
 logger = logging.getLogger(__name__)
 
 _CONNECTORS = COMPONENT_ENV_TO_MODULE_CONNECTOR
-# Episodes that tell how well a policy does that acts at random.
+# Number of episodes over which the random policy's return is averaged.
 RANDOM_EPISODES = 20
 
 
 class PruningCallback(ConductsPruning, RLlibCallback):
-    """Closes the loop between evaluation and pruning.
+    """Callback that passes evaluations to the Learners and adds their report to the result.
 
-    After each evaluation it gives the return – of the masked policy as it is now – to every Learner,
-    which decides with it at the start of its next update. After each iteration it puts the Learner's
-    report under `result["pruning"]`: sparsity in all and per layer, extent in force, events, patience
-    left.
+    After each evaluation it gives the mean return – of the masked policy as it is now – to every
+    Learner, which uses it for its decision at the start of its next update. After each iteration it puts
+    the Learner's report under `result["pruning"]`: total and per-layer sparsity, the extent in force,
+    events, and the remaining patience.
 
     The statistics of the EnvRunners' connectors, such as an observation filter's, belong to the policy
-    too: where the Learner rolls back, or rewinds, it puts those of that time in force. On each
-    EnvRunner it corrects what RLlib joins them by.
+    too: when the Learner rolls back or rewinds, the callback restores the statistics of that time. On
+    each EnvRunner it corrects the increments by which RLlib merges them.
 
-    It holds no state that is worth keeping: RLlib never saves callbacks. All such is the Learner's.
+    All lasting state is kept in the Learner, because RLlib never saves callbacks.
     """
 
     @functools.cached_property
     def _filter_deltas(self) -> FilterDeltas:
-        """Of the EnvRunner that this object was made for."""
+        """Corrections for the EnvRunner that this callback object belongs to."""
         return FilterDeltas()
 
     def on_sample_end(self, *, env_runner: Any = None, **kwargs: Any) -> None:
-        """Lets observation filters be joined over EnvRunners as they should."""
+        """Corrects the increments by which RLlib merges observation filters over EnvRunners."""
         env_to_module = getattr(env_runner, "_env_to_module", None)
         if env_to_module is not None:
             self._filter_deltas.correct(env_to_module)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
-        """Measures the random policy's return where the schedule needs it and it isn't given."""
+        """Measures the random policy's return if the schedule needs it and it isn't given."""
         refuse_lost_pruning(algorithm.config)
         pruning = algorithm.config.learner_config_dict[PRUNING_KEY]
         if pruning["schedule"] != "plateau" or pruning["random_return"] is not None:
@@ -64,15 +64,16 @@ class PruningCallback(ConductsPruning, RLlibCallback):
         foreach_learner(algorithm, _set_random_return, random_return=episodes.mean)
 
     def on_evaluate_start(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
-        """Evaluates a policy that has come back with the connectors' statistics of its time."""
+        """Restores the connector statistics that belong to a policy that was rolled back or rewound."""
         _bring_connectors_back(algorithm)
 
     def on_evaluate_end(
         self, *, algorithm: Algorithm, evaluation_metrics: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Hands the evaluation to the Learners.
+        """Gives the evaluation's mean return to the Learners.
 
-        Here and not with the result: RLlib repeats an evaluation in the results of later iterations.
+        This is done here and not in `on_train_result`, because RLlib repeats an evaluation in the
+        results of later iterations.
         """
         returns = evaluation_metrics.get(ENV_RUNNER_RESULTS, {})
         if EPISODE_RETURN_MEAN in returns:
@@ -81,7 +82,7 @@ class PruningCallback(ConductsPruning, RLlibCallback):
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Takes the first Learner's report, and notes the connectors' statistics."""
+        """Adds the first Learner's report to the result, and stores the connectors' state."""
         result["pruning"] = foreach_learner(algorithm, _report)[0]
         _bring_connectors_back(algorithm)
         pruning = algorithm.config.learner_config_dict[PRUNING_KEY]
@@ -92,23 +93,23 @@ class PruningCallback(ConductsPruning, RLlibCallback):
 
 
 def hand_over_evaluation(algorithm: Algorithm, evaluated_return: float) -> None:
-    """Gives the Learners an evaluation that was made outside `Algorithm.train`.
+    """Gives the Learners the result of an evaluation that was made outside `Algorithm.train`.
 
     Args:
-        algorithm: Trains the policy that was evaluated, unchanged since.
-        evaluated_return: Mean return of its fresh episodes.
+        algorithm: Algorithm that trains the evaluated policy, which must not have changed since.
+        evaluated_return: Mean return of that policy over fresh episodes.
     """
     foreach_learner(algorithm, _observe, evaluated_return=evaluated_return)
 
 
 def masks_of(algorithm: Algorithm) -> dict[str, torch.Tensor]:
-    """The masks in force, from the first Learner; True = keep."""
+    """Returns the masks in force, from the first Learner; True = keep."""
     masks: dict[str, torch.Tensor] = foreach_learner(algorithm, _masks)[0]
     return masks
 
 
 def foreach_learner(algorithm: Algorithm, function: Any, **kwargs: Any) -> list[Any]:
-    """What a function returns for each Learner; called with it and the keyword arguments."""
+    """Calls a function with each Learner and the keyword arguments, and returns the results."""
     results = algorithm.learner_group.foreach_learner(function, **kwargs)
     return [result.get() for result in results]
 

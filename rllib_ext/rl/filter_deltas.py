@@ -1,9 +1,10 @@
-"""What the filters of remote EnvRunners have seen since RLlib last joined them.
+"""Corrects what the filters of remote EnvRunners report as new since RLlib last merged them.
 
-RLlib joins the statistics of its `MeanStdFilter` over EnvRunners by what is new in each. Ray 2.60 keeps
-that wrongly (`RunningStat.push` in ray/rllib/utils/filter.py): for the mean of new observations it takes
-the sum of the steps by which they moved the mean of all. Iteration by iteration means go to 0 and
-deviations grow, until nothing is normalised. The filter's own buffer of new observations is right.
+RLlib merges the statistics of its `MeanStdFilter` over EnvRunners by what is new in each. Ray 2.60
+computes that wrongly (`RunningStat.push` in ray/rllib/utils/filter.py): as the mean of the new
+observations it takes the sum of the steps by which they moved the mean of all observations. From
+iteration to iteration means drift to 0 and deviations grow, until nothing is normalised. The filter's
+own buffer of new observations is correct.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from ray.rllib.utils.filter import RunningStat
 
 
 class FilterDeltas:
-    """Corrects what the filters of one EnvRunner say is new, sample by sample."""
+    """Corrects, sample by sample, what the filters of one EnvRunner report as new."""
 
     def __init__(self) -> None:
-        # By a statistic's place: it, and what it has seen since RLlib put it there.
+        # By position: a statistic, and what it has seen since RLlib set it.
         self._known: dict[Any, tuple[RunningStat, RunningStat]] = {}
 
     def correct(self, env_to_module: Any) -> None:
-        """Corrects the filters after a sample, before anybody asks for their state.
+        """Corrects the filters after a sample, before RLlib reads their state.
 
         Args:
-            env_to_module: The EnvRunner's pipeline.
+            env_to_module: The EnvRunner's env-to-module connector pipeline.
         """
         for place, connector in enumerate(env_to_module.connectors):
             if not isinstance(connector, MeanStdFilter) or connector._filters is None:
@@ -40,7 +41,7 @@ class FilterDeltas:
 
     def _correct(self, key: Any, statistic: RunningStat, new: RunningStat) -> None:
         known, before = self._known.get(key, (None, None))
-        # A state that is set brings statistics of its own.
+        # Setting a filter's state replaces its statistics by new objects.
         seen = before if before is not None and known is statistic else RunningStat(new.shape)
         seen.update(new)
         self._known[key] = statistic, seen

@@ -1,4 +1,4 @@
-"""The Learner that keeps masks exact after every optimizer step."""
+"""The RLlib Learner that prunes its module and keeps the masks exact after every optimizer step."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ CONNECTORS_KEY = "connectors"
 
 
 class PruningLearnerMixin(KeepsMasks):
-    """Prunes the module at the start of an update and keeps masks exact within it.
+    """Mixin that prunes the module at the start of an update and keeps the masks exact within it.
 
-    Stands before a PPO torch Learner class in the bases. Reads its `PruningConfig` from
-    `learner_config_dict["pruning"]`. Masks, schedule, clock and what RLlib forgets – the KL coefficient,
-    torch's learning rate schedulers and the scale of rewards – are Learner state: they travel with every
-    checkpoint and every clone.
+    It comes before a PPO torch Learner class in the list of bases, and reads its `PruningConfig` from
+    `learner_config_dict["pruning"]`. Masks, schedule, clock and what RLlib doesn't save – the KL
+    coefficient, torch's learning rate schedulers and the reward scale – are Learner state, and so part
+    of every checkpoint and every clone.
 
     Attributes:
-        pruner: Decides and prunes.
-        connectors: The state of the EnvRunners' connectors when the last iteration ended, as the
-            callback noted it: what the policy was evaluated with since. None before it did.
-        returning: A state of them that comes back with the policy: the callback puts it in force.
+        pruner: Decides what is pruned, and prunes it.
+        connectors: State of the EnvRunners' connectors at the end of the last iteration, with which the
+            policy has been evaluated since; None before the callback stores it for the first time.
+        returning: Connector state that the callback restores after a roll-back or a rewind, or None.
     """
 
     pruner: Pruner
@@ -69,7 +69,7 @@ class PruningLearnerMixin(KeepsMasks):
         self._teacher = None
         self.pruner = Pruner(
             module,
-            # Whichever module they are registered for: one of all modules may hold this one's moments.
+            # All of them: an optimizer registered for all modules may hold this one's moments.
             lambda: list(learner._named_optimizers.values()),
             pruning,
             critic_prefixes=critic_names(module),
@@ -81,22 +81,22 @@ class PruningLearnerMixin(KeepsMasks):
             constants=constants_of(module),
         )
         self.pruner.gatherer.listens = False
-        # Before RLlib gives the weights to the EnvRunners. What is restored replaces it.
+        # Before RLlib sends the weights to the EnvRunners. A restored state replaces this one.
         self.pruner.begin_()
 
     def update(self, *args: Any, **kwargs: Any) -> Any:
-        """RLlib's update, after which masks hold whatever hooks of a subclass did to the weights."""
+        """Runs RLlib's update, then masks the weights again in case hooks of a subclass changed them."""
         result = cast(Any, super()).update(*args, **kwargs)
         self.pruner.enforce_()
         return result
 
     def _update(self, *args: Any, **kwargs: Any) -> Any:
-        # Other passes, such as the critic's for the advantages, aren't a minibatch's.
+        # Other forward passes, such as the critic's for the advantages, aren't over minibatches.
         with self.pruner.gatherer.listening():
             return cast(Any, super())._update(*args, **kwargs)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Applies the decision for this update, so that all that follows shows the same masks."""
+        """Applies the pruning decision first, so that the whole update uses the same masks."""
         super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
         self._pruned_now = self.pruner.before_update(
             int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
@@ -104,14 +104,14 @@ class PruningLearnerMixin(KeepsMasks):
         self._rates.raise_(self.pruner.rate_factor)
 
     def learn_from(self, weights: Mapping[str, Any]) -> None:
-        """Makes the policy with some weights, by parameter name, the teacher."""
+        """Sets the teacher: the same network with the given weights, by parameter name."""
         module = cast(Any, self).module[DEFAULT_MODULE_ID].unwrapped()
         self._teacher = Teacher(module, weights)
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Any:
-        """PPO's loss, and the divergence from the teacher where one is asked for."""
+        """Returns PPO's loss plus, if distillation is configured, the divergence from the teacher."""
         loss: Any = super().compute_loss_for_module(  # type: ignore[misc]
             module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )
@@ -130,7 +130,7 @@ class PruningLearnerMixin(KeepsMasks):
         return loss + weight * divergence
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
-        """Shows the gradients to the criterion and masks them, before they are clipped."""
+        """Passes the gradients to the criterion and masks them, before they are clipped."""
         self.pruner.observe_gradients(gradients_dict.items(), scale=self._loss_scale)
         self.pruner.mask_gradients_(gradients_dict.items())
         clipped: dict[Any, Any] = super().postprocess_gradients(gradients_dict)  # type: ignore[misc]
@@ -138,20 +138,20 @@ class PruningLearnerMixin(KeepsMasks):
 
     def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
         """Steps the optimizers, then zeroes masked weights again."""
-        # Once more: what a user's class added while it postprocessed would stay as moments.
+        # Again: gradients that a user's class added while postprocessing would stay in the moments.
         self.pruner.mask_gradients_(gradients_dict.items())
         super().apply_gradients(gradients_dict)  # type: ignore[misc]
         self.pruner.enforce_()
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Masks what RLlib's hook for edits of weights made; rolls back, or rewinds, where it is due."""
+        """Masks weights that RLlib's hook may have edited; rolls back or rewinds if that is due."""
         self._rates.lower_()
         super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
         self.pruner.enforce_()
         self.pruner.after_update()
 
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, kl_loss: float) -> None:
-        # The divergence of a pruning update speaks of the pruning, not of the step size.
+        # The divergence of an update that pruned measures the pruning, not the step size.
         if not self._pruned_now:
             super()._update_module_kl_coeff(  # type: ignore[misc]
                 module_id=module_id, config=config, kl_loss=kl_loss
@@ -160,7 +160,7 @@ class PruningLearnerMixin(KeepsMasks):
     def get_state(
         self, components: Any = None, *, not_components: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """RLlib's state, with masks, schedule, clock and KL coefficient."""
+        """Returns RLlib's state, with masks, schedule, clock and what else RLlib doesn't save."""
         learner: Any = self
         state: dict[str, Any] = super().get_state(  # type: ignore[misc]
             components, not_components=not_components, **kwargs
@@ -174,7 +174,7 @@ class PruningLearnerMixin(KeepsMasks):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores; hyperparameters stay those of this Learner's own configuration."""
+        """Restores a state; hyperparameters stay those of this Learner's own configuration."""
         super().set_state(state)  # type: ignore[misc]
         if KL_COEFF_KEY in state:
             self._kl_coefficients().write(state[KL_COEFF_KEY])
@@ -184,17 +184,17 @@ class PruningLearnerMixin(KeepsMasks):
         if PRUNING_KEY in state:
             self.pruner.load_state_dict(state[PRUNING_KEY])
         elif COMPONENT_OPTIMIZER in state and self.pruner.env_steps == 0:
-            # A checkpoint of plain PPO: its weights take the place of fresh ones.
+            # A checkpoint of plain PPO: its weights replace the initial ones.
             self.pruner.begin_trained_()
         else:
-            # Weights that come without masks, as from `set_weights`, come under those in force.
+            # Weights without masks, as from `set_weights`, are masked by those in force.
             self.pruner.enforce_()
         if COMPONENT_OPTIMIZER in state:
             self._rates.load_state_dict(state.get(LEARNING_RATES_KEY))
             self.use_configured_schedules()
 
     def _side(self) -> Coefficients:
-        """What goes back with the weights beside those of the pruner."""
+        """Returns access to the values that are restored with the weights, beside the pruner's own."""
         coefficients = self._kl_coefficients()
 
         def read() -> dict[str, Any]:
@@ -231,7 +231,7 @@ class PruningLearnerMixin(KeepsMasks):
         def write(values: Mapping[str, float]) -> None:
             current = learner.curr_kl_coeffs_per_module
             for name in current.keys() - values.keys():
-                # Nobody had asked for it then: it is made anew, as configured.
+                # It didn't exist at that time: RLlib creates it again, as configured.
                 del current[name]
             for name, value in values.items():
                 current[name].fill_(value)
@@ -239,7 +239,7 @@ class PruningLearnerMixin(KeepsMasks):
         return Coefficients(read, write)
 
     def use_configured_schedules(self) -> None:
-        """Sets learning rates and entropy bonus to what the configuration gives at the lineage's clock.
+        """Sets learning rates and entropy bonus to the configured values at the lineage's clock.
 
         RLlib would begin with the donor's rates, and with the first value of the bonus.
         """
@@ -250,7 +250,7 @@ class PruningLearnerMixin(KeepsMasks):
 
     @property
     def _loss_scale(self) -> float:
-        """By what a GradScaler has multiplied the loss whose gradients are at hand."""
+        """Factor by which a GradScaler has multiplied the loss of the current gradients, or 1."""
         scalers = cast(Any, self)._grad_scalers
         return 1.0 if scalers is None else float(scalers[DEFAULT_MODULE_ID].get_scale())
 
@@ -260,7 +260,7 @@ class PruningPPOTorchLearner(PruningLearnerMixin, PPOTorchLearner):
 
 
 def with_pruning_mixin(learner_class: type[Learner]) -> type[Learner]:
-    """The given Learner class with pruning composed in; unchanged where it has it already."""
+    """Returns the given Learner class with pruning added, or the class itself if it prunes already."""
     if issubclass(learner_class, PruningLearnerMixin):
         return learner_class
     if learner_class is PPOTorchLearner:

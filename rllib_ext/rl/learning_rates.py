@@ -1,8 +1,8 @@
-"""Learning rates across a restore: a lineage goes on where it was, by its own configuration.
+"""Restores learning rates so that a lineage continues where it was, by its own configuration.
 
 RLlib takes the donor's rates from the optimizer's state and corrects them only after the first update
-(ray-project/ray#62173). Schedulers of torch (`_torch_lr_scheduler_classes`) it forgets: a fresh Learner
-starts them anew.
+(ray-project/ray#62173). It doesn't save torch's schedulers (`_torch_lr_scheduler_classes`): a fresh
+Learner restarts them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ class LearningRates:
     """The learning rates of an RLlib torch Learner.
 
     Args:
-        learner: Built.
+        learner: The Learner, already built.
     """
 
     def __init__(self, learner: Any) -> None:
         self._learner = learner
         self._usual: list[tuple[dict[str, Any], Any]] = []
-        # By optimizer: the configured rate that its groups and torch's schedulers stand for.
+        # By optimizer: the configured rate that its groups and torch's schedulers are based on.
         self._based_on = {name: self._first_of(name) for name in learner._named_optimizers}
 
     def state_dict(self) -> dict[str, Any]:
-        """Configured rates and the state of torch's schedulers, for a checkpoint."""
+        """Returns the configured rates and the state of torch's schedulers, for a checkpoint."""
         return {
             "based_on": dict(self._based_on),
             "schedulers": {
@@ -41,10 +41,10 @@ class LearningRates:
         }
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Takes over schedulers after the optimizers' own state was loaded.
+        """Restores the schedulers, after the optimizers' own state was loaded.
 
         Args:
-            state: What `state_dict` returned; None: the checkpoint is plain RLlib's.
+            state: What `state_dict` returned, or None if the checkpoint is plain RLlib's.
         """
         self._learner._lr_schedulers = {}
         found = {} if state is None else state["based_on"]
@@ -57,23 +57,23 @@ class LearningRates:
                     self._restart(module_id, name, saved)
 
     def raise_(self, factor: float) -> None:
-        """Multiplies the rates for one update."""
+        """Multiplies the rates by a factor for one update."""
         groups = [g for o in self._learner._named_optimizers.values() for g in o.param_groups]
         self._usual = [(group, group["lr"]) for group in groups] if factor != 1.0 else []
         for group, usual in self._usual:
             group["lr"] = usual * factor
 
     def lower_(self) -> None:
-        """Takes back what `raise_` did, before schedules go on from what they have set."""
+        """Undoes `raise_`, before schedules continue from the rates that they have set."""
         for group, usual in self._usual:
             group["lr"] = usual
         self._usual = []
 
     def use_configured_(self, env_steps: int) -> None:
-        """Sets the optimizers' rates to what the configuration gives at the lineage's clock.
+        """Sets the optimizers' rates to the configured values at the lineage's clock.
 
-        Where torch's schedulers lead, it gives the rate at which they start: what they have made of the
-        former one scales with it.
+        With torch's schedulers the configuration gives the rate at which they start. If that has
+        changed, their present rates are scaled by the same factor.
         """
         for name, optimizer in self._learner._named_optimizers.items():
             schedule = self._learner._optimizer_lr_schedules.get(optimizer)
@@ -105,14 +105,14 @@ class LearningRates:
                         setattr(scheduler, key, [rate * factor for rate in getattr(scheduler, key)])
 
     def _restart(self, module_id: str, name: str, saved: list[tuple[str, dict[str, Any]]]) -> None:
-        """Builds torch's schedulers as RLlib would at the first step, and puts them where they were."""
+        """Builds torch's schedulers as RLlib would at the first step, and loads their saved state."""
         classes = self._learner._lr_scheduler_classes
         if isinstance(classes, dict):
             classes = classes.get(module_id)
         if classes is None:
             return
         optimizer = self._learner._named_optimizers[name]
-        # A scheduler begins by setting its first rate.
+        # A scheduler sets its first rate when it is built.
         groups = [dict(group) for group in optimizer.param_groups]
         schedulers = [scheduler_class(optimizer) for scheduler_class in classes]
         if [_kind(scheduler) for scheduler in schedulers] == [kind for kind, _ in saved]:
@@ -128,7 +128,7 @@ def _kind(scheduler: Any) -> str:
 
 
 def _parts(scheduler: Any) -> Iterator[Any]:
-    """A scheduler and those that it is made of."""
+    """Yields a scheduler and all schedulers that it consists of."""
     yield scheduler
     for part in getattr(scheduler, "_schedulers", ()):
         yield from _parts(part)

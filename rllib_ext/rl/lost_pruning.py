@@ -1,4 +1,4 @@
-"""Whether a configuration still has what `with_pruning` added: its Learner and its callback."""
+"""Checks that a configuration still has the Learner and the callback that `with_pruning` added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray.rllib.utils import force_list
 
 from rllib_ext.pruning.errors import ConfigError
 
-# Where the pruning configuration lies in `learner_config_dict`, and the masks in Learner state.
+# Key of the pruning configuration in `learner_config_dict`, and of the masks in Learner state.
 PRUNING_KEY = "pruning"
 
 
@@ -24,7 +24,7 @@ class ConductsPruning:
 
 
 def refuse_lost_pruning(config: AlgorithmConfig) -> None:
-    """Looks whether a configuration that `with_pruning` made still has what it added.
+    """Checks that a configuration made by `with_pruning` still has what that added.
 
     Raises:
         ConfigError: A later `callbacks(…)` or `learners(…)` has replaced it.
@@ -46,7 +46,7 @@ def refuse_lost_pruning(config: AlgorithmConfig) -> None:
 
 
 def check_on_init(*, algorithm: Algorithm, **kwargs: Any) -> None:
-    """A callback function of its own, which a later `callbacks(Class)` leaves in place."""
+    """Makes the same check as a callback function, which a later `callbacks(Class)` leaves in place."""
     refuse_lost_pruning(algorithm.config)
 
 

@@ -1,4 +1,4 @@
-"""The policy network of a configuration in a few words, and how many of its weights can be pruned."""
+"""Describes a configuration's policy network in a few words and counts its prunable weights."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Network:
 
     @property
     def total(self) -> int:
-        """Prunable weights of the policy path."""
+        """Number of prunable weights on the policy path."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     @property
     def layers(self) -> int:
-        """Weight matrices on the policy path, from observation to action."""
+        """Number of weight matrices on the policy path, from observation to action."""
         return len(self.shapes)
 
     @property
     def in_words(self) -> str:
-        """Such as "4→64→64→2"; of layers that are no chain of linear ones their number and kinds."""
+        """Description such as "4→64→64→2"; number and kinds of layers unless they are a linear chain."""
         flat = bool(self.shapes) and all(len(shape) == 2 for shape in self.shapes)
         if flat and all(b[1] == a[0] for a, b in itertools.pairwise(self.shapes)):
             return "→".join(map(str, [self.shapes[0][1], *(shape[0] for shape in self.shapes)]))
@@ -46,14 +46,14 @@ class Network:
 
 
 def network_of(ppo: PPOConfig, exclude: Sequence[str] = ()) -> Network:
-    """The policy network that a Learner of a configuration begins with.
+    """Returns the policy network that a Learner of a configuration starts with.
 
     Args:
         ppo: Any PPO configuration of the new API stack with one policy.
-        exclude: Shell patterns over parameter names; what matches is not pruned.
+        exclude: Shell patterns over parameter names; matching parameters are not pruned.
 
     Raises:
-        ConfigError: RLlib can't build it, or a pattern matches nothing.
+        ConfigError: RLlib can't build the network, or a pattern matches nothing.
     """
     module, _ = fresh_network(ppo)
     policy = prunable_weights(module, critic_names(module), exclude).policy

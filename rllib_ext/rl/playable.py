@@ -1,6 +1,6 @@
-"""Whether RLlib's own network can act in an environment, before anything trains it.
+"""Checks that RLlib's own network can act in an environment, before it is trained.
 
-RLlib builds its network for spaces in which it then fails: observations of whole numbers, actions of
+RLlib builds its network even for spaces on which it then fails: integer observations, or actions of
 several dimensions.
 """
 
@@ -24,11 +24,11 @@ from rllib_ext.pruning.errors import ConfigError
 
 
 def refuse_unplayable(module: Any, pipeline: EnvToModulePipeline) -> None:
-    """Draws one action of RLlib's own network, for an observation that is drawn from its space.
+    """Draws one action from RLlib's own network for an observation drawn from its space.
 
     Args:
-        module: An RLModule; one of somebody's own is not looked at.
-        pipeline: The connectors that feed it; left as they are.
+        module: An RLModule; a user's own class is not checked.
+        pipeline: The connectors that feed it; left unchanged.
 
     Raises:
         ConfigError: RLlib's layers fail on the observation, or its distribution on the action.
@@ -36,7 +36,7 @@ def refuse_unplayable(module: Any, pipeline: EnvToModulePipeline) -> None:
     if type(module) is not DefaultPPOTorchRLModule:
         return
     batch = None
-    # Connectors are anybody's code, and may need more of an episode than its start.
+    # Connectors may be a user's code, and need more of an episode than its start.
     with contextlib.suppress(Exception):
         batch = _first_batch(module, copy.deepcopy(pipeline))
     if batch is None:
@@ -60,14 +60,14 @@ def refuse_unplayable(module: Any, pipeline: EnvToModulePipeline) -> None:
 
 
 def refuse_other_starts(module: Any) -> None:
-    """Looks whether discrete actions begin with 0, as all do that RLlib's own network draws.
+    """Checks that discrete actions start at 0, as all those do that RLlib's own network draws.
 
     Args:
-        module: An RLModule whose actions no connector of somebody's own changes; one of somebody's own
-            is not looked at.
+        module: An RLModule whose actions no connector of the user's changes; a user's own class is not
+            checked.
 
     Raises:
-        ConfigError: The environment would be given other actions than it has.
+        ConfigError: The environment's actions start elsewhere, so that it would be given wrong ones.
     """
     if type(module) is not DefaultPPOTorchRLModule:
         return
@@ -83,10 +83,10 @@ def refuse_other_starts(module: Any) -> None:
 
 
 def expects_floats(given: str) -> str:
-    """Says that RLlib's own layers fail on observations, and how to mend it.
+    """Returns the message that RLlib's own layers fail on the observations, and how to fix it.
 
     Args:
-        given: What the policy has.
+        given: Description of the observations or their space, which follows "the policy has".
     """
     return (
         f"the policy has {given}, on which RLlib's own layers fail; expected a Box of floats, one "
@@ -98,11 +98,11 @@ def expects_floats(given: str) -> str:
 
 
 def _first_batch(module: Any, pipeline: EnvToModulePipeline) -> dict[str, Any]:
-    """What the module is given at the start of an episode."""
+    """Returns the batch that the module is given at the start of an episode."""
     space: gym.Space[Any] = copy.deepcopy(pipeline.input_observation_space)
     space.seed(0)
     episode = SingleAgentEpisode(observation_space=space, action_space=pipeline.input_action_space)
-    # A space's bounds can be those of its number format, and what overflows can't be drawn from.
+    # Zeros for floats: bounds can be those of the number format, and the outputs would overflow.
     episode.add_env_reset(tree.map_structure(_small, space.sample()))
     batch: dict[str, Any] = pipeline(
         rl_module=module, episodes=[episode], batch={}, explore=True, shared_data={}, metrics=None

@@ -1,4 +1,4 @@
-"""Whether a network can be pruned as asked, before anything trains it."""
+"""Checks that a network can be pruned as configured, before it is trained."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from rllib_ext.rl.settings.contradictions import refuse_contradictions
 
 
 def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
-    """Builds the network of a configuration once and begins to prune it in each of some ways.
+    """Builds the network of a configuration once, and begins to prune it by each pruning configuration.
 
     Args:
         ppo: Any PPO configuration of the new API stack with one policy.
-        ways: With `horizon`.
+        ways: Pruning configurations, with `horizon` set.
 
     Raises:
-        ConfigError: RLlib can't build the network, its own can't act in the environment, or it can't
-            be pruned so; the message says why.
+        ConfigError: RLlib can't build the network, RLlib's own network can't act in the environment, or
+            the network can't be pruned as configured; the message says why.
     """
     module, pipeline = fresh_network(ppo)
     refuse_unplayable(module, pipeline)
     if ppo._module_to_env_connector is None:
         refuse_other_starts(module)
     graph = functools.cache(lambda: trace(module, probe_of(module)))
-    # What can be removed depends on no more than this, and a critic that has a target asks for most.
+    # These settings alone decide what can be removed; of equal ones the largest critic target is kept.
     by_demand = sorted(ways, key=lambda way: way.critic_final_sparsity)
     asked = {
         (way.exclude, way.granularity, way.start, way.criterion == "synflow"): way
@@ -59,13 +59,13 @@ def refuse_unprunable(ppo: PPOConfig, ways: Iterable[PruningConfig]) -> None:
 
 
 def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
-    """The module that a Learner of a configuration begins with, and the connectors that feed it.
+    """Builds the module that a Learner of a configuration starts with, and the connectors that feed it.
 
     Args:
         ppo: Any PPO configuration of the new API stack with one policy.
 
     Raises:
-        ConfigError: RLlib can't build it.
+        ConfigError: RLlib can't build the network.
     """
     env = env_maker(ppo)()
     spaces: dict[str, Any] = dict.fromkeys(
@@ -77,14 +77,14 @@ def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
         pipeline = ppo.build_env_to_module_connector(spaces=spaces)
         seen = pipeline.observation_space
         spaces[DEFAULT_MODULE_ID] = (pipeline.observation_space, spaces[INPUT_ENV_SPACES][1])
-        # RLlib draws first weights from torch's global generator.
+        # RLlib draws initial weights from torch's global generator.
         with torch.random.fork_rng(devices=[]):
             module = ppo.get_rl_module_spec(spaces=spaces, inference_only=False).build()
-        # PPO's loss asks for them, and RLlib has one for some action spaces only.
+        # PPO's loss needs these distributions, and RLlib has them for some action spaces only.
         module.get_train_action_dist_cls()
         module.get_exploration_action_dist_cls()
     except Exception as error:
-        # A module is anybody's code.
+        # A module may be a user's code, which can raise anything.
         raise ConfigError(
             f"ppo.rl_module: RLlib cannot build the network: {type(error).__name__}: {error}"
             f"{_mend(seen)}"
@@ -93,7 +93,7 @@ def fresh_network(ppo: PPOConfig) -> tuple[Any, EnvToModulePipeline]:
 
 
 def _mend(space: gymnasium.Space[Any]) -> str:
-    """A hint for observations that RLlib's own networks don't take."""
+    """Returns a hint for observations that RLlib's own networks don't accept; empty for a Box."""
     if isinstance(space, gymnasium.spaces.Box):
         return ""
     return (

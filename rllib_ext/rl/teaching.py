@@ -1,4 +1,4 @@
-"""What a teacher adds to the loss of RLlib's PPO Learner."""
+"""The distillation term that a teacher adds to the loss of RLlib's PPO Learner."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-# As which the divergence is reported.
+# Name of the metric under which the divergence is reported.
 TEACHING_LOSS = "teaching_loss"
 
 
 class Teacher:
-    """A policy that another one of the same network is held to (Rusu et al. 2016, arXiv 1511.06295).
+    """A fixed policy that guides another of the same network (Rusu et al. 2016, arXiv 1511.06295).
 
     Args:
         module: The RLModule that is trained.
-        weights: The teacher's, by parameter name.
+        weights: The teacher's weights, by parameter name.
     """
 
     def __init__(self, module: Any, weights: Mapping[str, Any]) -> None:
@@ -28,14 +28,14 @@ class Teacher:
         self._module.requires_grad_(False)
 
     def divergence(self, batch: Mapping[str, Any], outputs: Mapping[str, Tensor]) -> Tensor:
-        """Mean KL(teacher ‖ policy) in nats over what counts of a minibatch.
+        """Returns the mean KL(teacher ‖ policy) in nats over the valid steps of a minibatch.
 
         Args:
-            batch: What the policy saw.
-            outputs: What it made of it.
+            batch: Minibatch that the policy was run on.
+            outputs: The policy's outputs for it.
         """
         with torch.no_grad():
-            # A copy: modules leave things in the batch that they are given.
+            # A copy, because modules may write into the batch that they are given.
             taught = self._module.forward_train(dict(batch))[Columns.ACTION_DIST_INPUTS]
         of_inputs = self._module.get_train_action_dist_cls().from_logits
         found: Tensor = of_inputs(taught).kl(of_inputs(outputs[Columns.ACTION_DIST_INPUTS]))

@@ -1,4 +1,4 @@
-"""Composing a user's PPOConfig with pruning."""
+"""Adds pruning to a user's PPOConfig."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from rllib_ext.rl.settings.contradictions import refuse_contradictions
 def with_pruning(
     ppo_config: PPOConfig, pruning_config: PruningConfig, *, evaluated_outside: bool = False
 ) -> PPOConfig:
-    """A copy of a PPO configuration whose policy is pruned while it trains.
+    """Returns a copy of a PPO configuration whose policy is pruned while it trains.
 
-    Callbacks and a Learner class that are already there go on running; call it last, for later ones
-    would replace its own, which is refused when the algorithm is built. An environment class that
-    takes keyword arguments gets `env_config` as keywords (see `rllib_ext.envs.env_maker`). Under the
-    schedule "plateau", which judges by them, evaluations don't explore.
+    Callbacks and a Learner class that are already set keep working. Call `with_pruning` last: later
+    calls could replace what it added, which is refused when the algorithm is built. An environment class
+    that takes keyword arguments gets `env_config` as keywords (see `rllib_ext.envs.env_maker`). Under
+    the schedule "plateau", which judges by evaluations, these don't explore.
 
     For Ray Tune's own searchers and schedulers the copy is a `param_space`: values of the pruning
     configuration may be search spaces, such as `PruningConfig(final_sparsity=tune.uniform(0.5, 0.99))`.
-    They lie in `learner_config_dict["pruning"]` of the copy, where Tune draws them trial by trial, and
-    where `hyperparam_mutations` of its schedulers find them.
+    They are stored in `learner_config_dict["pruning"]` of the copy, where Tune draws them for each
+    trial, and where `hyperparam_mutations` of its schedulers find them.
 
     Args:
-        ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
-        pruning_config: What to prune, how far, and when; with `horizon`.
-        evaluated_outside: Whether the caller evaluates the policy itself and hands each return over
-            with `rllib_ext.rl.callback.hand_over_evaluation`.
+        ppo_config: Any PPO configuration of the new API stack with one policy; left unchanged.
+        pruning_config: What to prune, how far, and when; its `horizon` must be set.
+        evaluated_outside: Whether the caller evaluates the policy itself and passes each return to
+            `rllib_ext.rl.callback.hand_over_evaluation`.
 
     Returns:
         The copy, not frozen.
@@ -73,7 +73,7 @@ def with_pruning(
     )
     by_own_evaluations = pruning_config.schedule == "plateau" and not evaluated_outside
     if by_own_evaluations and not isinstance(config.evaluation_config, AlgorithmConfig):
-        # RLlib's draw actions unless told otherwise, which measures another policy than is kept.
+        # RLlib's evaluations draw actions by default, which measures another policy than is kept.
         config.evaluation(evaluation_config={"explore": False})
     return config
 

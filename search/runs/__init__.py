@@ -1,4 +1,4 @@
-"""Whole runs: a search, a retraining, pruning a checkpoint, and what is checked before each.
+"""Complete runs: a search, a retraining, pruning a checkpoint, and the checks before each.
 
 May import every wing but `cli`.
 """

@@ -1,4 +1,4 @@
-"""What a search does once its members have trained: fresh episodes, baselines, shifts."""
+"""Runs the phases of a search that follow its members' training: evaluation, baselines and shifts."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from search.training.plain_sizes_of import plain_sizes_of
 def after_training(
     config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display
 ) -> None:
-    """Every phase that is not yet done.
+    """Runs every phase after the training that isn't done yet.
 
     Args:
         config: The experiment.
-        ppo: What its members share.
-        archive: The archive in its results folder; takes what is found.
-        display: Shows progress.
+        ppo: PPO configuration shared by all members.
+        archive: Archive in the results folder, to which results are added.
+        display: Display for progress.
 
     Raises:
         PrunefrontError: A policy, or its environment, fails.
     """
     _evaluate(config, ppo, archive, display)
-    # Who is on the front doesn't change any more.
+    # From here on, the policies on the front are final.
     results = read_results(archive.folder)
     _train_baselines(config, ppo, archive, results.points, display)
     _shift(config, ppo, results, display)
@@ -47,7 +47,7 @@ def after_training(
 
 
 def _evaluate(config: ExperimentConfig, ppo: PPOConfig, archive: Archive, display: Display) -> None:
-    """Evaluates the candidates that have not been; then the other policies go."""
+    """Evaluates the candidates that haven't been evaluated yet, then deletes all other policies."""
     snapshots = archive.available()
     aim = aim_of(config.goal, archive.baselines(), -math.inf)
     again = candidates_for(aim, snapshots, config.evaluation.candidates)
@@ -67,7 +67,7 @@ def _train_baselines(
     points: pd.DataFrame,
     display: Display,
 ) -> None:
-    """Trains and evaluates what the front is compared with, but for what was done before."""
+    """Trains and evaluates the baselines for comparison with the front, except those already done."""
     plain = plain_sizes_of(ppo)
     _note_left_out(config, archive, plain, display)
     planned = plan_baselines(config, points, archive.baselines(), plain, archive.left_out())
@@ -85,7 +85,7 @@ def _train_baselines(
 def _note_left_out(
     config: ExperimentConfig, archive: Archive, plain: PlainSizes, display: Display
 ) -> None:
-    """Says once which baselines the environment or the network has none of."""
+    """Records and reports, only once, which baselines the environment or the network doesn't allow."""
     told = archive.left_out()
     for kind, why in plain.refused.items():
         if getattr(config.baselines, kind) and kind not in told:
@@ -94,7 +94,7 @@ def _note_left_out(
 
 
 def _shift(config: ExperimentConfig, ppo: PPOConfig, results: Results, display: Display) -> None:
-    """Tries the front under the configuration's shifts."""
+    """Evaluates the front under the configuration's shifts."""
     shifts = config.evaluation.shifts
     if not shifts or results.points.empty:
         return

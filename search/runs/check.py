@@ -1,4 +1,4 @@
-"""What a search will run, and roughly for how long: said before it starts."""
+"""Describes what a search will run, and for roughly how long, before it starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from search.training.engine import told_cap
 from search.training.lesson import LINEAR_EPISODES, TREE_EPISODES
 from search.training.plain_sizes_of import plain_sizes_of
 
-# Starting Ray, its workers and RLlib; closing and the report.
+# Time for starting Ray, its workers and RLlib, and for closing and the report.
 FIXED_SECONDS = 20.0
 _VMAPPED = (
     "  stacked     by torch.func.vmap: the policy is a user's own, or of other layers than RLlib's"
@@ -44,17 +44,17 @@ def describe_plan(
     machines: Sequence[Machine] | None = None,
     prepared: Prepared | None = None,
 ) -> str:
-    """What `search` would do with a configuration.
+    """Returns a readable description of what `search` would do with a configuration.
 
-    Builds the PPO configuration and its network, and steps the environment for a moment.
+    Builds the PPO configuration and its network, and briefly steps the environment.
 
     Args:
         config: The experiment.
-        machines: The cluster's machines; None: this machine.
-        prepared: What `prepare` returned; None: it is called here.
+        machines: Machines of the cluster; None for this machine.
+        prepared: Result of `prepare`; None to call it here.
 
     Raises:
-        ConfigError: Something in it is refused, or the machines can't hold it.
+        ConfigError: A setting is refused, or the experiment doesn't fit on the machines.
     """
     prepared = prepared or prepare(config)
     config, ppo, engine = prepared.config, prepared.ppo, prepared.engine
@@ -104,7 +104,7 @@ def _members(config: ExperimentConfig) -> str:
 
 
 def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
-    """What is searched for beside return and sparsity, and what measuring it costs."""
+    """Returns lines on the objectives beside return and sparsity, and on the cost of measuring them."""
     names = config.search.measured
     if not names:
         return []
@@ -114,7 +114,7 @@ def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
     if form := prepared.timed_form:
         lines.append(f"  latency     of the policy in {NAMES[form]}, by the machine that trains it")
     parts = untrained(prepared.ppo)
-    # The first time loads what the others find.
+    # Timed twice, because the first call also loads modules and caches.
     for _ in range(2):
         started = time.perf_counter()
         measured_objectives(names, parts, {}, prepared.timed_form)
@@ -125,7 +125,7 @@ def _objectives(config: ExperimentConfig, prepared: Prepared) -> list[str]:
 
 
 def _afterwards(config: ExperimentConfig, plain: PlainSizes) -> list[str]:
-    """What follows the search, where something does."""
+    """Returns lines on what follows the search, if anything does."""
     lines = []
     wanted = [kind for kind in KINDS if getattr(config.baselines, kind)]
     there = [kind for kind in wanted if kind not in plain.refused]
@@ -141,12 +141,12 @@ def _afterwards(config: ExperimentConfig, plain: PlainSizes) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Times:
-    """Wall-clock of a search, in minutes.
+    """Estimated wall-clock time of a search, in minutes.
 
     Attributes:
-        training: The members' and the dense baseline's.
-        evaluation: All policies', in training and after it, shifts included.
-        baselines: Training of those that the front is compared with.
+        training: Time for training the members and the dense baseline.
+        evaluation: Time for evaluating all policies during and after training, also under shifts.
+        baselines: Time for training the baselines that the front is compared with.
     """
 
     training: float
@@ -155,7 +155,7 @@ class _Times:
 
     @property
     def all(self) -> float:
-        """With what a search takes whatever it does."""
+        """Total time, including the fixed time of any search."""
         return self.training + self.evaluation + self.baselines + FIXED_SECONDS / 60.0
 
 
@@ -165,7 +165,7 @@ def _times(
     trees = config.baselines.tree
     trained = sum(getattr(config.baselines, kind) for kind in KINDS) - trees
     training = training_env_steps(config) * costs.training / slots
-    # Nobody knows how many will be on the front.
+    # The size of the front isn't known yet; all candidates could be on it.
     shifted = config.evaluation.candidates + 2
     after = spent.after + len(config.evaluation.shifts) * shifted * config.evaluation.shift_episodes
     evaluation = (spent.during / slots + after / cpus) * length * costs.evaluation
@@ -219,12 +219,12 @@ def _iterations(config: ExperimentConfig) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Steps:
-    """How long episodes are, and what a step costs.
+    """The length of episodes and the duration of a step.
 
     Attributes:
-        least: Env steps of a random policy's episode.
-        most: At which the environment ends an episode; `least` where it names no such limit.
-        seconds: How long a step of the environment by itself takes.
+        least: Mean length of a random policy's episodes, in env steps.
+        most: Env steps at which the environment ends an episode; `least` if it has no such limit.
+        seconds: Duration of a step of the environment alone.
     """
 
     least: float
@@ -238,9 +238,9 @@ def _steps_of_an_episode(ppo: PPOConfig, config: ExperimentConfig) -> _Steps:
     limit = getattr(env.spec, "max_episode_steps", None)
     env.close()
     if not config.baselines.untrained:
-        # Nobody knows which actions could be taken to try it.
+        # The environment may refuse random actions, so no episode is tried.
         return _Steps(least=limit or UNKNOWN_STEPS, most=limit or UNKNOWN_STEPS, seconds=0.0)
-    # Wrapped, it has no native version: RLlib's processes step single environments.
+    # A wrapped environment has no native version; RLlib's processes step single environments, too.
     evaluator = Evaluator(lambda: gymnasium.Wrapper(make()), max_episode_steps=1_000)
     try:
         seeds = draw(config.seed, "baseline", 4, 1)
@@ -248,7 +248,7 @@ def _steps_of_an_episode(ppo: PPOConfig, config: ExperimentConfig) -> _Steps:
         episodes = evaluator.run(RandomPolicy(evaluator.action_space), seeds)
         seconds = (time.process_time() - started) / max(1, sum(episodes.lengths))
     except Exception as error:
-        # An environment is anybody's code.
+        # An environment is user code and may raise anything.
         raise ConfigError(
             f"env: an episode at random fails: {type(error).__name__}: {error}. Expected an environment "
             f"that can be reset and stepped to its end. {LEGAL}"

@@ -1,4 +1,4 @@
-"""What an environment shows of itself: its spaces, and how long episodes are."""
+"""Inspects an environment: its spaces and the length of its episodes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from search.evaluation.held_out import LEGAL
 from search.training.ppo_config import environment, quieten_rllib
 
 FLOAT_IMAGES = f"{FloatImages.__module__}:{FloatImages.__qualname__}"
-# Random episodes that are tried, until so many seconds have passed.
+# Maximum number of random episodes to try, and the seconds after which no further one begins.
 EPISODES, SECONDS = 5, 10.0
 
 
 def facts_of(env: str, env_config: Mapping[str, Any]) -> Facts:
-    """Builds an environment and plays a few random episodes.
+    """Builds an environment, plays a few random episodes, and returns what is known of it.
 
-    One whose observations are images of bytes is wrapped, so that they are floats.
+    An environment whose observations are images of bytes is wrapped to make them floats.
 
     Args:
         env: A Gymnasium id, or "package.module:Name".
-        env_config: Its arguments.
+        env_config: Arguments of the environment.
 
     Raises:
         ConfigError: The environment can't be built or played, or RLlib has no network for its spaces.
@@ -49,7 +49,7 @@ def facts_of(env: str, env_config: Mapping[str, Any]) -> Facts:
     except ConfigError as error:
         raise ConfigError(f"--env {env}: {error}") from error
     except Exception as error:
-        # An environment is anybody's code.
+        # An environment is user code and may raise anything.
         raise ConfigError(
             f"--env {env}: {error}{missing_hint(env, error)} Expected a Gymnasium id or "
             "'package.module:Class'; --set NAME=VALUE gives an argument."
@@ -77,7 +77,7 @@ def facts_of(env: str, env_config: Mapping[str, Any]) -> Facts:
 
 
 def _observed(env: str, space: spaces.Space[Any]) -> tuple[Any, tuple[int, ...]]:
-    """What observations are, and their shape (see `Facts`)."""
+    """Returns the kind and shape of observations (see `Facts`)."""
     floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
     if floats and len(space.shape) == 1:
         return "vector", space.shape
@@ -127,7 +127,7 @@ def _refuse_actions(env: str, space: spaces.Space[Any]) -> None:
 
 
 def _told(space: spaces.Space[Any]) -> str:
-    """A space in a few words, without its bounds."""
+    """Describes a space in a few words, without its bounds."""
     if isinstance(space, spaces.Box):
         return f"{'×'.join(map(str, space.shape))} of {space.dtype}"
     if isinstance(space, spaces.Dict):
@@ -136,8 +136,8 @@ def _told(space: spaces.Space[Any]) -> str:
 
 
 def _steps(env: str, make: Any) -> float:
-    """Env steps of a random policy's episode, on average."""
-    # Wrapped, it has no native version, which knows only whole episodes of its own limit.
+    """Returns the mean length of a random policy's episodes in env steps."""
+    # A wrapped environment has no native version, which would play only episodes of its own limit.
     evaluator = Evaluator(lambda: gymnasium.Wrapper(make()), max_episode_steps=LONGEST_TRIED)
     until = time.monotonic() + SECONDS
     lengths: list[int] = []
@@ -148,7 +148,7 @@ def _steps(env: str, make: Any) -> float:
             if time.monotonic() > until:
                 break
     except Exception as error:
-        # An environment is anybody's code.
+        # An environment is user code and may raise anything.
         raise ConfigError(
             f"--env {env}: an episode at random fails: {type(error).__name__}: {error}. Expected an "
             f"environment that can be reset and stepped to its end. {LEGAL}"

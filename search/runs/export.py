@@ -1,4 +1,4 @@
-"""A policy out of Ray: which one is meant, what is known of it, and where its export goes."""
+"""Exports a policy for use without Ray: finds the policy, describes it and chooses the output folder."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A policy that is to be exported.
+    """A policy to export.
 
     Attributes:
-        parts: The policy as RLlib has it.
-        masks: By parameter name.
-        ppo: Names its environment.
-        known: What `policy.json` shall say of it.
-        output: Where its export goes unless told otherwise.
-        missed: That it is not what the search was for, for a person; "" otherwise.
+        parts: The policy's RLModule and connectors.
+        masks: Masks by parameter name.
+        ppo: PPO configuration that names the policy's environment.
+        known: Facts about the policy for `policy.json`.
+        output: Default output folder.
+        missed: Readable warning that the policy misses the search's goal; empty otherwise.
     """
 
     parts: PolicyParts
@@ -54,20 +54,22 @@ def run_export(
     warn: Say,
     say: Say,
 ) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """Exports a front point, a saved policy or a checkpoint that never saw this tool.
+    """Exports a front point, a saved policy, or an RLlib checkpoint that prunefront never pruned.
 
     Args:
         path: A results folder, a saved policy, or an RLlib checkpoint. Opening it runs code from it.
-        options: How.
-        point: Which policy of a results folder: a snapshot's id, or one of `PICKS`; None: what meets
-            the search's goal or, without one, the sparsest that keeps 95 % of the dense policy.
-        output: Where a folder for each form goes; None: export/ in the results folder, or here.
-        env: An environment instead of the one that the policy names.
-        warn: Shows a person that code is about to run.
-        say: Told what is being done.
+        options: Options of the export.
+        point: Policy of a results folder: a snapshot's id, one of `PICKS`, or a trained baseline's name.
+            None for `Results.pick`: the policy that meets the search's goal or, without one, the
+            sparsest that keeps 95 % of the dense policy (the knee comes first if that policy is weak).
+        output: Parent of one folder per form; None for a folder under export/, in the results folder if
+            there is one, otherwise in the working directory.
+        env: Environment to use instead of the one that the policy names.
+        warn: Callback for warnings, such as that code is about to run.
+        say: Callback for progress messages.
 
     Returns:
-        Where it went, and what each form's `policy.json` says.
+        The output folder, and the content of each form's `policy.json`.
     """
     found = opened(path, point, env, warn)
     if found.missed:
@@ -80,7 +82,7 @@ def run_export(
 
 
 def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
-    """The policy that is meant, from wherever it lies; arguments as `run_export`."""
+    """Opens the policy that a path and a point refer to; the arguments are those of `run_export`."""
     if any((path / mark).is_file() for mark in RESULTS_FILES):
         results = read_results(path)
         row = front_row(results, point)
@@ -115,12 +117,11 @@ def opened(path: Path, point: str | None, env: str | None, warn: Say) -> Opened:
 
 
 def front_row(results: Results, point: str | None) -> dict[str, Any]:
-    """The row of a point of the front, or of a baseline.
+    """Returns the row of a point of the front, or of a baseline.
 
     Args:
         results: The search's results.
-        point: A snapshot's id, one of `PICKS`, or a trained baseline's name; None: the first of
-            `PICKS` that is there.
+        point: A snapshot's id, one of `PICKS`, or a trained baseline's name; None for `Results.pick`.
 
     Raises:
         ResultsError: There is no such point, or its policy is no longer on disk.
@@ -146,7 +147,7 @@ def front_row(results: Results, point: str | None) -> dict[str, Any]:
 
 
 def _baseline_rows(results: Results) -> list[dict[Any, Any]]:
-    """Baselines that have a policy, with the keys of the front's rows."""
+    """Returns the baselines that have a policy, with the keys of the front's rows."""
     figures = results.confirmed.figures
     return [
         {**row, "snapshot_id": row["name"], "policy": row["checkpoint"], "figures": figures}
@@ -175,7 +176,7 @@ def _of_point(results: Results, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """A figure as JSON has it: None where it isn't finite."""
+    """Converts a figure for JSON: None if it isn't finite."""
     return float(value) if math.isfinite(float(value)) else None
 
 

@@ -1,4 +1,4 @@
-"""A search from Python: of a PPOConfig with all that is in it."""
+"""Runs a search from Python, with a PPOConfig and all that it contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search.runs.search import run_search
 from search.store.folder import place_of
 from search.training.given_ppo import for_keeping, made_ready
 
-# What the PPOConfig says.
+# Settings that the PPOConfig determines.
 _SAID = ("env", "env_config", "ppo", "from_python")
 
 
@@ -34,28 +34,28 @@ def run(
     address: str | None = None,
     quiet: bool = False,
 ) -> ShownResults:
-    """Searches the reward–sparsity front of a PPO configuration, to the report.
+    """Searches the reward–sparsity front of a PPO configuration and writes the report.
 
-    Environment, RLModule, connectors, Learner, callbacks and resources are those of the configuration,
-    its EnvRunners too: PPOConfig's own two make a member three processes, `num_env_runners=0` one. It is
-    kept in the results folder, so that `prunefront resume`, `retrain` and `evaluate` go on from
-    there.
+    Environment, RLModule, connectors, Learner, callbacks and resources are those of the configuration.
+    So are its EnvRunners: with PPOConfig's default of two, each member uses three processes; with
+    `num_env_runners=0`, one. The configuration is stored in the results folder, so that `prunefront
+    resume`, `retrain` and `evaluate` can continue from there.
 
     Args:
-        ppo_config: Any of RLlib's new API stack with one policy; left as it is.
-        settings: What a YAML file says but for `env`, `env_config` and `ppo`, such as `{"search":
-            {"space": {...}}, "budget": {"env_steps": 100_000}}`, or the path of such a file. `resources`
-            replace the configuration's own where they are given.
-        output: The results folder; None: one under results/.
-        address: The address of a Ray cluster that this machine belongs to; None: one of its own.
+        ppo_config: Any PPOConfig of RLlib's new API stack with one policy; not modified.
+        settings: Settings as in a YAML file, except `env`, `env_config` and `ppo`, such as `{"search":
+            {"space": {...}}, "budget": {"env_steps": 100_000}}`, or the path of such a file. Any
+            `resources` that are given replace the configuration's own.
+        output: The results folder; None for a new one under results/.
+        address: Address of a Ray cluster that this machine belongs to; None to start one here.
         quiet: Whether to show no progress.
 
     Returns:
-        What came of it; displays itself in a notebook.
+        The results, which display themselves in a notebook.
 
     Raises:
         ConfigError: Something in the configuration or the settings is refused.
-        RunError: The run failed; `prunefront resume` goes on from the results folder.
+        RunError: The run failed; `prunefront resume` continues from the results folder.
     """
     values = _values(settings)
     kept = for_keeping(ppo_config)
@@ -92,11 +92,11 @@ def _values(settings: Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def experiment_of(ppo: PPOConfig, settings: Mapping[str, Any]) -> ExperimentConfig:
-    """The experiment, as its results folder describes it: the environment by name.
+    """Returns the experiment as described in its results folder, with the environment by name.
 
     Args:
-        ppo: What `search.training.given_ppo.for_keeping` returned.
-        settings: What `run` was given.
+        ppo: PPO configuration returned by `search.training.given_ppo.for_keeping`.
+        settings: Settings given to `run`.
 
     Raises:
         ConfigError: Something in the settings is refused.

@@ -1,4 +1,4 @@
-"""What a verb is given to work on: an algorithm's checkpoint or a saved policy, and its environment."""
+"""Opens the inputs of commands: an algorithm's checkpoint or a saved policy, and its environment."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ RUNS_CODE = (
 
 
 def open_checkpoint(path: Path, env: str | None, say: Say) -> PPOConfig:
-    """The configuration of an algorithm's checkpoint, with an environment that can be built.
+    """Returns the configuration of an algorithm's checkpoint, with an environment that can be built.
 
     Args:
-        path: The checkpoint's folder.
-        env: An environment instead of the one that the checkpoint names.
-        say: Shows a person that code is about to run.
+        path: Folder of the checkpoint.
+        env: Environment to use instead of the one that the checkpoint names.
+        say: Callback for the warning that code is about to run.
 
     Raises:
-        CheckpointError: It is no checkpoint of PPO with one policy on the new API stack, or broken.
+        CheckpointError: The checkpoint is damaged, or not of PPO with one policy on the new API stack.
         ConfigError: The environment can't be built.
     """
     check_layout(path)
@@ -48,12 +48,12 @@ def open_checkpoint(path: Path, env: str | None, say: Say) -> PPOConfig:
 
 
 def open_policy(path: Path, env: str | None, say: Say) -> PPOConfig:
-    """A configuration that names the environment of a saved policy.
+    """Returns a configuration that names the environment of a saved policy.
 
     Args:
-        path: The policy's folder, as under policies/ of a results folder.
-        env: Its environment instead of the one that the results folder or the policy names.
-        say: Shows a person that code is about to run.
+        path: Folder of the policy, such as one under policies/ in a results folder.
+        env: Environment to use instead of the one that the results folder or the policy names.
+        say: Callback for the warning that code is about to run.
 
     Raises:
         CheckpointError: The policy's description can't be read.
@@ -63,12 +63,12 @@ def open_policy(path: Path, env: str | None, say: Say) -> PPOConfig:
 
 
 def open_results(folder: Path, env: str | None, say: Say) -> PPOConfig:
-    """A configuration that names the environment of a search's policies.
+    """Returns a configuration that names the environment of a search's policies.
 
     Args:
         folder: The results folder.
-        env: Its environment instead of the one that the results folder names.
-        say: Shows a person that code is about to run.
+        env: Environment to use instead of the one that the results folder names.
+        say: Callback for the warning that code is about to run.
 
     Raises:
         CheckpointError: The configuration can't be read.
@@ -78,7 +78,7 @@ def open_results(folder: Path, env: str | None, say: Say) -> PPOConfig:
 
 
 def is_policy(path: Path) -> bool:
-    """Whether a folder is a saved policy, and not an algorithm's checkpoint."""
+    """Whether a folder is a saved policy rather than an algorithm's checkpoint."""
     return (path / MASKS).is_file()
 
 
@@ -101,7 +101,7 @@ def _with_env(ppo: PPOConfig, path: Path, env: str | None) -> PPOConfig:
 
 
 def _described(path: Path, metadata: Path, results: Path, env: str | None, say: Say) -> PPOConfig:
-    """A configuration with the environment that a results folder, or else metadata, describe."""
+    """Returns a configuration with the environment described by a results folder or else by metadata."""
     say(RUNS_CODE.format(path=path))
     quieten_rllib()
     import_from_here()

@@ -1,4 +1,4 @@
-"""The network that a search prunes: said before it trains, and whether its goal lies within reach."""
+"""Describes the network that a search prunes, and checks that it can reach the search's goal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TARGET = "pruning.final_sparsity"
 
 
 def fewest_weights(config: ExperimentConfig, network: Network) -> int | None:
-    """Weights that the sparsest member sets out for; None: a threshold decides alone.
+    """Returns the lowest target number of weights of any member; None if only a threshold decides.
 
     Args:
         config: The experiment.
@@ -25,12 +25,12 @@ def fewest_weights(config: ExperimentConfig, network: Network) -> int | None:
     else:
         sparsities = [config.pruning.final_sparsity]
     left = network.total - round(max(sparsities) * network.total)
-    # Of live weights one path is left at least, which has one in each layer.
+    # When live weights count, at least one path is left, with one weight in each layer.
     return max(left, network.layers if config.pruning.count == "live" else 0)
 
 
 def described(config: ExperimentConfig, network: Network) -> str:
-    """Such as "4→64→64→2, 4,480 prunable weights, searched down to 9"."""
+    """Describes the network, such as "4→64→64→2, 4,480 prunable weights, searched down to 9"."""
     told = f"{network.in_words}, {network.total:,} prunable weights"
     fewest = fewest_weights(config, network)
     if fewest is None:
@@ -39,7 +39,7 @@ def described(config: ExperimentConfig, network: Network) -> str:
 
 
 def described_goal(config: ExperimentConfig, network: Network) -> str:
-    """The goal and how it is aimed at, for a person; "" without one."""
+    """Describes the goal and how the search aims at it; empty if there is no goal."""
     if not config.goal.given:
         return ""
     goal, strategy = config.goal.in_words, config.search.strategy
@@ -58,14 +58,14 @@ def described_goal(config: ExperimentConfig, network: Network) -> str:
 
 
 def refuse_unreachable_goal(config: ExperimentConfig, network: Network) -> None:
-    """Looks whether members can become as small as the goal asks for.
+    """Checks that members can become as small as the goal requires.
 
     Args:
         config: The experiment.
         network: The policy network.
 
     Raises:
-        ConfigError: None can, or the dense network is as small.
+        ConfigError: No member can, or even the dense network is small enough.
     """
     most = config.goal.max_weights
     if most is None:

@@ -1,4 +1,4 @@
-"""Everything that is refused before a folder is written, a lock taken or Ray started."""
+"""Prepares and checks an experiment before a folder is written, a lock taken or Ray started."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from search.training.ppo_config import build_ppo, refuse_unprunable_members
 from search.training.trackers import refuse_missing
 from search.training.vectorize import stepped_by, vectorized
 
-# In the manifest, the form that latencies are taken in.
+# The manifest's key for the form in which latencies are measured.
 TIMED_FORM = "timed_form"
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What an experiment comes to, once nothing in it is refused.
+    """An experiment that has passed all checks, with everything derived from its configuration.
 
     Attributes:
-        ppo: What its members share.
-        engine: Who trains them.
-        config: The experiment, with the evaluation that it gets, and how its environments step.
-        sized: What of its evaluation was made smaller, for a person; "" where nothing was.
-        initial: What they start from; None: fresh weights, or what the results folder keeps.
-        timed_form: The form that latency is taken in, where it is an objective; "" otherwise.
-        network: What members prune.
+        ppo: PPO configuration shared by all members.
+        engine: Engine that trains the members.
+        config: The experiment, with its evaluation settings and stepping of environments filled in.
+        network: The policy network that members prune.
+        sized: Readable message about which evaluation settings were reduced; empty if none were.
+        initial: State that members start from; None for fresh weights, or for what the folder keeps.
+        timed_form: Form in which latency is measured; empty if latency isn't an objective.
     """
 
     ppo: PPOConfig
@@ -50,25 +50,25 @@ class Prepared:
     timed_form: str = ""
 
     def refuse_too_large(self) -> None:
-        """Looks whether this machine holds one member, or pack, at least.
+        """Checks that this machine has room for at least one member or pack.
 
         Raises:
-            ConfigError: The configuration doesn't fit the machine.
+            ConfigError: The configuration doesn't fit on the machine.
         """
         slots_on([this_machine()], self.engine.resources, self.engine.unit)
 
 
 def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepared:
-    """Looks at all of a new experiment that can be looked at before there is a cluster.
+    """Prepares a new experiment and makes all checks that are possible without a cluster.
 
-    Builds an environment and the network; runs code from `init_checkpoint`, where it is given.
+    Builds an environment and the network; runs code from `init_checkpoint` if one is given.
 
     Args:
         config: The experiment.
-        given: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
+        given: PPO configuration from `given_ppo.made_ready`; None to build it from the experiment.
 
     Raises:
-        ConfigError: Something in it is refused.
+        ConfigError: A setting is refused.
         CheckpointError: `init_checkpoint` can't be read.
     """
     prepared = _prepare(config, build_ppo(config) if given is None else given)
@@ -79,19 +79,19 @@ def prepare(config: ExperimentConfig, given: PPOConfig | None = None) -> Prepare
 
 
 def prepare_again(config: ExperimentConfig, folder: Path) -> Prepared:
-    """What `prepare` returns, for an experiment that goes on with the engine it began with.
+    """Prepares an experiment that continues, with the engine it began with.
 
-    An engine can't read another one's training states, and what "auto" packs grows from version to
-    version. What members start from is the folder's.
+    An engine can't read another engine's training states, and newer versions may pack more with "auto".
+    The state that members start from is read from the folder.
 
     Args:
         config: The experiment.
         folder: The results folder.
 
     Raises:
-        ConfigError: Something in it is refused.
-        ResultsError: The folder's manifest, or what it keeps of the configuration, is damaged.
-        CheckpointError: What the folder keeps is missing, or can't be read here.
+        ConfigError: A setting is refused.
+        ResultsError: The folder's manifest or stored configuration is damaged.
+        CheckpointError: A file in the folder is missing, or can't be read here.
     """
     kept_initial(config, folder)
     ppo = ppo_of(config, folder)

@@ -1,4 +1,4 @@
-"""Prunes a trained PPO checkpoint at given levels: from the checkpoint to a results folder."""
+"""Prunes a trained PPO checkpoint at given levels and writes a results folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from search.store.folder import (
 )
 from search.store.writer import only_writer_of_new
 
-# Episodes of the score that stands beside the figures as a search's would; the figures have their own.
+# Maximum number of episodes for the search score; the final figures use episodes of their own.
 SCORE_EPISODES = 10
 COUNTS = ("sparsity", "critic_sparsity", "nonzero_params", "total_params", "layers")
 DENSE = "dense"
@@ -79,21 +79,21 @@ def run_prune(
 ) -> Results:
     """Prunes a checkpoint at every level, evaluates, and writes a results folder.
 
-    Needs a connection to Ray. Nothing is written before the checkpoint was loaded.
+    Needs a connection to Ray. Nothing is written before the checkpoint has been loaded.
 
     Args:
-        settings: What to do.
-        ppo: The checkpoint's configuration.
-        output: The results folder; None: one under results/.
-        command: What was typed, for the manifest.
-        phase: Called with what is about to be done.
+        settings: How to prune.
+        ppo: PPO configuration of the checkpoint.
+        output: The results folder; None for a new one under results/.
+        command: The command line, for the manifest.
+        phase: Callback for the title of each phase.
 
     Returns:
-        What came of it, as its report shows it.
+        The results, as shown in the report.
 
     Raises:
-        PrunefrontError: What was asked for is wrong, or a level failed; earlier levels stay readable.
-        KeyboardInterrupt: The run was interrupted; so they do.
+        PrunefrontError: A setting is wrong, or a level failed; earlier levels stay readable.
+        KeyboardInterrupt: The run was interrupted; earlier levels stay readable.
     """
     ppo = in_one_process(ppo, seed=draw(settings.seed, "training", 1)[0], lr=settings.lr)
     phase(f"loading {settings.checkpoint}")
@@ -108,7 +108,7 @@ def run_prune(
 
 
 class _Run:
-    """One results folder in the making."""
+    """A run that prunes a checkpoint and writes its results folder."""
 
     def __init__(self, settings: PruneSettings, ppo: PPOConfig, folder: Path, phase: Phase) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class _Run:
         self._score_seeds = draw(settings.seed, "search", min(episodes, SCORE_EPISODES))
 
     def whole(self, dense: Algorithm, command: Sequence[str]) -> Results:
-        """From the checkpoint to the report."""
+        """Runs everything from the loaded checkpoint to the report."""
         settings = self._settings
         env = {"env": env_name(self._ppo), "env_config": dict(self._ppo.env_config)}
         plain = json.loads(json.dumps({**env, **settings.to_dict()}, default=str))
@@ -174,7 +174,7 @@ class _Run:
                 algorithm.stop()
 
     def _baselines(self, dense: Algorithm) -> float:
-        """Measures the checkpoint as it is, and what needs no training; returns what must be beaten."""
+        """Measures untrained baselines and the checkpoint; returns the score that levels must exceed."""
         self._phase("measuring a random policy, constant actions and the checkpoint as it is")
         choosing = draw(self._settings.seed, "baseline", self._settings.episodes)
         try:
@@ -202,12 +202,12 @@ class _Run:
         return floor
 
     def _measure_untrained(self, choosing: Sequence[int]) -> None:
-        """A random policy and constant actions; an environment may refuse what they do."""
+        """Measures a random policy and constant actions; RunError if the environment refuses them."""
         try:
             add_untrained(self._archive, "random", *random_baseline(self._ppo, self._seeds))
             constant = constant_baseline(self._ppo, choosing, self._seeds)
         except Exception as error:
-            # With whatever it likes.
+            # An environment is user code and may raise anything.
             raise RunError(
                 f"no policy acts at random, or constantly, in {env_name(self._ppo)}: "
                 f"{type(error).__name__}: {error}. What refuses illegal actions can show the legal "
@@ -262,7 +262,7 @@ class _Run:
         }
 
     def _save(self, algorithm: Algorithm, name: str, score: float) -> dict[str, Any]:
-        """Writes the policy, then evaluates what is on disk; returns its counts."""
+        """Saves the policy, then evaluates the saved one; returns its counts."""
         report = report_of(algorithm)
         counts = {key: report[key] for key in COUNTS}
         folder = self.folder / "policies" / name
@@ -287,7 +287,7 @@ class _Run:
             algorithm.train()
 
     def _trained(self, algorithm: Algorithm, name: str, train: Callable[[], Any]) -> Any:
-        """Trains; books the env steps, and says what is safe where it fails."""
+        """Trains and counts the env steps; if that fails, the error says which levels are safe."""
         clock = env_steps_of(algorithm)
         try:
             return train()

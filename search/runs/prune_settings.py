@@ -1,4 +1,4 @@
-"""What `prunefront prune` is asked to do, and its table. Imports neither Ray nor torch."""
+"""Defines the settings of `prunefront prune` and its table. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from search.front.results import Results
 from search.front.text_table import text_table
 from search.store.archive import Hyperparameter
 
-# Unless levels are given: what most networks bear, what some do, what few do.
+# Default levels, from sparsities that most networks tolerate to ones that few do.
 SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.98)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PruneSettings:
-    """How a checkpoint is pruned.
+    """Settings for pruning a checkpoint.
 
     Attributes:
-        checkpoint: The algorithm's checkpoint.
-        pruning: Granularity, scope and what else holds for all levels; criterion and how far are not
-            read.
-        criterion: One of `PruningConfig`'s; "sensitivity" is measured before pruning.
-        sparsities: Levels that are sparsities of the policy path, in [0, 1).
-        thresholds: Levels that are thresholds of the score, > 0. Without any level: `SPARSITIES`.
-        retrain: Training iterations after pruning, with masks held.
-        gather: Training iterations over which a criterion's statistics are gathered, ≥ 1; the policy
-            that they lead to is thrown away.
-        episodes: Episodes that choose, and as many again that give the figures, ≥ 2.
-        seed: Fixes episodes and training.
-        lr: Learning rate of training; None: the checkpoint's own.
+        checkpoint: Folder of the algorithm's checkpoint.
+        pruning: Granularity, scope and other settings shared by all levels; its criterion, final
+            sparsity and threshold are not used.
+        criterion: One of the criteria of `PruningConfig`; "sensitivity" is measured before pruning.
+        sparsities: Levels given as sparsities of the policy path, in [0, 1).
+        thresholds: Levels given as thresholds of the score, > 0. `SPARSITIES` if no level is given.
+        retrain: Number of training iterations after pruning, with fixed masks.
+        gather: Number of training iterations for gathering a criterion's statistics, ≥ 1; the policy
+            that they result in is discarded.
+        episodes: Number of episodes for selection, and again for the reported figures, ≥ 2.
+        seed: Seed that determines episodes and training.
+        lr: Learning rate of training; None for the checkpoint's own.
 
     Raises:
         ConfigError: A value is out of its range, or values contradict each other.
@@ -74,19 +74,21 @@ class PruneSettings:
 
     @property
     def name(self) -> str:
-        """Names the results folder."""
+        """Name of the run and of its results folder."""
         return f"prune-{self.checkpoint.resolve().name}"
 
     @property
     def nothing(self) -> PruningConfig:
-        """Prunes nothing, and gathers what the criterion reads."""
+        """Configuration that prunes nothing and gathers the criterion's statistics."""
         return self._how(()).replace(final_sparsity=0.0, critic_final_sparsity=0.0, threshold=None)
 
     def levels(self, damage: Any = ()) -> dict[str, PruningConfig]:
-        """How each level is pruned, by the id of its snapshot, by rising sparsity or threshold.
+        """Returns each level's pruning configuration by its snapshot's id, in ascending order.
+
+        Sparsities come before thresholds.
 
         Args:
-            damage: What was measured for the criterion "sensitivity".
+            damage: Measurements for the criterion "sensitivity"; empty otherwise.
         """
         how = self._how(damage)
         sparsities = {
@@ -100,7 +102,7 @@ class PruneSettings:
         return sparsities | thresholds
 
     def hyperparameters(self, pruning: PruningConfig) -> dict[str, Hyperparameter]:
-        """What a level was made with, for its snapshot."""
+        """Returns a level's hyperparameters for its snapshot."""
         how = {
             "pruning.criterion": pruning.criterion,
             "pruning.granularity": pruning.granularity,
@@ -114,7 +116,7 @@ class PruneSettings:
         return {key: value for key, value in how.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the results folder."""
+        """Returns the settings as plain values, for the results folder."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         common = ("critic_final_sparsity", "threshold_unit", "granularity", "scope", "exclude")
         pruning = {name: getattr(self.pruning, name) for name in common}
@@ -139,10 +141,10 @@ def settings_from(
     exclude: Sequence[str],
     **others: Any,
 ) -> PruneSettings:
-    """The settings that the command line's options give.
+    """Builds the settings from the command line's options.
 
     Raises:
-        ConfigError: As `PruneSettings` and `PruningConfig`.
+        ConfigError: For the same reasons as in `PruneSettings` and `PruningConfig`.
     """
     pruning = PruningConfig(
         critic_final_sparsity=critic_sparsity,
@@ -161,13 +163,13 @@ def settings_from(
 
 
 def levels_table(results: Results) -> str:
-    """Every level's return and sparsity beside the checkpoint as it was, and how they were measured.
+    """Formats a table of the return and sparsity of the checkpoint, of every level and of the baselines.
 
     Args:
-        results: What `prunefront prune` wrote.
+        results: Results of `prunefront prune`.
 
     Returns:
-        Lines of about 110 characters at most.
+        The table, with lines of at most about 110 characters.
     """
     front = results.confirmed
     before = {s.snapshot_id: s.objectives.get("return_before_retraining") for s in results.records}

@@ -1,4 +1,4 @@
-"""The recipe check on Ray: trains the replays, evaluates what came of them, rebuilds the report."""
+"""Runs the recipe check on Ray: trains the replays, evaluates the results, rebuilds the report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from search.store.writer import only_writer
 from search.training.initial import kept_initial
 from search.training.tune_run import slots_of, train
 
-# No iteration is a multiple of it: a replay is evaluated at its stages' ends alone.
+# An interval that no iteration reaches, so that replays are evaluated only at the ends of their stages.
 NEVER = 10**9
 
 
@@ -38,22 +38,22 @@ def run_retrain(
     display: Display,
     address: str | None = None,
 ) -> Results:
-    """Replays the recipes of front points on fresh seeds; what is done is not done again.
+    """Replays the recipes of front points on fresh seeds; finished replays aren't repeated.
 
     Args:
         folder: The results folder of a search with a front.
-        points: Points of the front, as `chosen_points` takes them.
-        seeds: Replays of each, ≥ 1.
-        command: What was typed, for the manifest.
-        display: Shows progress.
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
+        points: Points of the front, in the form that `chosen_points` accepts.
+        seeds: Number of replays per point, ≥ 1.
+        command: The command line, for the manifest.
+        display: Display for progress.
+        address: Address of a Ray cluster; None to start one on this machine.
 
     Returns:
-        The search, as its report shows it, with the recipe check in it.
+        The search's results with the recipe check, as shown in the report.
 
     Raises:
-        PrunefrontError: What was asked for is wrong, or the run failed; what was done stays.
-        KeyboardInterrupt: The run was interrupted; so it does.
+        PrunefrontError: An argument is wrong, or the run failed; finished work is kept.
+        KeyboardInterrupt: The run was interrupted; finished work is kept.
     """
     config = load_config_of(folder)
     results = read_results(folder)
@@ -97,7 +97,7 @@ def _train(
         f"replaying {len({r.point for r in coordinator.replays})} recipes, "
         f"{len(coordinator.replays)} trainings, {engine.describe(engine_config, slots)}"
     )
-    # Of the search, in whose folder the recipe check lies.
+    # The initial state is that of the search, whose folder contains the recipe check's.
     initial = kept_initial(config, archive.folder.parent)
     ppo = prepared.ppo
     train(
@@ -107,7 +107,7 @@ def _train(
 
 
 def _for_replays(config: ExperimentConfig, replays: Sequence[Replay]) -> ExperimentConfig:
-    """What the engine must know: how many train, and when they are evaluated."""
+    """Returns the experiment with as many members as replays, and with their evaluation interval."""
     waits = any(
         stage.pruning["schedule"] == "plateau" for replay in replays for stage in replay.stages
     )
@@ -124,14 +124,14 @@ def _evaluate(
     coordinator: Replays,
     display: Display,
 ) -> None:
-    """On the seeds of the front's own figures: no replay has seen them, and the two are paired."""
+    """Evaluates replays on the seeds of the front's figures, unseen by replays, for paired results."""
     policies = [(s.snapshot_id, s.checkpoint) for s in coordinator.done.values()]
     display.phase(f"evaluating {len(policies)} retrained policies on fresh seeds")
     evaluate_policies(config, ppo, archive, policies, display.evaluating, ("report",), display.note)
 
 
 def _noted(folder: Path, command: Sequence[str], env_steps: int, seconds: float) -> dict[str, Any]:
-    """What the manifest says of this check and the earlier ones."""
+    """Returns the manifest's entry for this check and the earlier ones."""
     run = provenance(command)
     noted = {
         **{key: run[key] for key in ("command", "started", "versions", "git_revision")},

@@ -1,4 +1,4 @@
-"""One search, from its configuration to its report."""
+"""Runs or resumes a search, from its configuration to its report."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ def run_search(
     ppo: PPOConfig | None = None,
     or_resume: bool = False,
 ) -> Results:
-    """Runs a search to its report.
+    """Runs a search up to and including its report.
 
     Args:
         config: The experiment.
-        folder: The results folder; made when missing, and as it was where the search is refused.
-        command: What was typed, for the manifest.
-        display: Shows progress.
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
-        ppo: What members share, as `given_ppo.made_ready` makes it; None: what the experiment says.
-        or_resume: Whether the same search may have begun in the folder: it goes on, or has finished.
-            Otherwise the folder must be empty.
+        folder: The results folder; created if missing, and left unchanged if the search is refused.
+        command: The command line, for the manifest.
+        display: Display for progress.
+        address: Address of a Ray cluster; None to start one on this machine.
+        ppo: PPO configuration from `given_ppo.made_ready`; None to build it from the experiment.
+        or_resume: Whether the same search may already have begun in the folder; it is then resumed, or
+            reported as finished. Otherwise the folder must be empty.
 
     Returns:
-        What came of it, as its report shows it.
+        The results, as shown in the report.
 
     Raises:
-        PrunefrontError: What was asked for is wrong, or the run failed; the folder stays readable.
+        PrunefrontError: A setting is wrong, or the run failed; the folder stays readable.
         KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
     if or_resume:
@@ -88,7 +88,7 @@ def run_search(
         return _finished(config, folder, display)
     prepared = _prepared(config, folder, standing, ppo, address)
     with only_writer_of_new(folder):
-        # Another process may have come first, and ended since.
+        # Another process may have got here first, and ended since.
         if or_resume:
             config = as_begun(config, folder)
         now = _standing(config, folder, or_resume=or_resume)
@@ -118,26 +118,26 @@ def resume_search(
     display: Display,
     address: str | None = None,
 ) -> Results:
-    """Goes on with a search that ended too early, or extends one that has finished.
+    """Resumes a search that ended too early, or extends one that has finished.
 
-    What is done is not done again. Segments that had begun and not ended are trained again from their
+    Finished work isn't repeated, but segments that had begun and not ended are trained again from their
     start. A larger budget is spent on training the last segment of the horizon again from the best
-    policies before it, with new hyperparameters, or, by strategies that copy nothing, on new lineages;
-    the horizon stays what it was. Of a search that has finished all that is done is to say so.
+    policies before it, with new hyperparameters, or, with strategies that never copy, on new lineages;
+    the horizon is unchanged. A search that has finished and gets no more budget is only reported so.
 
     Args:
         folder: The results folder.
-        overrides: "budget.env_steps=…", "budget.seconds=…" or nothing.
-        command: What was typed, for the manifest.
-        display: Shows progress.
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
+        overrides: "budget.env_steps=…" and "budget.seconds=…"; may be empty.
+        command: The command line, for the manifest.
+        display: Display for progress.
+        address: Address of a Ray cluster; None to start one on this machine.
 
     Returns:
-        What came of it, as its report shows it.
+        The results, as shown in the report.
 
     Raises:
-        PrunefrontError: What `run_search` refuses; or the folder is no search's, is written to, has
-            lost something, or may not be changed as asked.
+        PrunefrontError: As in `run_search`; or the folder isn't that of a search, is in use, is
+            incomplete, or can't be changed as requested.
         KeyboardInterrupt: The run was interrupted; the folder stays readable.
     """
     config = extended(load_config_of(folder), overrides)
@@ -169,7 +169,7 @@ def _prepared(
 
 
 def _finished(config: ExperimentConfig, folder: Path, display: Display) -> Results:
-    """Says so; needs the folder to itself only where the report is still to be written."""
+    """Reports that a search has finished; locks the folder only if the report must still be written."""
     if is_reported(folder):
         return _said_to_be_finished(config, folder, display)
     with only_writer(folder):
@@ -190,9 +190,9 @@ def _go_on(
     display: Display,
     address: str | None,
 ) -> Results:
-    """Takes up a search whose folder this process may write to."""
+    """Resumes a search whose folder this process has locked."""
     tidy(Archive(folder))
-    # Before the manifest: a larger budget that it doesn't know is taken, a smaller one refused.
+    # Written before the manifest: a budget above the manifest's is accepted, a smaller one refused.
     if config != load_config(folder / CONFIG):
         write_text(folder / CONFIG, config.to_yaml())
     earlier = read_manifest(folder)
@@ -228,9 +228,9 @@ def _run(
     display: Display,
     address: str | None,
 ) -> Results:
-    """Every phase that is not yet done, and the report."""
+    """Runs every phase that isn't done yet, and writes the report."""
     display.phase(starting_ray(address))
-    # The page of a search that is extended is of before, until the report is written.
+    # The page of an extended search is out of date until the report is written again.
     update_manifest(folder, **{REPORTED: False})
     with session(folder, address, display.note):
         _search(config, prepared, folder, display)
@@ -280,7 +280,7 @@ def _search(config: ExperimentConfig, prepared: Prepared, folder: Path, display:
                 initial=kept_initial(config, folder), timed_form=prepared.timed_form,
             )  # fmt: skip
     finally:
-        # On a full disk, what ended the search is what counts.
+        # On a full disk, these writes must not hide the error that ended the search.
         with contextlib.suppress(OSError):
             coordinator.close()
             update_manifest(folder, env_steps=coordinator.spent, failures=coordinator.failures)

@@ -1,4 +1,4 @@
-"""`prunefront sensitivity`: what each layer's sparsity costs, as a table."""
+"""Implements `prunefront sensitivity`: a table of the cost of each layer's sparsity."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ def sensitivity_of(
     seed: int,
     returns: bool,
 ) -> SensitivityTable:
-    """Measures a checkpoint's policy, or a saved one. Runs code from it.
+    """Measures the sensitivity of a checkpoint's policy, or of a saved one. Runs code from it.
 
     Args:
         path: The algorithm's checkpoint, or the policy's folder.
-        env: Its environment instead of the one that it names.
-        say: Shows a person that code is about to run.
-        sparsities: Levels to try at each layer, in (0, 1]; none: those of
+        env: Environment to use instead of the one that the checkpoint or policy names.
+        say: Callback for the warning that code is about to run.
+        sparsities: Sparsities to try at each layer, in (0, 1]; empty for those of
             `rllib_ext.policy.sensitivity.SPARSITIES`.
-        exclude: Shell patterns over parameter names; what matches is not measured.
-        episodes: How many a measurement takes.
-        seed: Fixes the episodes.
-        returns: Whether each pruned policy plays them too; otherwise only divergence is measured.
+        exclude: Shell patterns over parameter names; matching parameters are not measured.
+        episodes: Number of episodes per measurement.
+        seed: Seed that determines the episodes.
+        returns: Whether each pruned policy also plays the episodes; otherwise only the divergence is
+            measured.
 
     Raises:
         PrunefrontError: The policy can't be loaded, or a sparsity is out of range.
@@ -89,12 +90,12 @@ def _measured(path: Path, ppo: PPOConfig, seeds: Sequence[int], **how: Any) -> S
 
 
 def sensitivity_frame(table: SensitivityTable) -> pd.DataFrame:
-    """One row a layer and sparsity, for a file."""
+    """Returns the table with one row per layer and sparsity, for a file."""
     return pd.DataFrame(table.rows())
 
 
 def sensitivity_text(table: SensitivityTable) -> str:
-    """Two lines a layer, its return and its divergence; a column a sparsity."""
+    """Formats the table: one column per sparsity, and per layer a line for return and for divergence."""
     levels = sorted({m.sparsity for m in table.measurements})
     layers = list(dict.fromkeys(m.layer for m in table.measurements))
     found = {(m.layer, m.sparsity): m for m in table.measurements}

@@ -1,4 +1,4 @@
-"""A run's time on Ray: connected, timed, and however it ends its end told in the manifest."""
+"""Connects a run to Ray, times it, and records in the manifest how it ended."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from search.cluster.waiting import Say
 from search.store.folder import FINISHED, read_manifest, update_manifest
 from search.store.lines import read_lines
 
-# From a status, and seconds that a run took, what the manifest says of that.
+# Returns manifest entries for a run's status and its duration in seconds.
 Ended = Callable[[str, float], dict[str, Any]]
 
 
 def starting_ray(address: str | None) -> str:
-    """What a person is told while Ray is waited for.
+    """Returns the message that is shown while Ray is started or connected to.
 
     Args:
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
+        address: Address of a Ray cluster; None to start one on this machine.
     """
     if address is None:
         return "starting Ray on this machine"
@@ -33,16 +33,16 @@ def starting_ray(address: str | None) -> str:
 def session(
     folder: Path, address: str | None, note: Say, ended: Ended | None = None
 ) -> Iterator[None]:
-    """A cluster that sees the results folder, for as long as the block runs.
+    """Connects to a cluster that sees the results folder while the block runs, and records the end.
 
     Args:
         folder: The results folder.
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
-        note: Shows a person what is waited for.
-        ended: What the manifest is told at the end, as `recorded` takes it.
+        address: Address of a Ray cluster; None to start one on this machine.
+        note: Callback for messages about what is being waited for.
+        ended: Function that returns the manifest's entries about the end, as for `recorded`.
 
     Raises:
-        ConfigError: There is no cluster, it lets nobody in, or a node doesn't see the folder.
+        ConfigError: There is no cluster, it refuses connections, or a node doesn't see the folder.
     """
     try:
         with recorded(folder, ended):
@@ -55,11 +55,12 @@ def session(
 
 @contextlib.contextmanager
 def recorded(folder: Path, ended: Ended | None = None) -> Iterator[None]:
-    """Tells the manifest how the block ended: "finished", "interrupted" or "failed".
+    """Records in the manifest how the block ended: "finished", "interrupted" or "failed".
 
     Args:
         folder: The results folder.
-        ended: What is told of that; None: "status", and "wall_time" with that of earlier processes.
+        ended: Function that returns the manifest's entries; None for "status", and "wall_time" including
+            that of earlier processes.
     """
     earlier = _earlier_seconds(folder)
     told = ended or (lambda status, seconds: {"status": status, "wall_time": earlier + seconds})
@@ -71,13 +72,13 @@ def recorded(folder: Path, ended: Ended | None = None) -> Iterator[None]:
         status = "interrupted"
         raise
     finally:
-        # On a full disk, what ended the run is what counts.
+        # On a full disk, this write must not hide the error that ended the run.
         with contextlib.suppress(OSError):
             update_manifest(folder, **told(status, time.monotonic() - started))
 
 
 def _earlier_seconds(folder: Path) -> float:
-    """What earlier processes took: one that was killed didn't say, but its last snapshot does."""
+    """Returns the seconds that earlier processes took; for a killed one, until its last snapshot."""
     told = float(read_manifest(folder).get("wall_time", 0.0))
     clocks = (float(s.get("wall_time", 0.0)) for s in read_lines(folder / "snapshots.jsonl"))
     return max(told, max(clocks, default=0.0))
@@ -85,10 +86,10 @@ def _earlier_seconds(folder: Path) -> float:
 
 @contextlib.contextmanager
 def connected(address: str | None = None) -> Iterator[None]:
-    """Ray for as long as the block runs, of what has no results folder yet: RLlib starts one otherwise.
+    """Connects to Ray while the block runs, for runs without a results folder; else RLlib starts Ray.
 
     Args:
-        address: A Ray cluster's address; None: a cluster of its own on this machine.
+        address: Address of a Ray cluster; None to start one on this machine.
     """
     connect(address)
     try:

@@ -1,4 +1,4 @@
-"""What a folder already holds of a search that is to be there."""
+"""Determines whether a search has begun or finished in a results folder."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Standing = Literal["new", "begun", "finished"]
 
 
 def standing_of(config: ExperimentConfig, folder: Path) -> Standing:
-    """How far a search has come in a folder.
+    """Returns whether a search in a folder is new, begun or finished.
 
     Args:
         config: The experiment.
-        folder: The results folder; missing, or empty, where the search has not begun.
+        folder: The results folder; missing or empty if the search has not begun.
 
     Raises:
-        ResultsError: Something else lies there, such as another search.
-        ConfigError: The configuration that lies there can't be read.
+        ResultsError: The folder contains something else, such as another search.
+        ConfigError: The configuration in the folder can't be read.
     """
     if is_free(folder):
         return "new"
@@ -53,11 +53,13 @@ def standing_of(config: ExperimentConfig, folder: Path) -> Standing:
 
 
 def as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
-    """With the evaluation that the search in the folder began with, where nothing else is asked for.
+    """Fills in the settings that an experiment leaves open from the search that began in a folder.
+
+    These are the evaluation settings that are chosen automatically, and `vectorize`.
 
     Args:
         config: The experiment.
-        folder: The results folder; where no search has begun there, nothing changes.
+        folder: The results folder; if no search has begun there, the experiment is unchanged.
     """
     if not (folder / CONFIG).is_file():
         return config
@@ -65,7 +67,7 @@ def as_begun(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
 
 
 def has_finished(config: ExperimentConfig, folder: Path) -> bool:
-    """Whether a search has come to its end, with the budget that it is given now.
+    """Whether a search has finished with its current budget.
 
     Args:
         config: The experiment.
@@ -75,23 +77,23 @@ def has_finished(config: ExperimentConfig, folder: Path) -> bool:
     if manifest.get("status") != FINISHED:
         return False
     values = recorded(manifest)
-    # What an earlier version's manifest doesn't keep stands in the other file alone.
+    # Manifests of earlier versions don't contain the configuration, which is then read from its file.
     before = (
         load_config_of(folder)
         if values is None
         else parse_config(values, f"{folder / MANIFEST}: {BEGAN_WITH}")
     )
-    # Models with a NaN, as an environment may be given, are equal to none.
+    # Plain values are compared, as a model with a NaN, such as in `env_config`, isn't equal to itself.
     return not differences(config.model_dump(mode="json"), before.model_dump(mode="json"))
 
 
 def is_reported(folder: Path) -> bool:
-    """Whether a finished search has its report, and not one from before it was extended."""
+    """Whether a finished search has a report that is not older than its extension."""
     return (folder / PAGE).is_file() and bool(read_manifest(folder).get(REPORTED, True))
 
 
 def finished_results(config: ExperimentConfig, folder: Path) -> Results | None:
-    """What came of a search that has come to its end and has its report; None: there is more to do.
+    """Returns the results of a search that has finished and has its report; None if it isn't done.
 
     Args:
         config: The experiment.
@@ -103,7 +105,7 @@ def finished_results(config: ExperimentConfig, folder: Path) -> Results | None:
 
 
 def how_to_extend(config: ExperimentConfig, folder: Path) -> str:
-    """What is said of a finished search that is to go on.
+    """Returns a message that a search has finished, and how to extend it.
 
     Args:
         config: The experiment.

@@ -1,4 +1,4 @@
-"""Members trained by Ray Tune: the engines, the PPO configuration, and trained baselines.
+"""Training of members with Ray Tune: the engines, the PPO configuration, and trained baselines.
 
 May import `evaluation`, `cluster`, `population`, `front`, `store` and `config`.
 """

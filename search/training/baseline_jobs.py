@@ -1,4 +1,4 @@
-"""Which baselines train together, in what, and what each job is called with."""
+"""Groups baselines into training jobs, with each job's resources, function and arguments."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from search.training.small_dense import small_dense
 from search.training.to_end import train_to_end
 from search.training.tree_policy import fit_tree_policy
 
-# Members of a pack of baselines, unless the configuration says how many.
+# Baselines per pack, unless the configuration sets the number of members per pack.
 PACK = 8
-# Another network than the members', which can't start from the checkpoint that they start from.
+# Kinds whose network differs from the members', so they can't start from the members' checkpoint.
 OTHERS = ("small_dense", "linear", "tree")
 _ONE_CPU = PlacementGroupFactory([{"CPU": 1.0}])
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Baselines that are trained together.
+    """A group of baselines that are trained together.
 
     Attributes:
-        planned: Those; one alone where they can't be packed.
-        ppo: What they share.
+        planned: The baselines; a single one if they can't be packed.
+        ppo: PPO configuration shared by these baselines.
         packed: Whether a pack trains them; otherwise RLlib does.
-        narrow: Configurations of their own networks, which are narrower than the pack's; none: all have
-            that of `ppo`.
+        narrow: PPO configuration of each baseline's own, narrower network in the pack; empty if all have
+            the network of `ppo`.
     """
 
     planned: tuple[Planned, ...]
@@ -50,12 +50,12 @@ class Job:
 
 
 def jobs_of(config: ExperimentConfig, ppo: PPOConfig, planned: Sequence[Planned]) -> list[Job]:
-    """Shares baselines out.
+    """Divides baselines into jobs.
 
     Args:
-        config: Says how many members a pack has.
-        ppo: What members share.
-        planned: What to train.
+        config: The experiment; sets the number of members per pack.
+        ppo: PPO configuration shared by all members.
+        planned: Baselines to train.
     """
     size = config.resources.members_per_pack or PACK
     alike = [plan for plan in planned if plan.kind not in OTHERS]
@@ -72,7 +72,7 @@ def jobs_of(config: ExperimentConfig, ppo: PPOConfig, planned: Sequence[Planned]
 
 
 def _narrow_jobs(ppo: PPOConfig, planned: Sequence[Planned], size: int) -> list[Job]:
-    """Networks of like size together: a pack is as wide as its widest."""
+    """Groups small dense networks by size, because all networks of a pack are as wide as its widest."""
     jobs = []
     by_size = sorted(planned, key=lambda plan: plan.weights)
     for group in _grouped(by_size, size):
@@ -97,7 +97,7 @@ def _is_packable(ppo: PPOConfig) -> bool:
 
 
 def resources_of(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
-    """What a job takes of the cluster: the same as members, or packs, of the search; a tree one CPU."""
+    """Returns a job's resources: those of the search's members or packs, or one CPU for a tree."""
     if any(plan.kind == "tree" for plan in job.planned):
         return _ONE_CPU
     if not job.packed:
@@ -109,11 +109,11 @@ def resources_of(config: ExperimentConfig, job: Job) -> PlacementGroupFactory:
 def work_of(
     config: ExperimentConfig, archive: Archive, job: Job
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """The function that does a job in another process, and what it is called with.
+    """Returns the function that does a job in another process, and its arguments.
 
     Args:
         config: The experiment.
-        archive: Knows the dense policy, and the results folder.
+        archive: Archive with the results folder and the dense policy.
         job: The job.
     """
     first = job.planned[0]
@@ -133,7 +133,7 @@ def work_of(
 
 
 def written_by(results: Iterable[dict[str, Any]]) -> list[str]:
-    """What trained baselines say to be on disk."""
+    """Returns the folders that trained baselines report as written, relative to the results folder."""
     snapshots = [result["snapshot"] for result in results if result.get("snapshot")]
     found = [snapshot[kind] for snapshot in snapshots for kind in ("checkpoint", "state")]
     return [path for path in found if path]

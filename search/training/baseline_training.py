@@ -1,4 +1,4 @@
-"""Baselines that are trained once the front is known: as Ray tasks, packed where they can be."""
+"""Trains baselines as Ray tasks once the front is known, in packs where possible."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def train_baselines(
     on_progress: Done,
     note: Say = logger.warning,
 ) -> None:
-    """Trains baselines for one member's horizon each, fits trees, and records those that are whole.
+    """Trains baselines for one member's horizon each, fits trees, and records those that succeed.
 
-    Training begins anew where its process dies, or an environment raises. A baseline that fails for good
-    is noted in the events and left out: the front stands without it.
+    Training restarts if its process dies or an environment raises. A baseline that fails permanently is
+    recorded as an event and left out; the front is reported without it.
 
     Args:
         config: The experiment.
-        ppo: What members share.
-        archive: Takes the baselines.
-        planned: What to train; of kinds that the network and the environment have.
-        on_progress: Called with baselines done and baselines in all.
-        note: Told what is waited for (see `run_tasks`).
+        ppo: PPO configuration shared by all members.
+        archive: Archive that the baselines are added to.
+        planned: Baselines to train, only of kinds that the network and the environment allow.
+        on_progress: Called with the number of finished baselines and the total number.
+        note: Callback for messages about what is being waited for (see `run_tasks`).
     """
     started = time.monotonic()
     packs = engine_of(config, ppo).name == "packed"
@@ -71,14 +71,14 @@ def _take(archive: Archive, job: Job, results: Any, wall_time: float, *, packs: 
         for plan in job.planned:
             _note_failure(archive, plan, str(results))
         return
-    # Where members are RLlib's to train, a pack isn't quite the same.
+    # If RLlib trains the members, training in a pack isn't quite the same.
     remark = "; trained in a pack" if job.packed and not packs else ""
     for plan, result in zip(job.planned, results, strict=True):
         snapshot = result.get("snapshot")
         if snapshot is None or snapshot["status"] == "failed":
             _note_failure(archive, plan, result.get("failure") or "weights are not finite")
             continue
-        # How large a tree becomes is known once it is fitted.
+        # The size of a tree is known only after it is fitted.
         name = f"tree-{snapshot['nonzero_params']}" if plan.kind == "tree" else plan.name
         if name in archive.baselines():
             why = f"{plan.name}: the dense policy's answers fill no more than {name}."

@@ -1,4 +1,4 @@
-"""A tracker beside the search: it may be slow, or fail, and the search goes on."""
+"""Runs an experiment tracker in its own thread, so that a slow or failing one doesn't stop a search."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from search.cluster.connection import first_line
 from search.training.member_runs import MemberRuns
 
-# Moments that may wait to be written; further ones are left out.
+# Maximum number of log calls waiting to be written; further ones are dropped.
 WAITING = 20_000
-# Seconds that the end waits for them.
+# Seconds that `end` waits for pending log calls.
 PATIENCE = 120.0
 
 
 class Beside:
-    """Writes a tracker's runs in a thread of its own.
+    """A tracker whose runs are written in a thread of its own.
 
     Args:
-        name: The tracker's.
-        runs: What is written to; started.
+        name: Name of the tracker.
+        runs: The tracker's runs, already started.
     """
 
     def __init__(self, name: str, runs: MemberRuns) -> None:
@@ -35,7 +35,7 @@ class Beside:
     def log(
         self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
     ) -> None:
-        """As `MemberRuns.log`, without waiting for it."""
+        """Does the same as `MemberRuns.log`, without waiting for it."""
         self._look()
         if self._failed:
             return
@@ -46,12 +46,12 @@ class Beside:
         self._under_way.append(written)
 
     def trouble(self) -> list[str]:
-        """What went wrong since this was last asked, each once, in words for a person."""
+        """Returns readable messages about what went wrong since the last call, each only once."""
         told, self._trouble = self._trouble, []
         return told
 
     def end(self) -> None:
-        """Returns once all is written, or it has waited for long enough; at once the second time."""
+        """Waits up to `PATIENCE` seconds until everything is written; a second call returns at once."""
         if self._ended:
             return
         self._ended = True
@@ -63,7 +63,7 @@ class Beside:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _look(self) -> None:
-        """What is written is forgotten; the first failure ends it."""
+        """Removes finished log calls from the queue; the first failure stops the tracker."""
         while self._under_way and self._under_way[0].done():
             error = self._under_way.popleft().exception()
             if error is not None and not self._failed:

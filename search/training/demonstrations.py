@@ -1,4 +1,4 @@
-"""What a policy's network sees and answers in episodes that it, or a student in its place, plays."""
+"""Records a policy's inputs and answers in episodes that it, or a student in its place, plays."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rllib_ext.policy.acting import ConnectorPolicy, DirectPolicy
 from rllib_ext.pruning.errors import RunError
 from search.training.vectors import Array
 
-# Observations that a fit reads, evenly of more.
+# Maximum number of observations used in a fit; of more, evenly spaced ones are used.
 MOST_ROWS = 20_000
 Answer = Callable[[Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """Observations behind all connectors, and a policy's answers.
+    """Observations after all connectors, and a policy's answers to them.
 
     Attributes:
-        inputs: What the network saw, of shape (steps, inputs).
-        outputs: The action distributions' inputs that it gave, of shape (steps, outputs).
-        env_steps: Env steps that were played for them.
+        inputs: Observations that the network saw, shape (steps, inputs).
+        outputs: The network's outputs, the inputs of the action distribution, shape (steps, outputs).
+        env_steps: Number of env steps played to collect them.
     """
 
     inputs: Array
@@ -37,7 +37,7 @@ class Demonstration:
     env_steps: int
 
     def joined(self, other: Demonstration) -> Demonstration:
-        """Both."""
+        """Returns the concatenation of both demonstrations."""
         return Demonstration(
             np.concatenate([self.inputs, other.inputs]),
             np.concatenate([self.outputs, other.outputs]),
@@ -45,7 +45,7 @@ class Demonstration:
         )
 
     def thinned(self, most: int = MOST_ROWS) -> Demonstration:
-        """At most so many of the steps, evenly chosen."""
+        """Returns at most `most` of the steps, evenly spaced."""
         if len(self.inputs) <= most:
             return self
         rows = np.linspace(0, len(self.inputs) - 1, most).astype(np.int64)
@@ -58,18 +58,17 @@ def demonstrate(
     seeds: Sequence[int],
     student: Answer | None = None,
 ) -> Demonstration:
-    """Plays one episode a seed and notes the teacher's answers to all that is seen.
+    """Plays one episode per seed and records the teacher's answers to all observations.
 
     Args:
-        teacher: A saved policy; its connectors lead to the network and from it to the environment,
-            whoever answers.
-        evaluator: Of its environment.
-        seeds: What the environments are reset with.
-        student: Answers in the teacher's place, from observations of shape (episodes, inputs) to inputs
-            of the action distribution; None: the teacher does.
+        teacher: A saved policy. Its connectors are used even if a student answers.
+        evaluator: Evaluator of the teacher's environment.
+        seeds: Seeds with which the environments are reset.
+        student: Function that answers in the teacher's place, from observations of shape (episodes,
+            inputs) to inputs of the action distribution; None if the teacher itself answers.
 
     Raises:
-        RunError: The teacher's network gives actions by itself, not their distribution.
+        RunError: The teacher's network returns actions instead of the inputs of their distribution.
     """
     with _noted(teacher.module, student) as notes:
         episodes = evaluator.run(teacher, seeds)
@@ -89,7 +88,7 @@ def _noted(module: Any, student: Answer | None) -> Iterator[list[tuple[Tensor, T
                 "the policy's RLModule gives actions by itself, not the inputs of their distribution, "
                 "so that no other policy can be fitted to it."
             )
-        # Native environments see on in the same memory.
+        # Native environments reuse the memory of their observations.
         seen = batch[Columns.OBS].reshape(-1, batch[Columns.OBS].shape[-1]).clone()
         notes.append((seen, answer.reshape(len(seen), -1)))
         if student is not None:

@@ -1,4 +1,4 @@
-"""Who trains members: RLlib, a process each, or packs of many in one process."""
+"""Provides the engines that train members: RLlib with a process per member, or packs in one process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from search.training.ppo_config import member_resources
 
 
 class Engine(abc.ABC):
-    """What Tune runs, and how much of it at once.
+    """An engine that trains members: the trainable that Tune runs, and how many of them run at once.
 
     Attributes:
-        name: The engine's name in a configuration.
-        unit: What one of what Tune runs is called.
-        trainable: What Tune runs.
-        resources: What one of it takes from the cluster.
-        unpackable: Why members are not packed though they might have been; "" otherwise.
+        name: Name of the engine in a configuration.
+        unit: What one trial trains, for messages: "member" or "pack".
+        trainable: Trainable class that Tune runs.
+        resources: Cluster resources of one trial.
+        unpackable: Why members can't be packed although `engine` is "auto"; empty otherwise.
         vmapped: Whether members' networks are a user's own, stacked by torch.func.vmap.
     """
 
@@ -41,28 +41,28 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def slots(self, config: ExperimentConfig, fit: int) -> int:
-        """How many run at once.
+        """Returns the number of trials that run at once.
 
         Args:
             config: The experiment.
-            fit: How many the cluster holds.
+            fit: Number of trials that fit on the cluster.
         """
 
     @abc.abstractmethod
     def pack_size(self, config: ExperimentConfig, slots: int) -> int | None:
-        """Members of each, at most; None: one, by itself."""
+        """Returns the maximum number of members per pack; None if members aren't packed."""
 
     @abc.abstractmethod
     def describe(self, config: ExperimentConfig, slots: int) -> str:
-        """How many members train at once, for a person."""
+        """Returns a readable phrase for how many members train at once."""
 
 
 class RLlibEngine(Engine):
-    """A process a member.
+    """An engine that trains each member with RLlib, in a process of its own.
 
     Args:
-        ppo: What members share.
-        unpackable: Why the engine can't pack (see `Engine.unpackable`).
+        ppo: PPO configuration shared by all members.
+        unpackable: Why members can't be packed (see `Engine.unpackable`).
     """
 
     name = "rllib"
@@ -75,7 +75,7 @@ class RLlibEngine(Engine):
 
     @override
     def slots(self, config: ExperimentConfig, fit: int) -> int:
-        """One more than members: the dense baseline trains beside them."""
+        """Returns at most one more than there are members, as the dense baseline trains beside them."""
         return min(config.resources.slots or fit, fit, config.population.members + 1)
 
     @override
@@ -88,12 +88,12 @@ class RLlibEngine(Engine):
 
 
 class PackedEngine(Engine):
-    """Many members in one process.
+    """An engine that trains many members in one process.
 
     Args:
-        cpus: That a pack takes.
-        gpus: That a pack takes.
-        vmapped: As of `Engine.vmapped`.
+        cpus: CPUs per pack.
+        gpus: GPUs per pack.
+        vmapped: See `Engine.vmapped`.
     """
 
     name = "packed"
@@ -106,7 +106,7 @@ class PackedEngine(Engine):
 
     @override
     def slots(self, config: ExperimentConfig, fit: int) -> int:
-        """One more than packs: the dense baseline trains beside them."""
+        """Returns at most one more than there are packs, as the dense baseline trains beside them."""
         members = config.population.members
         packs = math.ceil(members / (config.resources.members_per_pack or 1))
         return min(config.resources.slots or fit, fit, packs + 1)
@@ -122,14 +122,14 @@ class PackedEngine(Engine):
 
 
 def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
-    """The engine that a configuration asks for.
+    """Returns the engine that a configuration asks for.
 
     Args:
         config: The experiment.
-        ppo: What its members share.
+        ppo: PPO configuration shared by all members.
 
     Raises:
-        ConfigError: "packed" is asked for, but its members can't be packed; the message says why.
+        ConfigError: "packed" is requested, but members can't be packed; the message says why.
     """
     if config.engine == "rllib":
         return RLlibEngine(ppo)
@@ -147,7 +147,7 @@ def engine_of(config: ExperimentConfig, ppo: PPOConfig) -> Engine:
 
 
 def _packable(config: ExperimentConfig, ppo: PPOConfig) -> Blueprint:
-    """What members of a pack share; refuses what they can't."""
+    """Returns the blueprint that members of a pack share; raises ConfigError if they can't be packed."""
     blueprint = blueprint_of(ppo)
     for path, parameter in config.search.space.items():
         group, _, name = path.partition(".")
@@ -164,12 +164,12 @@ def _packable(config: ExperimentConfig, ppo: PPOConfig) -> Blueprint:
 
 
 def told_cap(config: ExperimentConfig, engine: Engine, slots: int) -> str:
-    """That fewer train at once than `resources.slots` asks for, for a person; "" where it isn't so.
+    """Returns a message if fewer trials run at once than `resources.slots` asks for; empty otherwise.
 
     Args:
         config: The experiment.
-        engine: Trains.
-        slots: How many train at once.
+        engine: Engine that trains the members.
+        slots: Number of trials that run at once.
     """
     asked = config.resources.slots
     if asked is None or asked <= slots:

@@ -1,4 +1,4 @@
-"""Objectives that only a policy has that can be exported: what they need, before anything trains."""
+"""Checks the requirements of objectives that need an exportable policy, before anything trains."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from search.config.settings import EXPORTED
 
 
 def refuse_unexportable(config: ExperimentConfig, ppo: PPOConfig) -> None:
-    """Looks whether members could be exported, where an objective asks for it.
+    """Checks that members can be exported if an objective requires it.
 
     Args:
         config: The experiment.
-        ppo: What its members share.
+        ppo: PPO configuration shared by all members.
 
     Raises:
-        ConfigError: They can't be; the message says why.
+        ConfigError: The members can't be exported; the message says why.
     """
     wanted = [name for name in config.search.objectives if name in EXPORTED]
     if not wanted:
@@ -37,17 +37,17 @@ def refuse_unexportable(config: ExperimentConfig, ppo: PPOConfig) -> None:
 
 
 def timed_form_of(config: ExperimentConfig, kept: str = "") -> str:
-    """The form that a search's latencies are taken in: one and the same from its begin to its end.
+    """Returns the form in which latencies are measured, the same throughout a search.
 
     Args:
         config: The experiment.
-        kept: What was decided when the search began; "" for a new one.
+        kept: Form chosen when the search began; empty for a new search.
 
     Returns:
-        "c", or "onnx" where this machine has no compiler; "" where latency is no objective.
+        "c", or "onnx" if this machine has no compiler; empty if latency isn't an objective.
 
     Raises:
-        ConfigError: This machine can't time policies, or not in the form that was decided.
+        ConfigError: This machine can't time policies, or not in the form chosen when the search began.
     """
     if "latency" not in config.search.objectives:
         return ""

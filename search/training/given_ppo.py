@@ -1,7 +1,8 @@
-"""A PPO configuration that Python handed over whole: made ready, kept in the results folder, read again.
+"""Prepares a PPOConfig given in Python, stores it in the results folder, and reads it again.
 
-`ppo_config.pkl` is a cloudpickle of it: what can be imported by name, anything else – classes and
-functions of a script or a notebook – by value. Reading it runs code from it, as checkpoints do.
+`ppo_config.pkl` is a cloudpickle of it. Importable objects are stored by name; all others, such as
+classes and functions of a script or a notebook, by value. Reading it runs code from it, as with
+checkpoints.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _DIGEST = "ppo_config_sha256"
 
 
 def for_keeping(ppo_config: Any) -> PPOConfig:
-    """A copy that builds its environments in any process, as it is when it is read again.
+    """Returns a pickled and unpickled copy that can build its environments in any process.
 
     Raises:
-        ConfigError: `ppo_config` is no PPO configuration, names no environment, or can't be kept; the
-            message says where and why.
+        ConfigError: `ppo_config` is not a PPO configuration, names no environment, or can't be pickled;
+            the message says where and why.
     """
     if not isinstance(ppo_config, PPOConfig):
         raise ConfigError(
@@ -47,15 +48,15 @@ def for_keeping(ppo_config: Any) -> PPOConfig:
 def made_ready(
     ppo_config: PPOConfig, config: ExperimentConfig, resources: Mapping[str, Any]
 ) -> PPOConfig:
-    """What members share, as it is kept and read again.
+    """Returns the PPO configuration shared by all members, pickled and unpickled once.
 
     Args:
-        ppo_config: What `for_keeping` returned; left as it is.
+        ppo_config: PPO configuration returned by `for_keeping`; not modified.
         config: The experiment.
-        resources: Those of `config.resources` that replace the PPO configuration's own.
+        resources: The settings of `config.resources` that replace the PPO configuration's own.
 
     Raises:
-        ConfigError: Something in it is refused, or can't be kept; the message says what.
+        ConfigError: A setting is refused, or can't be pickled; the message says which.
     """
     quieten_rllib()
     ppo: PPOConfig = ppo_config.copy(copy_frozen=False)
@@ -71,19 +72,19 @@ def made_ready(
 
 
 def keep_ppo(ppo: PPOConfig, folder: Path) -> None:
-    """Writes it into a results folder; its manifest takes the digest."""
+    """Writes a PPO configuration into a results folder, and its digest into the manifest."""
     content = _pickled(ppo)
     write_aside(folder / PPO_CONFIG, lambda aside: aside.write_bytes(content))
     update_manifest(folder, **{_DIGEST: hashlib.sha256(content).hexdigest()})
 
 
 def ppo_of(config: ExperimentConfig, folder: Path) -> PPOConfig:
-    """What the members of a search share: kept in its folder, or built from its configuration.
+    """Returns the PPO configuration shared by a search's members, from its folder or the experiment.
 
     Raises:
-        ConfigError: RLlib or Gymnasium refuses something in it.
-        ResultsError: What was kept is missing, or was changed since.
-        CheckpointError: The kept configuration can't be read here.
+        ConfigError: RLlib or Gymnasium rejects something in it.
+        ResultsError: The stored configuration is missing, or has changed since.
+        CheckpointError: The stored configuration can't be read here.
     """
     if not config.from_python:
         return build_ppo(config)
@@ -93,11 +94,11 @@ def ppo_of(config: ExperimentConfig, folder: Path) -> PPOConfig:
 
 
 def kept_ppo(folder: Path) -> PPOConfig:
-    """What `keep_ppo` wrote. Runs code from it.
+    """Reads the PPO configuration that `keep_ppo` wrote. Runs code from it.
 
     Raises:
-        ResultsError: The kept configuration is missing, or was changed since.
-        CheckpointError: The kept configuration can't be read here.
+        ResultsError: The stored configuration is missing, or has changed since.
+        CheckpointError: The stored configuration can't be read here.
     """
     path = folder / PPO_CONFIG
     if not path.is_file():
@@ -123,7 +124,7 @@ def _pickled(ppo: PPOConfig) -> bytes:
         content: bytes = cloudpickle.dumps(ppo)
         pickle.loads(content)
     except Exception as error:
-        # What is in it is anybody's code, and says no in its own way.
+        # The configuration contains user code, which may raise anything.
         raise ConfigError(
             f"the PPOConfig can't be kept: {type(error).__name__}: {error}.{_culprit(ppo)} Members "
             "train in processes of their own, and a resumed search reads it again. Expected what can be "
@@ -133,7 +134,7 @@ def _pickled(ppo: PPOConfig) -> bytes:
 
 
 def _culprit(ppo: PPOConfig) -> str:
-    """Names the first attribute that can't be pickled, and the key where it holds a mapping."""
+    """Names the first attribute that can't be pickled, and the key if the attribute is a dictionary."""
     for name, value in vars(ppo).items():
         if _can_be_kept(value):
             continue
@@ -148,6 +149,6 @@ def _can_be_kept(value: Any) -> bool:
     try:
         pickle.loads(cloudpickle.dumps(value))
     except Exception:  # noqa: BLE001
-        # As above.
+        # User code may raise anything, as above.
         return False
     return True

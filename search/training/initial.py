@@ -1,4 +1,4 @@
-"""A search that starts from a dense checkpoint: read once, kept in the results folder."""
+"""Reads the dense checkpoint that a search starts from and locates its copy in the results folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from search.training.own_code import import_from_here
 
 
 def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
-    """What the members of a search start from; None: fresh weights. Runs code from the checkpoint.
+    """Returns the state that members start from; None for fresh weights. Runs code from the checkpoint.
 
     Raises:
         CheckpointError: The checkpoint can't be read.
-        ConfigError: The checkpoint is of another network, or can't be the teacher that is asked for.
+        ConfigError: The checkpoint has a different network, or can't be the requested teacher.
     """
     if config.init_checkpoint is None:
         return None
@@ -36,14 +36,14 @@ def initial_of(config: ExperimentConfig, ppo: PPOConfig) -> Initial | None:
 
 
 def kept_initial(config: ExperimentConfig, results: Path) -> str:
-    """Where a search keeps what its members start from; "": nowhere, they start afresh.
+    """Returns the file with the state that members start from; empty if they start from fresh weights.
 
     Args:
-        config: The experiment. What lies in a folder counts only where it asks for it.
-        results: The results folder, of a recipe check too.
+        config: The experiment. A file in the folder is used only if the experiment asks for one.
+        results: Results folder of a search or of a recipe check.
 
     Raises:
-        CheckpointError: The copy is missing, and members would start from something else.
+        CheckpointError: The copy is missing, so members would start from something else.
     """
     if config.init_checkpoint is None:
         return ""

@@ -1,4 +1,4 @@
-"""What Ray Tune writes and keeps of trials, cut down to what anybody asks for."""
+"""Cuts down what Ray Tune writes to disk and keeps in memory for each trial."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing_extensions import override
 
 
 class LeanTrials(Callback):
-    """Keeps a driver's memory, and Tune's files, from growing with every result.
+    """A Tune callback that keeps the driver's memory and Tune's files from growing with every result.
 
-    Tune writes a trial's configuration – whole segments, here – into each of its results, and reads all
-    results of all trials back when the experiment ends; the configuration is in the trial's
-    `params.json`. Of a trial that has ended it keeps the last result, six aggregates and the last ten
-    values of each of its metrics – RLlib has hundreds – and the text of all that for its own checkpoint.
-    Searches have hundreds of trials and look at none again: what counts is in the archive.
+    Tune writes a trial's configuration, here whole segments, into each of its results, and reads all
+    results of all trials back when the experiment ends. The configuration is also in the trial's
+    `params.json`. Of a trial that has ended, Tune keeps the last result, six aggregates and the last ten
+    values of each metric (RLlib has hundreds), and the text of all that for its own checkpoint. A search
+    has hundreds of trials and reads none of them again, because everything it needs is in the archive.
     """
 
     @override
@@ -28,15 +28,15 @@ class LeanTrials(Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Before Tune's own files are written."""
+        """Removes the configuration before Tune writes its own files."""
         result.pop("config", None)
 
     @override
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """After `Searcher.on_trial_complete`."""
+        """Drops the trial's metrics; called after `Searcher.on_trial_complete`."""
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
-        # What was written of it for the checkpoint is dropped with it.
+        # Assigning it also drops the text that Tune keeps for its checkpoint.
         trial.run_metadata.last_result = {}

@@ -1,4 +1,4 @@
-"""A policy without hidden layers: fitted to the dense policy's episodes, then trained by PPO."""
+"""Makes policies without hidden layers: fitted to the dense policy's episodes, then trained by PPO."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UNIMPROVED = "; training made it no better, so it is as it was fitted"
 
 
 def linear_ppo(ppo: PPOConfig) -> PPOConfig:
-    """A configuration whose policy is linear in what the network sees; its critic stays as it is."""
+    """Returns a configuration with a linear policy on the network's inputs and the same critic."""
     return with_actor(ppo, (), (), vf_share_layers=False)
 
 
@@ -46,13 +46,13 @@ def train_linear(
     """Fits a linear policy to the dense one, trains it, and keeps the better of the two.
 
     Args:
-        settings: What it trains with: the configuration of `linear_ppo`.
-        segment: Its training.
+        settings: Settings with the configuration of `linear_ppo`.
+        segment: Segment that trains the policy.
         packed: Whether a pack trains it; otherwise RLlib does.
-        lesson: What it is fitted to.
+        lesson: Teacher, size and episodes for the fit.
 
     Returns:
-        Its last result, as `train_to_end` does.
+        The policy's last result, in the form that `train_to_end` returns.
     """
     torch.set_num_threads(1)
     ppo, folder = settings.ppo_config, Path(settings.folder)
@@ -65,7 +65,7 @@ def train_linear(
     start: Any = _fitted_parts(ppo, shown, lesson, dense, segment.seed)
     weight = dict(start.module.named_parameters())[_WEIGHT]
     kept = int((weight != 0).sum())
-    # What the fit left at zero goes first, before the first update.
+    # The weights that the fit left at zero are pruned before the first update.
     pruning = PruningConfig(
         horizon=segment.until_env_steps,
         final_sparsity=1.0 - kept / weight.numel(),
@@ -84,7 +84,7 @@ def train_linear(
 def _the_better(
     result: dict[str, Any], start: PolicyParts, settings: MemberSettings, lesson: Lesson
 ) -> dict[str, Any]:
-    """Puts the fitted policy back in place of the trained one where that is no better."""
+    """Replaces the trained policy by the fitted one if training didn't improve it."""
     snapshot = result.get("snapshot")
     if not snapshot:
         return result
@@ -101,7 +101,7 @@ def _the_better(
         }
         start.save(masks, place, metadata_of(snapshot, env_name(ppo)))
         result["note"] = UNIMPROVED
-    # A logit that stays 0, and what only spreads actions, is no part of a linear policy.
+    # The logit that stays 0 and the parameters of the actions' spread don't count as its weights.
     whole = vectors_of("linear", ppo).linear
     snapshot |= {"total_params": whole, "sparsity": 1.0 - snapshot["nonzero_params"] / whole}
     return result
@@ -110,13 +110,13 @@ def _the_better(
 def _fitted_parts(
     ppo: PPOConfig, shown: Demonstration, lesson: Lesson, dense: Path, seed: int
 ) -> PolicyParts:
-    """The policy with fitted weights, with the dense policy's connectors and a fresh critic."""
+    """Returns the policy with fitted weights, the dense policy's connectors and a fresh critic."""
     vectors = vectors_of("linear", ppo)
     thin = shown.thinned()
     targets = thin.outputs.astype(np.float64)
     aims = softmax(targets, axis=1) if vectors.discrete else targets[:, : vectors.actions]
     found = fitted(thin.inputs.astype(np.float64), aims, lesson.size, discrete=vectors.discrete)
-    # The critic's first weights are drawn.
+    # The critic's initial weights are random.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module, _ = fresh_network(ppo)
@@ -137,7 +137,7 @@ def _put_into(module: Any, found: LinearMap, vectors: Vectors, outputs: Any) -> 
     weight[: len(found.weights)] = torch.from_numpy(found.weights).to(weight)
     bias[: len(found.biases)] = torch.from_numpy(found.biases).to(bias)
     if not vectors.discrete:
-        # It explores as far as the dense policy does.
+        # The policy explores as widely as the dense policy does on average.
         spread = torch.from_numpy(outputs[:, vectors.actions :].mean(axis=0)).to(bias)
         (parameters[_FREE] if _FREE in parameters else bias[vectors.actions :]).copy_(spread)
 

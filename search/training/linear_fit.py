@@ -1,4 +1,4 @@
-"""Linear maps fitted to what a policy did: regularised least squares, and logistic regression. Pure."""
+"""Fits linear maps to a policy's answers: regularised least squares and logistic regression. Pure."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from scipy.special import log_softmax
 
 from search.training.vectors import Array
 
-# Penalty on squared weights of standardised inputs, in units of the loss of one observation. Without
-# one, the weights of actions that can be told apart without error would grow without bound.
+# Penalty on squared weights of standardised inputs, in units of the loss of one observation. Without it,
+# the weights of actions that are perfectly separable would grow without bound.
 RIDGE = 1e-4
-# Of the weights that are too many, this share goes before the others are fitted anew.
+# Share of the surplus weights that is removed before the remaining ones are fitted again.
 ROUND = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearMap:
-    """Outputs that are linear in the inputs.
+    """An affine map from inputs to outputs.
 
     Attributes:
-        weights: Of shape (outputs, inputs).
-        biases: Of shape (outputs,).
+        weights: Weights, shape (outputs, inputs).
+        biases: Biases, shape (outputs,).
     """
 
     weights: Array
     biases: Array
 
     def __call__(self, inputs: Array) -> Array:
-        """From inputs of shape (steps, inputs) to outputs of shape (steps, outputs)."""
+        """Maps inputs of shape (steps, inputs) to outputs of shape (steps, outputs)."""
         found: Array = inputs @ self.weights.T + self.biases
         return found
 
 
-# From standardised inputs, targets, weights that may differ from zero, and the penalty.
+# Fits a map to standardised inputs and targets, given the weights that may be nonzero and the penalty.
 Fit = Callable[[Array, Array, Array, float], LinearMap]
 
 
 def fitted(
     inputs: Array, targets: Array, weights: int, *, discrete: bool, ridge: float = RIDGE
 ) -> LinearMap:
-    """A linear map of so many weights, by backward elimination.
+    """Fits a linear map with a limited number of weights by backward elimination.
 
-    All are fitted; a share of those that matter least – by size, over inputs of unit deviation – goes,
-    the others are fitted anew, and so on.
+    All weights are fitted. Then the smallest ones (for standardised inputs) are removed and the others
+    fitted again, until few enough are left; each time, a share `ROUND` of the surplus is removed.
 
     Args:
-        inputs: Of shape (steps, inputs).
-        targets: Of shape (steps, outputs): probabilities of actions, or what the outputs shall be.
-        weights: How many differ from zero in the end, at most.
-        discrete: Whether the targets are probabilities, and the outputs logits; those of the first
-            action are 0.
-        ridge: Penalty, as `RIDGE`.
+        inputs: Inputs, shape (steps, inputs).
+        targets: Probabilities of actions, or desired outputs, shape (steps, outputs).
+        weights: Maximum number of nonzero weights in the result.
+        discrete: Whether the targets are probabilities and the outputs logits; the logit of the first
+            action is 0.
+        ridge: Penalty on squared weights, as in `RIDGE`.
     """
     mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
     varies = deviation > 1e-8 * np.maximum(1.0, np.abs(mean))
@@ -79,9 +79,9 @@ def least_squares(inputs: Array, targets: Array, free: Array, ridge: float) -> L
     """Minimises the mean squared error plus `ridge` times the squared weights, output by output.
 
     Args:
-        inputs: Of shape (steps, inputs).
-        targets: Of shape (steps, outputs).
-        free: Weights that may differ from zero, bool of shape (outputs, inputs).
+        inputs: Inputs, shape (steps, inputs).
+        targets: Desired outputs, shape (steps, outputs).
+        free: Mask of the weights that may be nonzero, bool of shape (outputs, inputs).
         ridge: Penalty, ≥ 0; biases have none.
     """
     steps, outputs = targets.shape
@@ -100,9 +100,9 @@ def logistic(inputs: Array, targets: Array, free: Array, ridge: float) -> Linear
     """Minimises the mean cross-entropy plus half of `ridge` times the squared weights.
 
     Args:
-        inputs: Of shape (steps, inputs).
-        targets: Probabilities of shape (steps, outputs).
-        free: Weights that may differ from zero, bool of shape (outputs, inputs).
+        inputs: Inputs, shape (steps, inputs).
+        targets: Probabilities, shape (steps, outputs).
+        free: Mask of the weights that may be nonzero, bool of shape (outputs, inputs).
         ridge: Penalty, ≥ 0; biases have none. The first output's bias is 0.
     """
     steps, outputs = targets.shape

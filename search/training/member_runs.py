@@ -1,4 +1,4 @@
-"""A member's run in TensorBoard's files, in MLflow and in W&B, each through its own library."""
+"""Writes each member's run to TensorBoard files, MLflow or W&B, each through its own library."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import Any
 from typing_extensions import override
 
 CLOCK = "env_steps"
-# Tags of a run in MLflow by which a search that goes on finds its members' runs again.
+# Tags by which a resumed search finds its members' MLflow runs again.
 SEARCH, MEMBER = "prunefront.search", "prunefront.member"
 
 
 class MemberRuns(abc.ABC):
-    """Runs of one tracker, one a member; opened when a member is first logged, or found again.
+    """The runs of one tracker, one per member, opened or found again when a member is first logged.
 
-    Used by one thread at a time.
+    Must be used by one thread at a time.
     """
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Reaches the tracker; raises whatever its library does where it can't be reached."""
+        """Connects to the tracker; raises its library's own exceptions if it can't be reached."""
 
     @abc.abstractmethod
     def log(
         self, member: str, figures: Mapping[str, float], labels: Mapping[str, str], env_steps: int
     ) -> None:
-        """Logs what stands at one moment of a member.
+        """Logs the current values of a member.
 
         Args:
-            member: Its name.
+            member: Name of the member.
             figures: Finite numbers by path, such as "pruning/sparsity".
-            labels: What a run is labelled with from now on, by path; may be empty.
-            env_steps: The lineage's clock, which falls where a member copies one that is behind it.
+            labels: Labels of the run from now on, by path; may be empty.
+            env_steps: The lineage's clock, which decreases when a member copies one that is behind it.
         """
 
     @abc.abstractmethod
@@ -45,10 +45,10 @@ class MemberRuns(abc.ABC):
 
 
 class TensorBoardRuns(MemberRuns):
-    """A folder of event files a member, which TensorBoard shows as a run.
+    """TensorBoard event files, in one folder per member, each shown as a run.
 
     Args:
-        folder: Where they go.
+        folder: Folder that contains the members' folders.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class TensorBoardRuns(MemberRuns):
         if member not in self._writers:
             place = self._folder / member
             place.mkdir(parents=True, exist_ok=True)
-            # Its `SummaryWriter` has a thread for each member, and hangs once that has met a full disk.
+            # `SummaryWriter` has a thread per member and hangs after that thread meets a full disk.
             self._writers[member] = EventsWriter(str(place / "events"))
         writer = self._writers[member]
         values = [Summary.Value(tag=name, simple_value=x) for name, x in figures.items()]
@@ -89,11 +89,11 @@ class TensorBoardRuns(MemberRuns):
 
 
 class MLflowRuns(MemberRuns):
-    """A run a member in one experiment of MLflow.
+    """MLflow runs, one per member, in one experiment.
 
     Args:
         settings: `tracking_uri`, `registry_uri`, `experiment_name` and `tags`.
-        search: Names the search among all that log to the experiment.
+        search: Name of the search, unique among all that log to the experiment.
     """
 
     KEYS = ("tracking_uri", "registry_uri", "experiment_name", "tags")
@@ -107,7 +107,7 @@ class MLflowRuns(MemberRuns):
 
     @override
     def start(self) -> None:
-        # Newer MLflow refuses folders, which it keeps but no longer extends; who names one wants one.
+        # Newer MLflow refuses folders (supported, but no longer extended) unless this is set.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
@@ -151,11 +151,11 @@ class MLflowRuns(MemberRuns):
 
 
 class WandbRuns(MemberRuns):
-    """A run a member in one project of W&B, in one group a search, over the lineage's clock.
+    """W&B runs, one per member, in one project and in one group per search, over the lineage's clock.
 
     Args:
-        settings: Arguments of `wandb.init`, but for those in `OWN`.
-        search: Names the search; the start of its runs' ids.
+        settings: Arguments of `wandb.init`, except those in `OWN`.
+        search: Name of the search, with which the ids of its runs begin.
     """
 
     OWN = ("id", "name", "resume", "reinit", "config")

@@ -1,8 +1,8 @@
-"""What Ray's memory monitor kills is lost as any other process is: tried again, and noted.
+"""Treats actors that Ray's memory monitor kills like any other lost process: retried and recorded.
 
-The tasks of an actor that it kills raise OutOfMemoryError, which is no RayActorError; in Ray 2.60 Tune's
-actor manager ends the whole run on what is neither that nor an exception of the task itself
-(`RayActorManager._actor_task_failed`).
+The tasks of a killed actor raise OutOfMemoryError, which isn't a RayActorError. In Ray 2.60, Tune's
+actor manager ends the whole run on any error that is neither a RayActorError nor an exception of the
+task itself (`RayActorManager._actor_task_failed`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from search.cluster.ray_private import RayActorManager, TrackedActorTask, with_a
 
 
 def survived() -> AbstractContextManager[None]:
-    """Inside, a Tune run outlives the actors that are killed because memory runs low."""
+    """Returns a context in which a Tune run survives actors that are killed because memory runs low."""
     return with_actor_manager(_ActorManager)
 
 
@@ -23,7 +23,7 @@ class _ActorManager(RayActorManager):
     def _actor_task_failed(
         self, tracked_actor_task: TrackedActorTask, exception: Exception
     ) -> None:
-        # What a task raised itself is also a RayTaskError, and its actor lives.
+        # An OutOfMemoryError raised by the task itself is also a RayTaskError, and its actor is alive.
         if isinstance(exception, OutOfMemoryError) and not isinstance(exception, RayTaskError):
             exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
         super()._actor_task_failed(tracked_actor_task, exception)

@@ -1,4 +1,4 @@
-"""RLlib's own PPO network with an actor of another width, or without hidden layers."""
+"""Provides RLlib's own PPO network with an actor of a different width, or without hidden layers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing_extensions import override
 
 from rllib_ext.rl.module.initial import InitialCatalog
 
-# Keys of a model configuration that `NarrowActorCatalog` reads.
+# Model configuration keys that `NarrowActorCatalog` reads.
 ENCODER, HEAD = "actor_hiddens", "actor_head_hiddens"
 
 
 @dataclasses.dataclass
 class PassedOn(MLPEncoderConfig):
-    """An encoder without layers: the head reads the observation."""
+    """Configuration of an encoder without layers, so that the head reads the observation directly."""
 
     @property
     @override
@@ -28,9 +28,9 @@ class PassedOn(MLPEncoderConfig):
 
 
 class NarrowActorCatalog(InitialCatalog):
-    """RLlib's own PPO network with hidden layers of another width in the actor; none: it is linear.
+    """A catalog of RLlib's own PPO network whose actor has its own hidden layers, or none (linear).
 
-    The critic stays what it is: a pruned policy keeps its critic too.
+    The critic is unchanged, as it is for a pruned policy.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -67,13 +67,13 @@ class NarrowActorCatalog(InitialCatalog):
 def with_actor(
     ppo: PPOConfig, encoder: Sequence[int], head: Sequence[int], **model: Any
 ) -> PPOConfig:
-    """A copy of a configuration whose actor has other hidden layers than its critic.
+    """Returns a copy of a configuration whose actor has different hidden layers from its critic.
 
     Args:
-        ppo: With RLlib's own network; actor and critic share no layer.
-        encoder: Units of the actor's encoder's layers; none: the head reads the observation.
-        head: Units of the policy head's hidden layers.
-        **model: Other settings of the network than its `model_config` has.
+        ppo: PPO configuration with RLlib's own network; actor and critic share no layer.
+        encoder: Units of each layer of the actor's encoder; empty if the head reads the observation.
+        head: Units of each hidden layer of the policy head.
+        **model: Settings that override those of the network's `model_config`.
     """
     found: PPOConfig = ppo.copy(copy_frozen=False)
     settings = {**ppo.model_config, **model, ENCODER: list(encoder), HEAD: list(head)}

@@ -1,7 +1,7 @@
-"""Small dense networks of several widths in one pack: each a corner of the widest, the rest masked.
+"""Trains small dense networks of several widths in one pack.
 
-What lies outside the corner is zero and held there, and gradients of it don't count in a norm, so that
-each network learns as it would alone.
+Each network is a corner of the widest one's weights. The weights outside the corner are masked: they
+stay zero, and their gradients don't count in a gradient norm, so each network learns as it would alone.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from rllib_ext.rl.module.critic import critic_names
 def narrow_starts(
     wide: PPOConfig, segments: Sequence[Segment], narrow: Sequence[PPOConfig]
 ) -> Iterator[list[Segment]]:
-    """Segments of a pack whose members begin as narrower networks than the pack's.
+    """Prepares segments whose members start as narrower networks than their pack's network.
 
     Args:
-        wide: The pack's configuration.
-        segments: What trains, each from fresh weights.
-        narrow: The configuration of each one's network: fewer units a layer, or as many.
+        wide: PPO configuration of the pack.
+        segments: Segments to train, each from fresh weights.
+        narrow: PPO configuration of each segment's network, with at most as many units per layer.
 
     Yields:
-        The segments, each from a training state on this machine's disk.
+        The segments, each starting from a training state in a temporary folder on this machine.
     """
     blueprint = blueprint_of(wide)
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +53,7 @@ def narrow_starts(
             small = blueprint_of(own).module(segment.seed)
             folder = Path(name) / str(i)
             _start(blueprint.module(segment.seed), small, segment, wide).save(folder)
-            # An absolute path stays what it is below any results folder.
+            # Joining a results folder with an absolute path gives the absolute path.
             begun.append(dataclasses.replace(segment, state=str(folder)))
         yield begun
 
@@ -78,18 +78,18 @@ def _start(module: nn.Module, small: nn.Module, segment: Segment, ppo: PPOConfig
 
 
 def embedded(corner: Tensor, shape: Sequence[int]) -> Tensor:
-    """Zeros of a shape with a smaller tensor in the corner where all indices begin."""
+    """Returns zeros of a shape, with a smaller tensor copied into the corner at index 0."""
     found = torch.zeros(tuple(shape), dtype=corner.dtype)
     found[tuple(slice(n) for n in corner.shape)] = corner
     return found
 
 
 def cut_out(folder: Path, own: PPOConfig, snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces a saved policy of the pack's width by the narrow network that it holds.
+    """Replaces a saved policy of the pack's width by the narrow network in its corner.
 
     Args:
-        folder: The saved policy's.
-        own: The narrow network's configuration.
+        folder: Folder of the saved policy.
+        own: PPO configuration of the narrow network.
         snapshot: The snapshot's values.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Classes and functions of a user's own, which a configuration names as "package.module:Name"."""
+"""Imports a user's own classes and functions, which a configuration names as "package.module:Name"."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rllib_ext.base.hints import nearest
 from rllib_ext.pruning.errors import ConfigError
 from search.cluster.own_packages import hint_at_hidden, refuse_hidden
 
-# The key that names a connector's class beside its arguments.
+# Key under which a connector's class is named beside its arguments.
 CLASS = "class"
-# By method and argument of PPOConfig, what a class must derive from.
+# Required base class by PPOConfig's method and argument.
 _CLASSES: Mapping[tuple[str, str], type[Any]] = {
     ("learners", "learner_class"): Learner,
     ("env_runners", "env_runner_cls"): EnvRunner,
@@ -41,32 +41,32 @@ _SPACES = frozenset((("environment", "observation_space"), ("environment", "acti
 
 
 def with_own_code(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of one of PPOConfig's methods, with what they name as "package.module:Name" imported.
+    """Returns arguments of a PPOConfig method with names like "package.module:Name" imported.
 
-    Only arguments are looked at for which RLlib takes a class, a callable, connectors or a space; all
-    others stay as they are. Connectors are also named by their class, `{class: NAME, argument: value}`,
-    or by a list of such.
+    Only arguments for which RLlib expects a class, a callable, connectors or a space are imported; all
+    others are unchanged. Connectors can also be given as `{class: NAME, argument: value}`, or as a list
+    of these.
 
     Args:
         method: Name of the method, such as "learners".
-        arguments: Plain values, as a YAML file has them.
+        arguments: Plain values as in a YAML file.
 
     Raises:
-        ConfigError: Something cannot be imported, or is not what RLlib takes there.
+        ConfigError: Something cannot be imported, or is not what RLlib expects there.
     """
     return {name: _value(method, name, value) for name, value in arguments.items()}
 
 
 def imported(name: Any, what: str, expected: str) -> Any:
-    """What "package.module:Name" names, from the working directory too.
+    """Imports the object that "package.module:Name" names, also from the working directory.
 
     Args:
         name: The name.
-        what: Begins the messages.
-        expected: What belongs there, for the messages.
+        what: Name of the setting, with which error messages begin.
+        expected: Description of a valid value, for error messages.
 
     Raises:
-        ConfigError: The value is no such name, or cannot be imported.
+        ConfigError: The value is not such a name, or cannot be imported.
     """
     module, colon, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not (module and colon and attribute):
@@ -78,7 +78,7 @@ def imported(name: Any, what: str, expected: str) -> Any:
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
     except Exception as error:
-        # A module is anybody's code.
+        # A module is user code and may raise anything.
         raise ConfigError(
             f"{what} = {name!r}: cannot be imported ({type(error).__name__}: {error}). Expected "
             f"{expected}, as 'package.module:Name', with the package installed or in the working "
@@ -87,7 +87,7 @@ def imported(name: Any, what: str, expected: str) -> Any:
 
 
 def import_from_here() -> None:
-    """Lets modules of the working directory be imported, as `python` does but no console script."""
+    """Makes modules in the working directory importable, as `python` does but console scripts don't."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -95,20 +95,20 @@ def import_from_here() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Connectors:
-    """RLlib's callable that gives connectors, made of several that were named.
+    """A callable for RLlib that returns the connectors of several named classes and functions.
 
     Attributes:
-        pieces: Classes with the arguments of each; of functions, none.
+        pieces: Connector classes with their arguments, and functions with an empty dictionary.
     """
 
     pieces: tuple[tuple[Callable[..., Any], dict[str, Any]], ...]
 
     def __call__(self, *given: Any, **named: Any) -> list[Any]:
-        """The connectors.
+        """Builds the connectors.
 
         Args:
-            given: What RLlib passes; functions get it, classes don't.
-            named: The same by keyword.
+            given: Positional arguments from RLlib, passed on to functions but not to classes.
+            named: Keyword arguments from RLlib, passed on likewise.
         """
         found: list[Any] = []
         for make, arguments in self.pieces:
@@ -173,13 +173,13 @@ def _connectors(value: Any, what: str) -> Any:
     items = value if _is_list(value) else [value]
     pieces = tuple(_connector(item, what) for item in items)
     if len(pieces) == 1 and not _is_connector(pieces[0][0]):
-        # RLlib tells by an error of the call itself which arguments a function takes.
+        # RLlib calls a function again with other arguments after a TypeError of the call itself.
         return pieces[0][0]
     return Connectors(pieces)
 
 
 def _is_connector(made: Any) -> bool:
-    """Whether it is a connector's class; RLlib's own ones are partial calls of one."""
+    """Whether an object is a connector class, or a partial call of one as some of RLlib's own are."""
     kind = made.func if isinstance(made, functools.partial) else made
     return isinstance(kind, type) and issubclass(kind, ConnectorV2)
 
@@ -195,7 +195,7 @@ def _connector(item: Any, what: str) -> tuple[Callable[..., Any], dict[str, Any]
         try:
             found(**arguments)
         except Exception as error:
-            # A connector is anybody's code.
+            # A connector is user code and may raise anything.
             raise ConfigError(
                 f"{what}: {name!r} cannot be built with {arguments}: {type(error).__name__}: {error}"
             ) from error
@@ -208,7 +208,7 @@ def _connector(item: Any, what: str) -> tuple[Callable[..., Any], dict[str, Any]
 
 
 def _refuse_unknown(made: Any, arguments: Mapping[str, Any], what: str) -> None:
-    """Refuses what a connector's class would swallow: RLlib's all take any keyword."""
+    """Refuses unknown arguments of a connector class, because RLlib's classes accept any keyword."""
     kind: Any = made.func if isinstance(made, functools.partial) else made
     own = [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]
     known = {n: p.kind for init in own for n, p in inspect.signature(init).parameters.items()}

@@ -1,4 +1,4 @@
-"""How large plain policies are, in the environment of a configuration."""
+"""Determines how large plain policies can be in the environment of a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.training.vectors import vectors_of
 
 
 def plain_sizes_of(ppo: PPOConfig) -> PlainSizes:
-    """Reads them off the network of a configuration, and what it sees and does.
+    """Returns the sizes of plain policies, from a configuration's network, observations and actions.
 
     Args:
         ppo: Any PPO configuration of the new API stack with one policy.

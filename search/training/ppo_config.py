@@ -1,4 +1,4 @@
-"""From an experiment to RLlib: the PPO configuration of its members, and what a member takes."""
+"""Builds and checks the PPO configuration of an experiment's members, and their resource request."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from search.training.ppo_values import misspelt, refuse_meaningless
 
 
 def build_ppo(config: ExperimentConfig) -> PPOConfig:
-    """The PPO configuration that all members start from.
+    """Returns the PPO configuration that all members start from.
 
     Raises:
-        ConfigError: RLlib or Gymnasium refuses something in it.
+        ConfigError: RLlib or Gymnasium rejects something in it.
     """
     if config.from_python:
         raise ConfigError(
@@ -39,7 +39,7 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
     quieten_rllib()
     ppo = PPOConfig()
     ppo.environment(environment(config.env), env_config=dict(config.env_config))
-    # A member is one process; RLlib's other defaults are a cluster's.
+    # A member is one process, whereas RLlib's defaults are meant for a cluster.
     ppo.env_runners(num_env_runners=0)
     ppo.resources(num_cpus_for_main_process=config.resources.cpus_per_member)
     ppo.learners(
@@ -68,14 +68,14 @@ def build_ppo(config: ExperimentConfig) -> PPOConfig:
 
 
 def refuse_wrong_ppo(ppo: PPOConfig, config: ExperimentConfig) -> None:
-    """Lets Gymnasium and RLlib see what members share, and both ends of what is searched.
+    """Checks the shared PPO configuration and the bounds of the search space with Gymnasium and RLlib.
 
     Args:
-        ppo: What members share.
+        ppo: PPO configuration shared by all members.
         config: The experiment.
 
     Raises:
-        ConfigError: One of them refuses something.
+        ConfigError: Gymnasium or RLlib rejects a setting.
     """
     refuse_meaningless(ppo)
     _check(ppo, config)
@@ -84,11 +84,11 @@ def refuse_wrong_ppo(ppo: PPOConfig, config: ExperimentConfig) -> None:
 
 
 def refuse_unprunable_members(config: ExperimentConfig, ppo: PPOConfig) -> None:
-    """Looks whether members' network can be pruned as configured, and at both ends of what is searched.
+    """Checks that the members' network can be pruned as configured and at the search space's bounds.
 
     Args:
         config: The experiment.
-        ppo: What its members share.
+        ppo: PPO configuration shared by all members.
 
     Raises:
         ConfigError: RLlib can't build the network, or it can't be pruned so; the message says why.
@@ -103,18 +103,20 @@ def refuse_unprunable_members(config: ExperimentConfig, ppo: PPOConfig) -> None:
 
 
 def quieten_rllib() -> None:
-    """Leaves errors only: RLlib greets every process with a paragraph about its API."""
+    """Silences RLlib below errors, because it logs a paragraph about its API in every process."""
     for name in ("ray", "ray.rllib"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def member_resources(ppo: PPOConfig) -> PlacementGroupFactory:
-    """What a member in training takes from the cluster."""
+    """Returns the cluster resources that a member needs while it trains."""
     return PPO.default_resource_request(ppo)
 
 
 def environment(name: str) -> Any:
-    """A Gymnasium id as it is; "package.module:Name" imported, from the working directory too.
+    """Returns a Gymnasium id unchanged, or imports and returns what "package.module:Name" names.
+
+    Modules in the working directory can be imported, too.
 
     Raises:
         ConfigError: The environment cannot be imported.
@@ -133,10 +135,10 @@ def environment(name: str) -> Any:
 
 
 def _check_shifts(ppo: PPOConfig, config: ExperimentConfig) -> None:
-    """Refuses now what would otherwise fail after the search."""
+    """Checks the evaluation's shifts, as a wrong one would otherwise fail only after the search."""
     for shift in config.evaluation.shifts:
         try:
-            # In which unit noise is given is known once the dense policy is.
+            # Noise in standard deviations needs the dense policy, which isn't trained yet.
             shifted_maker(ppo, dataclasses.replace(shift, noise_unit="absolute"))
         except ConfigError as error:
             raise ConfigError(f"evaluation.shifts: {error}") from error
@@ -153,7 +155,7 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
             f"'package.module:Class'.{_with_a_colon(config.env)}"
         ) from error
     except Exception as error:
-        # An environment is anybody's code.
+        # An environment is user code and may raise anything.
         raise ConfigError(
             f"env = {config.env!r} cannot be built with env_config = {config.env_config}: "
             f"{type(error).__name__}: {error}{missing_hint(config.env, error)}"
@@ -168,14 +170,14 @@ def _check(ppo: PPOConfig, config: ExperimentConfig) -> None:
 
 
 def _with_a_colon(name: str) -> str:
-    """A hint for a class's path that is written with dots alone."""
+    """Returns a hint for a class path that is written with dots only; otherwise an empty string."""
     module, _, attribute = name.rpartition(".")
     dotted = ":" not in name and re.fullmatch(r"[\w.]+", module) and attribute[:1].isupper()
     return f" Did you mean {f'{module}:{attribute}'!r}?" if dotted else ""
 
 
 def _check_searched(ppo: PPOConfig, config: ExperimentConfig) -> None:
-    """Lets RLlib see both ends of everything of its own that is searched, before anything trains."""
+    """Checks the bounds of all searched training hyperparameters with RLlib before anything trains."""
     for path, parameter in config.search.space.items():
         for value in parameter.extremes:
             arguments = config.training_with({path: value})

@@ -1,4 +1,4 @@
-"""What RLlib takes in a PPO configuration though it makes no sense: refused before anything trains."""
+"""Refuses meaningless PPO settings that RLlib would accept, before anything trains."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rllib_ext.rl.settings.ranges import RANGED, expected
 
 
 def refuse_meaningless(ppo: PPOConfig, training: str = "ppo.training") -> None:
-    """Looks whether all that a configuration sets is read, and can mean something.
+    """Checks that every setting of a configuration is used by RLlib and has a meaningful value.
 
     Args:
-        ppo: What the members of a search train with.
-        training: What the message names before a hyperparameter that is out of its range.
+        ppo: PPO configuration of a search's members.
+        training: Prefix of a hyperparameter's name in the message about a value out of range.
 
     Raises:
-        ConfigError: The value makes no sense; the message says what was expected.
+        ConfigError: A setting is ignored or meaningless; the message says what was expected.
     """
     refuse_other_than_classes(ppo)
     refuse_ignored(ppo)
@@ -36,7 +36,7 @@ def refuse_meaningless(ppo: PPOConfig, training: str = "ppo.training") -> None:
 
 
 def misspelt(method: str, arguments: Mapping[str, Any]) -> str:
-    """A hint for the first argument that none of the method's versions names."""
+    """Returns a hint for the first argument unknown to all base classes' versions of the method."""
     versions = [vars(c)[method] for c in PPOConfig.__mro__ if method in vars(c)]
     known = {name for version in versions for name in inspect.signature(version).parameters}
     unknown = [name for name in arguments if name not in known]
@@ -45,5 +45,5 @@ def misspelt(method: str, arguments: Mapping[str, Any]) -> str:
     return nearest(unknown[0], sorted(known - {"self", "kwargs"}), ELSEWHERE)
 
 
-# As an attribute RLlib derives it where it isn't given.
+# RLlib's attribute of this name returns a derived value if none was given.
 _OWN_BATCH = "train_batch_size_per_learner"

@@ -1,10 +1,10 @@
-"""The coordinator's decisions, carried out on Ray Tune's trials.
+"""Runs the coordinator's segments as Ray Tune trials.
 
-A trial is one segment, or a pack of them that are trained together; Tune runs as many trials at once as
-there are slots, in actors that are reused from trial to trial. So that ranking always sees the latest, a
-segment is only decided on when a slot is free. Tune's own population-based training refuses a searcher
-beside it, ignores bounds, and stops and restarts whole populations; a searcher that hands out segments
-needs none of that.
+A trial is one segment, or a pack of segments that are trained together. Tune runs as many trials at
+once as there are slots, in actors that are reused from trial to trial. A segment is decided on only
+when a slot is free, so that the ranking always uses the latest results. Tune's own population-based
+training can't be combined with a searcher, ignores bounds, and stops and restarts whole populations; a
+searcher that hands out segments has none of these problems.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ from search.population.progress import Progress
 
 
 class Decides(Protocol):
-    """Whoever decides which segments are trained, as a search's `Coordinator` does."""
+    """Interface of objects that decide which segments are trained, such as a search's `Coordinator`."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train, now or later."""
+        """Whether there is nothing left to train, now or later."""
         ...
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """Current progress of the training."""
         ...
 
     def decide(self) -> Segment | None:
-        """The segment to train next; None: nothing now."""
+        """Returns the segment to train next, or None if there is none at the moment."""
         ...
 
     def tell(
         self, segment: Segment, result: Mapping[str, Any], snapshot: Mapping[str, Any] | None
     ) -> None:
-        """Takes the result of one training iteration."""
+        """Records the result of one training iteration."""
         ...
 
     def note_retry(self, segment: Segment, error: str) -> None:
-        """Takes note that a segment failed and is trained again from its start."""
+        """Records that a segment failed and is trained again from its start."""
         ...
 
     def end(self, segment: Segment, error: str = "") -> None:
-        """Takes note that a segment is over."""
+        """Records that a segment is over."""
         ...
 
 
 class SegmentScheduler(Searcher):
-    """Hands segments to Tune, and Tune's results to the coordinator.
+    """A Tune searcher that passes segments to Tune and Tune's results to the coordinator.
 
     Args:
-        coordinator: Decides.
-        slots: How many trials run at once.
+        coordinator: Decides which segments are trained.
+        slots: Number of trials that run at once.
         on_progress: Called after every result.
-        pack: Segments of a trial, at most; None: a trial is one segment, not a pack.
-        shared: The results folder, where it is to be proven that nodes see it.
+        pack: Maximum number of segments per trial; None if each trial is a single segment, not a pack.
+        shared: Results folder that nodes must be shown to see; None to skip this check.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class SegmentScheduler(Searcher):
         self._slots = slots
         self._on_progress = on_progress
         self._pack = pack
-        # By trial, then by member.
+        # Segments by trial id, then by member.
         self._running: dict[str, dict[int, Segment]] = {}
         self._begun: set[str] = set()
         self._returned: list[list[Segment]] = []
         self._shared = shared
         self._retries = Retries()
-        # By trial, env steps as last heard.
+        # Last reported env steps by trial id.
         self._reached: dict[str, int] = {}
         self.error: PrunefrontError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's plain values; None: nothing now; `FINISHED`: never again."""
+        """Returns the next trial's config; None if there is none yet, `FINISHED` if none will follow."""
         if self.error is not None or self._coordinator.finished:
             return str(Searcher.FINISHED)
         if len(self._running) >= self._slots:
@@ -109,32 +109,32 @@ class SegmentScheduler(Searcher):
         return segments[0].to_dict() if self._pack is None else config_of(segments)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Passes an iteration's result on."""
+        """Passes the result of an iteration on to the coordinator."""
         self._attempt(lambda: self._tell(trial_id, result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Passes the last result on and frees the slot; after an error `take_failure` does that."""
+        """Passes the last result on and frees the slot; after an error, `take_failure` frees it."""
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
             self._end(trial_id, "")
 
     def note_start(self, trial_id: str) -> None:
-        """A process is ready for a trial."""
+        """Records that a process is ready for a trial."""
         self._begun.add(trial_id)
 
     def unseen(self, trial_id: str, result: Mapping[str, Any]) -> str:
-        """Why what a result speaks of can't be used; "" where the driver sees what was written."""
+        """Returns why a result's files can't be used; empty if the driver sees them."""
         if self._shared is None:
             return ""
         written = [s[kind] for s in _snapshots(result) for kind in ("checkpoint", "state")]
         return "" if self._shared.holds(written) else unseen(self._shared.folder, result["node"])
 
     def take_failure(self, trial_id: str, reason: str) -> None:
-        """A trial failed: what is left of it is handed out as another one, unless it failed too often.
+        """Puts a failed trial's remaining segments into another trial, unless they failed too often.
 
-        A node that is to blame is avoided from now on.
+        A node that doesn't see the results folder is avoided from now on.
         """
         if is_unseen(reason) and self._shared is not None:
             shared = self._shared
@@ -144,7 +144,7 @@ class SegmentScheduler(Searcher):
             (left[0].member, left[0].segment),
             reason,
             self._reached.get(trial_id, 0),
-            # Tune hands trials also to idle processes that have died meanwhile.
+            # Tune also assigns trials to idle processes that have died in the meantime.
             begun=trial_id in self._begun,
         )
         if not again:
@@ -156,13 +156,13 @@ class SegmentScheduler(Searcher):
         self._returned.append(left)
 
     def _attempt(self, action: Callable[[], object], reason: str = "") -> bool:
-        """Does something, unless the search is at an end, and keeps what ends it for the driver.
+        """Runs an action unless the search is ending, and stores an error that ends it for the driver.
 
-        A full disk ends it too: what is trained from then on would be lost, and is no member's fault.
+        A full disk ends the search as well: later training would be lost, and no member caused it.
 
         Args:
-            action: What to do.
-            reason: Why a trial failed, where one did.
+            action: Function to call.
+            reason: Why a trial failed; empty if none did.
 
         Returns:
             Whether the search goes on.
@@ -185,7 +185,7 @@ class SegmentScheduler(Searcher):
             if segment is None:
                 return
             yield segment
-            # It is as long as a horizon: whoever is packed with it would wait for it.
+            # The dense baseline trains for a whole horizon; segments in its pack would wait for it.
             if segment.member == DENSE:
                 return
 
@@ -212,27 +212,27 @@ class SegmentScheduler(Searcher):
             self._attempt(functools.partial(self._coordinator.end, segment, reason), reason)
 
     def _forget(self, trial_id: str) -> dict[int, Segment]:
-        """Frees the slot of a trial; returns what was left of it."""
+        """Frees the slot of a trial and returns its remaining segments."""
         self._begun.discard(trial_id)
         self._reached.pop(trial_id, None)
         return self._running.pop(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what a search needs to go on is in its results folder."""
+        """Does nothing: everything needed to resume a search is in its results folder."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as `save`."""
+        """Does nothing, like `save`."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing, as `save`."""
+        """Does nothing, like `save`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its parts to restore an experiment by itself; ours goes on from the archive.
+        # Tune pickles its parts to restore an experiment; our search resumes from the archive instead.
         return {}
 
 
 class ErrorNotes(Callback):
-    """Tells the scheduler when a trial begins and why it fails: searchers only hear that it does."""
+    """A callback that tells the scheduler when a trial starts and why it fails; Tune gives no reason."""
 
     def __init__(self, scheduler: SegmentScheduler) -> None:
         self._scheduler = scheduler
@@ -241,14 +241,14 @@ class ErrorNotes(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """After `Searcher.on_trial_complete`."""
+        """Reports a failure; called after `Searcher.on_trial_complete`."""
         self._scheduler.take_failure(trial.trial_id, _reason(trial))
 
     @override
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Also when a process is used again."""
+        """Reports a start; also called when a process is reused."""
         self._scheduler.note_start(trial.trial_id)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -256,14 +256,14 @@ class ErrorNotes(Callback):
 
 
 def _snapshots(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a trial's result says to be on disk: of a pack's members, or of the one that it trains."""
+    """Returns the snapshots in a trial's result: those of a pack's members, or of its single member."""
     if MEMBERS in result:
         return [m["snapshot"] for m in json.loads(result[MEMBERS]) if m.get("snapshot")]
     return [json.loads(result["snapshot"])] if result.get("snapshot") else []
 
 
 def _reason(trial: Trial) -> str:
-    # The file lies in Ray's own folder; Tune brings it to the results folder only later.
+    # The file is in Ray's own folder; Tune moves it to the results folder only later.
     written = Path(trial.error_file) if trial.error_file else None
     if written is None or not written.is_file():
         return reason_of(str(trial.get_error() or ""))
@@ -271,10 +271,10 @@ def _reason(trial: Trial) -> str:
 
 
 class UntilOver(Stopper):
-    """Ends a trial when its segments are over, and all of them at once when the search cannot go on.
+    """A stopper that ends a trial with its last segment, and all trials when the search can't go on.
 
     Args:
-        scheduler: Knows whether it can.
+        scheduler: Scheduler whose `error` is set when the search can't go on.
     """
 
     def __init__(self, scheduler: SegmentScheduler) -> None:
@@ -293,7 +293,7 @@ class UntilOver(Stopper):
 
 
 def trial_name(trial: Trial) -> str:
-    """The name of a trial and its folder: its segment's, or its first one's and how many more."""
+    """Returns the name of a trial and its folder: that of its first segment, plus how many others."""
     first, *others = segments_of(trial.config)
     name = segment_name(first.member, first.segment)
     return f"{name}-and-{len(others)}" if others else name

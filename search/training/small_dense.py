@@ -1,4 +1,4 @@
-"""A dense policy with about as many weights as a pruned one: what pruning has to beat."""
+"""Builds dense policies with about as many weights as a pruned one, the baseline that it has to beat."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from search.training.narrow_actor import with_actor
 
 
 def small_dense(ppo: PPOConfig, weights: int) -> PPOConfig:
-    """A configuration whose policy is dense and has about so many weights.
+    """Returns a configuration whose policy is dense and has about the given number of weights.
 
-    All hidden layers of the policy shrink by the same factor; where actor and critic have no layer in
-    common, the critic's stay.
+    All hidden layers of the policy shrink by the same factor. If actor and critic share no layer, the
+    critic's layers keep their size.
 
     Args:
-        ppo: With RLlib's own network of linear layers.
-        weights: Weights on the policy path, biases apart; the largest network with no more is built,
-            or the smallest there is, one unit a layer.
+        ppo: PPO configuration with RLlib's own network of linear layers.
+        weights: Maximum number of weights on the policy path, without biases. The largest network within
+            it is built, or the smallest possible one, with one unit per layer.
 
     Raises:
-        ConfigError: The network is none of linear layers alone, so no width says how large it is.
+        ConfigError: The network doesn't consist of linear layers only, so widths don't give its size.
     """
     widths = narrowed(policy_layers(ppo), weights)
     model = dict(ppo.model_config)
@@ -41,10 +41,10 @@ def small_dense(ppo: PPOConfig, weights: int) -> PPOConfig:
 
 
 def policy_layers(ppo: PPOConfig) -> tuple[tuple[int, int], ...]:
-    """Outputs and inputs of each layer of the policy, from observation to action.
+    """Returns the outputs and inputs of each layer of the policy, from observation to action.
 
     Raises:
-        ConfigError: As `small_dense`.
+        ConfigError: For the same reasons as in `small_dense`.
     """
     refuse_own_module("small_dense", ppo)
     module, _ = fresh_network(ppo)
@@ -62,10 +62,10 @@ def policy_layers(ppo: PPOConfig) -> tuple[tuple[int, int], ...]:
 
 
 def refuse_own_module(kind: str, ppo: PPOConfig) -> None:
-    """Looks whether the network is RLlib's own.
+    """Checks that the network is RLlib's own.
 
     Raises:
-        ConfigError: It isn't.
+        ConfigError: The configuration has an RLModule spec of its own.
     """
     spec = ppo._rl_module_spec
     if spec is not None and spec.catalog_class is not InitialCatalog:

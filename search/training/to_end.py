@@ -1,4 +1,4 @@
-"""Segments of baselines, trained to their end in this process."""
+"""Trains segments of baselines to their end in this process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def train_to_end(
     """Trains segments to their end in this process.
 
     Args:
-        settings: What all of them train with.
-        segments: What to train; one, where they are not packed.
+        settings: Settings shared by all segments.
+        segments: Segments to train; exactly one if they aren't packed.
         packed: Whether a pack trains them; otherwise RLlib does.
-        narrow: The configuration of each one's own, narrower network in the pack; none: all have that
-            of `settings`.
+        narrow: PPO configuration of each segment's own, narrower network in the pack; empty if all have
+            the network of `settings`.
 
     Returns:
-        The last result of each, in their order; "snapshot" holds a dictionary, or is missing where the
-        segment failed.
+        The last result of each segment, in the same order. "snapshot" is a dictionary, or is missing if
+        the segment failed.
     """
     with contextlib.ExitStack() as stack:
         if narrow:
@@ -51,7 +51,7 @@ def _trained(
     settings: MemberSettings, segments: Sequence[Segment], packed: bool
 ) -> list[dict[str, Any]]:
     kind: Any = PackTrainable if packed else MemberTrainable
-    # Without Tune's own initialisation, which makes folders for its loggers.
+    # `__init__` is skipped because Tune's version creates folders for its loggers.
     trainable = kind.__new__(kind)
     trainable.setup(config_of(segments) if packed else segments[0].to_dict(), settings)
     last: dict[int, dict[str, Any]] = {}

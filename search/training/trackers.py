@@ -1,7 +1,7 @@
-"""Experiment trackers: each member's losses, sparsity and return, over its lineage's clock.
+"""Logs each member's losses, sparsity and return to experiment trackers, over its lineage's clock.
 
-TensorBoard's files are written into the results folder; Weights & Biases and MLflow are asked for. All
-three show the same: a run a member, whichever trials of Tune's its segments were trained in.
+TensorBoard's files are written into the results folder; Weights & Biases and MLflow are optional. All
+three show one run per member, regardless of the Tune trials in which its segments were trained.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from search.store.folder import read_manifest
 from search.training.beside import Beside
 from search.training.member_runs import MemberRuns, MLflowRuns, TensorBoardRuns, WandbRuns
 
-# Where TensorBoard's files lie in a results folder.
+# Folder of TensorBoard's files in a results folder.
 TENSORBOARD = "tensorboard"
-# Parts of a result that are logged, alike for both engines, and of its snapshot.
+# Logged parts of a result, the same for both engines, and logged values of its snapshot.
 PARTS = ("pruning", "learners", "env_runners")
 EVALUATED = ("return_mean", "return_std", "sparsity", "critic_sparsity", "nonzero_params")
 
 
 def refuse_missing(config: ExperimentConfig) -> None:
-    """Looks whether what the trackers of a configuration need is here.
+    """Checks that the packages of the configured trackers are installed and their settings are known.
 
     Raises:
         ConfigError: A package is missing, or a setting is unknown.
@@ -55,12 +55,12 @@ def refuse_missing(config: ExperimentConfig) -> None:
 
 
 def trackers(config: ExperimentConfig, folder: Path, note: Callable[[str], None]) -> list[Tracker]:
-    """What logs the members of a search; to be closed when they have trained.
+    """Returns the callbacks that log a search's members; the caller closes them after the training.
 
     Args:
         config: The experiment.
         folder: The results folder.
-        note: Shows a person what a tracker has trouble with.
+        note: Callback for messages about problems with a tracker.
 
     Raises:
         ConfigError: A tracker's package isn't installed, or it can't be reached.
@@ -80,17 +80,17 @@ def trackers(config: ExperimentConfig, folder: Path, note: Callable[[str], None]
 
 
 class Tracker(LoggerCallback):
-    """Logs members where Tune has trials.
+    """A Tune callback that logs members rather than trials.
 
     Args:
-        trackers: Write the runs.
-        note: Shows a person what one of them has trouble with.
+        trackers: Trackers that write the runs.
+        note: Callback for messages about problems with a tracker.
     """
 
     def __init__(self, trackers: Sequence[Beside], note: Callable[[str], None]) -> None:
         self._trackers = trackers
         self._note = note
-        # By trial and member, the segment whose hyperparameters are still to be logged.
+        # Segments whose hyperparameters are still to be logged, by trial and member.
         self._begun: dict[tuple[str, int], Segment] = {}
 
     @override
@@ -115,17 +115,17 @@ class Tracker(LoggerCallback):
 
     @override
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
-        """Nothing: a member's run goes on with its next segment."""
+        """Does nothing, as a member's run continues with its next segment."""
 
     def close(self) -> None:
-        """Returns once all runs are closed."""
+        """Closes all runs and waits for that."""
         for tracker in self._trackers:
             tracker.end()
             for told in tracker.trouble():
                 self._note(told)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its parts to restore an experiment by itself; ours goes on from the archive.
+        # Tune pickles its parts to restore an experiment; our search resumes from the archive instead.
         return {}
 
 
@@ -133,7 +133,7 @@ def _started(runs: Mapping[str, MemberRuns]) -> list[Beside]:
     for name, each in runs.items():
         try:
             each.start()
-        # A tracker is a network of somebody else's: what it raises has no common root.
+        # Tracker libraries talk to a network, and their exceptions have no common base class.
         except Exception as error:
             raise ConfigError(
                 f"trackers.{name}: {type(error).__name__}: {first_line(error)} Check its settings and "
@@ -158,22 +158,22 @@ def _known(name: str) -> list[str]:
 
 
 def _name_of(config: ExperimentConfig, folder: Path) -> str:
-    """A name that a search keeps when it goes on, and that no other search has."""
-    # A recipe check lies in its search's folder and has no manifest of its own.
+    """Returns a name that is unique to a search and the same after it is resumed."""
+    # A recipe check is in a subfolder of its search's folder and has no manifest of its own.
     known = read_manifest(folder) or read_manifest(folder.parent)
     told = json.dumps([config.name, config.seed, known.get("started"), folder.name])
     return f"{config.name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def _results(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The results of a trial's members: of a pack's, or of the one that trains by itself."""
+    """Returns the results of a trial's members: those of a pack, or of its single member."""
     if MEMBERS in result:
         return [dict(member) for member in json.loads(result[MEMBERS])]
     return [dict(result)] if "member" in result else []
 
 
 def _figures(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Finite numbers of a member's result by their path; those of its snapshot too."""
+    """Yields the finite numbers of a member's result and its snapshot, with their paths."""
     yield "segment", float(result["segment"])
     for part in PARTS:
         yield from _numbers(result.get(part) or {}, f"{part}/")
@@ -195,7 +195,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _hyperparameters(segment: Segment) -> tuple[dict[str, float], dict[str, str]]:
-    """What a segment trains with: numbers, and the rest as labels; seeds and paths stay away."""
+    """Returns a segment's hyperparameters as numbers and labels, without seeds and paths."""
     given = {"pruning": segment.pruning, "training": segment.training}
     numbers = dict(_numbers(given, "hyperparameters/"))
     labels = {

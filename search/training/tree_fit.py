@@ -1,4 +1,4 @@
-"""Decision trees fitted to a policy's answers by scikit-learn."""
+"""Fits decision trees to a policy's answers with scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from search.training.vectors import Array, Vectors
 
 
 def fit_trees(shown: Demonstration, vectors: Vectors, leaves: int) -> list[Tree]:
-    """Trees of so many leaves that best answer as a policy did.
+    """Fits trees with a limited number of leaves that imitate a policy's answers.
 
-    Of several actions there are two. In one all steps weigh alike (Ross et al. 2011, DAgger). In the
-    other a step weighs as much as the wrong action costs: the logarithm of how much likelier the policy
-    finds its best action than its worst one (Bastani et al. 2018, VIPER, with log-probabilities for
-    Q-values, as they propose for policies). Which is better depends on how well the policy knows.
+    For discrete actions, two trees are fitted. In the first, all steps have the same weight (Ross et
+    al. 2011, DAgger). In the second, a step's weight is the cost of the wrong action: the log ratio of
+    the policy's probabilities of its best and worst action (Bastani et al. 2018, VIPER, with
+    log-probabilities for Q-values, as they propose for policies). Which of the two is better depends on
+    how well the policy knows its best action.
 
     Args:
-        shown: What the policy saw and answered.
-        vectors: What it sees and does.
-        leaves: How many at most, ≥ 2.
+        shown: Observations that the policy saw and its answers.
+        vectors: The policy's inputs and actions.
+        leaves: Maximum number of leaves, ≥ 2.
     """
     if not vectors.discrete:
         aims = np.clip(shown.outputs[:, : vectors.actions], vectors.low, vectors.high)
@@ -32,7 +33,7 @@ def fit_trees(shown: Demonstration, vectors: Vectors, leaves: int) -> list[Tree]
         found = regressor.fit(shown.inputs, aims).tree_
         return [_tree(found, found.value[:, :, 0], discrete=False)]
     logs = log_softmax(shown.outputs.astype(np.float64), axis=1)
-    # Where the policy finds all actions alike, any will do; the fit needs a little weight all the same.
+    # Where all actions are equally probable, any action will do, but the fit needs a positive weight.
     cost = logs.max(axis=1) - logs.min(axis=1) + 1e-6
     labels = logs.argmax(axis=1)
     return [
@@ -60,7 +61,7 @@ def _tree(found: Any, answers: Array, *, discrete: bool) -> Tree:
 
 
 def _not_above(thresholds: Array) -> Array:
-    """In single precision, rounded down: observations of that precision go the same way."""
+    """Rounds thresholds down to single precision; single-precision inputs take the same branches."""
     rounded = thresholds.astype(np.float32)
     lower = np.nextafter(rounded, np.float32(-np.inf))
     return np.where(rounded > thresholds, lower, rounded)

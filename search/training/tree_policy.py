@@ -1,4 +1,4 @@
-"""A small decision tree in place of a policy: DAgger's rounds, with VIPER's weights and without."""
+"""Fits a small decision tree as a policy, in DAgger's rounds, both with and without VIPER's weights."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ def fit_tree_policy(
 ) -> list[dict[str, Any]]:
     """Fits a tree to the dense policy and saves it as a policy.
 
-    In the first round the dense policy plays, in each further one the tree of the round before; the
-    dense policy's answers to all that was seen so far are what a tree is fitted to (Ross et al. 2011).
-    Of all trees the one with the best mean return over `lesson.choosing` is kept, as it is in each
-    round.
+    In the first round the dense policy plays; in each further round the previous round's tree does. Each
+    tree is fitted to the dense policy's answers to all observations so far (Ross et al. 2011). In each
+    round, and of all rounds, the tree with the best mean return over `lesson.choosing` is kept.
 
     Args:
-        settings: Name the environment and the results folder.
-        segment: Names the policy; its seeds are those that the search evaluates with.
-        lesson: What it learns from.
+        settings: Settings with the environment and the results folder.
+        segment: Segment that gives the policy's name, and the seeds on which the search evaluates it.
+        lesson: Teacher, size and episodes for the fit.
 
     Returns:
-        A result as `train_to_end` gives one, with what the tree is under "description", "unit" and
-        "flash_bytes".
+        A result in the form that `train_to_end` returns, with the tree described by "description",
+        "unit" and "flash_bytes".
     """
     torch.set_num_threads(1)
     ppo, folder = settings.ppo_config, Path(settings.folder)
@@ -78,7 +77,7 @@ def fit_tree_policy(
 
 @dataclasses.dataclass(frozen=True)
 class _Best:
-    """The best round's tree, from which round, and the env steps of all rounds."""
+    """The best tree's policy, the number of its round, and the env steps of all rounds."""
 
     parts: Any
     number: int
@@ -116,7 +115,7 @@ def _description(tree: Tree, kept: int, rounds: int) -> str:
 
 
 def _parts(tree: Tree, module: Any, dense: Path) -> PolicyParts:
-    """The policy that acts by a tree, with the dense policy's connectors."""
+    """Returns a policy that acts by a tree, with the dense policy's connectors."""
     found: Any = TreeModule(
         observation_space=module.observation_space,
         action_space=module.action_space,

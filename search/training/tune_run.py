@@ -1,4 +1,4 @@
-"""Segments trained by Ray Tune until whoever decides on them has none left."""
+"""Trains segments with Ray Tune until none are left."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def train(
 
     Args:
         config: The experiment.
-        ppo: What members share.
-        folder: Where policies, training states and Tune's own files go.
-        coordinator: Decides what is trained.
-        engine: Trains.
-        slots: How many of what Tune runs at once.
-        display: Shows progress.
-        initial: File of what members start from; "" for fresh weights.
-        timed_form: The form that latency is taken in, where it is an objective.
+        ppo: PPO configuration shared by all members.
+        folder: Folder for policies, training states and Tune's own files.
+        coordinator: Object that decides which segments are trained.
+        engine: Engine that trains the members.
+        slots: Number of trials that run at once.
+        display: Display for progress.
+        initial: File with the state that members start from; empty for fresh weights.
+        timed_form: Form in which latency is measured; empty if it isn't an objective.
 
     Raises:
-        RunError: Nothing can be trained any more.
+        RunError: The training can't go on.
     """
     with SharedFolder(folder, display.note) as shared:
         scheduler = SegmentScheduler(
@@ -97,7 +97,7 @@ def train(
             with survived(), supervised(supervisor):
                 tuner.fit()
         except (OSError, TuneError) as error:
-            # Tune's own files are on the same disk; it passes on the text of a traceback.
+            # Tune writes to the same disk, and its errors carry a traceback as text.
             raise scheduler.error or RunError(reason_of(str(error))) from error
         finally:
             for tracker in logging:
@@ -116,7 +116,7 @@ def _tuner(
     scheduler: SegmentScheduler,
     settings: MemberSettings,
 ) -> tune.Tuner:
-    # Tune would add TensorBoard's files too, of trials: a pack's show no member.
+    # Tune would also write TensorBoard files of trials, and those of a pack show no single member.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     trainable = tune.with_resources(
         tune.with_parameters(engine.trainable, settings=settings), engine.resources
@@ -126,7 +126,7 @@ def _tuner(
         tune_config=tune.TuneConfig(
             search_alg=scheduler,
             num_samples=-1,
-            # Also how many actors start at once.
+            # This also limits how many actors start at once.
             max_concurrent_trials=slots,
             reuse_actors=True,
             trial_name_creator=trial_name,
@@ -145,23 +145,23 @@ def _tuner(
                 JsonLoggerCallback(),
             ],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            # What is tried again is another trial: of a pack, only what is left is trained again.
+            # A retry is a new trial, so that of a pack only the remaining segments are trained again.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
 
 
 def _unused(folder: Path, name: str) -> str:
-    """Tune's folder: `tune`, then `tune-2` …: a resumed search must not meet the earlier one's state."""
+    """Returns the first unused of `tune`, `tune-2`, …, so a resumed search finds no earlier state."""
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     return next(n for n in names if not (folder / n).exists())
 
 
 def slots_of(config: ExperimentConfig, engine: Engine) -> int:
-    """How many of what Tune runs the connected cluster takes at once.
+    """Returns the number of trials that the connected cluster runs at once.
 
     Raises:
-        ConfigError: Not even one.
+        ConfigError: Not even one trial fits on it.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return engine.slots(config, slots_on(machines, engine.resources, engine.unit))

@@ -1,4 +1,4 @@
-"""How members' environments step: from the experiment to who trains them."""
+"""Applies an experiment's `vectorize` setting, the way members' environments step, to the engines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _RLLIB = ("auto", "sync", "async")
 
 
 def vectorized(config: ExperimentConfig, ppo: PPOConfig) -> PPOConfig:
-    """What members share, told how their environments step.
+    """Returns the members' PPO configuration with the setting for how their environments step.
 
     Args:
         config: The experiment.
-        ppo: What its members share; left as it is.
+        ppo: PPO configuration shared by all members; not modified.
     """
     if _said_elsewhere(config, ppo):
         return ppo
@@ -29,17 +29,17 @@ def vectorized(config: ExperimentConfig, ppo: PPOConfig) -> PPOConfig:
 
 
 def stepped_by(config: ExperimentConfig, ppo: PPOConfig, engine: Engine) -> Vectorize:
-    """How environments step, once it is known who trains; a results folder's configuration says so.
+    """Returns how environments step with an engine, for the configuration in the results folder.
 
-    What "auto" finds depends on what is installed, and a search goes on as it began.
+    The result of "auto" depends on the installed packages, and a resumed search must not change it.
 
     Args:
         config: The experiment.
-        ppo: What `vectorized` gave.
-        engine: Trains.
+        ppo: PPO configuration returned by `vectorized`.
+        engine: Engine that trains the members.
 
     Raises:
-        ConfigError: The engine can't do what is asked for.
+        ConfigError: The engine doesn't support the requested setting.
     """
     if engine.name == "packed":
         return "auto" if _said_elsewhere(config, ppo) else blueprint_of(ppo).vectorize
@@ -53,7 +53,7 @@ def stepped_by(config: ExperimentConfig, ppo: PPOConfig, engine: Engine) -> Vect
 
 
 def _said_elsewhere(config: ExperimentConfig, ppo: PPOConfig) -> bool:
-    """Whether RLlib's own setting is given, and holds."""
+    """Whether `vectorize` is "auto" and RLlib's own setting is given, which then applies."""
     usual = PPOConfig().gym_env_vectorize_mode
     return config.vectorize == "auto" and (
         "gym_env_vectorize_mode" in config.ppo.env_runners or ppo.gym_env_vectorize_mode != usual

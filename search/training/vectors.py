@@ -1,4 +1,4 @@
-"""What a policy sees and does, where both are vectors: what linear policies and trees are made for."""
+"""Describes vector observations and actions, which linear policies and trees require."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vectors:
-    """What a policy sees and does.
+    """The inputs and actions of a policy with vector observations.
 
     Attributes:
-        inputs: Numbers that the network sees, behind all connectors.
-        actions: Actions to choose from, or numbers of one.
-        discrete: Which of the two.
-        low: What a number of an action is clipped to before the environment takes it; −∞: it isn't.
-        high: The same from above.
+        inputs: Length of the observation that the network sees, after all connectors.
+        actions: Number of discrete actions, or length of a continuous action.
+        discrete: Whether actions are discrete.
+        low: Lower bound that actions are clipped to before the environment gets them; −∞ if they aren't.
+        high: Upper bound, likewise; ∞ if they aren't.
     """
 
     inputs: int
@@ -35,22 +35,22 @@ class Vectors:
 
     @property
     def linear(self) -> int:
-        """Weights of a linear policy that reads all inputs.
+        """Number of weights of a linear policy that reads all inputs.
 
-        Of n logits one can be 0 everywhere: the distribution over actions stays what it is.
+        One of the n logits can always be 0 without changing the distribution over actions.
         """
         return self.inputs * (self.actions - 1 if self.discrete else self.actions)
 
 
 def vectors_of(kind: str, ppo: PPOConfig) -> Vectors:
-    """Reads it off a configuration's spaces.
+    """Returns the inputs and actions that a configuration's spaces define.
 
     Args:
-        kind: Who asks, for the message.
+        kind: Kind of baseline to be fitted, for the message: "linear" or "tree".
         ppo: Any PPO configuration of the new API stack with one policy.
 
     Raises:
-        ConfigError: Observations or actions are no vectors, or the policy has a memory.
+        ConfigError: Observations or actions aren't vectors, or the policy has a memory.
     """
     module, pipeline = fresh_network(ppo)
     seen, space = pipeline.observation_space, module.action_space
@@ -74,7 +74,10 @@ def vectors_of(kind: str, ppo: PPOConfig) -> Vectors:
 
 
 def _bounds(ppo: PPOConfig, space: Any) -> tuple[float | Array, float | Array]:
-    """RLlib's connector stretches [−1, 1] to the space's bounds, or clips to them."""
+    """Returns the bounds of the policy's actions.
+
+    RLlib's connector scales actions from [−1, 1] to the space's bounds, or clips them to these bounds.
+    """
     if ppo.normalize_actions:
         return -1.0, 1.0
     return (space.low, space.high) if ppo.clip_actions else (-np.inf, np.inf)

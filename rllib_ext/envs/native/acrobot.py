@@ -1,7 +1,7 @@
 """The Acrobot: two links of which only the joint between them is driven.
 
 Sutton & Barto, Reinforcement Learning: An Introduction (1998), section 11.3, with φ and d as there;
-integrated with the classic Runge–Kutta rule of order 4.
+integrated with the classic fourth-order Runge–Kutta rule.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Acrobot(Dynamics):
     """Gymnasium's Acrobot; the state is (θ₁, θ₂, θ̇₁, θ̇₂).
 
     Args:
-        env: Says how heavy, long and strong.
+        env: Single environment from which masses, lengths, torques and limits are read.
     """
 
     def __init__(self, env: AcrobotEnv) -> None:
@@ -34,17 +34,17 @@ class Acrobot(Dynamics):
     @override
     @staticmethod
     def covers(env: AcrobotEnv) -> bool:
-        """Not with noise, nor with the equations of the earlier paper."""
+        """Excludes torque noise and the equations of the earlier paper."""
         return silent(env) and env.book_or_nips == "book" and env.torque_noise_max <= 0.0
 
     @override
     def start(self, generator: np.random.Generator) -> Array:
-        # Gymnasium rounds a first state, and no other.
+        # Gymnasium rounds the first state to single precision, and no later one.
         return generator.uniform(-0.1, 0.1, size=4).astype(np.float32)
 
     @override
     def observe(self, states: Array) -> Array:
-        """Cosine and sine of both angles, then the speeds."""
+        """Returns cosine and sine of both angles, then the speeds."""
         seen = np.empty((states.shape[1], 6), dtype=np.float32)
         seen[:, 0:4:2] = np.cos(states[:2]).T
         seen[:, 1:4:2] = np.sin(states[:2]).T
@@ -53,7 +53,7 @@ class Acrobot(Dynamics):
 
     @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """Actions are 0 to 2, numbers of torques."""
+        """Takes a step; actions are 0 to 2, indices of torques."""
         torque, whole = self._torques[actions], self._seconds
         half = whole / 2.0
         first = self._change(states, torque)
@@ -68,7 +68,7 @@ class Acrobot(Dynamics):
         return following, np.where(up, 0.0, -1.0), up
 
     def _change(self, states: Array, torque: Array) -> Array:
-        """d/dt of the states."""
+        """Returns the time derivative of the states."""
         (m1, m2), (lc1, lc2) = self._masses, self._centres
         l1, inertia = self._length, self._inertia
         angle1, angle2, speed1, speed2 = states
@@ -92,6 +92,6 @@ class Acrobot(Dynamics):
 
 
 def _wrap_(angles: Array) -> None:
-    """Brings angles into [−π, π], in place, a turn at a time."""
+    """Wraps angles into [−π, π], in place, one turn at a time."""
     while (beyond := np.abs(angles) > np.pi).any():
         angles[beyond] -= np.copysign(2 * np.pi, angles[beyond])

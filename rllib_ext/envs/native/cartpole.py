@@ -13,10 +13,10 @@ from rllib_ext.envs.native.dynamics import Array, Dynamics, silent
 
 
 class CartPole(Dynamics):
-    """Gymnasium's CartPole; the state is (place, speed, angle, angular speed).
+    """Gymnasium's CartPole; the state is (position, speed, angle, angular speed).
 
     Args:
-        env: Says how heavy, long, strong and how it is rewarded.
+        env: Single environment from which masses, length, force and the reward are read.
     """
 
     def __init__(self, env: CartPoleEnv) -> None:
@@ -30,7 +30,7 @@ class CartPole(Dynamics):
     @override
     @staticmethod
     def covers(env: CartPoleEnv) -> bool:
-        """Not the other integrator."""
+        """Excludes the semi-implicit integrator."""
         return silent(env) and env.kinematics_integrator == "euler"
 
     @override
@@ -39,12 +39,12 @@ class CartPole(Dynamics):
 
     @override
     def observe(self, states: Array) -> Array:
-        """The state."""
+        """Returns the state as the observation."""
         return states.T.astype(np.float32)
 
     @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """Actions are 0, left, and 1, right."""
+        """Takes a step; actions are 0 for left and 1 for right."""
         _, speed, angle, turning = states
         force = np.where(actions == 1, self._force, -self._force)
         cosine, sine = np.cos(angle), np.sin(angle)
@@ -52,7 +52,7 @@ class CartPole(Dynamics):
         leverage = 4.0 / 3.0 - self._pole_mass * np.square(cosine) / self._mass
         angular = (self._gravity * sine - cosine * pushed) / (self._half_length * leverage)
         linear = pushed - self._moment * angular * cosine / self._mass
-        # Not np.stack: with so few numbers its own work is most of the time.
+        # Not np.stack: on so few numbers its overhead would take most of the time.
         rates = np.empty_like(states)
         rates[0], rates[1], rates[2], rates[3] = speed, linear, turning, angular
         following = states + self._seconds * rates

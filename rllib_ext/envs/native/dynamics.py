@@ -1,4 +1,4 @@
-"""What a native environment must be able to do."""
+"""The interface of native environments, and helpers that they share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Dynamics(Protocol):
-    """One kind of environment, many at a time, without time limits and ends.
+    """Dynamics of one kind of environment, for many at a time, without time limits and resets.
 
-    Operations come in the order in which Gymnasium's single environment has them, so that states are
-    the very same numbers: chaotic ones would be others after a few hundred steps.
+    Operations are in the same order as in Gymnasium's single environment, so that states are exactly the
+    same numbers: chaotic ones would diverge within a few hundred steps.
     """
 
     def __init__(self, env: Any) -> None:
@@ -25,37 +25,37 @@ class Dynamics(Protocol):
 
     @staticmethod
     def covers(env: Any) -> bool:
-        """Whether a single environment of this kind is set to something that is computed here."""
+        """Whether a single environment of this kind has only settings that are implemented here."""
         ...
 
     def start(self, generator: np.random.Generator) -> Array:
-        """Draws the state, of shape (state,), that Gymnasium's reset draws from the same generator."""
+        """Draws the state, shape (state,), that Gymnasium's reset draws from the same generator."""
         ...
 
     def observe(self, states: Array) -> Array:
-        """Observations of shape (envs, features), float32, of states of shape (state, envs)."""
+        """Returns observations of shape (envs, features), float32, of states of shape (state, envs)."""
         ...
 
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """One step.
+        """Takes one step.
 
         Args:
-            states: States of shape (state, envs), float64; left as they are.
-            actions: Actions of shape (envs, …), of the action space's kind and within it.
+            states: States of shape (state, envs), float64; left unchanged.
+            actions: Actions of shape (envs, …), of the action space's kind and within its bounds.
 
         Returns:
-            The next states, the rewards and whether the episode ended there.
+            The next states, the rewards, and whether each episode ended.
         """
         ...
 
 
 def silent(env: gym.Env[Any, Any]) -> bool:
-    """Whether nothing is to be drawn on a screen."""
+    """Whether an environment is not rendered."""
     return env.render_mode is None
 
 
 def squared(values: Array) -> Array:
-    """What `value ** 2` gives for each value by itself: libm's power, not a product.
+    """Squares each value as `value ** 2` does for a Python float: by libm's power, not a product.
 
     They differ in the last bit of one value in a thousand.
     """
@@ -64,13 +64,13 @@ def squared(values: Array) -> Array:
 
 
 def seeded(seed: int) -> np.random.Generator:
-    """The generator of a Gymnasium environment after `reset(seed=…)`."""
+    """Returns the generator that a Gymnasium environment has after `reset(seed=…)`."""
     generator: np.random.Generator = seeding.np_random(seed)[0]
     return generator
 
 
 def starts(dynamics: Dynamics, generators: Sequence[np.random.Generator]) -> tuple[Array, Array]:
-    """New episodes, each drawn from a generator of its own.
+    """Starts new episodes, each drawn from a generator of its own.
 
     Returns:
         States of shape (state, envs), float64, and observations.

@@ -1,4 +1,4 @@
-"""Whole episodes of native environments, played side by side."""
+"""Plays whole episodes of native environments side by side."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from rllib_ext.envs.native.dynamics import Array, Dynamics, seeded, starts
 
-# From numbers of unfinished episodes, their observations and rewards to actions.
+# Maps indices of unfinished episodes, their observations and last rewards to actions.
 Act = Callable[[Sequence[int], Array, Sequence[float]], Sequence[Any] | Array]
 
 
 def play(
     dynamics: Dynamics, act: Act, seeds: Sequence[int], limit: int
 ) -> tuple[Array, Array, Array]:
-    """One episode a seed, each until it ends or is cut.
+    """Plays one episode per seed, each until it ends or is cut.
 
     Args:
-        dynamics: The environment.
-        act: Gives actions for observations, as `rllib_ext.evaluation.evaluator.Policy.act` does.
-        seeds: What the single environments would be reset with, ≥ 0.
+        dynamics: Dynamics of the environment.
+        act: Returns actions for observations, as `rllib_ext.evaluation.evaluator.Policy.act` does.
+        seeds: Seeds that the single environments would be reset with, ≥ 0.
         limit: Steps after which an episode is cut, ≥ 1.
 
     Returns:

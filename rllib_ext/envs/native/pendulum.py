@@ -1,4 +1,4 @@
-"""The pendulum that is to be swung up: a rod that turns about one end, driven with a torque.
+"""The pendulum swing-up: a rod that turns about one end and is driven with a torque.
 
 θ̈ = 3g/(2l)·sin θ + 3/(ml²)·u with θ = 0 upright, integrated by the semi-implicit Euler rule.
 """
@@ -16,7 +16,7 @@ class Pendulum(Dynamics):
     """Gymnasium's Pendulum; the state is (angle, angular speed).
 
     Args:
-        env: Says how heavy, long and strong.
+        env: Single environment from which mass, length, gravity and limits are read.
     """
 
     def __init__(self, env: PendulumEnv) -> None:
@@ -37,13 +37,13 @@ class Pendulum(Dynamics):
 
     @override
     def observe(self, states: Array) -> Array:
-        """Cosine and sine of the angle, and the speed."""
+        """Returns cosine and sine of the angle, and the speed."""
         angle, speed = states
         return np.stack((np.cos(angle), np.sin(angle), speed), axis=1).astype(np.float32)
 
     @override
     def step(self, states: Array, actions: Array) -> tuple[Array, Array, Array]:
-        """Actions are torques, of shape (envs, 1)."""
+        """Takes a step; actions are torques, shape (envs, 1)."""
         angle, speed = states
         torque = np.clip(actions[:, 0], -self._strongest, self._strongest)
         from_top = (angle + np.pi) % (2 * np.pi) - np.pi

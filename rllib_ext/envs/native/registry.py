@@ -1,4 +1,4 @@
-"""Which environments have a native version."""
+"""Finds the native version of an environment, if there is one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ KINDS: dict[type[gym.Env[Any, Any]], type[Dynamics]] = {
     PendulumEnv: Pendulum,
 }
 NAMES = ", ".join(kind.__name__ for kind in KINDS.values())
-# Further environments whose constants are compared: a draw of two values shows in all but 1 of 128.
+# Number of further environments whose constants are compared: a draw of two values is noticed in all but
+# 1 of 128 cases.
 BUILDS = 7
 Make = Callable[[], gym.Env[Any, Any]]
 
@@ -34,7 +35,7 @@ class Native:
     """An environment that can be stepped many at a time.
 
     Attributes:
-        dynamics: What it does.
+        dynamics: Dynamics of the environment.
         limit: Steps after which an episode is cut.
     """
 
@@ -43,7 +44,7 @@ class Native:
 
 
 def native_of(make: Make) -> Native | None:
-    """The native version of what `make` builds; None where there is none."""
+    """Returns the native version of what `make` builds, or None if there is none."""
     env = make()
     try:
         return native_version(env, make)
@@ -52,14 +53,14 @@ def native_of(make: Make) -> Native | None:
 
 
 def native_version(env: gym.Env[Any, Any], make: Make) -> Native | None:
-    """The native version of environments; None where there is none that does just the same.
+    """Returns the native version of environments, or None if there is none that behaves the same.
 
-    It has the constants of one for all of them, so there is none where `make` draws them, as for domain
-    randomisation.
+    A native version uses the same constants for all environments, so there is none if `make` draws them,
+    as in domain randomisation.
 
     Args:
-        env: One of them.
-        make: Builds the others; called where `env` has a native version.
+        env: One of the environments.
+        make: Builds further ones; called if `env` has a native version.
     """
     found = _read(env)
     if found is None:
@@ -76,7 +77,7 @@ def native_version(env: gym.Env[Any, Any], make: Make) -> Native | None:
 
 
 def _read(env: gym.Env[Any, Any]) -> Native | None:
-    """The native version of one environment, whatever the others are."""
+    """Returns the native version of one environment, without regard to others, or None."""
     limits: list[int] = []
     while isinstance(env, gym.Wrapper):
         if type(env) is TimeLimit:

@@ -1,1 +1,1 @@
-"""What an RLModule computes: its critic, how it is run on examples, how it is shrunk and compared."""
+"""RLModules: finding their critic, running them on examples, shrinking and comparing them."""

@@ -1,10 +1,10 @@
-"""Which parts of an RLModule only its critic uses, read off what the module computes.
+"""Finds the parts of an RLModule that only its critic uses, from what the module computes.
 
-RLlib asks a module for its critic's names only where it builds modules without one
-(`InferenceOnlyAPI`), and its own examples don't tell. So: what reaches the value and no action is the
-critic's. What reaches the value is what training reaches from there (torch records it). What reaches an
-action is what training reaches from the action's distribution, or what changes an action when it
-changes, as behind a `detach` or an argmax.
+RLlib asks a module for its critic's names only where it builds modules without one (`InferenceOnlyAPI`),
+and its own examples don't name them. A part is therefore taken to be the critic's if it affects the
+value but no action. It affects the value if backpropagation from the value reaches it (torch records
+that). It affects an action if backpropagation from the action's distribution reaches it, or if an action
+changes when the part is changed, as behind a `detach` or an argmax.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ logger = logging.getLogger(__name__)
 
 # Outputs that become an action.
 _ACTIONS = (Columns.ACTION_DIST_INPUTS, Columns.ACTIONS, Columns.ACTIONS_FOR_ENV)
-# Outputs that don't, where a module returns none of those.
+# Outputs that don't; if a module returns none of those above, all others count as actions.
 _NO_ACTIONS = (Columns.VF_PREDS, Columns.EMBEDDINGS, Columns.STATE_OUT)
-# What only a later step reads, such as a state, reaches an action in a second call at the latest.
+# Two calls: what only a later step reads, such as a state, affects an action by the second one.
 _CALLS = 2
-# How often parameters are changed to see whether actions change: one change can miss an argmax.
+# Number of times that parameters are changed to see if actions change: one change can miss an argmax.
 _CHANGES = 3
-# Relative and absolute change of an output that is more than rounding.
+# Relative and absolute tolerance within which a change of an output is rounding.
 _ROUNDING = {"rtol": 1e-4, "atol": 1e-6}
 
 
 def critic_names(module: nn.Module) -> list[str]:
-    """Names of the parts of an RLModule that only the critic uses.
+    """Returns the names of the parts of an RLModule that only its critic uses.
 
-    A part that reaches the value and an action is the policy's. One that reaches neither is the
-    critic's if the module's `get_non_inference_attributes` names it, and else the policy's.
+    A part that affects both the value and an action belongs to the policy. One that affects neither
+    belongs to the critic if the module's `get_non_inference_attributes` names it, otherwise to the
+    policy.
 
     Args:
-        module: An RLModule for torch; left as it is.
+        module: An RLModule for torch; left unchanged.
 
     Returns:
-        Names of submodules all of whose parameters are the critic's, and of further such parameters.
+        Names of submodules all of whose parameters are the critic's, and of its remaining parameters.
 
     Raises:
-        ConfigError: The module computes values, but doesn't run on example inputs, and doesn't name
-            its critic itself.
+        ConfigError: The module computes values, but neither runs on example inputs nor names its critic.
     """
     declared: list[str] = []
     if isinstance(module, InferenceOnlyAPI):
@@ -66,7 +66,7 @@ def critic_names(module: nn.Module) -> list[str]:
         try:
             own = _critic_parameters(module, own)
         except Exception as error:
-            # A module is anybody's code. One that was built for inference may have no critic at all.
+            # A module may be a user's code. One that was built for inference may have no critic at all.
             if not (declared or rl_module.inference_only):
                 raise ConfigError(
                     f"{type(module).__name__} does not run on example inputs drawn from its "
@@ -87,10 +87,10 @@ def critic_names(module: nn.Module) -> list[str]:
 
 
 def without_critic(module: nn.Module, critic: Iterable[str]) -> nn.Module:
-    """A copy of an RLModule for inference, without those parts of its critic that it runs without.
+    """Returns a copy of an RLModule for inference, without the parts of its critic that can be removed.
 
     Args:
-        module: An RLModule for torch; left as it is.
+        module: An RLModule for torch; left unchanged.
         critic: Names of its critic's parts.
     """
     policy = copy_of(module)
@@ -105,12 +105,12 @@ def without_critic(module: nn.Module, critic: Iterable[str]) -> nn.Module:
 def _take_out(
     policy: nn.Module, parts: list[str], batch: dict[str, Any], expected: list[Tensor]
 ) -> None:
-    """Takes parts out in place: all of them or, where that doesn't work, each that can go alone."""
+    """Removes parts in place: all of them or, if that fails, each one that can be removed alone."""
     saved = [_cut(policy, part) for part in parts]
     try:
         found = _all_actions(policy, batch)
     except (AttributeError, KeyError, TypeError, NameError):
-        # Something that stays asks for them.
+        # A remaining part uses them.
         found = []
     if len(found) == len(expected) and all(map(_alike, found, expected)):
         return
@@ -129,13 +129,13 @@ def _has(module: nn.Module, part: str) -> bool:
 
 
 def _cut(policy: nn.Module, part: str) -> Callable[[], None]:
-    """Takes one part out; what is returned puts it back."""
+    """Removes one part, and returns a function that puts it back."""
     path, _, name = part.rpartition(".")
     owner: Any = policy.get_submodule(path)
     config: Any = getattr(owner, "config", None)
     before = dict(owner._modules), dict(owner._parameters)
     if isinstance(owner, ActorCriticEncoder):
-        # RLlib's encoder for two runs the second unless it was built for inference.
+        # RLlib's actor-critic encoder runs its critic encoder unless it was built for inference.
         setattr(owner, name, None)
         owner.config = dataclasses.replace(config, inference_only=True)
     else:
@@ -150,7 +150,7 @@ def _cut(policy: nn.Module, part: str) -> Callable[[], None]:
 
 
 def _critic_parameters(module: nn.Module, declared: set[str]) -> set[str]:
-    """Names of the parameters that only the critic uses."""
+    """Returns the names of the parameters that only the critic uses."""
     twin = copy_of(module)
     parameters = dict(twin.named_parameters())
     for parameter in parameters.values():
@@ -173,7 +173,7 @@ def _critic_parameters(module: nn.Module, declared: set[str]) -> set[str]:
 
 
 def _calls(module: nn.Module, batch: dict[str, Any], *, train: bool) -> Iterator[dict[str, Any]]:
-    """Outputs of calls one after the other, each from the state that the one before left."""
+    """Yields the outputs of successive calls, each from the state that the previous one left."""
     rl_module: Any = module
     for _ in range(_CALLS):
         given = copied(batch)
@@ -197,7 +197,7 @@ def _actions(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
 def _changing_actions(
     module: nn.Module, candidates: Mapping[str, nn.Parameter], batch: dict[str, Any]
 ) -> list[str]:
-    """Those of some parameters that change an action when they change; they are put back."""
+    """Returns the names of candidates that change an action when changed; their values are restored."""
     expected = _all_actions(module, batch)
     generator = torch.Generator().manual_seed(0)
 
@@ -235,7 +235,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _whole_parts(module: nn.Module, parameters: set[str]) -> Iterator[str]:
-    """Names of the largest submodules that hold no other parameters, and of what is left."""
+    """Yields the names of the largest submodules with these parameters only, and of those left over."""
     inside: list[str] = []
     for part, child in module.named_modules():
         if lies_in(part, inside):

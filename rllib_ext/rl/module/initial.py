@@ -1,7 +1,7 @@
-"""The weights that RLlib's own PPO network starts from, as stable-baselines3's policies do.
+"""Initial weights for RLlib's own PPO network, as stable-baselines3's policies have them.
 
-RLlib's catalog gives no say over the heads. This one reads two keys of its own in `model_config`, by
-the names that rl-baselines3-zoo's `policy_kwargs` have for them.
+RLlib's catalog offers no control over the heads. The one defined here reads two additional keys in
+`model_config`, named as in rl-baselines3-zoo's `policy_kwargs`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ HIDDEN_GAIN, POLICY_GAIN, VALUE_GAIN = math.sqrt(2.0), 0.01, 1.0
 
 
 class InitialCatalog(PPOCatalog):
-    """RLlib's own PPO network with other first weights.
+    """Catalog that builds RLlib's own PPO network with other initial weights.
 
-    With `ortho_init` in the model configuration all layers are orthogonal and biases are 0; the gain is
-    √2, of the policy's last layer 0.01, so that a fresh policy acts alike everywhere, and of the value's
-    last one 1. `log_std_init` is the first log standard deviation of continuous actions, free or not.
+    With `ortho_init` in the model configuration all layers are orthogonal and biases are 0. The gain is
+    √2, except for the policy's last layer, where it is 0.01, so that a fresh policy acts alike
+    everywhere, and the value's last layer, where it is 1. `log_std_init` is the initial log standard
+    deviation of continuous actions, whether it is a free parameter or an output of the network.
     """
 
     @override
@@ -64,10 +65,10 @@ class InitialCatalog(PPOCatalog):
         return self.initialised(super().build_vf_head(framework), VALUE_GAIN)
 
     def initialised(self, network: Any, last_gain: float = HIDDEN_GAIN) -> Any:
-        """Gives a part of the network its first weights, in place, if it is asked for.
+        """Gives a part of the network its initial weights, in place, if `ortho_init` is set.
 
         Args:
-            network: A torch module of RLlib's.
+            network: A torch module built by RLlib.
             last_gain: Gain of its last layer.
         """
         if self._model_config_dict.get(ORTHOGONAL):
@@ -87,16 +88,16 @@ def _layers(network: nn.Module) -> list[Any]:
 def with_initial_weights(
     ppo_config: PPOConfig, *, ortho_init: bool = False, log_std_init: float | None = None
 ) -> PPOConfig:
-    """A copy of a PPO configuration whose network, RLlib's own, starts from other weights.
+    """Returns a copy of a PPO configuration whose network, RLlib's own, starts from other weights.
 
     Args:
-        ppo_config: With RLlib's own network, and its `model_config` set; left as it is.
-        ortho_init: Whether layers begin orthogonal, the policy's last one small.
-        log_std_init: First log standard deviation of continuous actions; not given: RLlib's, about 0.
+        ppo_config: PPO configuration for RLlib's own network, with its `model_config` set; left
+            unchanged.
+        ortho_init: Whether layers start orthogonal, the policy's last one with a small gain.
+        log_std_init: Initial log standard deviation of continuous actions; None keeps RLlib's, about 0.
 
     Raises:
-        ConfigError: The configuration has a module or a catalog of its own, or a value is none that
-            can be meant.
+        ConfigError: The configuration has a module or a catalog of its own, or a value is invalid.
     """
     refuse_wrong_values({ORTHOGONAL: ortho_init, LOG_STD: log_std_init})
     spec = ppo_config._rl_module_spec
@@ -115,7 +116,7 @@ def with_initial_weights(
 
 
 def constants_of(module: nn.Module) -> tuple[float, ...]:
-    """What `InitialCatalog` has set biases of a module to, if anything.
+    """Returns the constants, if any, that `InitialCatalog` has set biases of a module to.
 
     Args:
         module: An RLModule.
@@ -126,10 +127,10 @@ def constants_of(module: nn.Module) -> tuple[float, ...]:
 
 
 def refuse_wrong_values(model_config: Mapping[str, Any]) -> None:
-    """Looks at the keys that `InitialCatalog` reads.
+    """Checks the values of the keys that `InitialCatalog` reads.
 
     Raises:
-        ConfigError: A value is none that can be meant.
+        ConfigError: A value is invalid.
     """
     orthogonal, log_std = model_config.get(ORTHOGONAL, False), model_config.get(LOG_STD)
     if not isinstance(orthogonal, bool):

@@ -1,4 +1,4 @@
-"""How an RLModule is run on example inputs, as RLlib runs it."""
+"""Runs RLModules on example inputs, as RLlib runs them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from rllib_ext.pruning.structure.graph import Probe
 
-# Outputs that later steps or later calls read, but no action and no value.
+# Outputs that later steps or later calls read, but that are neither actions nor values.
 _INTERNAL = (Columns.EMBEDDINGS, Columns.STATE_OUT)
-# Observations beyond this are drawn from a normal distribution instead: a space's bounds can be those
-# of its number format, and tanh tells nothing of such values.
+# Observations of larger magnitude are drawn from a normal distribution instead: a space's bounds can be
+# those of its number format, and tanh saturates at such values.
 _LARGEST = 10.0
 
 
@@ -31,14 +31,14 @@ def probe_of(
     batch: int = 2,
     steps: int = 2,
 ) -> Probe:
-    """How to run an RLModule on example inputs drawn from its observation space.
+    """Returns a probe that runs an RLModule on example inputs drawn from its observation space.
 
     Args:
         module: An RLModule for torch.
-        policy_only: Whether the outputs are the action's only; otherwise the value is one too.
-        unread: Names of parts whose outputs reach none of these, such as a critic that runs along.
-        batch: Observations, or sequences of them for a stateful module.
-        steps: Steps of a sequence.
+        policy_only: Whether only the action's outputs count; otherwise the value is an output too.
+        unread: Names of parts that don't affect these outputs, such as a critic that is run along.
+        batch: Number of observations, or of sequences of them for a stateful module.
+        steps: Number of steps of a sequence.
     """
     rl_module: Any = module
     with_values = not policy_only and has_values(module)
@@ -60,7 +60,7 @@ def probe_of(
 
 
 def has_values(module: nn.Module) -> bool:
-    """Whether an RLModule computes values: it can, and it wasn't built for inference only."""
+    """Whether an RLModule computes values: it is able to, and it wasn't built for inference only."""
     rl_module: Any = module
     return isinstance(module, ValueFunctionAPI) and not rl_module.inference_only
 
@@ -68,13 +68,13 @@ def has_values(module: nn.Module) -> bool:
 def example_batch(
     module: nn.Module, generator: torch.Generator, *, batch: int = 2, steps: int = 2
 ) -> dict[str, Any]:
-    """Observations drawn from an RLModule's space and, where it is stateful, its initial state.
+    """Returns observations drawn from an RLModule's space and, if it is stateful, its initial state.
 
     Args:
         module: An RLModule for torch.
-        generator: What is drawn with.
-        batch: Observations, or sequences of them for a stateful module.
-        steps: Steps of a sequence.
+        generator: Random generator for the draws.
+        batch: Number of observations, or of sequences of them for a stateful module.
+        steps: Number of steps of a sequence.
     """
     rl_module: Any = module
     seed = int(torch.randint(2**31, (1,), generator=generator))
@@ -92,10 +92,10 @@ def example_batch(
 
 @torch.no_grad()
 def prepared(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch as a module gets it in training, in place: with actions, and `compute_values` has seen it.
+    """Prepares a batch in place as for training: adds actions, and runs `compute_values` on it.
 
-    RLlib's learner connector asks for the values first, with the batch that `_forward_train` is given
-    then, and modules put into it what they need there (RLlib's own action masking does).
+    RLlib's learner connector computes the values first, from the same batch that `_forward_train` is
+    given later, and modules store in it what they need there (RLlib's own action masking does).
     """
     rl_module: Any = module
     observed: Tensor = tree.flatten(batch[Columns.OBS])[0]
@@ -107,7 +107,7 @@ def prepared(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def trained_outputs(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
-    """What PPO's loss reads: the outputs of `_forward_train`, and the values under "vf_preds"."""
+    """Returns what PPO's loss reads: `_forward_train`'s outputs, with the values under "vf_preds"."""
     rl_module: Any = module
     outputs = dict(rl_module._forward_train(batch))
     outputs[Columns.VF_PREDS] = rl_module.compute_values(
@@ -117,7 +117,7 @@ def trained_outputs(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drawn(space: gym.Space, shape: tuple[int, ...], seed: int, like: Tensor) -> Any:
-    """Members of a space, stacked to the given shape; real numbers in the weights' format."""
+    """Draws elements of a space, stacked to the given shape; real numbers get the weights' format."""
     space = copy.deepcopy(space)
     space.seed(seed)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Whether two RLModules are the same network: parameters, what is computed with them, and settings."""
+"""Compares two RLModules as networks: parameters, outputs computed with them, and settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rllib_ext.pruning.structure.probe import flatten
 from rllib_ext.pruning.structure.runs import copied, evaluating, fixed_draws
 from rllib_ext.rl.module.probing import example_batch, has_values, prepared, trained_outputs
 
-# How many differences a message shows.
+# Number of differences that a message shows.
 _SHOWN = 3
 _COMPARED = {
     Columns.ACTION_DIST_INPUTS: "actions",
@@ -26,15 +26,15 @@ _COMPARED = {
 
 
 def difference(theirs: nn.Module, own: nn.Module) -> str:
-    """How another network differs from one, as a clause; "" where it doesn't.
+    """Describes how another network differs from one's own, as a clause; empty if it doesn't.
 
-    Names and shapes of parameters are compared, then what both compute with the same weights on example
-    inputs. Networks that don't run on example inputs are taken for the same if they are of one class
+    Names and shapes of parameters are compared, then the outputs of both with the same weights on
+    example inputs. Networks that don't run on example inputs count as the same if they are of one class
     with equal model configurations.
 
     Args:
-        theirs: An RLModule for torch with the weights in question; left as it is.
-        own: The RLModule that shall take them over; left as it is.
+        theirs: An RLModule for torch with the weights in question; left unchanged.
+        own: The RLModule that is to take over the weights; left unchanged.
     """
     shapes = [{n: tuple(v.shape) for n, v in m.state_dict().items()} for m in (theirs, own)]
     if shapes[0] != shapes[1]:
@@ -53,7 +53,7 @@ def difference(theirs: nn.Module, own: nn.Module) -> str:
 
 
 def _outputs(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any] | None:
-    """What a module computes; None where it doesn't run."""
+    """Returns the outputs of a module, or None if it doesn't run."""
     rl_module: Any = module
     given = copied(batch)
     try:
@@ -66,7 +66,7 @@ def _outputs(module: nn.Module, batch: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What differs, in words."""
+    """Names the kinds of outputs that differ; empty if none does."""
     found = [
         word
         for key, word in _COMPARED.items()
@@ -85,7 +85,7 @@ def _close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """A module's class and its model configuration, with RLlib's defaults where it knows them."""
+    """Returns a module's class and model configuration, with RLlib's defaults where known."""
     rl_module: Any = module
     config = getattr(getattr(rl_module, "catalog", None), "_model_config_dict", None)
     config = rl_module.model_config if config is None else config

@@ -1,4 +1,4 @@
-"""RLlib's side of structure: how an RLModule is shrunk and measured."""
+"""Shrinks RLModules and measures their size, by means of `rllib_ext.pruning.structure`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rllib_ext.pruning.structure.shrink import Shrunk, shrink
 from rllib_ext.rl.module.critic import critic_names, without_critic
 from rllib_ext.rl.module.probing import probe_of
 
-# Over how many steps equal outputs are shown, with the state carried over.
+# Number of steps over which outputs are compared, with the state carried over.
 CHECKED_STEPS = 50
 
 
 def shrink_policy(module: nn.Module, masks: Mapping[str, Tensor]) -> Shrunk:
-    """The smaller RLModule with equal actions, for deployment: without its critic.
+    """Returns a smaller RLModule with equal actions, for deployment and without its critic.
 
-    A critic that the module can't run without, such as one with a state, stays with as little as can be.
+    A critic that the module can't run without, such as one with a state, is kept as small as possible.
 
     Args:
-        module: An RLModule for torch; left as it is.
+        module: An RLModule for torch; left unchanged.
         masks: Masks by parameter name, True = keep.
 
     Raises:
@@ -45,16 +45,16 @@ def _shrink_policy(module: nn.Module, masks: Mapping[str, Tensor], critic: Seque
 
 
 def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
-    """The size of the deployed policy, for `front.csv`.
+    """Returns the size of the deployed policy, for `front.csv`.
 
     Args:
-        module: An RLModule for torch; left as it is.
+        module: An RLModule for torch; left unchanged.
         masks: Masks by parameter name, True = keep.
 
     Returns:
         "shrunk_params": parameters of the shrunk policy path, biases included; "macs": its
-        multiply-accumulates for one observation; "dense_params" and "dense_macs": the same before;
-        "removed_units": neurons, channels and recurrent units that went.
+        multiply-accumulates for one observation; "dense_params" and "dense_macs": the same before
+        shrinking; "removed_units": number of neurons, channels and recurrent units removed.
 
     Raises:
         ShrinkError: No smaller module gives equal outputs.
@@ -77,7 +77,7 @@ def policy_size(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int
 
 
 def dense_policy_size(module: nn.Module) -> dict[str, int]:
-    """What `policy_size` gives, for a policy that nothing can be removed from.
+    """Returns the entries of `policy_size` for a policy from which nothing can be removed.
 
     Args:
         module: An RLModule for torch.
@@ -94,12 +94,12 @@ def dense_policy_size(module: nn.Module) -> dict[str, int]:
 
 
 def _adapt_initial_state(module: nn.Module, kept: Mapping[str, Tensor]) -> None:
-    """Makes RLlib's recurrent encoders give an initial state of their layer's new size."""
+    """Makes RLlib's recurrent encoders return an initial state of their layer's new size."""
     for child in module.modules():
         layer = getattr(child, "lstm", getattr(child, "gru", None))
         config: Any = getattr(child, "config", None)
         if isinstance(layer, nn.RNNBase) and hasattr(config, "hidden_dim"):
-            # Actor and critic share one config object, but not one size.
+            # Actor and critic share one config object, but may now differ in size.
             config = copy.copy(config)
             config.hidden_dim = layer.hidden_size
             child.config = config

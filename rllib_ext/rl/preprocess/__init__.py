@@ -1,1 +1,1 @@
-"""What PPO trains on in place of what the environment gives: normalised, stacked, clipped."""
+"""Preprocessing of what PPO trains on: normalised, stacked or clipped observations, scaled rewards."""

@@ -1,4 +1,4 @@
-"""Normalisation, frame stacking and clipping for a PPOConfig: RLlib's connectors, and two of ours."""
+"""Normalisation, frame stacking and clipping for a PPOConfig, by connectors of RLlib and two of ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rllib_ext.pruning.errors import ConfigError
 from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 from rllib_ext.rl.preprocess.stack_frames import StackFrames
 
-# Where observations or rewards are normalised and no limit is given: stable-baselines3's VecNormalize.
+# Limit of normalised observations and rewards if none is given, as in stable-baselines3's VecNormalize.
 CLIP = 10.0
 NORMALIZE = (False, True, "observations", "rewards")
 
@@ -33,24 +33,23 @@ def with_preprocessing(
     clip_reward: float | None = None,
     frame_stack: int = 1,
 ) -> PPOConfig:
-    """A copy of a PPO configuration whose policy sees, and learns from, what is normalised or stacked.
+    """Returns a copy of a PPO configuration whose policy trains on normalised, stacked or clipped data.
 
-    What is added to connectors that are there comes after them: observations are normalised
-    (RLlib's `MeanStdFilter`), then stacked. It belongs to the policy: evaluations, saved policies and
-    exports have it. Rewards are scaled for the Learner only: returns that are reported are the
-    environment's own.
+    The added connectors come after any that are set already: observations are normalised (RLlib's
+    `MeanStdFilter`), then stacked. This belongs to the policy: evaluations, saved policies and exports
+    include it. Rewards are scaled for the Learner only: reported returns are the environment's own.
 
     Args:
-        ppo_config: Any PPO configuration of the new API stack with one policy; left as it is.
-        normalize: Whether observations are normalised by their running mean and standard deviation,
-            and rewards are divided by the running standard deviation of the discounted return (with
-            the configuration's `gamma`, the same for all members of a search); "observations" or
-            "rewards": only these.
-        clip_obs: Largest magnitude of an observation, after it was normalised; not given: 10 where it
-            is normalised, else any.
-        clip_reward: Largest magnitude of a reward, after it was scaled; not given: 10 where it is
-            scaled, else any.
-        frame_stack: How many of the last frames the policy sees, joined along the last axis.
+        ppo_config: Any PPO configuration of the new API stack with one policy; left unchanged.
+        normalize: Whether observations are normalised by their running mean and standard deviation, and
+            rewards are divided by the running standard deviation of the discounted return (with the
+            configuration's `gamma`, the same for all members of a search); "observations" or "rewards"
+            selects one of these.
+        clip_obs: Largest magnitude of an observation after normalisation; None means 10 if observations
+            are normalised, otherwise no limit.
+        clip_reward: Largest magnitude of a reward after scaling; None means 10 if rewards are scaled,
+            otherwise no limit.
+        frame_stack: Number of most recent frames that the policy sees, joined along the last axis.
 
     Raises:
         ConfigError: A value is out of its range; the message says which.
@@ -90,13 +89,13 @@ def with_preprocessing(
 
 @dataclasses.dataclass(frozen=True)
 class ObservationConnectors:
-    """RLlib's callable that gives connectors from the environment to the module.
+    """Callable by which RLlib builds the connectors from the environment to the module.
 
     Attributes:
-        before: Gives those that come first.
-        normalise: Whether a `MeanStdFilter` normalises.
-        clip: Largest magnitude after it; None: any.
-        frames: How many are stacked.
+        before: Builder of the connectors that come first; None if there are none.
+        normalise: Whether a `MeanStdFilter` normalises observations.
+        clip: Largest magnitude after normalisation; None means no limit.
+        frames: Number of frames that are stacked.
     """
 
     before: Builder | None
@@ -105,7 +104,7 @@ class ObservationConnectors:
     frames: int
 
     def __call__(self, *given: Any, **named: Any) -> list[Any]:
-        """The connectors; arguments as RLlib passes them."""
+        """Returns the connectors; the arguments are RLlib's."""
         found = force_list(self.before(*given, **named)) if self.before is not None else []
         if self.normalise or self.clip is not None:
             if not found:
@@ -123,7 +122,7 @@ class ObservationConnectors:
 
 
 def _refuse_unfiltered(env: Any = None, spaces: Any = None) -> None:
-    """Looks at what RLlib's filter would be shown: it keeps the number format, and fails on parts."""
+    """Refuses observations that RLlib's filter can't take: it keeps integers, fails on Dict, Tuple."""
     known = (spaces or {}).get(INPUT_ENV_SINGLE_SPACES)
     observed = known[0] if known else getattr(env, "single_observation_space", None)
     if isinstance(observed, gym.spaces.Dict | gym.spaces.Tuple):
@@ -142,12 +141,12 @@ def _refuse_unfiltered(env: Any = None, spaces: Any = None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class RewardConnectors:
-    """RLlib's callable that gives connectors of the Learner.
+    """Callable by which RLlib builds the connectors of the Learner.
 
     Attributes:
-        before: Gives those that come first.
-        gamma: As of `ScaleRewards`.
-        clip: As of `ScaleRewards`.
+        before: Builder of the connectors that come first; None if there are none.
+        gamma: `gamma` of `ScaleRewards`.
+        clip: `clip` of `ScaleRewards`.
     """
 
     before: Builder | None
@@ -155,6 +154,6 @@ class RewardConnectors:
     clip: float | None
 
     def __call__(self, *given: Any, **named: Any) -> list[Any]:
-        """The connectors; arguments as RLlib passes them."""
+        """Returns the connectors; the arguments are RLlib's."""
         found = force_list(self.before(*given, **named)) if self.before is not None else []
         return [*found, ScaleRewards(gamma=self.gamma, clip=self.clip)]

@@ -1,4 +1,4 @@
-"""Rewards in units of the running standard deviation of discounted returns."""
+"""Scales rewards to units of the running standard deviation of discounted returns."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# As in Gymnasium's NormalizeReward and in stable-baselines3's VecNormalize: the weight of the first
-# guess, mean 0 and variance 1, and what keeps a variance of 0 from dividing.
+# As in Gymnasium's NormalizeReward and in stable-baselines3's VecNormalize: the weight of the initial
+# guess, mean 0 and variance 1, and the term that prevents division by a variance of 0.
 FIRST_COUNT = 1e-4
 EPSILON = 1e-8
 
 
 class RewardScales:
-    """Running variances of discounted returns, one a member, and rewards divided by their roots.
+    """Running variances of the discounted returns of each member, by whose roots rewards are divided.
 
     The statistics are those of Gymnasium's `NormalizeReward` and stable-baselines3's `VecNormalize`.
-    A whole batch is seen before it is scaled, so that all rewards of an update are on one scale, and
-    the order of environments within it doesn't matter.
+    They take in a whole batch before it is scaled, so that all rewards of an update are on one scale,
+    and the order of environments within it doesn't matter.
 
     Args:
-        members: How many.
-        normalise: Whether rewards are divided; otherwise they are clipped only.
-        clip: Largest magnitude of what comes out; None: any.
+        members: Number of members.
+        normalise: Whether rewards are divided; otherwise they are only clipped.
+        clip: Largest magnitude of a resulting reward; None means no limit.
     """
 
     def __init__(self, members: int, *, normalise: bool, clip: float | None) -> None:
@@ -35,11 +35,11 @@ class RewardScales:
             self.restart(member)
 
     def see(self, members: Array, returns: Array) -> None:
-        """Takes the discounted returns of a batch; the joined moments are Chan, Golub and LeVeque's.
+        """Adds the discounted returns of a batch to the statistics, as Chan, Golub and LeVeque do.
 
         Args:
-            members: Whose they are, of shape (n,).
-            returns: One a step, of shape (n, steps); steps ≥ 1.
+            members: Index of the member that each row of returns belongs to, shape (n,).
+            returns: Discounted return at each step, shape (n, steps); steps ≥ 1.
         """
         if not self.normalise:
             return
@@ -54,11 +54,11 @@ class RewardScales:
         self._count[members] = total
 
     def scaled(self, members: Array, rewards: Array) -> Array:
-        """Rewards as PPO shall see them; nothing is learned of them.
+        """Returns the rewards that PPO is trained on; the statistics stay unchanged.
 
         Args:
-            members: Whose they are, of shape (n,).
-            rewards: An array of shape (n, …).
+            members: Index of the member that each row of rewards belongs to, shape (n,).
+            rewards: Rewards of shape (n, …).
         """
         if self.normalise:
             scale = np.sqrt(self._variance[members] + EPSILON)
@@ -66,11 +66,11 @@ class RewardScales:
         return rewards if self.clip is None else np.clip(rewards, -self.clip, self.clip)
 
     def restart(self, member: int) -> None:
-        """Forgets what a member has seen."""
+        """Resets the statistics of a member."""
         self._mean[member], self._variance[member], self._count[member] = 0.0, 1.0, FIRST_COUNT
 
     def state(self, member: int) -> dict[str, float]:
-        """A member's statistics, as plain values; {} where nothing is learned."""
+        """Returns a member's statistics as plain values; empty if rewards are not normalised."""
         if not self.normalise:
             return {}
         return {
@@ -80,7 +80,7 @@ class RewardScales:
         }
 
     def load(self, member: int, state: Mapping[str, float]) -> None:
-        """Takes over what `state` gave; {} forgets."""
+        """Restores statistics that `state` returned; an empty mapping resets them."""
         self.restart(member)
         if self.normalise and state:
             self._mean[member] = state["mean"]
@@ -89,16 +89,16 @@ class RewardScales:
 
 
 def discounted(rewards: Array, ended: Array, before: Array, gamma: float) -> tuple[Array, Array]:
-    """Discounted returns so far, step by step: R ← γ R + r, from 0 in each episode.
+    """Returns the discounted returns so far, step by step: R ← γ R + r, from 0 in each episode.
 
     Args:
-        rewards: An array of shape (steps, …).
+        rewards: Rewards of shape (steps, …).
         ended: Whether an episode was over with the step, of the same shape.
-        before: R after the step before the first, of shape (…).
-        gamma: γ.
+        before: R before the first step, of shape (…).
+        gamma: Discount γ.
 
     Returns:
-        R of each step, of the shape of `rewards`, and R to go on with.
+        R at each step, of the shape of `rewards`, and the R to continue with.
     """
     found = np.empty(rewards.shape)
     so_far = before

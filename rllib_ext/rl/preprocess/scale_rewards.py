@@ -1,4 +1,4 @@
-"""Reward scaling and clipping as a connector of RLlib's Learner, which has none of its own."""
+"""Connector that scales and clips rewards for RLlib's Learner, as RLlib has none for that."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing_extensions import override
 
 from rllib_ext.rl.preprocess.reward_scale import RewardScales, discounted
 
-# Of RLlib's AddOneTsToEpisodesAndTruncate: each episode is one step longer than what was played.
+# Set by RLlib's AddOneTsToEpisodesAndTruncate, which makes each episode one step longer than played.
 _EXTENDED = "_added_loss_mask_for_valid_episode_ts"
 
 
 class ScaleRewards(ConnectorV2):
-    """Gives the Learner rewards that are scaled or clipped; episodes, and so returns, keep theirs.
+    """Connector that gives the Learner scaled or clipped rewards; episodes, and so returns, keep theirs.
 
     Args:
-        gamma: Discount of the returns whose running standard deviation is the unit; None: rewards are
-            clipped only.
-        clip: Largest magnitude of a reward after that; None: any.
+        gamma: Discount of the returns whose running standard deviation is the unit of rewards; None
+            means that rewards are only clipped.
+        clip: Largest magnitude of a reward after scaling; None means no limit.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ScaleRewards(ConnectorV2):
         super().__init__(input_observation_space, input_action_space, **kwargs)
         self.gamma, self.clip = gamma, clip
         self._scales = RewardScales(1, normalise=gamma is not None, clip=clip)
-        # By episode that isn't over, its discounted return so far.
+        # Discounted return so far of each episode in the last batch, by the episode's name.
         self._ongoing: dict[str, float] = {}
 
     @override
@@ -72,7 +72,7 @@ class ScaleRewards(ConnectorV2):
         before, self._ongoing = self._ongoing, {}
         found = []
         for name, played in zip(names, rewards, strict=True):
-            # An episode that is over never comes again: each has a name of its own.
+            # A finished episode is never looked up again: each has a name of its own.
             start = self._ongoing.get(name, before.get(name, 0.0))
             going = np.zeros(len(played), dtype=bool)
             returns, last = discounted(played, going, np.asarray(start), gamma)
@@ -90,5 +90,5 @@ class ScaleRewards(ConnectorV2):
 
     @override
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes statistics over; the environments have begun anew, and so do their returns."""
+        """Restores the statistics; returns start from 0, because environments start new episodes."""
         self._scales.load(0, state)

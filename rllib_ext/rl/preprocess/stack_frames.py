@@ -1,4 +1,4 @@
-"""Frame stacking of any Box; RLlib's own FrameStacking takes images of one channel only."""
+"""Connector that stacks frames of any Box; RLlib's own FrameStacking takes one-channel images only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rllib_ext.pruning.errors import ConfigError
 
 
 class StackFrames(ConnectorV2):
-    """Writes the last frames, joined along the last axis, over each observation of an episode.
+    """Connector that replaces each observation by the last frames, joined along the last axis.
 
     The oldest is first; before an episode's start lie zeros, as with RLlib's FrameStacking and
     stable-baselines3's VecFrameStack. The Learner finds the stacked observations in the episodes and
     needs no connector of its own.
 
     Args:
-        num_frames: How many, ≥ 1.
+        num_frames: Number of frames, ≥ 1.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StackFrames(ConnectorV2):
                 "env_to_module_connector: ray.rllib.connectors.env_to_module:FlattenObservations."
             )
         low, high = (np.concatenate([b] * self.num_frames, -1) for b in (space.low, space.high))
-        # What stands before an episode's start.
+        # The zeros before an episode's start must be within bounds.
         return gym.spaces.Box(np.minimum(low, 0), np.maximum(high, 0), dtype=space.dtype)
 
     @override

@@ -1,1 +1,1 @@
-"""What a PPO configuration can say: ranges, and what RLlib would take and pass over in silence."""
+"""Checks of PPO configurations: ranges of values, and settings that RLlib would silently ignore."""

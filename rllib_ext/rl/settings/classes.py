@@ -1,4 +1,4 @@
-"""Where RLlib takes a class or a function, and stores whatever it is given."""
+"""Checks settings that must be a class or a function, where RLlib stores whatever it is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_ext.pruning.errors import ConfigError
 
-# By the attribute of `PPOConfig`: the method and argument that set it, and what belongs there.
+# By attribute of `PPOConfig`: the method and the argument that set it, and what is expected.
 _EXPECTED = {
     "env_runner_cls": ("env_runners", "env_runner_cls", "an EnvRunner class"),
     "_env_to_module_connector": (
@@ -29,7 +29,7 @@ _EXPECTED = {
 
 
 def refuse_other_than_classes(ppo: PPOConfig) -> None:
-    """Looks whether there is a class or a function wherever RLlib will call one.
+    """Checks that every setting that RLlib will call is a class or a function.
 
     Args:
         ppo: Any PPO configuration.

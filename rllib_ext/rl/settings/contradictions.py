@@ -1,4 +1,4 @@
-"""What a PPO and a pruning configuration cannot both ask for, whoever trains."""
+"""Checks for contradictions between a PPO and a pruning configuration that hold for any trainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rllib_ext.rl.preprocess.preprocess import RewardConnectors
 
 
 def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
-    """Looks whether a policy that is trained in this way can be pruned in that one.
+    """Checks that a policy trained with this PPO configuration can be pruned as configured.
 
     Args:
         ppo: Any PPO configuration of the new API stack with one policy.
@@ -53,7 +53,7 @@ def refuse_contradictions(ppo: PPOConfig, pruning: PruningConfig) -> None:
 
 
 def _refuse_untrainable_module(ppo: PPOConfig) -> None:
-    """Looks at an RLModule class of the user's own, which RLlib asks for what it lacks late."""
+    """Refuses a user's RLModule class that lacks what RLlib asks it for only later, in training."""
     spec = ppo._rl_module_spec
     if isinstance(spec, MultiRLModuleSpec):
         specs = spec.rl_module_specs

@@ -1,9 +1,9 @@
-"""Settings that RLlib takes and its new API stack never reads.
+"""Refuses settings that RLlib accepts but that its new API stack never reads.
 
 RLlib's config methods still have the arguments of the old stack (`AlgorithmConfig.env_runners`,
 `environment` and `training` in ray/rllib/algorithms/algorithm_config.py mark most of them
-"@OldAPIStack"), store what they are given, and say nothing. Which are read is found in Ray's source:
-tests/rllib_ext/test_ignored.py looks for every argument in the modules of the new stack.
+"@OldAPIStack"), store what they are given, and give no warning. Which of them are read is found in Ray's
+source: tests/rllib_ext/test_ignored.py looks for every argument in the modules of the new stack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ATARI = (
     "ray.rllib.env.wrappers.atari_wrappers.wrap_atari_for_new_api_stack"
 )
 
-# What does it in the new stack, by the method and the argument of `PPOConfig` that are ignored.
+# Replacements in the new stack, by the ignored method and argument of `PPOConfig`.
 IGNORED: dict[tuple[str, str], str] = {
     ("environment", "render_env"): (
         "a callback renders: ray/rllib/examples/envs/env_rendering_and_recording.py shows it"
@@ -78,18 +78,18 @@ IGNORED: dict[tuple[str, str], str] = {
         "a Learner class of your own chooses the optimizer, in configure_optimizers_for_module"
     ),
 }
-# Arguments that no attribute of a configuration tells: not stored, or written by RLlib itself too.
+# Arguments that no attribute of a configuration shows: not stored, or set by RLlib itself too.
 NOT_STORED = frozenset({"is_atari", "enable_connectors", "vf_share_layers"})
 
 
 def refuse_ignored(ppo: PPOConfig) -> None:
-    """Looks whether a configuration sets anything that the new API stack ignores.
+    """Checks that a configuration sets nothing that the new API stack ignores.
 
     Args:
         ppo: Any PPO configuration of the new API stack.
 
     Raises:
-        ConfigError: A setting is ignored; the message says what does it instead.
+        ConfigError: A setting is ignored; the message says what to use instead.
     """
     usual = PPOConfig()
     for (method, name), instead in IGNORED.items():
@@ -101,17 +101,17 @@ def refuse_ignored(ppo: PPOConfig) -> None:
 
 
 def refuse_ignored_argument(method: str, name: str, value: Any) -> None:
-    """Looks whether an argument is one that RLlib ignores without storing it.
+    """Checks that an argument isn't one that RLlib ignores without storing it.
 
     Raises:
-        ConfigError: The argument is ignored; the message says what does it instead.
+        ConfigError: The argument is ignored; the message says what to use instead.
     """
     if name in NOT_STORED and (method, name) in IGNORED and value is not None:
         raise ignored(method, name, value, IGNORED[method, name])
 
 
 def ignored(method: str, name: str, value: Any, instead: str) -> ConfigError:
-    """The refusal of an argument that would be ignored."""
+    """Returns the error for an argument that would be ignored."""
     return ConfigError(
         f"ppo.{method}.{name} = {value!r}: RLlib's new API stack ignores it, whoever trains. Instead, "
         f"{instead}."

@@ -1,6 +1,6 @@
-"""What `model_config` can say about RLlib's own PPO network; its catalog passes over all else silently.
+"""Checks the keys of `model_config` for RLlib's own PPO network, whose catalog ignores unknown ones.
 
-The known keys are the fields of RLlib's `DefaultModelConfig`. A few of those say nothing about PPO's
+The known keys are the fields of RLlib's `DefaultModelConfig`. A few of those have no effect on PPO's
 network either: no module of the new API stack reads them (tests/rllib_ext/test_model_keys.py looks).
 """
 
@@ -29,7 +29,7 @@ _OWN_MODULE = (
     "ortho_init: true initialises layers orthogonally and the policy's last one small (in Python "
     "rllib_ext.with_initial_weights); anything else an RLModule or a catalog of your own"
 )
-# Fields that PPO's network and its connectors don't read, and what does it instead.
+# Fields that PPO's network and its connectors don't read, and what to use instead.
 UNREAD = {
     "lstm_use_prev_action": _PREVIOUS,
     "lstm_use_prev_reward": _PREVIOUS,
@@ -50,15 +50,15 @@ UNREAD = {
 
 
 def refuse_unknown_model_keys(ppo: PPOConfig) -> None:
-    """Looks whether all that a configuration says about RLlib's own network is read.
+    """Checks that RLlib's own network reads every key of `model_config` that a configuration sets.
 
-    An RLModule or a catalog of the user's own takes whatever keys it likes.
+    A user's own RLModule or catalog may take any keys.
 
     Args:
         ppo: Any PPO configuration of the new API stack.
 
     Raises:
-        ConfigError: A key is unknown, isn't read, or a layer's size isn't one; the message says which.
+        ConfigError: A key is unknown or isn't read, or its value is invalid; the message says which.
     """
     if not _has_rllibs_network(ppo):
         return
@@ -93,7 +93,7 @@ def _has_rllibs_network(ppo: PPOConfig) -> bool:
     if isinstance(spec, MultiRLModuleSpec):
         return False
     module, catalog = getattr(spec, "module_class", None), getattr(spec, "catalog_class", None)
-    # Who derives from RLlib's module may read keys of their own.
+    # A class derived from RLlib's module may read keys of its own.
     rllibs = module is None or module.__module__.startswith(_package(DefaultPPORLModule))
     return rllibs and catalog in (None, InitialCatalog)
 
@@ -103,7 +103,7 @@ def _package(of: type[Any]) -> str:
 
 
 def _given(ppo: PPOConfig) -> dict[str, Any]:
-    """What the configuration says itself, and what its module's description says over it."""
+    """Returns the configuration's own keys, overridden by those of its RLModule specification."""
     spec = getattr(ppo._rl_module_spec, "model_config", None)
     return {**_as_mapping(ppo._model_config), **_as_mapping(spec)}
 

@@ -1,6 +1,6 @@
-"""Which values PPO's main hyperparameters can have. Imports neither Ray nor torch.
+"""Ranges of PPO's main hyperparameters. Imports neither Ray nor torch.
 
-RLlib takes nearly any: a discount of 1.5 trains, and means nothing.
+RLlib accepts nearly any value: a discount of 1.5 trains, but has no meaning.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 SHARES = ("gamma", "lambda_")
-# Without one, or with an infinite one, nothing is clipped.
+# None and infinity mean that nothing is clipped.
 LIMITS = ("vf_clip_param", "grad_clip")
-# Of these RLlib takes a schedule too: pairs of env steps and a value.
+# RLlib takes a schedule for these too: pairs of env steps and a value.
 SCHEDULED = ("lr", "entropy_coeff")
 _AT_LEAST_ZERO = (
     "clip_param",
@@ -23,17 +23,17 @@ _AT_LEAST_ZERO = (
     *SCHEDULED,
 )
 _COUNTS = ("num_epochs", "minibatch_size", "train_batch_size", "train_batch_size_per_learner")
-# Counts that may be left open: no minibatches; batches as long as `train_batch_size` says.
+# Counts that may be None: no minibatches; batches as long as `train_batch_size` says.
 _OPEN = ("minibatch_size", "train_batch_size_per_learner")
 RANGED = (*SHARES, *LIMITS, *_AT_LEAST_ZERO, *_COUNTS)
 
 
 def expected(name: str, value: Any) -> str:
-    """What a hyperparameter's value should have been; "" where it is right.
+    """Describes what a hyperparameter's value should have been; empty if it is valid.
 
     Args:
         name: An argument of `PPOConfig.training`, one of `RANGED`.
-        value: What it was given; a schedule where RLlib takes one.
+        value: The value that was given, or a schedule where RLlib takes one.
     """
     if name in _COUNTS:
         fine = _is_count(value) or (value is None and name in _OPEN)
@@ -64,7 +64,7 @@ def _is_in_range(name: str, value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a real number; truth values are none."""
+    """Whether a value is a real number; booleans are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

@@ -1,5 +1,5 @@
-"""How a run shows a person, a log or a script how far it is.
+"""Shows the progress of a run to a user, a log or a script.
 
-`opened.display_for` chooses: a live view on a terminal, lines in a log, one JSON object an event, or
-nothing. What is seen is a record (`state`), and the view a pure function of it (`view`).
+`opened.display_for` chooses between a live view on a terminal, lines in a log, and nothing; `json_lines`
+writes one JSON object per event. The view is a pure function (`view`) of a record (`state`).
 """

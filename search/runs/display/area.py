@@ -1,4 +1,4 @@
-"""The lowest lines of a terminal, drawn again and again below all else that is written."""
+"""Draws and redraws the lowest lines of a terminal, below all other output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 class Area:
-    """Lines at the bottom of a terminal.
+    """The lines at the bottom of a terminal.
 
-    One thread draws. Between two drawings the cursor stands below the last line, so that what somebody
-    else writes all the same, such as the terminal's ^C, is erased with the next one.
+    Only one thread may draw. Between two drawings the cursor is below the last line, so that other
+    output that reaches the terminal, such as its ^C, is erased by the next drawing.
 
     Args:
         stream: The terminal.
@@ -30,16 +30,16 @@ class Area:
         self._columns = 0
 
     def draw(self, lines: Sequence[str], columns: int, above: Sequence[str] = ()) -> None:
-        """Draws the lines in place of those before.
+        """Replaces the previous drawing by new lines.
 
         Args:
-            lines: With or without escapes of colour, none longer than the terminal is wide.
-            columns: How wide the terminal is now.
-            above: What is written above them, and stays.
+            lines: Lines, possibly with escape sequences for colours; none wider than the terminal.
+            columns: Current width of the terminal.
+            above: Lines to write permanently above the drawing.
         """
         rows = self._rows(columns)
         up = _UP.format(rows) if rows else ""
-        # A terminal that became narrower has wrapped what was drawn: line by line nothing would fit.
+        # A narrower terminal has wrapped the old drawing, so erasing it line by line wouldn't fit.
         clear = _ERASE_BELOW if above or columns != self._columns else ""
         kept = "".join(f"{line}{_ERASE_LINE}\n" for line in above)
         drawn = "".join(f"{line}{_ERASE_LINE}\n" for line in lines)
@@ -49,5 +49,5 @@ class Area:
         self._columns = columns
 
     def _rows(self, columns: int) -> int:
-        """Lines of the terminal that the last drawing takes now."""
+        """Returns the number of terminal lines that the last drawing occupies at the current width."""
         return sum(max(1, math.ceil(width / max(1, columns))) for width in self._widths)

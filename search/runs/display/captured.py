@@ -1,6 +1,6 @@
-"""What anybody writes to the terminal of this process, kept apart so that it doesn't spoil a live view.
+"""Captures all output of this process to the terminal, so that it doesn't disturb a live view.
 
-Ray's C++ writes to the file descriptor and not to `sys.stderr`, and so do libraries of environments.
+Ray's C++ code and libraries of environments write to the file descriptor and not to `sys.stderr`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _STANDARD = (1, 2)
 
 
 class Captured:
-    """Standard output and error go to a file, where they are a terminal.
+    """A redirection of standard output and error to a file, for each of them that is a terminal.
 
-    Nobody who writes has to wait for whoever reads. The file stays where the process dies before
-    `close`: what it said last is in there.
+    Writers never wait for a reader. If the process dies before `close`, the file remains and contains
+    its last output.
 
     Attributes:
-        terminal: Writes to the terminal itself.
+        terminal: Stream that writes to the terminal itself.
     """
 
     def __init__(self) -> None:
@@ -41,15 +41,15 @@ class Captured:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal, now."""
+        """Current numbers of columns and lines of the terminal."""
         found = os.get_terminal_size(self._saved[2])
         return (found.columns or 80, found.lines or 24)
 
     def take(self, *, rest: bool = False) -> list[str]:
-        """Whole lines that were written since the last call.
+        """Returns the complete lines that were written since the last call.
 
         Args:
-            rest: Whether one that has not ended is taken too.
+            rest: Whether to include an incomplete last line.
         """
         *lines, self._rest = (self._rest + self._reader.read()).split(b"\n")
         if rest and self._rest:
@@ -57,7 +57,7 @@ class Captured:
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
     def close(self) -> list[str]:
-        """Gives the terminal back.
+        """Ends the redirection and restores the terminal.
 
         Returns:
             Lines that were written since the last `take`.
@@ -75,6 +75,6 @@ class Captured:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        # Whoever closed it has nothing to lose.
+        # A closed stream has nothing to flush.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

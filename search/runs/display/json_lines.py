@@ -1,7 +1,7 @@
-"""A run for scripts: one JSON object an event, a line each.
+"""Reports a run to scripts, with one JSON object per event, each on a line.
 
-Every object has `event`, `time` (UTC, ISO 8601) and `elapsed` (seconds since the command began); what
-else it has is in `EVENTS`. A number that is not known is null.
+Every object has `event`, `time` (UTC, ISO 8601) and `elapsed` (seconds since the command began);
+`EVENTS` lists its other fields. An unknown number is null.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from search.population.progress import Progress
 from search.runs.display.pace import Pace
 from search.runs.display.quiet import QuietDisplay
 
-# By event, its fields and what they mean.
+# Fields of each event, and their meanings.
 EVENTS: Mapping[str, Mapping[str, str]] = {
     "phase": {"title": "what is done from now on, for a person"},
     "note": {"text": "what a person should know: what is waited for, which node is avoided"},
@@ -85,15 +85,15 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
     "interrupted": {"message": "what is safe, and how to go on"},
     "failed": {"message": "what is wrong, or what failed", "status": "the exit status"},
 }
-# Seconds between two of "progress".
+# Minimum seconds between two "progress" events.
 _INTERVAL = 1.0
 
 
 class JsonDisplay(QuietDisplay):
-    """Writes events.
+    """A display that writes events as JSON lines.
 
     Args:
-        stream: Where to; None: standard output.
+        stream: Stream to write to; None for standard output.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -117,7 +117,7 @@ class JsonDisplay(QuietDisplay):
             stream.flush()
 
     def pass_on(self, line: str) -> None:
-        """Writes another process's event as it is, any other line as "log", of an empty one nothing."""
+        """Writes another process's event unchanged, and any other line that isn't empty as "log"."""
         try:
             found = json.loads(line)
         except ValueError:
@@ -132,18 +132,18 @@ class JsonDisplay(QuietDisplay):
 
     @override
     def phase(self, title: str) -> None:
-        """A new part of the work begins."""
+        """Writes the event of a new phase."""
         self._pace, self._last = Pace(), -math.inf
         self.emit("phase", title=title)
 
     @override
     def note(self, text: str) -> None:
-        """What a person should know beside all that; may be called from any thread."""
+        """Writes the event of a message to the user; may be called from any thread."""
         self.emit("note", text=text)
 
     @override
     def searching(self, progress: Progress) -> None:
-        """Members train."""
+        """Writes the progress of members' training, at limited intervals."""
         now = time.monotonic()
         self._pace.add(now, progress)
         if now - self._last < _INTERVAL and not progress.over:
@@ -171,22 +171,22 @@ class JsonDisplay(QuietDisplay):
 
     @override
     def training_baselines(self, done: int, total: int) -> None:
-        """Baselines train."""
+        """Writes how many baselines are trained."""
         self.emit("baselines", done=done, total=total)
 
     @override
     def evaluating(self, done: int, total: int) -> None:
-        """Policies are evaluated again."""
+        """Writes how many policies are evaluated on fresh seeds."""
         self.emit("evaluated", done=done, total=total)
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: numbers that are none become null."""
+    """Converts a value for JSON; NaN and infinite numbers become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    # Of numpy too.
+    # NumPy's scalars have `item`.
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -1,4 +1,4 @@
-"""What a log gets of a run: a line a phase, and sparse ones on how far it is."""
+"""Shows a run in a log: one line per phase, and occasional lines on its progress."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from search.population.progress import Progress
 from search.runs.display.pace import Pace
 from search.runs.display.quiet import QuietDisplay
 
-# Seconds between lines where nobody watches.
+# Minimum seconds between two lines on progress.
 LOG_INTERVAL = 10.0
 FIRST = "  waiting for the first result: processes start, then train an iteration"
 
 
 class LineDisplay(QuietDisplay):
-    """Writes phases and progress as lines.
+    """A display that writes phases and progress as lines.
 
     Args:
-        stream: Where to; None: standard error.
+        stream: Stream to write to; None for standard error.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -35,31 +35,31 @@ class LineDisplay(QuietDisplay):
 
     @override
     def phase(self, title: str) -> None:
-        """A new part of the work begins."""
+        """Writes the title of a new phase."""
         self._pace = Pace()
         self._last_line = -math.inf
         self._line(title)
 
     @override
     def note(self, text: str) -> None:
-        """What a person should know beside all that; may be called from any thread."""
+        """Writes a message to the user; may be called from any thread."""
         self._line(f"  {text}")
 
     @override
     def searching(self, progress: Progress) -> None:
-        """Members train."""
+        """Writes the progress of members' training."""
         now = time.monotonic()
         self._pace.add(now, progress)
         self._show(describe(progress, self._pace.left(now, progress)), progress.over)
 
     @override
     def training_baselines(self, done: int, total: int) -> None:
-        """Baselines train."""
+        """Writes how many baselines are trained."""
         self._show(f"  {done}/{total} baselines trained", done == total)
 
     @override
     def evaluating(self, done: int, total: int) -> None:
-        """Policies are evaluated again."""
+        """Writes how many policies are evaluated on fresh seeds."""
         self._show(f"  {done}/{total} policies evaluated", done == total)
 
     def _show(self, text: str, last: bool) -> None:
@@ -75,17 +75,17 @@ class LineDisplay(QuietDisplay):
 
 
 def stamp(seconds: float) -> str:
-    """Time since a run began, as lines begin with it: "[01:05]"."""
+    """Formats the time since a run began for the start of a line: "[01:05]"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"[{minutes:02d}:{rest:02d}]"
 
 
 def describe(progress: Progress, left: float) -> str:
-    """One line on how far a search is.
+    """Returns one line on the progress of a search.
 
     Args:
-        progress: How far it is.
-        left: Seconds until the budget is spent; infinite where nobody knows.
+        progress: Current progress of the search.
+        left: Seconds until the budget is spent; infinite if unknown.
     """
     if not progress.heard_of:
         return FIRST
@@ -106,17 +106,17 @@ def describe(progress: Progress, left: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """Four significant digits; "–" where unknown."""
+    """Formats a number with four significant digits; "–" if unknown."""
     return "–" if math.isnan(value) else f"{value:.4g}"
 
 
 def plain_share(value: float) -> str:
-    """A sparsity in per cent; "–" where unknown."""
+    """Formats a sparsity in per cent; "–" if unknown."""
     return "–" if math.isnan(value) else f"{100 * value:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes."""
+    """Formats a duration in minutes and seconds, or in hours and minutes."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min"

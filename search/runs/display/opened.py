@@ -1,4 +1,4 @@
-"""Which display a run gets."""
+"""Chooses the display of a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Shown = LineDisplay | QuietDisplay | TerminalDisplay
 
 
 def display_for(*, quiet: bool = False) -> Shown:
-    """A live view where standard error is a terminal, lines where it is not.
+    """Returns a live view if standard error is a terminal, otherwise a display of lines.
 
     Args:
-        quiet: Whether nothing is to be shown.
+        quiet: Whether to show nothing.
     """
     if quiet:
         return QuietDisplay()
@@ -24,7 +24,7 @@ def display_for(*, quiet: bool = False) -> Shown:
 
 
 def _is_terminal() -> bool:
-    """Whether lines can be drawn again on the process's own standard error, and nobody replaced it."""
+    """Whether `sys.stderr` is the process's own, not replaced, and a terminal that can redraw lines."""
     try:
         own = sys.stderr.fileno() == 2
     except (OSError, ValueError, AttributeError):

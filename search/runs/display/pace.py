@@ -1,4 +1,4 @@
-"""How fast members train, and how long they will yet."""
+"""Estimates how fast members train, and how much longer they will take."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from search.population.progress import Progress
 
-# Seconds after the first result from which on a speed says something.
+# Seconds after the first result before a speed is meaningful.
 _SOON = 2.0
 
 
 class Pace:
-    """Env steps a second since the first result of this process: what starts before takes no part."""
+    """The training speed since this process's first result, which excludes the time for starting up."""
 
     def __init__(self) -> None:
         self._first = self._last = (math.nan, 0)
@@ -20,8 +20,8 @@ class Pace:
         """Takes a result into account.
 
         Args:
-            now: Seconds since some moment.
-            progress: How far the search is by then.
+            now: Time of the result, in seconds of any fixed clock.
+            progress: Progress of the search at that time.
         """
         if progress.env_steps <= progress.before:
             return
@@ -31,16 +31,16 @@ class Pace:
 
     @property
     def speed(self) -> float:
-        """Env steps a second, of all members; NaN where it isn't known yet."""
+        """Env steps per second of all members; NaN if it isn't known yet."""
         seconds = self._last[0] - self._first[0]
         return (self._last[1] - self._first[1]) / seconds if seconds >= _SOON else math.nan
 
     def left(self, now: float, progress: Progress) -> float:
-        """Seconds until the budget is spent; infinite where nobody knows.
+        """Returns the seconds until the budget is spent; infinite if unknown.
 
         Args:
-            now: Seconds since the same moment.
-            progress: How far the search is.
+            now: Current time, in seconds of the same clock as in `add`.
+            progress: Current progress of the search.
         """
         left = progress.seconds_left
         if progress.budget is not None and self.speed > 0.0:

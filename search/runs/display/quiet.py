@@ -1,4 +1,4 @@
-"""A run that nobody watches."""
+"""Provides the display of a run that shows nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from search.population.progress import Progress
 
 
 class QuietDisplay:
-    """Shows nothing; displays that are no screen to set up and put back begin with it."""
+    """A display that shows nothing; also the base class of displays without a setup or teardown."""
 
     def __enter__(self) -> Self:
         return self
@@ -23,16 +23,16 @@ class QuietDisplay:
         return None
 
     def phase(self, title: str) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def searching(self, progress: Progress) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def training_baselines(self, done: int, total: int) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def evaluating(self, done: int, total: int) -> None:
-        """Nothing."""
+        """Shows nothing."""

@@ -1,4 +1,4 @@
-"""What a live view shows, as a record."""
+"""Provides the record of a run's state that a live view shows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import math
 
 from search.population.progress import Progress
 
-# So many hypervolumes are kept; where there are more, every other one goes.
+# Maximum number of hypervolumes that are kept; beyond it, every other one is dropped.
 MOST_KEPT = 128
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a live view shows.
+    """The state of a run that a live view shows.
 
     Attributes:
-        title: What the run does now.
-        elapsed: Seconds since it began, in this process.
-        in_phase: Seconds since it does that.
-        progress: How far a search is; None where it isn't members that train.
-        done: How many of a phase's parts are done, and of how many; None where it has no parts.
-        parts: What those are, such as "policies evaluated".
-        curve: Hypervolumes so far, in equal distances of env steps.
-        speed: Env steps a second of all members; NaN where it isn't known.
-        training_left: Seconds until the budget is spent; infinite where nobody knows.
-        found: How far the search was when its members had trained; shown while its end is prepared.
+        title: Title of the current phase.
+        elapsed: Seconds since the run began in this process.
+        in_phase: Seconds since the current phase began.
+        progress: Progress of the search; None if members aren't being trained.
+        done: Numbers of finished parts and of all parts of a phase; None if it has no parts.
+        parts: Name of the finished parts, such as "policies evaluated".
+        curve: Hypervolumes so far, at equal distances in env steps.
+        speed: Env steps per second of all members; NaN if unknown.
+        training_left: Seconds until the budget is spent; infinite if unknown.
+        found: Progress of the search at the end of its members' training, shown in later phases.
     """
 
     title: str = ""
@@ -41,7 +41,7 @@ class Seen:
 
     @property
     def share(self) -> float | None:
-        """How much of the phase is done, in [0, 1]; None where nobody knows."""
+        """Finished share of the phase, in [0, 1]; None if unknown."""
         if self.done is not None:
             return self.done[0] / self.done[1] if self.done[1] else 1.0
         if self.progress is None or not self.progress.heard_of:
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def left(self) -> float:
-        """Seconds until the phase is over; infinite where nobody knows."""
+        """Seconds until the phase is over; infinite if unknown."""
         if self.done is not None:
             share = self.done[0] / self.done[1] if self.done[1] else 1.0
             return self.in_phase * (1.0 - share) / share if share else math.inf
@@ -61,7 +61,7 @@ class Seen:
 
 
 class Curve:
-    """Keeps a few of many hypervolumes, in equal distances of env steps."""
+    """A curve of a limited number of hypervolumes, at equal distances in env steps."""
 
     def __init__(self) -> None:
         self._kept: list[float] = []
@@ -69,15 +69,15 @@ class Curve:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Those kept, the first one first."""
+        """The hypervolumes that are kept, the oldest first."""
         return tuple(self._kept)
 
     def add(self, env_steps: int, value: float) -> None:
-        """Takes a hypervolume, unless it follows too soon upon the one before or is unknown.
+        """Adds a hypervolume, unless it follows the previous one too soon or is unknown.
 
         Args:
-            env_steps: Of all members until then.
-            value: NaN where it is unknown.
+            env_steps: Env steps of all members until then.
+            value: The hypervolume; NaN if unknown.
         """
         if not math.isfinite(value) or (self._kept and env_steps < self._next):
             return

@@ -1,4 +1,4 @@
-"""A run on a terminal: a line a phase, and below them a live view of where it is."""
+"""Shows a run on a terminal: one line per phase, and below them a live view of the progress."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from search.runs.display.pace import Pace
 from search.runs.display.state import Curve, Seen
 from search.runs.display.view import view
 
-# Drawings a second.
+# Drawings per second.
 _RATE = 4.0
 
 
 class TerminalDisplay:
-    """Shows phases and progress on a terminal; on its way out it leaves the phases and the notes.
+    """A display of phases and progress on a terminal; phases and notes remain after it ends.
 
-    A thread draws, at its own pace: whoever tells how far a run is never waits for a terminal, and an
-    interrupted drawing can't leave one half done.
+    A thread draws at its own rate, so that reporting progress never waits for the terminal, and an
+    interrupt can't leave a drawing half done.
     """
 
     def __init__(self) -> None:
         self._started = self._phase_started = time.monotonic()
         self._seen, self._curve, self._pace = Seen(title="starting"), Curve(), Pace()
         self._above: collections.deque[str] = collections.deque()
-        # The line of the phase that the view shows; it is left behind when that is over.
+        # The line of the current phase, which is written above the view when the phase is over.
         self._left: collections.deque[str] = collections.deque()
         self._over = threading.Event()
         self._drawing: threading.Thread | None = None
@@ -61,7 +61,7 @@ class TerminalDisplay:
             self._drawing.join()
 
     def phase(self, title: str) -> None:
-        """A new part of the work begins."""
+        """Shows that a new phase begins."""
         self._phase_started = time.monotonic()
         self._leave_phase()
         self._left.append(self._stamped(title))
@@ -70,47 +70,47 @@ class TerminalDisplay:
         self._seen = Seen(title=title, curve=self._curve.values, found=found)
 
     def note(self, text: str) -> None:
-        """What a person should know beside all that; may be called from any thread."""
+        """Shows a message to the user; may be called from any thread."""
         self._leave_phase()
         self._above.append(self._stamped(f"  {text}"))
 
     def searching(self, progress: Progress) -> None:
-        """Members train."""
+        """Shows the progress of members' training."""
         self._pace.add(time.monotonic(), progress)
         self._curve.add(progress.env_steps, progress.hypervolume)
         self._seen = dataclasses.replace(self._seen, progress=progress, curve=self._curve.values)
 
     def training_baselines(self, done: int, total: int) -> None:
-        """Baselines train."""
+        """Shows how many baselines are trained."""
         self._seen = dataclasses.replace(self._seen, done=(done, total), parts="baselines trained")
 
     def evaluating(self, done: int, total: int) -> None:
-        """Policies are evaluated again."""
+        """Shows how many policies are evaluated on fresh seeds."""
         self._seen = dataclasses.replace(self._seen, done=(done, total), parts="policies evaluated")
 
     def _stamped(self, text: str) -> str:
         return f"{stamp(time.monotonic() - self._started)} {text}"
 
     def _leave_phase(self) -> None:
-        # Notes come from any thread.
+        # Another thread that calls `note` may have taken the line already.
         with contextlib.suppress(IndexError):
             self._above.append(self._left.popleft())
 
     def _draw(self, captured: Captured) -> None:
-        """Draws until the run is over, then gives the terminal back."""
+        """Draws until the run is over, then restores the terminal."""
         terminal, area = captured.terminal, Area(captured.terminal)
         console = Console(file=terminal, force_terminal=True, highlight=False)
         columns = 80
         try:
-            # A terminal that is gone is no reason to end a search.
+            # A closed terminal must not end a search.
             with contextlib.suppress(OSError):
                 while not self._over.wait(1.0 / _RATE):
                     columns, lines = captured.size
-                    # In the last column terminals differ in when they wrap; the cursor needs a line.
+                    # Terminals wrap differently at the last column, and the cursor needs a line.
                     drawn = rendered(self._now(), console, columns - 1, lines - 1)
                     area.draw(drawn, columns, [*self._taken(), *captured.take()])
         finally:
-            # Whatever happened, what others write must be seen again.
+            # In any case, other output must become visible again.
             self._over.wait()
             above = [*self._taken(), *captured.close()]
             with contextlib.suppress(OSError):
@@ -132,13 +132,13 @@ class TerminalDisplay:
 
 
 def rendered(seen: Seen, console: Console, columns: int, lines: int) -> list[str]:
-    """The view as lines with escapes of colour.
+    """Renders the view as lines with escape sequences for colours.
 
     Args:
-        seen: What is to be shown.
-        console: Knows the terminal's colours.
-        columns: No line is longer.
-        lines: At most.
+        seen: State to show.
+        console: Console that knows the terminal's colours.
+        columns: Maximum length of a line.
+        lines: Maximum number of lines.
     """
     with console.capture() as drawn:
         console.print(view(seen, columns, lines), width=columns)

@@ -1,4 +1,4 @@
-"""The live view: a pure function from what is seen to what rich draws."""
+"""Provides the live view, a pure function from a run's state to lines that rich draws."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from search.population.progress import Point, Progress
 from search.runs.display.lines import FIRST, duration
 from search.runs.display.state import Seen
 
-# Longer lines don't read well, however wide the terminal is.
+# Longer lines are hard to read, even on a wider terminal.
 WIDEST = 100
-# Rows of the front, at most; fewer than so many lines leave no room for it.
+# Maximum number of rows of the front, and minimum height of the terminal for showing the front.
 MOST_ROWS = 7
 _TALL = 10
 _BAR, _REST = "━", "─"
@@ -28,12 +28,12 @@ _DIM, _STRONG, _GOOD, _BAD = "dim", "bold", "green", "red"
 
 
 def view(seen: Seen, width: int, height: int) -> Group:
-    """What a terminal shows of a run that goes on.
+    """Returns the lines that a terminal shows while a run is going on.
 
     Args:
-        seen: What is to be shown.
-        width: Columns; no line is longer.
-        height: Lines, at most; where they are few, the front is left out first.
+        seen: State of the run.
+        width: Maximum length of a line, in columns.
+        height: Maximum number of lines; if there are few, the front is left out first.
 
     Returns:
         Lines for rich.
@@ -125,7 +125,7 @@ def _members(progress: Progress) -> str:
 
 
 def _front(progress: Progress, columns: int, rows: int) -> list[Text]:
-    """The front so far as a small table, and how much each point keeps as a bar."""
+    """Returns the front so far as a small table, with a bar for the share that each point keeps."""
     head = f"{'weights':>9}  {'sparsity':>9}  {'return':>9}  {'keeps':>6}  "
     notes = (f"{SCORES}, which are optimistic", SCORES, "")
     room = columns - len(head)
@@ -149,14 +149,14 @@ def _front(progress: Progress, columns: int, rows: int) -> list[Text]:
 
 
 def spread(front: Sequence[Point], count: int) -> list[Point]:
-    """Some points of a front, spread over the decades of its weights, both ends among them.
+    """Selects points of a front, evenly over the logarithm of their weights, including both ends.
 
     Args:
-        front: The densest first.
-        count: At most so many, ≥ 1.
+        front: Points of the front, the densest first.
+        count: Maximum number of points, ≥ 1; if it is 1, the sparsest point is selected.
 
     Returns:
-        The densest first.
+        The selected points, the densest first.
     """
     if len(front) <= count:
         return list(front)
@@ -171,10 +171,10 @@ def spread(front: Sequence[Point], count: int) -> list[Point]:
 
 
 def blocks(share: float, cells: int) -> str:
-    """A bar of eighths of a cell; "" where there is nothing to show.
+    """Draws a bar in steps of an eighth of a cell; empty if there is nothing to show.
 
     Args:
-        share: How much of all cells, cut to [0, 1]; NaN shows none.
+        share: Length of the bar as a share of all cells, clipped to [0, 1]; nothing is drawn for NaN.
         cells: Columns of a full bar.
     """
     if not math.isfinite(share):
@@ -184,11 +184,11 @@ def blocks(share: float, cells: int) -> str:
 
 
 def sparkline(values: Sequence[float], cells: int) -> str:
-    """A curve in one line, from 0 to its highest value.
+    """Draws a curve in one line, scaled from 0 to its highest value.
 
     Args:
-        values: In equal distances; of too many, the last of each part is shown.
-        cells: Columns, at most.
+        values: Values at equal distances; if there are too many, the last one of each part is shown.
+        cells: Maximum number of columns.
     """
     if not values or max(values) <= 0.0:
         return ""
