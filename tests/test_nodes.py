@@ -47,10 +47,12 @@ def lines(folder, name):
 
 
 def trials_by_node(folder):
-    """How many trials each node has trained."""
+    """How many trials each node has trained: one that was killed before its first result has no line."""
     found = Counter()
     for file in folder.glob("tune/*/result.json"):
-        found[json.loads(file.read_text().splitlines()[-1])["node_ip"]] += 1
+        results = file.read_text().splitlines()
+        if results:
+            found[json.loads(results[-1])["node_ip"]] += 1
     return found
 
 
