@@ -14,6 +14,7 @@ from rllib_ext.export.exporting import Options
 from rllib_ext.export.forms import FORMATS
 from rllib_ext.export.opened import untrained
 from rllib_ext.export.source import source_of
+from rllib_ext.pruning.errors import ConfigError
 
 SHORT = {"episodes": 2, "observations": 40, "measure": False}
 
@@ -112,7 +113,7 @@ def test_an_environment_that_the_policy_does_not_fit_is_refused(
     tmp_path, observations, actions, kind
 ):
     parts = untrained(chase(box(3), TWO)())
-    with pytest.raises(ExportError, match=f"the policy's {kind} are .* and those of .*--env"):
+    with pytest.raises(ConfigError, match=f"the policy's {kind} are .* and those of .*--env"):
         export_policy(parts, {}, chase(observations, actions)(), tmp_path, Options(**SHORT))
     other = chase(box(3, high=1e6, dtype=np.float64), TWO)()
     assert export_policy(parts, {}, other, tmp_path, Options(formats=("numpy",), **SHORT))
