@@ -24,7 +24,7 @@ StatisticKind = Literal["taylor", "movement", "activation", "mean_gradient"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What a criterion may need beside the weights; gathered elsewhere.
+    """Statistics that a criterion may need in addition to the weights; gathered elsewhere.
 
     Attributes:
         seed: Seeds the scores of "random".
@@ -284,7 +284,7 @@ def score(criterion: str, weights: Weights, statistics: Statistics | None = None
     Args:
         criterion: A name in `CRITERIA`.
         weights: Tensors of any shape by name.
-        statistics: What the criterion needs beside the weights.
+        statistics: Statistics that the criterion needs in addition to the weights.
 
     Returns:
         Scores of the weights' shapes.
@@ -308,8 +308,9 @@ def in_layer_deviations(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) 
 
     Args:
         scores: Scores by layer.
-        of: Whose deviation is the unit, by the same names: for "magnitude" the stored weights, pruned
-            zeros included; for other criteria, whose scores are no weights, the scores themselves.
+        of: Values whose standard deviation is the unit, by the same names: for "magnitude" the stored
+            weights with pruned zeros; for other criteria, whose scores aren't weights, the scores
+            themselves.
 
     Returns:
         score ÷ deviation. A layer whose values are all equal has none: its scores become so large

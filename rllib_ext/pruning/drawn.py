@@ -35,7 +35,7 @@ def drawn_fields(config: Any) -> tuple[str, ...]:
 
 
 def possible(config: Config) -> list[Config]:
-    """What a configuration can become at the ends of what is drawn; itself where nothing is.
+    """Returns the configurations at the ends of all search spaces; only `config` if it has none.
 
     What has no ends, such as `tune.sample_from`, has its default.
 

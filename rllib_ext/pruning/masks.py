@@ -27,7 +27,7 @@ def full_masks(weights: Mapping[str, Tensor]) -> Masks:
 
 
 def count_for(sparsity: float, weights: Mapping[str, Tensor]) -> int:
-    """How many weights are zero at a sparsity: round(s·n), halves to even."""
+    """Returns the number of zero weights at a sparsity: round(s·n), halves to even."""
     return round(sparsity * sum(w.numel() for w in weights.values()))
 
 
@@ -74,8 +74,8 @@ class Cuts:
     Args:
         scores: Scores by layer.
         masks: The masks so far, of the same names and shapes.
-        scope: As for `prune`.
-        threshold: As for `prune`.
+        scope: Scope of the ranking, as for `prune`.
+        threshold: Score threshold, as for `prune`.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ def apply_masks_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> 
 
 
 def count_zeros(weights: Iterable[Tensor]) -> int:
-    """How many stored weights are exactly zero."""
+    """Returns the number of stored weights that are exactly zero."""
     return sum(w.numel() - int(torch.count_nonzero(w)) for w in weights)
 
 
@@ -199,7 +199,7 @@ def load_masks(path: Path, weights: Mapping[str, Tensor] | None = None) -> Masks
 
     Args:
         path: The file.
-        weights: What they must be for; None: not checked, and the masks come on the CPU.
+        weights: Weights that the masks must fit; None skips the check and loads the masks on the CPU.
 
     Raises:
         CheckpointError: The file is missing or damaged, or the masks are for other weights.

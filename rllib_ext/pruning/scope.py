@@ -1,4 +1,4 @@
-"""Which parameters may be pruned, and how a target is shared out between layers."""
+"""Selects the parameters that may be pruned, and divides a target between layers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def prunable_weights(
 
     Args:
         module: The network.
-        critic_prefixes: Names of submodules, or parameters, that only the critic uses, such as "vf".
+        critic_prefixes: Names of submodules or parameters used only by the critic, such as "vf".
         exclude: Shell patterns over parameter names; what matches stays dense.
 
     Returns:
@@ -181,7 +181,7 @@ def share_capped(total: int, claims: Sequence[int], caps: Sequence[int]) -> list
     index.
 
     Args:
-        total: What is shared, in [0, sum(caps)].
+        total: Number to divide, in [0, sum(caps)].
         claims: Share of each, ≥ 0; above 0 where the cap is.
         caps: The most that each can take, ≥ 0.
 

@@ -1,4 +1,4 @@
-"""How much a policy suffers when one layer is pruned: what was measured, and what follows. Pure."""
+"""The sensitivity of a policy to pruning single layers: measurements and conclusions. Pure functions."""
 
 from __future__ import annotations
 

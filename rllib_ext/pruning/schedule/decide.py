@@ -20,7 +20,7 @@ Event = Literal["", "held", "pruned", "regrown", "rewound", "rolled_back"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PruneTarget:
-    """How far a network is, or is to be, pruned.
+    """The extent to which a network is, or is to be, pruned.
 
     Attributes:
         sparsity: The policy path's target, in [0, 1); None: only the threshold says.
@@ -35,7 +35,7 @@ class PruneTarget:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleState:
-    """Where a lineage's schedule stands; it travels with every checkpoint and clone.
+    """The state of a lineage's schedule; part of every checkpoint and clone.
 
     Attributes:
         anchor: Progress at which the schedule was changed on the way; None: never.
@@ -73,12 +73,12 @@ class Decision:
     """What the next update must do before it trains.
 
     Attributes:
-        extent: How far the network is to be pruned.
+        extent: Extent to which the network is to be pruned.
         prune: Prune to the extent now; False where patience asks that no more goes.
         regrow: Share of the kept weights to exchange, in [0, 1).
         accept: Keep the state as it is now, to come back to.
         roll_back: Return to the accepted state.
-        event: What to report, apart from weights that go: "held" while patience runs, "rolled_back".
+        event: Event to report, other than pruned weights: "held" while patience runs, "rolled_back".
     """
 
     extent: PruneTarget
@@ -114,13 +114,13 @@ def anchored(
     sparsity: float,
     critic_sparsity: float,
 ) -> ScheduleState:
-    """The standing of a clone: its own schedule, from where the donor's has come to.
+    """Returns the schedule state of a clone: its own schedule, starting from the donor's progress.
 
     Args:
         config: The clone's schedule.
         progress: The lineage's clock ÷ the clone's horizon.
         donor: The donor's schedule.
-        donor_standing: Where that stands.
+        donor_standing: State of the donor's schedule.
         env_steps: The lineage's clock.
         sparsity: Share of the policy path's weights that are masked now.
         critic_sparsity: The same of the critic.
@@ -146,11 +146,11 @@ def decide(
     evaluated_return: float | None,
     random_return: float,
 ) -> tuple[Decision, ScheduleState]:
-    """Says what the update that is about to start must do.
+    """Decides what the update that is about to start must do.
 
     Args:
-        config: What to prune, how far, and when.
-        standing: Where the schedule stands.
+        config: The pruning configuration.
+        standing: Current state of the schedule.
         progress: Env steps of the lineage, those of this update's batch included, ÷ horizon.
         evaluated_return: Mean return of the policy as it is now; None without a new evaluation.
             NaN counts as none.
@@ -195,7 +195,7 @@ def decide(
 
 
 def _span(config: PruningConfig, standing: ScheduleState) -> float:
-    """What level 1 of the plateau rule adds to where it started: sparsity, or a share of the threshold.
+    """Returns what level 1 of the plateau rule adds to its start: sparsity, or a share of the threshold.
 
     Of the policy path; where that has less than the smallest step to go, of the critic, which the level
     leads too.

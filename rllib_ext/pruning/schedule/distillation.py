@@ -1,4 +1,4 @@
-"""How much a network in training is held to what its teacher does."""
+"""Weights the distillation loss: how closely a network in training follows its teacher."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def teaching_weight(config: PruningConfig, progress: float) -> float:
 
     Args:
         config: `distil`, and the share of the horizon at which it has fallen to 0.
-        progress: Of this update, its own batch included.
+        progress: Progress of training at this update, its own batch included.
     """
     return config.distil * max(0.0, 1.0 - progress / config.distil_until)

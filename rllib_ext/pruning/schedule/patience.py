@@ -31,10 +31,10 @@ Action = Literal["hold", "raise", "retry", "roll_back"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Where the rule stands.
+    """The state of the plateau rule.
 
     Attributes:
-        step: What the next raise adds to the level, > 0.
+        step: Amount that the next raise adds to the level, > 0.
         level: The level in force, in [0, 1].
         accepted: The last level at which the return held, ≤ `level`.
         reference: The highest return that an accepted level has, of which a mean of several
@@ -66,7 +66,7 @@ class Plateau:
         """The lowest return that counts as holding.
 
         Args:
-            tolerance: What may be lost, as a share of (reference − random return), in [0, 1].
+            tolerance: Loss that is tolerated, as a share of (reference − random return), in [0, 1].
             random_return: Mean return of a policy that acts at random.
 
         Returns:
@@ -87,10 +87,10 @@ def advance(
     random_return: float,
     may_raise: bool = True,
 ) -> tuple[Action, Plateau]:
-    """What to do after one evaluation.
+    """Decides what to do after one evaluation.
 
     Args:
-        plateau: Where the rule stands.
+        plateau: Current state of the rule.
         evaluated_return: Mean return of the policy as it is now; finite.
         tolerance: Share of the reference that may be lost (see `Plateau.bar`).
         patience: Evaluations below the bar that are waited for before rolling back, ≥ 0.
@@ -196,7 +196,7 @@ def _deviation(returns: tuple[float, ...]) -> float:
 
 
 def _student_2(chance: float) -> float:
-    """What Student's t with 2 degrees of freedom exceeds with a chance (closed form)."""
+    """Returns the value that Student's t with 2 degrees of freedom exceeds with a given probability."""
     both = 4.0 * chance * (1.0 - chance)
     return (1.0 - 2.0 * chance) * math.sqrt(2.0 / both)
 

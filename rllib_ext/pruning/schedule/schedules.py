@@ -1,4 +1,4 @@
-"""How sparsity, or the threshold, rises over training: frozen values, progress in, target out."""
+"""Schedules of sparsity or threshold over training: frozen values, progress in, target out."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def decayed_share(share: float, p: float) -> float:
     """The share exchanged by regrowth at share p of the time: share ÷ 2 · (1 + cos πp) (RigL, eq. 1).
 
     Args:
-        share: What is exchanged at first, in (0, 1).
+        share: Share exchanged at the start, in (0, 1).
         p: Share of the time between begin and end of regrowth that is over, in [0, 1].
     """
     return share / 2.0 * (1.0 + math.cos(math.pi * p))

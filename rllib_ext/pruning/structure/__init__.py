@@ -1,4 +1,4 @@
-"""What a network consists of: which units reach which, what goes together, what is left.
+"""The structure of a network: how units are connected, what is pruned together, what is left.
 
 May import the files of `pruning` itself.
 """

@@ -27,7 +27,7 @@ class DeadWeights:
 
     Args:
         module: The network.
-        probe: How to run it.
+        probe: Example inputs and how to run the network on them.
         graph: The coupling of its units; of another network of the same form, if need be.
         spared: Names of matrices that keep their dead weights.
     """
@@ -91,7 +91,7 @@ class DeadWeights:
         return found
 
     def _inputs_of(self, names: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What some layers read on example inputs: (columns, values) for each."""
+        """Returns the inputs of some layers on example observations: (columns, values) for each."""
         if not names:
             return {}
         seen: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -121,11 +121,11 @@ class DeadWeights:
 def dead_weights(
     module: nn.Module, probe: Probe, graph: Callable[[], Graph], spared: Collection[str] = ()
 ) -> DeadWeights | None:
-    """How to find the dead weights of a network; None, with a warning, where it can't be traced.
+    """Returns the finder of a network's dead weights; None, with a warning, if it can't be traced.
 
     Args:
         module: The network.
-        probe: How to run it.
+        probe: Example inputs and how to run the network on them.
         graph: Finds the coupling of its units.
         spared: Names of matrices that keep their dead weights.
     """

@@ -39,8 +39,8 @@ def count(module: nn.Module, probe: Probe, *, without: Iterable[str] = ()) -> Co
 
     Args:
         module: The network; left as it is.
-        probe: How to run it.
-        without: Names of submodules and parameters that are not counted, such as the critic's.
+        probe: Example inputs and how to run the network on them.
+        without: Names of submodules and parameters to leave out of the counts, such as the critic's.
 
     Returns:
         Its counts.

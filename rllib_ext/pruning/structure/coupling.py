@@ -1,4 +1,4 @@
-"""Which units can only go together, and which cannot go at all."""
+"""Finds units that can only be removed together, and units that can't be removed at all."""
 
 from __future__ import annotations
 

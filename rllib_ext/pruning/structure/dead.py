@@ -99,7 +99,7 @@ def fold_column_(layer: Layer, column: int, values: Tensor) -> bool:
 
     Args:
         layer: The layer.
-        column: Which of its inputs.
+        column: Index of the input.
         values: Values of that input that were seen, of any shape.
 
     Returns:
@@ -134,13 +134,13 @@ def _refuse_normalised(graph: Graph, levels: Mapping[str, Tensor]) -> None:
 
 
 def needed_units(graph: Graph, coupling: Coupling) -> dict[str, Tensor]:
-    """The units that an output depends on, or that cannot go; at least one a layer.
+    """Returns the units that an output depends on, or that can't be removed; at least one per layer.
 
     The last unit of a layer that nothing needs stays with weights of zero.
 
     Args:
         graph: The coupling of a network whose constant units are folded.
-        coupling: Which units go together.
+        coupling: Units that can only be removed together.
 
     Returns:
         Bool of shape (width,) by layer.

@@ -1,4 +1,4 @@
-"""Which units reach which inputs: the coupling of a network, read off its own computation.
+"""The graph of a network: which units feed which inputs, traced from the network's own computation.
 
 The network runs on example inputs with the outputs of all understood layers replaced by known values.
 When the values of some units change, the inputs that change too are the ones that those units reach,
@@ -37,14 +37,14 @@ INPUT = "input:"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How to run a network on example inputs.
+    """Example inputs, and how to run a network on them.
 
     Attributes:
         inputs: Draws inputs – a tensor, or mappings and sequences of them – for this very network,
             with its initial state where it has one. In a graph, an input is named by its path:
             "input:obs.camera".
         forward: Runs the network on such inputs; returns all outputs that matter, in the same form.
-        observations: How many observations the inputs hold.
+        observations: Number of observations in the inputs.
         unread: Names of submodules whose outputs are known to reach no output that matters.
     """
 
@@ -123,7 +123,7 @@ def trace(module: nn.Module, probe: Probe, *, seed: int = 0) -> Graph:
 
     Args:
         module: The network; left as it is.
-        probe: How to run it.
+        probe: Example inputs and how to run the network on them.
         seed: Fixes the example inputs and the known values.
 
     Returns:

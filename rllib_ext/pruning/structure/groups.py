@@ -1,4 +1,4 @@
-"""What disappears together: the weights of a unit, a layer or a branch, as groups."""
+"""Groups of weights that are pruned together: those of a unit, a layer or a branch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Structure:
         rows: For each weight matrix, the group of each row (first dimension), `NO_GROUP` for none.
         columns: For each weight matrix, the group of each column (second dimension).
         biases: For each bias, the group of each element.
-        names: What each group is, such as "pi.net.mlp.0[3]".
+        names: Description of each group, such as "pi.net.mlp.0[3]".
         homes: The weight matrix that each group is counted with.
         takes: For each group, how many units it takes from which layer or network input.
         widths: Units of each layer.

@@ -1,4 +1,4 @@
-"""Which kept weights are at work: on a path of kept weights from an input to an output.
+"""Finds live weights: kept weights on a path of kept weights from an input to an output.
 
 Vysogorets & Kempe 2023 ("Connectivity matters: neural network pruning through the lens of effective
 sparsity") count what is left of a network in such weights. A weight that reads a constant, or whose unit
@@ -25,12 +25,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class _Feed:
-    """How one layer reaches the columns of another.
+    """The connection from one layer's units to another layer's columns.
 
     Attributes:
         source: The layer that reaches.
         columns: Columns that one unit reaches each.
-        units: That unit, for each of those columns.
+        units: Index of the unit that feeds each of those columns.
         mixed: Columns that several units reach: bool of shape (columns,).
         mixes: Whether there are such columns.
     """
@@ -44,7 +44,7 @@ class _Feed:
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """What varies and what is used in a network whose weights are masked.
+    """The varying and the used parts of a network with masked weights.
 
     Attributes:
         columns: For each layer, the columns that vary with an input, or whose constant value could not
@@ -89,7 +89,7 @@ class Liveness:
         )
 
     def flow(self, masks: Mapping[str, Tensor]) -> Flow:
-        """What varies and what is used.
+        """Returns which units and columns vary with the input, and which are used by an output.
 
         Args:
             masks: Masks by parameter name, True = keep.
@@ -141,7 +141,7 @@ class Liveness:
             used |= used[self._rows[name]] @ plane > 0
 
     def places(self, masks: Mapping[str, Tensor]) -> Masks:
-        """Where a weight would be at work, whether it is kept or not: bools of the masks' shapes.
+        """Returns where a weight would be live, kept or not: booleans of the masks' shapes.
 
         Masks of layers that were not understood are True throughout: nothing is known of them.
         """
@@ -161,7 +161,7 @@ class Liveness:
         return {name: masks[name] & place for name, place in self.places(masks).items()}
 
     def count(self, masks: Mapping[str, Tensor], among: Iterable[str]) -> int:
-        """How many weights of some matrices are live.
+        """Returns the number of live weights in some matrices.
 
         Args:
             masks: Masks by parameter name.
@@ -187,7 +187,7 @@ class Liveness:
         return place
 
     def _planes(self, masks: Mapping[str, Tensor]) -> dict[str, Array]:
-        """How many weights of each matrix are kept at each (row, column)."""
+        """Returns the number of kept weights of each matrix at each (row, column)."""
         return {
             name: whole if name not in masks else _plane(masks[name])
             for name, whole in self._whole.items()

@@ -86,7 +86,7 @@ class Paths:
         return {name: self._shaped(name, found[name]) for name in self._names}
 
     def _forward(self, planes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What arrives at each layer's columns, and at its units before a recurrent matrix acts."""
+        """Returns the path sums into each layer's columns, and into its units before recurrence."""
         columns: dict[str, Tensor] = {}
         first: dict[str, Tensor] = {}
         units: dict[str, Tensor] = {}
@@ -116,7 +116,7 @@ class Paths:
 
 
 def _begins(graph: Graph, sink: str) -> Tensor:
-    """How many inputs reach each column of a layer: float64 of shape (columns,)."""
+    """Returns the number of inputs that reach each column of a layer: float64 of shape (columns,)."""
     columns = graph.layers[sink].columns
     inputs = torch.zeros(columns, dtype=torch.float64)
     reached = torch.zeros(columns, dtype=torch.bool)

@@ -21,7 +21,7 @@ Values = Callable[[str, int], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Changed:
-    """What differs between two runs.
+    """The differences between two runs.
 
     Attributes:
         columns: For each layer, whether any element of the column differs: bool of shape (columns,).
@@ -39,7 +39,7 @@ class Changed:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What was seen in one run.
+    """The values recorded in one run.
 
     Attributes:
         layer_inputs: For each layer, its inputs call by call, columns first, the rest flattened.
@@ -59,7 +59,7 @@ class Run:
         }
 
     def changed(self, other: Run) -> Changed:
-        """What differs from another run with the same calls."""
+        """Returns the differences from another run with the same calls."""
         return Changed(
             {
                 name: torch.stack(

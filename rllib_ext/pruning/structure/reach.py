@@ -1,4 +1,4 @@
-"""What the units of one layer reach, found by changing them.
+"""Finds what the units of a layer reach, by changing them.
 
 Units are told apart by the bits of their index, so that a layer of 256 units takes 8 runs with the units
 whose bit is set changed and 8 with the others, for each way to change them.
@@ -25,7 +25,7 @@ Change = Callable[[Mapping[str, Tensor], str], Changed]
 
 @dataclasses.dataclass(frozen=True)
 class Reached:
-    """What the units of one layer reach.
+    """The columns and outputs that the units of one layer reach.
 
     Attributes:
         columns: For each layer, the unit that reaches each column, `NONE` or `SEVERAL`: int64 of shape
@@ -90,8 +90,8 @@ def anything_missed(
     """Whether a unit was not seen to reach anything, or a column to be reached by anything.
 
     Args:
-        units: What the units of each layer reach.
-        by_input: What changes with each network input.
+        units: For each layer, what its units reach.
+        by_input: For each network input, what changes with it.
         unread: Names of submodules whose outputs nothing reads.
     """
     parts = tuple(unread)

@@ -108,8 +108,8 @@ def shrink(
     Args:
         module: The module; left as it is.
         masks: Masks by parameter name, True = keep; names that the module doesn't have are ignored.
-        probe: How to run it.
-        check: How to run it when outputs are compared, such as over longer sequences. None: `probe`.
+        probe: Example inputs and how to run the network on them.
+        check: Probe for the comparison of outputs, such as longer sequences; None means `probe`.
         adapt: Called with the smaller module and the indices of the units that stayed, before outputs
             are compared: for what else must know the sizes, such as an initial state.
         seed: Fixes all inputs that are drawn.

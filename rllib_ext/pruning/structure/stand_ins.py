@@ -34,7 +34,7 @@ class StandIns:
         return calls[call]
 
     def calls(self) -> dict[str, int]:
-        """How often each layer was called when the network ran as it is."""
+        """Returns the number of calls of each layer in a run of the unchanged network."""
         return {name: len(calls) for name, calls in self._drawn.items()}
 
     def values(self, chosen: Mapping[str, Tensor], variant: str) -> Values:

@@ -88,7 +88,7 @@ def prune_groups(
 def _claims(
     scope: str, masks: Mapping[str, Tensor], counted: list[str], sparsity: float | None
 ) -> dict[str, float]:
-    """How much of its groups each layer loses, in proportion: by name of the incoming weights."""
+    """Returns the relative loss of groups of each layer, by name of its incoming weights."""
     if scope == "layerwise" or sparsity is None:
         return dict.fromkeys(counted, 1.0)
     shapes = [masks[name].shape for name in counted]
@@ -158,7 +158,7 @@ def _fitting(
     counted: list[str],
     sparsity: float,
 ) -> int:
-    """How many groups of an order can go before more than floor(s·n) weights are pruned."""
+    """Returns how many groups can be removed in order before more than floor(s·n) weights are pruned."""
     total = sum(masks[name].numel() for name in counted)
     already = total - sum(int(masks[name].sum()) for name in counted)
     position = torch.full((len(structure),), len(order))

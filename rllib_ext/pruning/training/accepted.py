@@ -22,8 +22,8 @@ class Accepted:
     Attributes:
         parameters: Copies of all parameters of the network, on CPU.
         masks: The masks in force.
-        moments: What `copy_moments` copied.
-        side: What `SideState.take` copied.
+        moments: Optimizer moments as copied by `copy_moments`.
+        side: Side state as copied by `SideState.take`.
     """
 
     parameters: dict[str, Tensor]

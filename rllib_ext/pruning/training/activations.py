@@ -1,4 +1,4 @@
-"""How active the units are that a layer's weights read, seen through forward hooks."""
+"""Measures the activation of the units that a layer's weights read, through forward hooks."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def read_by(layer: nn.Module, parameter: str, inputs: tuple[Any, ...], output: A
     Args:
         layer: A linear, convolutional or recurrent layer.
         parameter: Name of one of its weight matrices.
-        inputs: What the layer was called with.
-        output: What it returned. A recurrent layer's hidden units are read from its last states, the
-            only ones that every layer of a stack gives away.
+        inputs: Positional arguments of the layer's call.
+        output: Return value of the call. A recurrent layer's hidden units are read from its last states,
+            the only ones that every layer of a stack returns.
 
     Returns:
         Layers and values as the observer of `observe_activations` gets them.

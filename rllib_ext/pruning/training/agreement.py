@@ -18,12 +18,12 @@ Synchronise = Callable[[Tensor], None]
 
 
 class Agreement:
-    """What the first process says holds on all of them.
+    """Agreement between processes that train one network: all take over the first process's values.
 
     Args:
         synchronise: Called with a tensor (uint8), in a fixed order, to make it the first process's
             everywhere; None: there is one process.
-        device: Where such tensors must lie.
+        device: Device on which tensors must be for the exchange.
     """
 
     def __init__(self, synchronise: Synchronise | None, device: torch.device) -> None:

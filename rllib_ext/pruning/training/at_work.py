@@ -1,4 +1,4 @@
-"""How far to prune so that a number of weights is left at work. Pure."""
+"""Finds how far to prune so that a given number of live weights is left. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AtWork:
         self._masks = dict(masks)
 
     def count(self, masks: Mapping[str, Tensor]) -> int:
-        """How many of the weights of some masks are live."""
+        """Returns the number of live weights under some masks."""
         return self._liveness.count({**self._masks, **masks}, masks)
 
     def pruned(
@@ -34,7 +34,7 @@ class AtWork:
         numbers: tuple[int, int],
         wanted: int,
     ) -> Masks:
-        """Masks that leave so many weights at work.
+        """Returns masks that leave the wanted number of live weights.
 
         They prune least among those that leave no more. Where the next weight to come back would bring
         several to life, the lowest scores of those go again, one after the other. Fewer weights than
@@ -45,7 +45,7 @@ class AtWork:
             pruned_to: Masks with so many weights pruned; each larger number prunes more.
             scores: Scores by layer.
             numbers: The least that can be pruned, and the most that is asked for.
-            wanted: How many live weights are wanted.
+            wanted: Number of live weights to keep.
         """
         wanted = max(wanted, 1)
         low, high = numbers

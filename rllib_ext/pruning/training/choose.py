@@ -1,4 +1,4 @@
-"""Which weights go, and which come back: configuration, weights and statistics to masks. Pure."""
+"""Chooses the weights to prune and to regrow: configuration, weights and statistics to masks. Pure."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from rllib_ext.pruning.training.regrow import exchange, gradient_growth, random_
 
 
 def kinds_for(config: PruningConfig) -> list[StatisticKind]:
-    """What has to be gathered in training for a configuration."""
+    """Returns the statistics that must be gathered in training for a configuration."""
     return [*read_by_criterion(config), *read_by_regrowth(config)]
 
 
 def read_by_criterion(config: PruningConfig) -> list[StatisticKind]:
-    """What has to be gathered before a configuration's criterion can rank weights."""
+    """Returns the statistics that a configuration's criterion needs to rank weights."""
     return [READS[config.criterion]] if config.criterion in READS else []
 
 
 def read_by_regrowth(config: PruningConfig) -> list[StatisticKind]:
-    """What has to be gathered before a configuration's regrowth can choose."""
+    """Returns the statistics that a configuration's regrowth needs to choose weights."""
     return ["mean_gradient"] if config.regrow == "rigl" else []
 
 
@@ -45,7 +45,7 @@ def statistics_for(
     values: Callable[[StatisticKind], dict[str, Tensor]],
     at_rest: Mapping[str, str] | None = None,
 ) -> Statistics:
-    """What the configuration's criterion reads.
+    """Returns the statistics that the configuration's criterion reads.
 
     Args:
         config: Criterion and measured damage.
@@ -88,7 +88,7 @@ def masks_for(
     liveness: Liveness | None = None,
     paths: Paths | None = None,
 ) -> Masks:
-    """Masks that prune the policy path and the critic as far as is asked.
+    """Returns masks that prune the policy path and the critic to the extent asked for.
 
     A threshold speaks of the policy path; the critic follows its own target only.
 
@@ -97,10 +97,10 @@ def masks_for(
         structure: The groups of a granularity coarser than "weight"; None: single weights go.
         weights: All prunable weights.
         masks: Their masks so far.
-        statistics: What the criterion reads.
-        extent: How far to prune.
-        liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
-        paths: Where the criterion reads paths, sums those that are left; None: as the statistics say.
+        statistics: Statistics that the criterion reads.
+        extent: Extent to prune to.
+        liveness: Finds live weights if sparsities count those; None means that all weights count.
+        paths: Sums the remaining paths if the criterion reads them; None takes those of `statistics`.
 
     Returns:
         New masks, subsets of `masks`, of all weights; dead ones are among them.
@@ -153,18 +153,18 @@ def pruned_to(
     at_work: AtWork | None = None,
     anew: Callable[[Masks], Statistics] | None = None,
 ) -> Masks:
-    """Masks that prune weights which compete with each other as far as is asked.
+    """Returns masks that prune competing weights to the extent asked for.
 
     Args:
         config: Criterion, scope and unit of the threshold.
         weights: The weights that compete.
         masks: Their masks so far.
-        statistics: What the criterion reads.
+        statistics: Statistics that the criterion reads.
         sparsity: Share of the weights that is to be pruned; None: the threshold alone says.
         threshold: Prune where score < threshold; None, or 0: no threshold, or nothing below it.
-        at_work: Where the sparsity speaks of weights at work, counts them; None: of all weights.
-        anew: Where what the criterion reads changes with the weights that go, what it is for those that
-            are left; None: it is `statistics` throughout.
+        at_work: Counts live weights if the sparsity is of those; None means that all weights count.
+        anew: Recomputes the statistics for the remaining weights if they change as weights are pruned;
+            None means that `statistics` holds throughout.
 
     Returns:
         New masks, subsets of `masks`.
@@ -254,7 +254,7 @@ def exchanged(
     resting: Collection[str] = (),
     at_work: AtWork | None = None,
 ) -> Masks:
-    """Masks of the same counts in which weak weights gave way to others.
+    """Returns masks with the same counts in which weak weights are replaced by others.
 
     Args:
         config: "set" or "rigl".
@@ -262,7 +262,7 @@ def exchanged(
         masks: Masks by the same names.
         gradients: Mean gradients by the same names; "set" doesn't read them.
         share: Share of the kept weights that is exchanged.
-        seed: What "set" draws from; numbers that are the same after a restore.
+        seed: Seed numbers for the draws of "set"; the same after a restore.
         resting: Layers that keep what they have, as where they don't train: what came in would stay at
             zero.
         at_work: Lets weights grow only where they connect; None: everywhere.

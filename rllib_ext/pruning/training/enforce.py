@@ -20,7 +20,7 @@ class Enforcer:
         biases: Biases by name; read with a structure only.
 
     Attributes:
-        parameters: What the masks are for: the weights, and the biases that lost elements.
+        parameters: Parameters that the masks apply to: the weights, and the biases that lost elements.
         masks: The masks that hold, by the same names.
     """
 

@@ -24,7 +24,7 @@ def fit_initial_(
     biases: Mapping[str, Tensor] | None = None,
     constants: Iterable[float] = (),
 ) -> None:
-    """Makes the first weights of a masked network those of a network of the size that is left, in place.
+    """Rescales a masked network's initial weights to those of a network of the remaining size, in place.
 
     A unit's weights are multiplied by √(n ÷ k), where k of its n inputs are kept, and so is its bias
     where torch may have drawn it for n inputs; one that lies beyond, or is one of the constants, was set
@@ -35,7 +35,7 @@ def fit_initial_(
         module: The network, with its first weights.
         masks: Masks of its weight matrices by parameter name.
         biases: Masks of biases that go with their units: those become 0.
-        constants: What biases were set to, on purpose.
+        constants: Values that biases were initialised to on purpose.
     """
     parameters = dict(module.named_parameters())
     for name, mask in masks.items():

@@ -17,7 +17,7 @@ ROUND = 0.1
 def scored_in_rounds(
     score: Callable[[Masks], Scores], masks: Mapping[str, Tensor], *, scope: str, count: int
 ) -> Scores:
-    """Scores by the order in which weights go when the rest is scored anew after each tenth of them.
+    """Scores weights by the order in which they are pruned if the rest is rescored after each tenth.
 
     A single ranking by the flow through weights empties layers; taken in rounds, none is emptied while
     others have weights to spare (Tanaka et al. 2020, arXiv 2006.05467, sections 4 and 6).
@@ -25,7 +25,7 @@ def scored_in_rounds(
     Args:
         score: Scores by layer, given the masks of what is left.
         masks: The masks so far.
-        scope: As for `masks.prune`.
+        scope: Scope of the ranking, as for `masks.prune`.
         count: Pruned weights after the last round, over all layers.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What stands now, as numbers that a logger understands."""
+"""The current state of pruning as numbers for loggers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sparsity_metrics(weights: PrunableWeights) -> dict[str, Any]:
 
 
 def structure_metrics(structure: Structure | None, masks: Mapping[str, Tensor]) -> dict[str, int]:
-    """How many units (or layers, or branches) there were and are left; nothing for single weights.
+    """Returns the original and remaining numbers of units, layers or branches; empty for single weights.
 
     Returns:
         "groups" and "groups_left", of the policy path and the critic together.
@@ -48,11 +48,11 @@ def structure_metrics(structure: Structure | None, masks: Mapping[str, Tensor]) 
 def schedule_metrics(
     extent: PruneTarget | None, standing: ScheduleState, patience: int
 ) -> dict[str, float | int]:
-    """The extent in force and, under "plateau", how the rule stands.
+    """Returns the extent in force and, for the schedule "plateau", the state of its rule.
 
     Args:
-        extent: What the last decision asked for; None before the first.
-        standing: Where the schedule stands.
+        extent: Extent that the last decision asked for; None before the first.
+        standing: Current state of the schedule.
         patience: Evaluations for which "plateau" waits.
     """
     values: dict[str, float | int] = {}

@@ -24,7 +24,7 @@ from rllib_ext.pruning.training.statistics import Gatherer
 
 
 class NextMasks:
-    """Chooses which weights go and which come back.
+    """Chooses the weights that are pruned and regrown next.
 
     Args:
         weights: All prunable weights.
@@ -32,8 +32,8 @@ class NextMasks:
         gatherer: Has what was seen of the weights in training.
         optimizers: Returns the optimizers of the network's parameters.
         seed: For criteria and regrowth that draw.
-        agreement: How the processes that train the network together agree.
-        liveness: Where sparsities speak of weights at work, tells which are; None: of all weights.
+        agreement: Agreement between the processes that train the network together.
+        liveness: Finds live weights if sparsities count those; None means that all weights count.
         paths: Follows the network's paths, for the criterion "synflow"; None: it isn't asked for.
 
     Attributes:

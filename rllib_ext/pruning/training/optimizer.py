@@ -1,4 +1,4 @@
-"""What pruning does to the optimizer: moments of pruned weights, copies to come back to."""
+"""Clears an optimizer's moments of pruned weights, and copies and restores its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class OptimizerLike(Protocol):
-    """What pruning asks of an optimizer: torch's own have it, and what a pack holds of each member."""
+    """Interface that pruning needs of an optimizer: torch's own, or a pack's view of one member."""
 
     @property
     def state(self) -> MutableMapping[Tensor, Any]:
@@ -93,7 +93,7 @@ def restore_moments_(
 
 
 def _device_of(optimizer: OptimizerLike, parameter: nn.Parameter, value: Tensor) -> torch.device:
-    """Where an optimizer expects a part of its state: counts stay on the CPU but for fused kernels."""
+    """Returns the device for a part of an optimizer's state: counts stay on the CPU unless fused."""
     if value.dim():
         return parameter.device
     for group in optimizer.param_groups:

@@ -41,22 +41,22 @@ from rllib_ext.pruning.training.understood import understood
 
 
 class Pruner:
-    """Prunes one network while somebody else trains it.
+    """Prunes one network while other code trains it.
 
     Args:
         module: The network.
         optimizers: Returns the optimizers of its parameters.
-        config: What to prune, how far, and when; `horizon` is set.
-        critic_prefixes: Names of submodules that only the critic uses.
+        config: The pruning configuration, with `horizon` set.
+        critic_prefixes: Names of submodules used only by the critic.
         seed: For criteria that draw.
         synchronise: Makes a mask the same on all processes that train this network together (see
             `Agreement`); None: there is only this one.
         graph: Finds the network's coupling; called once. None: single weights are pruned, and all that
             are kept count as at work.
-        probe: How to run the network on example inputs; comes with the graph.
-        room: Where statistics are kept (see `Gatherer`); None: in tensors of their own.
-        coefficients: What else adapts while the network trains, and goes back with its weights.
-        constants: What first biases were set to, on purpose (see `fit_initial_`).
+        probe: Example inputs and how to run the network on them; required with `graph`.
+        room: Memory for statistics (see `Gatherer`); None allocates tensors.
+        coefficients: Other values that adapt in training and are rolled back with the weights.
+        constants: Values that biases were initialised to on purpose (see `fit_initial_`).
 
     Attributes:
         begins_trained: Whether the first weights were trained elsewhere.
@@ -121,7 +121,7 @@ class Pruner:
 
     @property
     def masks(self) -> Masks:
-        """Those in force, by the weights' names."""
+        """The masks in force, by weight name."""
         return self._network.masks
 
     @property
@@ -257,7 +257,7 @@ class Pruner:
         self.config = staying(self.config, self.weights, self.masks)
 
     def report(self) -> dict[str, Any]:
-        """What stands now, for metrics: sparsities from stored weights, extent in force, events.
+        """Returns the current state for metrics: sparsities of stored weights, extent in force, events.
 
         "by_magnitude" has the layers that were last pruned so since they don't train, and why.
         """

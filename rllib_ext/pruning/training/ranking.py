@@ -55,7 +55,7 @@ def at_rest(
 
 
 def unscored(criterion: str, masks: Mapping[str, Tensor], statistics: Statistics) -> dict[str, str]:
-    """Layers that a criterion cannot score since they don't train, each with the reason.
+    """Returns layers that a criterion can't score because they don't train, each with the reason.
 
     A layer at rest has gradients: they tell what the loss would lose ("gradient"), but not where its
     weights have moved ("movement").
@@ -63,7 +63,7 @@ def unscored(criterion: str, masks: Mapping[str, Tensor], statistics: Statistics
     Args:
         criterion: A name in `criteria.CRITERIA`.
         masks: The masks in force.
-        statistics: What was gathered.
+        statistics: Statistics gathered in training.
     """
     kind = READS.get(criterion)
     if kind not in ("taylor", "movement"):
@@ -95,7 +95,7 @@ def comparable(
         criterion: A name in `criteria.CRITERIA`.
         weights: Tensors by name.
         masks: The masks in force, of these names at least.
-        statistics: What the criterion needs beside the weights.
+        statistics: Statistics that the criterion needs in addition to the weights.
         pools: Names of weights that compete with each other.
         deviations: Whether the unit is a layer's standard deviation.
 

@@ -36,7 +36,8 @@ def exchange(
         masks: Masks by the same names.
         growth: Growth scores of the same names and shapes, not NaN.
         share: Share of the kept weights that is exchanged, in [0, 1].
-        places: Where weights may grow, from the masks of those that stayed; None: everywhere.
+        places: Returns where weights may grow, given the masks of the remaining weights; None means
+            everywhere.
 
     Returns:
         New masks that keep exactly as many weights of each layer; fewer where there are fewer places.
@@ -61,8 +62,8 @@ def grow(
     Args:
         masks: Masks by layer.
         growth: Growth scores of the same names and shapes, not NaN.
-        wanted: How many weights each layer is to keep.
-        places: Where weights may grow, from the masks; None: everywhere.
+        wanted: Number of weights that each layer is to have afterwards.
+        places: Returns where weights may grow, given the masks; None means everywhere.
     """
     free = None if places is None else places(masks)
     grown = {}

@@ -25,7 +25,7 @@ class Rewinding:
     Args:
         at: Progress whose parameters are kept: those before the first update at or after it. None:
             nothing is kept.
-        side: What goes back with the parameters; None: nothing else.
+        side: State that is rewound with the parameters; None means nothing else.
     """
 
     def __init__(self, at: float | None, side: SideState | None = None) -> None:
@@ -55,7 +55,7 @@ class Rewinding:
             self._side.put_back_(self._kept_side)
 
     def state_dict(self) -> dict[str, Any] | None:
-        """What is kept, as plain values and arrays; None before it is kept."""
+        """Returns the kept state as plain values and arrays; None before there is any."""
         if self._kept is None:
             return None
         parameters = {name: value.numpy() for name, value in self._kept.items()}

@@ -1,4 +1,4 @@
-"""What a state of training consists of beside parameters, masks and moments."""
+"""The training state beside parameters, masks and moments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rllib_ext.pruning.training.statistics import Gatherer
 
 @dataclasses.dataclass(frozen=True)
 class Coefficients:
-    """What an engine adapts from update to update: the weight of PPO's divergence, running statistics.
+    """Values that an engine adapts from update to update: PPO's KL coefficient, running statistics.
 
     Attributes:
         read: Returns the values in force by name, plain values and arrays.

@@ -1,4 +1,4 @@
-"""What a fresh network begins with where that isn't all of it: its first masks.
+"""The initial masks of networks that don't start dense.
 
 Random masks are made by the code that prunes by the criterion "random". "narrow" loses whole hidden
 units, each layer the same share of its own; "sparse" loses single weights at the densities of
@@ -34,10 +34,10 @@ def units_of(
     graph: Callable[[], Graph] | None,
     weights: Collection[str],
 ) -> Structure | None:
-    """The hidden units of a network that is to start narrow; None where it isn't.
+    """Returns the hidden units of a network that starts narrow; None if it doesn't.
 
     Args:
-        config: How the network starts.
+        config: Configuration of the network's start.
         structure: The groups that pruning removes, where it removes groups.
         graph: Finds the network's coupling.
         weights: Names of all prunable matrices.
@@ -66,13 +66,13 @@ def first_masks(
     seed: int,
     liveness: Liveness | None,
 ) -> Masks:
-    """The masks of a fresh network.
+    """Returns the masks of a fresh network.
 
     The critic's own weights stay, but for those that read a masked unit.
 
     Args:
-        config: How the network starts, with how many weights.
-        units: What `units_of` returned; None: single weights are masked.
+        config: Configuration of the network's start and number of weights.
+        units: Hidden units as returned by `units_of`; None masks single weights.
         weights: All prunable weights.
         seed: Fixes what is drawn.
         liveness: Tells which single weights are at work; None: all that are kept count.

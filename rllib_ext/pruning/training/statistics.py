@@ -1,4 +1,4 @@
-"""What criteria and regrowth need to know of the training, gathered while it runs.
+"""Statistics of training that criteria and regrowth need, gathered while it runs.
 
 Only what is asked for is gathered: a network that is pruned by magnitude pays nothing.
 """
@@ -34,7 +34,7 @@ class Average:
 
     Args:
         window: Values that it remembers, ≥ 1; 0: all of them are summed.
-        room: Where the mean is kept, all zero; None: in memory of its own.
+        room: Zeroed memory for the mean; None allocates it.
 
     Attributes:
         seen: Values so far.
@@ -82,15 +82,15 @@ class Gatherer:
     Args:
         module: The network.
         weights: The module's prunable weights by name.
-        kinds: What to gather.
+        kinds: Kinds of statistics to gather.
         window: Minibatches over which means run, ≥ 1.
-        room: Where to keep what is learnt from gradients, for somebody who adds to that of many
-            networks at once; None: in memory of its own.
+        room: Memory for statistics of gradients, for callers that add to many networks at once; None
+            allocates it.
 
     Attributes:
-        kinds: What it gathers, in alphabetic order.
+        kinds: Kinds of statistics gathered, in alphabetical order.
         weights: The prunable weights, as given.
-        window: As given.
+        window: Number of values that the running means span.
         listens: Whether forward passes count as the training's; those without gradients never do.
     """
 
@@ -166,20 +166,20 @@ class Gatherer:
         return {name: average.seen for name, average in self._averages[kind].items()}
 
     def saw(self, kind: StatisticKind, counts: Mapping[str, int]) -> None:
-        """Counts minibatches whose values somebody else has added to the room that was given.
+        """Counts minibatches whose values the caller has already added to the given memory.
 
         Args:
-            kind: Of what.
-            counts: How many each layer has seen by now, at least those of the gatherer's weights.
+            kind: Kind of statistic.
+            counts: Number of minibatches seen so far by layer; covers at least the gatherer's weights.
         """
         for name, average in self._averages[kind].items():
             average.seen = counts[name]
 
     def load(self, kind: StatisticKind, name: str, seen: int, value: Tensor) -> None:
-        """Takes over a copy of what somebody else has gathered of one layer.
+        """Takes over a copy of one layer's statistics from elsewhere.
 
         Args:
-            kind: Of what.
+            kind: Kind of statistic.
             name: The layer's weight.
             seen: From how many minibatches; 0: nothing, whatever the value.
             value: The mean, or sum.
@@ -187,7 +187,7 @@ class Gatherer:
         self._averages[kind][name].load_(seen, value if seen else None)
 
     def values(self, kind: StatisticKind) -> dict[str, Tensor]:
-        """What was gathered, by layer.
+        """Returns the gathered statistics by layer.
 
         Args:
             kind: One of `kinds`.

@@ -1,4 +1,4 @@
-"""What a schedule goes on from: masks, or a saved schedule, as the same network or as a clone."""
+"""The state that a schedule continues from: masks, or the schedule of the same network or a donor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EVENTS = ("pruned", "held", "regrown", "rewound", "rolled_back")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TakenOver:
-    """What is known of a schedule's past.
+    """The known past of a schedule.
 
     Attributes:
-        standing: Where it stands.
-        events: How often each event of `EVENTS` has come.
+        standing: State of the schedule.
+        events: Number of times that each event of `EVENTS` has occurred.
         evaluated_return: A mean return for the next decision; None: none.
         accepted: The state to roll back to; None: none.
     """
@@ -54,14 +54,14 @@ def staying(config: PruningConfig, weights: PrunableWeights, masks: Masks) -> Pr
 def taken_over(
     config: PruningConfig, state: Mapping[str, Any], weights: PrunableWeights, masks: Masks
 ) -> TakenOver:
-    """What a network takes over of a saved schedule.
+    """Returns the part of a saved schedule that a network takes over.
 
     Where the configuration is another one – a clone with new hyperparameters – the schedule is anchored
     anew at (now, sparsity now), so that sparsity doesn't jump.
 
     Args:
         config: The network's own configuration; `horizon` is set.
-        state: What `Pruner.state_dict` returned.
+        state: State as returned by `Pruner.state_dict`.
         weights: The network's prunable weights.
         masks: The state's masks.
 

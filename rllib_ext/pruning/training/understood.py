@@ -1,4 +1,4 @@
-"""What pruning has to understand of a network before it begins, by what goes at a time."""
+"""Analyses a network before pruning, as far as the configured granularity needs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rllib_ext.pruning.structure.paths import Paths
 
 @dataclasses.dataclass(frozen=True)
 class Understood:
-    """What is known of a network.
+    """The results of a network's analysis.
 
     Attributes:
         structure: The groups that go whole; None for single weights.
@@ -40,14 +40,14 @@ def understood(
     graph: Callable[[], Graph] | None,
     probe: Probe | None,
 ) -> Understood:
-    """Finds out what a configuration asks of a network; names what isn't understood.
+    """Analyses a network for a configuration, and names the parts that aren't understood.
 
     Args:
         module: The network.
-        config: What goes at a time, and what a sparsity counts.
+        config: The pruning configuration: granularity, and what a sparsity counts.
         weights: The network's prunable matrices.
         graph: Finds the network's coupling. None: of single weights all that are kept are counted.
-        probe: How to run the network; comes with the graph.
+        probe: Example inputs and how to run the network on them; required with `graph`.
 
     Raises:
         ConfigError: The network has nothing that could be removed in the configured way, or the
