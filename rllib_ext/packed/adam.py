@@ -18,7 +18,7 @@ EPSILON = 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class MemberMoments:
-    """What `OptimizerLike` asks for of one member; torch's own Adam would load torch's compiler.
+    """An `OptimizerLike` view of one member's moments; torch's own Adam would load torch's compiler.
 
     Attributes:
         state: By parameter, views of the member's rows.
@@ -33,7 +33,7 @@ class StackedAdam:
     """Moments of all members, laid out like their weights.
 
     Args:
-        network: Whose weights it steps.
+        network: Networks whose weights are stepped.
 
     Attributes:
         first: Running means of gradients, of shape (members, parameters of one).

@@ -1,4 +1,4 @@
-"""Which layers a policy network applies to what, read from an RLlib module of known layers."""
+"""The architecture of a policy network, read from an RLlib module of known layers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ACTIVATIONS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a policy network computes.
+    """The layers of a policy network, in the order in which they are computed.
 
     Attributes:
         actor: From the observation to what the policy head reads.

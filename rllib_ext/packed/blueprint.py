@@ -1,4 +1,4 @@
-"""What all members of a pack share, read from a PPO configuration; refuses what can't be packed."""
+"""The settings shared by a pack's members, read from a PPO configuration that can be packed."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """What all members of a pack share.
+    """The settings shared by all members of a pack.
 
     Attributes:
         ppo: The configuration.
         make_env: Builds one environment, whose observations are arrays.
-        vectorize: How environments are stepped.
+        vectorize: The way in which environments are stepped.
         action_space: One environment's action space.
         spec: Builds a member's module.
         env_to_module: RLlib's connectors from episodes to the module's batch.
         module_to_env: RLlib's connectors from the module's outputs to actions.
         filter: The observation filter among them, for its settings.
-        frames: How many observations are stacked after it.
+        frames: Number of observations stacked after it.
         rewards: RLlib's connector that scales rewards, for its settings; None: they aren't.
         observation_shape: Shape of one environment's observation, as the pack carries it.
-        computation: How the members' networks are computed together; on the CPU.
+        computation: Stacked computation of the members' networks, on the CPU.
         envs: Environments of each member.
-        steps: How many each environment takes in an iteration.
+        steps: Env steps of each environment per iteration.
         minibatch: Steps of a member in a minibatch.
-        device: Where members learn and act: "cuda" with `num_gpus_per_learner`, else "cpu".
+        device: Device on which members learn and act: "cuda" with `num_gpus_per_learner`, else "cpu".
     """
 
     ppo: PPOConfig

@@ -24,7 +24,7 @@ def flattening_among(connectors: Sequence[Any]) -> tuple[FlattenObservations | N
     """RLlib's `FlattenObservations` where it is the first connector, and those that follow.
 
     Args:
-        connectors: What a configuration adds.
+        connectors: Connectors that a configuration adds.
     """
     first, *rest = [*connectors, None]
     if type(first) is FlattenObservations and not first._multi_agent:

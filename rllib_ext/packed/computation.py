@@ -1,4 +1,4 @@
-"""What a pack asks of the networks that its members share, however these are computed.
+"""The interface of a pack's stacked networks, independent of how they are computed.
 
 Two kinds answer it: layers written out for the members together (`rllib_ext.packed.written_out`), for
 RLlib's own networks, and a member's module under `torch.func.vmap` (`rllib_ext.packed.vmapped`), for any
@@ -25,10 +25,10 @@ Activity = Callable[[Tensor | slice], Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForwardPass:
-    """What some members make of a minibatch, and the way back.
+    """The forward pass of some members on a minibatch, with its backward pass.
 
     Attributes:
-        observations: What they saw, of shape (rows, batch, …).
+        observations: Observations of shape (rows, batch, …).
         inputs: The action distributions' inputs, of shape (rows, batch, inputs).
         values: Value estimates, of shape (rows, batch).
         activity: By the name of each weight, one for each time that the network used it.
@@ -44,7 +44,7 @@ class ForwardPass:
 
 
 class Computation(Protocol):
-    """How networks of one architecture are computed, each row's observations through its own weights.
+    """Computes networks of one architecture, each row's observations with its own weights.
 
     Observations are of shape (rows, batch, …), flat or in the shape of their space, and in the
     parameters' number format.
@@ -65,12 +65,12 @@ class Computation(Protocol):
     def act(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch | None = None
     ) -> Tensor:
-        """The inputs of the distributions that actions are drawn from.
+        """Returns the inputs of the distributions that actions are drawn from.
 
         Args:
-            parameters: Of the rows.
-            observations: What they see.
-            scratch: Where results may lie until it is used again; None: in fresh memory.
+            parameters: Parameters of the rows.
+            observations: Observations of the rows.
+            scratch: Memory for results, valid until it is used again; None allocates fresh memory.
 
         Returns:
             Logits, or means and log standard deviations, of shape (rows, batch, inputs).
@@ -90,7 +90,7 @@ class Computation(Protocol):
     def forward_pass(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch
     ) -> ForwardPass:
-        """What training reads, so that gradients can be taken until `scratch` is used again."""
+        """Returns a forward pass whose gradients can be taken until `scratch` is used again."""
         ...
 
 
@@ -100,11 +100,11 @@ def mode_of(inputs: Tensor, *, discrete: bool) -> Tensor:
 
 
 def refusal(given: str, expected: str) -> ConfigError:
-    """Says that members can't be stacked.
+    """Returns the error that members can't be stacked.
 
     Args:
-        given: What the policy has.
-        expected: What it may have.
+        given: Description of what the policy has.
+        expected: Description of what is supported.
     """
     return ConfigError(
         f"members cannot be stacked: the policy has {given}; expected {expected}. Train it with the "

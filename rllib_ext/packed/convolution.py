@@ -46,7 +46,7 @@ class Convolution:
     def applied(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch, *, first: bool
     ) -> Applied:
-        """As `Layer.applied`; the gradients are autograd's."""
+        """See `Layer.applied`; the gradients are autograd's."""
         names = [name for name in (self.weight, self.bias) if name]
         leaves = {name: parameters[name].detach().requires_grad_() for name in names}
         images = inputs.detach().requires_grad_(not first)

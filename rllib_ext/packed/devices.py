@@ -1,4 +1,4 @@
-"""What depends on where tensors lie."""
+"""Questions whose answer depends on a tensor's device."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def can_be_asked(values: Tensor) -> bool:
-    """Whether to look at a value costs nothing; elsewhere everything computed so far is waited for."""
+    """Whether reading a value is free; on other devices it waits for all computations so far."""
     return values.device.type == "cpu"

@@ -40,7 +40,7 @@ class Distribution(Protocol):
         """The gradient, with regard to the inputs, of the weighted log-probability of actions.
 
         Args:
-            actions: As of `log_probability`.
+            actions: Actions, as for `log_probability`.
             weight: A weight each, of the shape that `log_probability` gives.
 
         Returns:
@@ -49,11 +49,11 @@ class Distribution(Protocol):
         ...
 
     def gradient_of_entropy(self, weight: Tensor) -> Tensor:
-        """That of the weighted entropy."""
+        """The gradient, with regard to the inputs, of the weighted entropy."""
         ...
 
     def gradient_of_divergence(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """That of the weighted `divergence_from(inputs)`."""
+        """The gradient, with regard to the own inputs, of the weighted `divergence_from(inputs)`."""
         ...
 
 
@@ -70,7 +70,7 @@ class DistributionKind(Protocol):
         Args:
             draws: The members'.
             shape: The shape of a member's batch.
-            width: How many inputs the distribution has.
+            width: Number of inputs of the distribution.
 
         Returns:
             A tensor of shape (members, *shape, …), float64.

@@ -1,4 +1,4 @@
-"""What is drawn for the members of a pack: all members at once, each from its own seed.
+"""Random numbers for the members of a pack: drawn for all at once, each member's from its own seed.
 
 A draw follows from the member's seed, from what it is for, from the number of the rollout since the
 member's start and from its index. Nothing else counts: not who else is in the pack, nor the member's
@@ -23,7 +23,7 @@ _TO_UNIT = 2.0**-32
 
 
 class Purpose(enum.IntEnum):
-    """What numbers are drawn for; those of different purposes have nothing in common."""
+    """The purpose of random numbers; those of different purposes are independent."""
 
     ACTIONS = 0
     ORDER = 1
@@ -34,7 +34,7 @@ class Draws:
 
     Args:
         members: P, ≥ 1.
-        device: Where numbers are drawn.
+        device: Device on which numbers are drawn.
     """
 
     def __init__(self, members: int, device: torch.device | str = "cpu") -> None:
@@ -43,7 +43,7 @@ class Draws:
 
     @property
     def device(self) -> torch.device:
-        """Where numbers are drawn."""
+        """Device on which numbers are drawn."""
         return self._rollouts.device
 
     def __len__(self) -> int:
@@ -70,9 +70,9 @@ class Draws:
         """Random words.
 
         Args:
-            purpose: What for.
-            count: How many for each part, ≥ 1.
-            parts: Of what they are for; a part's numbers don't depend on how many there are, nor on
+            purpose: Purpose of the numbers.
+            count: Numbers per part, ≥ 1.
+            parts: Indices of the parts; a part's numbers depend neither on the other parts nor on
                 `count`.
             members: For whom.
 
@@ -86,8 +86,8 @@ class Draws:
         """Uniform over (0, 1): odd multiples of 2⁻³³, never 0 or 1.
 
         Args:
-            purpose: What for.
-            shape: How many for each member.
+            purpose: Purpose of the numbers.
+            shape: Shape of the numbers of each member.
 
         Returns:
             A tensor of shape (members, *shape), float64; of the two below likewise.

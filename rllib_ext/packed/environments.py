@@ -19,7 +19,7 @@ from rllib_ext.envs.native.registry import Native
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What came of one action in each environment.
+    """The results of one action in each environment.
 
     Attributes:
         observations: After the step; of the next episode's start where one is over.
@@ -67,7 +67,7 @@ class SingleEnvironments(Environments):
 
     Args:
         make: Builds one.
-        members: How many members.
+        members: Number of members.
         per_member: Environments of each, ≥ 1.
         parallel: Whether each runs in a process of its own; otherwise they step one after the other. The
             episodes are the same. Worth it where a step takes longer than the way between processes.
@@ -114,7 +114,7 @@ class NativeEnvironments(Environments):
 
     Args:
         native: The native version of the environment.
-        members: How many members.
+        members: Number of members.
         per_member: Environments of each, ≥ 1.
     """
 

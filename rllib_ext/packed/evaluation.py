@@ -17,7 +17,7 @@ class PackedEvaluator:
     """Evaluates members in environments that are built once.
 
     Args:
-        blueprint: What the members share.
+        blueprint: Settings shared by all members.
         network: The stacked networks of all members.
         filters: The members' observation filters.
     """

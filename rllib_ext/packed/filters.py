@@ -17,11 +17,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Filters:
-    """One filter a member.
+    """Observation filters, one per member.
 
     Args:
         connector: RLlib's filter, for its settings; None: observations pass as they are.
-        members: How many.
+        members: Number of members.
         shape: An observation's shape.
     """
 
@@ -63,10 +63,10 @@ class Filters:
         return np.stack(seen, axis=1).reshape(flat.shape)
 
     def normalised(self, members: Array, observations: Array) -> Array:
-        """Observations, normalised by what members have seen; nothing is learned of them.
+        """Returns observations normalised by their members' statistics, which stay as they are.
 
         Args:
-            members: Whose each observation is.
+            members: Index of the member that each observation belongs to.
             observations: An array of shape (observations, *shape).
 
         Returns:
@@ -147,7 +147,7 @@ def filter_among(connectors: list[Any]) -> tuple[MeanStdFilter | None, int]:
     """The filter and the stacking of frames that a configuration adds to RLlib's own connectors.
 
     Args:
-        connectors: What the configuration adds.
+        connectors: Connectors that the configuration adds.
 
     Returns:
         The filter, None where none is added, and how many frames are stacked.

@@ -13,14 +13,14 @@ class Frames:
     """The last frames of each of some environments, the oldest first, zeros before an episode's start.
 
     Args:
-        count: How many frames are stacked.
+        count: Number of stacked frames.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
 
     def first(self, frames: Array) -> Array:
-        """What policies see when episodes start.
+        """Returns the stacked observations at the start of episodes.
 
         Args:
             frames: An array of shape (environments, features).
@@ -34,10 +34,10 @@ class Frames:
         return np.concatenate([before, frames], axis=1)
 
     def following(self, seen: Array, frames: Array) -> Array:
-        """What policies see next.
+        """Returns the next stacked observations.
 
         Args:
-            seen: What they saw last, of shape (environments, count · features).
+            seen: Previous stacked observations, shape (environments, count · features).
             frames: The latest of each, of shape (environments, features).
         """
         if self.count == 1:

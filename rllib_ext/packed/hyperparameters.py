@@ -1,4 +1,4 @@
-"""What a member's PPO configuration says, as numbers that can be stacked."""
+"""PPO's hyperparameters of members, as numbers that can be stacked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Hyperparameters:
             linear between them, the last from there on.
         gamma: Discount.
         lambda_: Decay of the advantage estimates.
-        clip_param: How far the probability ratio may go from 1.
+        clip_param: Largest deviation of the probability ratio from 1.
         vf_clip_param: Largest squared value error that counts; None: any.
         vf_loss_coeff: Weight of the value loss.
         entropy_coeff: Weight of the entropy.
@@ -71,7 +71,7 @@ class Hyperparameters:
     num_epochs: int
 
     def at(self, env_steps: int) -> Current:
-        """Those in force at a lineage's clock."""
+        """Returns the hyperparameters in force at a lineage's clock."""
         values = dataclasses.asdict(self)
         return Current(**{**values, **{name: _at(values[name], env_steps) for name in SCHEDULED}})
 
@@ -94,7 +94,7 @@ def hyperparameters_of(ppo: PPOConfig, training: Mapping[str, Any]) -> Hyperpara
     """A member's hyperparameters.
 
     Args:
-        ppo: What all members of the pack share.
+        ppo: PPO configuration shared by all members.
         training: The member's own arguments of `PPOConfig.training`.
 
     Raises:
@@ -201,7 +201,7 @@ def adapted(coefficient: float, divergence: float, target: float) -> float:
     Args:
         coefficient: The weight.
         divergence: Mean over the update's last minibatch.
-        target: What is aimed at.
+        target: Target of the divergence.
 
     Returns:
         The weight for the next update; the same where the divergence is NaN.

@@ -1,4 +1,4 @@
-"""Which of the two kinds of computation networks are stacked with."""
+"""Chooses the kind of computation that networks are stacked with."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ _MINUS_ONE = torch.tensor(-1.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Applied:
-    """A layer that was applied, and the way back.
+    """The output of a layer, with its backward pass.
 
     Attributes:
-        output: What it gave.
-        backward: Takes its gradients; called once at most, and may overwrite what it is given.
+        output: Output of the layer.
+        backward: Takes the output's gradients; called at most once, and may overwrite its argument.
         read: By the name of the layer's weight, what that weight was multiplied with, of shape (members,
             batch, …, units or channels); {} for a layer without weights.
     """
@@ -46,24 +46,24 @@ class Layer(Protocol):
     def __call__(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch | None = None
     ) -> Tensor:
-        """Applies it.
+        """Applies the layer.
 
         Args:
             parameters: Stacked, by name.
-            inputs: What the layer reads.
-            scratch: Where the outputs may lie until it is called again; None: in fresh memory.
+            inputs: Inputs of the layer.
+            scratch: Memory for the outputs, valid until the next call; None allocates fresh memory.
         """
         ...
 
     def applied(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch, *, first: bool
     ) -> Applied:
-        """Applies it so that gradients can be taken.
+        """Applies the layer so that gradients can be taken.
 
         Args:
             parameters: Stacked, by name.
-            inputs: What the layer reads.
-            scratch: Where results may lie until the next minibatch.
+            inputs: Inputs of the layer.
+            scratch: Memory for results, valid until the next minibatch.
             first: Whether the gradient of the inputs is of no use: observations have none.
         """
         ...
@@ -113,7 +113,7 @@ class Dense:
     def applied(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch, *, first: bool
     ) -> Applied:
-        """As `Layer.applied`."""
+        """See `Layer.applied`."""
         weight = parameters[self.weight]
         output = self(parameters, inputs, scratch)
 
@@ -154,7 +154,7 @@ class Activation:
     def applied(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch, *, first: bool
     ) -> Applied:
-        """As `Layer.applied`."""
+        """See `Layer.applied`."""
         if type(self.function) is nn.ReLU:
             output = torch.relu(inputs)
             return Applied(
@@ -189,7 +189,7 @@ class Reshape:
     def applied(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, scratch: Scratch, *, first: bool
     ) -> Applied:
-        """As `Layer.applied`."""
+        """See `Layer.applied`."""
         return Applied(
             output=self(parameters, inputs),
             backward=lambda gradient, _: gradient.reshape(inputs.shape),

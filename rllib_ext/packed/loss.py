@@ -31,7 +31,7 @@ class Coefficients:
     """Hyperparameters of the loss, each of shape (rows,).
 
     Attributes:
-        clip: How far the probability ratio may go from 1.
+        clip: Largest deviation of the probability ratio from 1.
         value_clip: Largest squared value error that counts.
         value: Weight of the value loss.
         entropy: Weight of the entropy.
@@ -47,7 +47,7 @@ class Coefficients:
     teaching: Tensor
 
     def of(self, rows: Tensor | slice) -> Coefficients:
-        """Those of some members."""
+        """Returns the coefficients of some members."""
         return Coefficients(
             **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)}
         )
@@ -58,12 +58,12 @@ class Minibatch:
     """Steps that members train on, each of shape (rows, batch, …).
 
     Attributes:
-        observations: What the policy saw, flat.
-        actions: What it did, as drawn from the distribution.
+        observations: Flat observations of the policy.
+        actions: Actions, as drawn from the distribution.
         inputs: The distribution's inputs at that time.
         log_probabilities: Log-probabilities of the actions at that time.
         advantages: Standardised.
-        targets: What the value estimate is trained towards.
+        targets: Targets of the value estimate.
         counted: 1 where a step counts in the losses; 0 for what only takes a place.
         taught: The inputs of teachers' distributions; None: no member has a teacher.
     """
@@ -80,10 +80,10 @@ class Minibatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Means over what counts of a minibatch, each of shape (rows,).
+    """Mean losses over the counted steps of a minibatch, each of shape (rows,).
 
     Attributes:
-        total: What is minimised.
+        total: Loss that is minimised.
         policy: The clipped surrogate loss.
         value: The clipped value loss.
         value_unclipped: The same without clipping.
@@ -116,10 +116,10 @@ def losses(
     """The terms of PPO's loss (Schulman et al. 2017, arXiv 1707.06347) with RLlib's additions.
 
     Args:
-        distribution: What the actions were drawn from.
+        distribution: Distribution that the actions were drawn from.
         inputs: The current policy's, of shape (rows, batch, inputs).
         values: The current value estimates, of shape (rows, batch).
-        batch: What the members train on.
+        batch: Minibatch that the members train on.
         coefficients: The members' loss coefficients.
     """
     share = batch.counted / batch.counted.sum(1, keepdim=True)
@@ -201,7 +201,7 @@ def standardised(advantages: Tensor, of_bootstrap_rows: Tensor) -> Tensor:
 
     Args:
         advantages: A tensor of shape (batch,), the whole batch of an update.
-        of_bootstrap_rows: What `advantages_of_bootstrap_rows` gives for the member.
+        of_bootstrap_rows: The member's advantages as returned by `advantages_of_bootstrap_rows`.
     """
     everything = torch.cat([advantages, of_bootstrap_rows])
     deviation = everything.std(correction=0).clamp(min=SMALLEST_DEVIATION)

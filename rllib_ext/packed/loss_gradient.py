@@ -13,10 +13,10 @@ from rllib_ext.packed.loss import Coefficients, Minibatch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossGradient:
-    """Takes gradients of the members' losses.
+    """Computes gradients of the members' losses.
 
     Attributes:
-        distribution: What the actions were drawn from.
+        distribution: Distribution that the actions were drawn from.
         coefficients: The members' loss coefficients.
         entropy: Whether any member's entropy has a weight.
         divergence: Whether any member's divergence has one.
@@ -45,7 +45,7 @@ class LossGradient:
         Args:
             inputs: The current policy's, of shape (rows, batch, inputs).
             values: The current value estimates, of shape (rows, batch).
-            batch: What the members train on.
+            batch: Minibatch that the members train on.
 
         Returns:
             Those with regard to `inputs` and to `values`, of their shapes.

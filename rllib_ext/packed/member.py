@@ -1,4 +1,4 @@
-"""What a member of a pack has for itself."""
+"""The per-member state of a pack."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rllib_ext.packed.hyperparameters import Hyperparameters
 
 @dataclasses.dataclass(kw_only=True)
 class Member:
-    """A member in training, apart from what is stacked.
+    """A member in training, without its stacked tensors.
 
     Attributes:
         hyperparameters: The member's own.
-        kl_coeff: What the weight of the divergence has come to.
+        kl_coeff: Current coefficient of the KL divergence.
         env_steps: The clock of the member's lineage.
         iteration: Training iterations of its lineage.
         failure: Why it trains no more; "" while it is whole.
-        filter: What its observation filter had seen when the last iteration ended, which is what its
-            policy was evaluated with since; None before the first.
+        filter: State of its observation filter at the end of the last iteration, with which its policy
+            has been evaluated since; None before the first.
     """
 
     hyperparameters: Hyperparameters

@@ -56,7 +56,7 @@ def advantages_of_bootstrap_rows(
     discount: Tensor,
     decay: Tensor,
 ) -> Tensor:
-    """What RLlib takes for the advantages of a member's bootstrap rows: the next piece's start follows.
+    """Returns RLlib's advantages of a member's bootstrap rows: the start of the next piece follows.
 
     Args:
         order: Positions by time, as `in_time` gives them.
@@ -89,7 +89,7 @@ class MinibatchOrder:
     Args:
         draws: The members'; the epochs of a rollout are shuffled by what its number gives.
         rows: The members that take part.
-        epochs: How many each of them trains, ≥ 1.
+        epochs: Number of epochs that each member trains, ≥ 1.
         orders: For each of them what `in_time` gives.
         minibatch: Rows of a minibatch, at most the shortest order.
 
@@ -129,8 +129,8 @@ class MinibatchOrder:
         """Positions of a minibatch, as of `in_time`, and of those that follow.
 
         Args:
-            index: Which minibatch.
-            count: How many of them, one after the other.
+            index: Index of the first minibatch.
+            count: Number of consecutive minibatches.
 
         Returns:
             A tensor of shape (rows, count · size).

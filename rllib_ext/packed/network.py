@@ -27,7 +27,7 @@ Rows = Tensor | slice
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """Where a parameter lies in a member's row.
+    """The position of a parameter in a member's row.
 
     Attributes:
         shape: The parameter's shape.
@@ -41,19 +41,19 @@ class Slot:
 
 
 class StackedNetwork:
-    """P networks in one tensor.
+    """P stacked networks: one tensor with a row of weights per member.
 
     Args:
         modules: PPO modules, one a member, of equal architecture. They are taken over: their
             parameters become views of the stack.
-        computation: How such modules are computed together; None: as `computation_of` says.
+        computation: Stacked computation of such modules; None takes that of `computation_of`.
 
     Attributes:
         modules: The members as RLlib modules.
-        computation: How they are computed together.
+        computation: Their stacked computation.
         weights: All parameters, of shape (members, parameters of one).
-        slots: Where each parameter lies in a row, by the name that RLlib gives it.
-        scratch: Where what is computed may lie for a moment.
+        slots: Position of each parameter in a row, by RLlib's name of it.
+        scratch: Memory for intermediate results.
 
     Raises:
         ConfigError: The modules can't be stacked.
@@ -118,17 +118,17 @@ class StackedNetwork:
     def act(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch | None = None
     ) -> Tensor:
-        """As `Computation.act`; `parameters` are `parts` of some rows of `weights`."""
+        """See `Computation.act`; `parameters` are `parts` of some rows of `weights`."""
         return self.computation.act(parameters, observations, scratch)
 
     def value(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch | None = None
     ) -> Tensor:
-        """As `Computation.value`."""
+        """See `Computation.value`."""
         return self.computation.value(parameters, observations, scratch)
 
     def forward_pass(self, parameters: Parameters, observations: Tensor) -> ForwardPass:
-        """As `Computation.forward_pass`, in the network's own `scratch`."""
+        """See `Computation.forward_pass`; uses the network's own `scratch`."""
         return self.computation.forward_pass(parameters, observations, self.scratch)
 
 

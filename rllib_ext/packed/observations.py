@@ -58,10 +58,10 @@ def raveled(space: Space, observation: Any) -> Array:
 
 
 def raveled_batch(space: Space, observations: Any) -> Tensor:
-    """Many observations as rows.
+    """Returns many observations as rows of numbers.
 
     Args:
-        space: That of one.
+        space: Space of one observation.
         observations: Tensors of shape (batch, …), nested as the space is.
 
     Returns:
@@ -74,10 +74,10 @@ def raveled_batch(space: Space, observations: Any) -> Tensor:
 
 
 def unraveled(space: Space, rows: Tensor) -> Any:
-    """Observations as RLlib hands them to a module.
+    """Returns observations in the form in which RLlib hands them to a module.
 
     Args:
-        space: That of one.
+        space: Space of one observation.
         rows: A tensor of shape (batch, features), as `raveled` lays them out.
 
     Returns:

@@ -40,13 +40,13 @@ from rllib_ext.pruning.errors import ConfigError, RunError, ScoreError
 
 
 class Pack:
-    """P members, stepped and trained together.
+    """P members that are stepped and trained together in one process.
 
     Args:
-        ppo: What they share; its `training` values are also each member's defaults.
+        ppo: PPO configuration shared by all members; its `training` values are each member's defaults.
         members: P, ≥ 1.
         dtype: Number format of weights.
-        device: Where weights lie; not given: a GPU where `ppo` gives the learner one.
+        device: Device of the weights; by default a GPU if `ppo` gives the learner one.
 
     Raises:
         ConfigError: Members with this configuration can't be packed, or there is no GPU.
@@ -127,15 +127,16 @@ class Pack:
         state: MemberState | None = None,
         initial: Initial | None = None,
     ) -> None:
-        """Puts a member in a place, in place of the one that was there.
+        """Starts a member in a place of the pack, and replaces the one that was there.
 
         Args:
             member: The place, 0 to P − 1.
             training: The member's own arguments of `PPOConfig.training`.
-            pruning: How it is pruned; with `horizon`.
+            pruning: Pruning configuration, with `horizon` set.
             seed: Fixes its first weights and all that is drawn for it, whoever else is in the pack.
-            state: Where it starts from; None: `initial`. Hyperparameters stay its own.
-            initial: What it starts from without a state; None: fresh weights.
+            state: State that it continues from, with its own hyperparameters; None starts from
+                `initial`.
+            initial: Trained network to start from if `state` is None; None means fresh weights.
 
         Raises:
             ConfigError: A hyperparameter can't be a member's own, or the network can't be pruned so.
@@ -216,7 +217,7 @@ class Pack:
 
         Args:
             member: Whose.
-            folder: Where to; replaced when it exists.
+            folder: Destination folder; replaced if it exists.
             metadata: Plain values that go beside it.
         """
         self._policies.save(member, self.pruning.pruner(member).masks, folder, metadata)

@@ -25,7 +25,7 @@ class Policies:
     """The policies of a pack's members, as RLlib's EnvRunners would have them.
 
     Args:
-        blueprint: What members share.
+        blueprint: Settings shared by all members.
         network: The stacked networks of all members.
         filters: The members' observation filters.
     """
@@ -48,7 +48,7 @@ class Policies:
         folder: Path,
         metadata: Mapping[str, Any],
     ) -> None:
-        """Writes a member's as `PolicyParts.save` would: aside, then renamed.
+        """Writes a member's policy as `PolicyParts.save` would: aside, then renamed.
 
         RLlib writes a policy as some forty files and pickles classes and settings anew each time, which
         takes a member longer than its environments do. They are the same for all: RLlib is asked once.
@@ -56,7 +56,7 @@ class Policies:
         Args:
             member: Whose.
             masks: By parameter name.
-            folder: Where to; replaced when it exists.
+            folder: Destination folder; replaced if it exists.
             metadata: Plain values that go beside it.
         """
         parts = self._written

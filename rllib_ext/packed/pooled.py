@@ -37,7 +37,7 @@ class PooledEnvironments(Environments):
 
     Args:
         pool: The environment.
-        members: How many members.
+        members: Number of members.
         per_member: Environments of each, ≥ 1.
     """
 

@@ -52,13 +52,13 @@ class PackedPruning:
         seed: int,
         coefficients: Coefficients | None = None,
     ) -> None:
-        """Gives a member, whose module is fresh, a schedule.
+        """Starts the pruning schedule of a member whose module is fresh.
 
         Args:
             member: Which.
             config: When, how far and what to prune.
             seed: For criteria that draw.
-            coefficients: What else goes back with the member's weights.
+            coefficients: Other values that are rolled back with the member's weights.
 
         Raises:
             ConfigError: The network has nothing that could be removed.
@@ -128,7 +128,7 @@ class PackedPruning:
         self._pruned[member] = not bool(row.all())
 
     def observer(self, members: Sequence[int]) -> Observer | None:
-        """What shows minibatches to those whose criterion gathers something; None without any."""
+        """Returns the observer of minibatches for members that gather statistics; None if none does."""
         return self._statistics.observer({i: self.pruner(i).gatherer for i in members})
 
     def settle(self) -> None:

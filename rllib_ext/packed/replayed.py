@@ -27,7 +27,7 @@ SHAPES = 64
 
 
 class Replays(Generic[Noted]):
-    """What was noted, by shape.
+    """Recorded forward passes, by shape of their inputs.
 
     Args:
         names: The parameters that are read.
@@ -42,11 +42,11 @@ class Replays(Generic[Noted]):
     def get(
         self, parameters: Parameters, observations: Tensor, note: Callable[[], Noted | None]
     ) -> Noted | None:
-        """What was noted for these shapes; None: they are too seldom, or it can't be noted.
+        """Returns the recording for these shapes; None if they are too rare or can't be recorded.
 
         Args:
             parameters: Stacked, by name.
-            observations: Of the rows.
+            observations: Observations of the rows.
             note: Called when it is time for it.
         """
         # How they lie in memory says which operations are views.
@@ -110,13 +110,13 @@ def shorten(noted: GraphModule) -> None:
 
 
 def writes(node: Node) -> bool:
-    """Whether a step of what was noted writes into what it is given, or may."""
+    """Whether a recorded step writes into its inputs, or may."""
     schema = getattr(node.target, "_schema", None)
     return node.op == "call_function" and (schema is None or bool(schema.is_mutable))
 
 
 def _is_idle(node: Any) -> bool:
-    """Whether a step gives just what it is given: shapes that stay as they are, factors of 1."""
+    """Whether a step returns its input unchanged: unchanged shapes, factors of 1."""
     if node.target not in (
         aten.mul.Scalar,
         aten.view.default,

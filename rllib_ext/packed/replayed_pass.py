@@ -22,12 +22,12 @@ Backward = Callable[[Tensor, Tensor], Sequence[Tensor | None]]
 
 @dataclasses.dataclass(frozen=True)
 class Passed:
-    """What a forward pass gave.
+    """The results of a forward pass.
 
     Attributes:
         inputs: The distributions' inputs.
         values: The values.
-        read: What layers read, by the names of their weights.
+        read: Inputs of the layers, by the names of their weights.
         backward: From gradients of the first two to those of the trained parameters.
     """
 
@@ -102,12 +102,12 @@ class ReplayedPass:
 
 @dataclasses.dataclass(frozen=True)
 class _ThereAndBack:
-    """A noted pass.
+    """A recorded forward and backward pass.
 
     Attributes:
         there: From observations and parameters to inputs, values, what was read, and what is kept.
         back: From what was kept, and the gradients of inputs and values, to those of parameters.
-        uses: How often each weight was used, in the order of what was read.
+        uses: Number of uses of each weight, in the order of `read`.
     """
 
     there: Callable[..., Any]

@@ -14,11 +14,11 @@ from rllib_ext.rl.preprocess.scale_rewards import ScaleRewards
 
 
 class Rewards:
-    """What members train on in place of the environments' rewards.
+    """Scaled and clipped rewards that members train on instead of the environments' rewards.
 
     Args:
         connector: RLlib's counterpart, for its settings; None: rewards pass as they are.
-        members: How many.
+        members: Number of members.
         envs: Environments of each.
     """
 
@@ -31,11 +31,11 @@ class Rewards:
         self._returns = np.zeros((members, envs))
 
     def of(self, rollout: Rollout, members: Sequence[int]) -> Tensor:
-        """Rewards of a rollout, scaled and clipped; statistics learn of those of some members.
+        """Scales and clips the rewards of a rollout, and updates some members' statistics.
 
         Args:
             rollout: A rollout of all members.
-            members: Who learns.
+            members: Members whose statistics are updated.
         """
         scales = self._scales
         if scales is None:

@@ -28,12 +28,12 @@ STEPS_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True)
 class End:
-    """An episode that ended, by itself or cut by a time limit.
+    """The end of an episode: terminated, or cut by a time limit.
 
     Attributes:
         member: Whose.
         step: After which step of the rollout.
-        env: In which of the member's environments.
+        env: Index among the member's environments.
         observation: The last one, as the policy would see it.
     """
 
@@ -48,8 +48,8 @@ class Rollout:
     """Steps of all members; tensors of shape (members, steps, envs, …).
 
     Attributes:
-        observations: What the policies saw, flat.
-        actions: What they did, as drawn.
+        observations: Flat observations of the policies.
+        actions: Actions, as drawn from the distribution.
         inputs: The distributions' inputs.
         rewards: The reward of each step.
         terminated: Whether the episode ended with the step.
@@ -76,17 +76,17 @@ class Rollout:
 
 
 class Collector:
-    """Steps the environments with the policies as they are.
+    """Steps the environments with the current policies.
 
     Args:
         network: The members.
-        distribution: What their actions are drawn from.
+        distribution: Distribution that actions are drawn from.
         environments: The members' environments.
         action_space: One environment's action space.
-        steps: How many each environment takes in a rollout, ≥ 1.
+        steps: Env steps of each environment per rollout, ≥ 1.
         filters: Normalise the observations.
-        draws: What actions are drawn with; each rollout begins with their next one.
-        frames: How many of them are stacked after that.
+        draws: Random numbers for the actions; each rollout begins with the next ones.
+        frames: Number of observations stacked after that.
         unsquash: Whether actions in [−1, 1] are scaled to the action space's bounds.
         clip: Whether actions are clipped to the action space's bounds.
     """
@@ -198,7 +198,7 @@ class Collector:
         )
 
     def _following(self, step: Step) -> Array:
-        """What policies see after a step: in new episodes, nothing of the ones before."""
+        """Returns the observations after a step; those of new episodes hold no earlier frames."""
         frames = self._filters.see_all(step.observations)
         assert self._current is not None
         seen = self._frames.following(self._current, frames)
@@ -232,12 +232,12 @@ def batch_of(
     discount: Tensor,
     decay: Tensor,
 ) -> Minibatch:
-    """What the members train on: a rollout with advantages and value targets.
+    """Returns the members' training batch: a rollout with advantages and value targets.
 
     Args:
         network: The members, as they will be updated.
-        distribution: What their actions are drawn from.
-        rollout: What the members did, step by step.
+        distribution: Distribution that actions are drawn from.
+        rollout: Steps of the members.
         discount: γ, of shape (members,).
         decay: λ, of shape (members,).
 

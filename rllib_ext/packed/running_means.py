@@ -12,19 +12,19 @@ from rllib_ext.packed.network import Rows
 
 
 class RunningMeans:
-    """For each member a row of means over about its last values: exact at first, exponential afterwards.
+    """Running means over recent values, a row per member: exact at first, exponential afterwards.
 
     A row is made of parts, which count for themselves: a value that isn't finite anywhere in a part
     leaves that part as it was.
 
     Args:
         values: The means, of shape (members, size of a row).
-        parts: Where each part begins and ends in a row; together they are the whole row.
+        parts: Start and stop of each part of a row; together they cover the row.
         summed: Whether sums are kept instead of means.
 
     Attributes:
-        values: As given.
-        seen: How many values each part has taken, of shape (members, parts), int64.
+        values: The given memory of the means.
+        seen: Number of values taken by each part, shape (members, parts), int64.
     """
 
     def __init__(self, values: Tensor, parts: Sequence[slice], *, summed: bool = False) -> None:
@@ -58,7 +58,7 @@ class RunningMeans:
         self.seen[rows] = seen + finite
 
     def _finite(self, said: Tensor) -> Tensor:
-        """Whether each part is, of shape (rows, parts)."""
+        """Whether each part is finite, of shape (rows, parts)."""
         finite = torch.isfinite(said)
         if can_be_asked(said) and bool(finite.all()):
             return finite.new_ones(len(said), len(self._parts))

@@ -49,8 +49,8 @@ class Scratch:
 
         Args:
             name: The same name gives the same memory, whatever the shape.
-            shape: As of `Room.of`.
-            like: As of `Room.of`.
+            shape: Shape, as for `Room.of`.
+            like: Tensor with the dtype and device, as for `Room.of`.
         """
         rooms = self._rooms.setdefault(name, {})
         found = rooms.get(shape)

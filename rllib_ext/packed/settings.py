@@ -1,4 +1,4 @@
-"""Which settings of a PPO configuration mean something in a pack; all others stay as they are.
+"""The settings of a PPO configuration that packs support; all others must keep their defaults.
 
 Settings that are not listed here are refused as soon as they differ from RLlib's defaults: whatever Ray
 adds, or a user sets, is then not left out silently.

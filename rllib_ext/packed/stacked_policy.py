@@ -28,12 +28,12 @@ class Actors:
     """Policies of one architecture.
 
     Attributes:
-        computation: How they are computed together.
+        computation: Their stacked computation.
         parameters: By name, of shape (policies, *shape).
         observed: From whose each observation is, and observations of shape (episodes, …), to what the
             networks see: (episodes, features), float32.
         taken: From actions of shape (episodes, …) to what the environments are given.
-        frames: How many of what `observed` gives are stacked after that.
+        frames: Number of observations stacked after `observed`.
     """
 
     computation: Computation
@@ -50,7 +50,7 @@ class StackedPolicy(Policy):
 
     Args:
         actors: The policies.
-        players: Who plays which episode, ascending.
+        players: Index of the policy that plays each episode, ascending.
     """
 
     def __init__(self, actors: Actors, players: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""How a member of a pack begins: fresh, from a trained network, or from another member's state."""
+"""Starts members of a pack: fresh, from a trained network, or from another member's state."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Starter:
     """Puts members in their places of a pack.
 
     Attributes:
-        blueprint: What members share.
+        blueprint: Settings shared by all members.
         module: Builds a fresh module from a seed, where the pack computes.
-        members: Who is in each place; None: nobody.
+        members: The member in each place; None if it is empty.
         network: The members' weights, and what goes with each of them: moments, pruning, teachers,
             observation filters, reward scales, draws and environments.
     """
@@ -64,7 +64,7 @@ class Starter:
         state: MemberState | None,
         initial: Initial | None,
     ) -> None:
-        """As `rllib_ext.packed.pack.Pack.start`."""
+        """See `rllib_ext.packed.pack.Pack.start`."""
         ppo = self.blueprint.ppo
         own = hyperparameters_of(ppo, training)
         refuse_contradictions(ppo, pruning)

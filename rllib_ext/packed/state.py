@@ -31,7 +31,7 @@ class MemberState:
         second: Adam's running means of squared gradients.
         steps: Steps that Adam has taken.
         pruning: The Pruner's state: masks, schedule, clock, statistics, accepted state.
-        kl_coeff: What the weight of the divergence has come to.
+        kl_coeff: Current coefficient of the KL divergence.
         iteration: Training iterations of the lineage.
         filter: The observation filter's statistics; {} without one.
         rewards: Those by which rewards are scaled; {} where they aren't.

@@ -1,4 +1,4 @@
-"""What members' criteria learn from minibatches, computed for all members at once.
+"""Statistics that members' criteria learn from minibatches, computed for all members at once.
 
 While an update runs, what was seen, and how often, lies where the weights lie. When it is over, it is
 written into the members' Gatherers, whose matter it is what becomes of it.
@@ -45,7 +45,7 @@ class StackedStatistics:
         return self._network.part(means.values[member], name).zero_()
 
     def observer(self, gatherers: Gatherers) -> Observer | None:
-        """What takes minibatches for some members; None where they gather nothing.
+        """Returns the observer of minibatches for some members; None if they gather nothing.
 
         Args:
             gatherers: The members' Gatherers by member, ascending; a minibatch has a row for each.
@@ -119,7 +119,7 @@ class _Some:
 
     @classmethod
     def of(cls, some: Gatherers, everyone: Gatherers, network: StackedNetwork) -> _Some:
-        """Those that ask for something, of those that have a row."""
+        """Selects the members that gather the statistic from those that have a row."""
         windows = torch.tensor([[g.window] for g in some.values()])
         return cls(
             gatherers=some,
@@ -133,7 +133,7 @@ class _Kept(abc.ABC):
     """A statistic of all members.
 
     Attributes:
-        means: What was seen.
+        means: Means of the values seen.
         waiting: Gatherers, by their members, that don't know of it yet.
     """
 
@@ -152,7 +152,7 @@ class _Kept(abc.ABC):
 
     @abc.abstractmethod
     def counts(self, gatherer: Gatherer) -> list[int]:
-        """How many minibatches of each part a Gatherer has seen."""
+        """Returns the number of minibatches of each part that a Gatherer has seen."""
 
     @abc.abstractmethod
     def read(self, gatherers: Gatherers) -> None:
@@ -164,7 +164,7 @@ class _Kept(abc.ABC):
 
 
 class _OfGradients(_Kept):
-    """What is learnt from gradients; Gatherers keep the means in the same memory."""
+    """A statistic of gradients; Gatherers share its memory."""
 
     def __init__(self, network: StackedNetwork, kind: StatisticKind) -> None:
         self._network, self._kind = network, kind
@@ -173,7 +173,7 @@ class _OfGradients(_Kept):
         super().__init__(RunningMeans(values, parts, summed=kind in SUMMED))
 
     def observer(self, some: _Some) -> Observer:
-        """What takes minibatches for some members."""
+        """Returns the observer of minibatches for some members."""
         self.open(some.gatherers)
         says, weights = FROM_GRADIENT[self._kind], self._network.weights
 
@@ -198,7 +198,7 @@ class _OfGradients(_Kept):
 
 
 class _OfActivity(_Kept):
-    """How active was what one of the weights reads; Gatherers get copies."""
+    """The activity of the inputs of one weight; Gatherers get copies."""
 
     def __init__(self, network: StackedNetwork, name: str, shape: torch.Size) -> None:
         self._name, self._shape = name, shape
@@ -207,7 +207,7 @@ class _OfActivity(_Kept):
         super().__init__(RunningMeans(values, [slice(0, size)]))
 
     def observer(self, some: _Some) -> Callable[[Sequence[Activity]], None]:
-        """What takes the weight's uses in minibatches for some members."""
+        """Returns the observer of the weight's uses in minibatches for some members."""
         self.open(some.gatherers)
 
         def observe(uses: Sequence[Activity]) -> None:

@@ -30,12 +30,12 @@ class Teachers:
 
     @torch.no_grad()
     def inputs(self, observations: Tensor, members: Sequence[int], width: int) -> Tensor:
-        """What teachers would have done: their action distributions' inputs.
+        """Returns the inputs of the teachers' action distributions.
 
         Args:
-            observations: What all members saw, of shape (members, steps, …).
+            observations: Observations of all members, shape (members, steps, …).
             members: Those whose teachers are asked, ascending; each has one.
-            width: How many inputs a distribution has.
+            width: Number of inputs of a distribution.
 
         Returns:
             A tensor of shape (members, steps, width); zeros for those that weren't asked.

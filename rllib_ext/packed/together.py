@@ -25,15 +25,15 @@ from rllib_ext.pruning.errors import ConfigError
 def evaluate_together(
     policies: Sequence[Policy], make: EnvMaker, seeds: Sequence[int]
 ) -> list[Episodes]:
-    """One episode a seed of each policy, all finished, in environments that are built once.
+    """Plays one finished episode per seed with each policy, in environments that are built once.
 
     Deterministic policies of RLlib's own feed-forward modules act as a stack, any others by
     themselves; an episode of the former is the same, bit by bit, whichever others are played beside it.
 
     Args:
-        policies: What acts; deterministic or not as each is built.
+        policies: Policies, each deterministic or stochastic as it was built.
         make: Builds one environment.
-        seeds: What the environments are reset with, ≥ 0, for each policy.
+        seeds: Reset seeds of the episodes of each policy, ≥ 0.
 
     Returns:
         Of each policy, returns and lengths in the order of the seeds.
@@ -51,7 +51,7 @@ class Together(Policy):
     """Several policies; each episode is played by one of them.
 
     Args:
-        policies: What acts.
+        policies: The policies.
         players: Index of the policy that plays an episode, ascending.
     """
 

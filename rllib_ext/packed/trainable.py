@@ -1,4 +1,4 @@
-"""What Tune runs: a pack's segments, one a member, trained together in a process that is reused.
+"""The trainable that Tune runs: trains a pack's segments together, one per member, in a reused process.
 
 A trial is a list of segments. Like a single one, each is built from its own description, so that what is
 left of a lost pack is simply run again, and a member that copies a donor needs nothing but the donor's
@@ -127,7 +127,7 @@ class PackTrainable(Trainable):
         )
 
     def _untrained(self, pack: Pack, place: int, failure: str) -> dict[str, Any]:
-        """As of `Pack.train`: a member that stands where its segment was to start."""
+        """Returns metrics as `Pack.train` does, for a member still at the start of its segment."""
         iteration = iteration_of(self._segments[place].parent)
         return {
             # Who books a failure counts from the start: anything else would be spent, or won.

@@ -28,7 +28,7 @@ class Guard(Protocol):
     """Whoever prunes: sees gradients, masks them, and keeps weights at zero."""
 
     def observer(self, members: Sequence[int]) -> Observer | None:
-        """What takes gradients and forward passes of these members' minibatches; None: nobody does."""
+        """Returns the observer of these members' gradients and forward passes; None if there is none."""
         ...
 
     def settle(self) -> None:
@@ -69,7 +69,7 @@ class _Wide:
 
         Args:
             rows: Members.
-            positions: Of each of them, as of `in_time`, one minibatch after the other.
+            positions: Positions of their rows as in `in_time`, one minibatch after the other.
             size: Steps of a minibatch.
         """
         # Where a bootstrap row stands, the step before it is taken and not counted.
@@ -115,10 +115,10 @@ def update(
     Args:
         network: All members.
         adam: Their moments.
-        distribution: What their actions were drawn from.
+        distribution: Distribution that actions were drawn from.
         batch: All members' rollouts.
         hyperparameters: All members'.
-        order: Which rows make the minibatches of those that train.
+        order: Order of rows in the minibatches of the members that train.
         members: Those that train, ascending.
         guard: Prunes.
 
@@ -173,7 +173,7 @@ def clip_(gradients: Tensor, largest: Tensor, network: StackedNetwork) -> None:
     Args:
         gradients: A tensor of shape (rows, parameters of one).
         largest: Norms, of shape (rows,); infinite where nothing is clipped.
-        network: Says where each parameter lies.
+        network: Stacked networks, for the position of each parameter.
     """
     norms = torch.linalg.vector_norm(gradients, dim=1)
     broken = ~torch.isfinite(norms)

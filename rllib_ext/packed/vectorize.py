@@ -1,4 +1,4 @@
-"""How the environments of a pack are stepped: what is asked for, and what can be."""
+"""Chooses how the environments of a pack are stepped, from what is asked for and what is possible."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def with_vectorize(ppo: PPOConfig, asked: Asked) -> PPOConfig:
 
 
 def asked_of(ppo: PPOConfig) -> str | VectorizeMode:
-    """What a configuration asks for: `with_vectorize`, or else RLlib's `gym_env_vectorize_mode`."""
+    """Returns the mode a configuration asks for: `with_vectorize`'s, or else RLlib's own."""
     asked: Any = getattr(ppo, VECTORIZE, None)
     return asked or ppo.gym_env_vectorize_mode
 
 
 def vectorize_of(asked: str | VectorizeMode, make: EnvMaker) -> Vectorize:
-    """How environments are stepped.
+    """Returns how environments are stepped.
 
     Args:
         asked: One of `Asked`, or of RLlib's `gym_env_vectorize_mode`: "sync", "async" or
@@ -82,9 +82,9 @@ def build_environments(
 
     Args:
         make: Builds one environment.
-        members: How many members.
+        members: Number of members.
         per_member: Environments of each, ≥ 1.
-        mode: What `vectorize_of` gives for `make`.
+        mode: Mode as returned by `vectorize_of` for `make`.
     """
     if mode == "envpool":
         pool = pool_of(make)

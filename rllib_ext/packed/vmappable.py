@@ -1,4 +1,4 @@
-"""Which modules compute the same under `torch.func.vmap` as by themselves; says why others don't."""
+"""Finds modules that compute the same under `torch.func.vmap` as alone; says why others don't."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CALLS = ("explore", "infer", "value", "train_on")
 
 
 def vmapped_of(modules: Sequence[nn.Module]) -> Vmapped:
-    """How a user's modules are computed together.
+    """Returns the stacked computation of a user's modules.
 
     Args:
         modules: PPO modules of one architecture and any weights, one or more; left as they are.
@@ -96,7 +96,7 @@ def _refuse_own_buffers(modules: Sequence[nn.Module], name: str) -> None:
 
 
 def _wants_priming(module: Any, name: str) -> bool:
-    """Whether training calls give what they give in RLlib only where `compute_values` comes first."""
+    """Whether training calls match RLlib's only if `compute_values` is called first."""
     batch = example_batch(module, torch.Generator().manual_seed(0), batch=_BATCH)
     seen = raveled_batch(module.observation_space, batch[Columns.OBS])
     outputs = trained_outputs(module, prepared(module, batch))

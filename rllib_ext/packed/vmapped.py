@@ -54,13 +54,13 @@ class Calls(nn.Module):
         return getattr(self, call)(self._batch(observations))
 
     def explore(self, batch: dict[str, Any]) -> Tensor:
-        """What actions are drawn from."""
+        """Returns the inputs of the distribution that actions are drawn from."""
         outputs = self.rl_module._forward_exploration(batch)
         found: Tensor = outputs[Columns.ACTION_DIST_INPUTS]
         return found
 
     def infer(self, batch: dict[str, Any]) -> Tensor:
-        """What deterministic actions are taken from."""
+        """Returns the inputs of the distribution that deterministic actions are taken from."""
         outputs = self.rl_module._forward_inference(batch)
         found: Tensor = outputs[Columns.ACTION_DIST_INPUTS]
         return found
@@ -71,7 +71,7 @@ class Calls(nn.Module):
         return found
 
     def train_on(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """What the loss is computed from: the distributions' inputs, and the values."""
+        """Returns the inputs of the loss: those of the distributions, and the values."""
         if self._primed:
             with torch.no_grad():
                 self.rl_module.compute_values(batch)
@@ -88,7 +88,7 @@ class Vmapped(Computation):
 
     Args:
         module: One of them; copied.
-        primed: As of `Calls`.
+        primed: Whether `compute_values` must be called first, as for `Calls`.
         discrete: Whether actions are integers from 0 on.
     """
 
@@ -182,7 +182,7 @@ class _Reading:
         self._noted = None
 
     def activity(self, read: Mapping[str, Sequence[Tensor]]) -> dict[str, list[Activity]]:
-        """As of `ForwardPass`, from what was noted of many members."""
+        """See `ForwardPass`; from a recording of many members."""
         return {
             name: [functools.partial(_mean_of, self._layers[name], use.detach()) for use in uses]
             for name, uses in read.items()

@@ -19,7 +19,7 @@ class WrittenOut(Computation):
     """Networks of linear layers, convolutions and activations.
 
     Args:
-        architecture: What each of them computes.
+        architecture: Architecture of each network.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -94,7 +94,7 @@ class WrittenOut(Computation):
     def _outputs(
         self, parameters: Parameters, observations: Tensor, scratch: Scratch | None = None
     ) -> Tensor:
-        """What the policy head gives."""
+        """Returns the outputs of the policy head."""
         features = apply(self.architecture.actor, parameters, observations, scratch)
         return apply(self.architecture.policy_head, parameters, features, scratch)
 
@@ -138,6 +138,6 @@ def _activity(
 
 
 def _mean_of(inputs: Tensor, dimensions: int, rows: Tensor | slice) -> Tensor:
-    """Of inputs of shape (rows, batch, …, units), by unit, for weights of some dimensions."""
+    """Returns means by unit of inputs of shape (rows, batch, …, units), for the weights' dimensions."""
     means = inputs[rows].abs().flatten(1, -2).mean(1)
     return means.view(len(means), 1, -1, *[1] * (dimensions - 2))
