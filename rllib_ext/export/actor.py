@@ -52,7 +52,7 @@ class Actor:
         return {n: found[n].reshape(len(episodes), *shape) for n, shape in shapes.items()}
 
     def feeds(self, episodes: Sequence[int], observations: Any) -> dict[str, Array]:
-        """What comes in at a decision, by name, a row an episode; noise is drawn."""
+        """Returns the inputs of a decision by name, a row per episode; draws the noise."""
         feeds: dict[str, Array] = {}
         for given in self._policy.description["given"]:
             rows = [

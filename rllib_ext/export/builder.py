@@ -45,11 +45,11 @@ class Builder:
         return self.nodes[node].shape
 
     def name(self, kind: str, path: Path) -> str:
-        """What a part at a path is called: letters, digits and _, as C takes it, and like no other.
+        """Returns a unique name for the part at a path, valid in C: letters, digits and _.
 
         Args:
             kind: Such as "observation"; letters.
-            path: Where it lies; keys of dicts may be any text.
+            path: Path of the part; keys of dicts may be any text.
         """
         plain = re.sub(r"\W", "_", "_".join([kind, *map(str, path)]), flags=re.ASCII)
         name, number = plain, 1

@@ -40,13 +40,13 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What was written.
+    """The C source of a program.
 
     Attributes:
         header: The header's text.
         source: The source's.
         stack: Bytes of the stack that a decision takes for values, at most.
-        kinds: Which form each matrix took: "written out", "sparse" or "dense".
+        kinds: Form of each matrix: "written out", "sparse" or "dense".
     """
 
     header: str
@@ -74,10 +74,10 @@ def write_c(
     """Writes a program in C99.
 
     Args:
-        program: What to compute.
-        numbers: How to compute it.
+        program: Program to write.
+        numbers: Number format of the computation.
         name: Prefix of all that is visible; a C identifier.
-        about: What the header's comment says, a line each.
+        about: Lines of the header's comment.
         vectors: Decisions in a row from a reset on: what comes in and out, by name, for the self-test
             that the macro NAME_TEST compiles.
 

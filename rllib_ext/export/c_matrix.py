@@ -36,11 +36,11 @@ class Product:
 def product(
     numbers: Numbers, name: str, matrix: Array, bias: Array, source: str, target: str
 ) -> Product:
-    """Code for target = bias + matrix × source.
+    """Returns code for target = bias + matrix × source.
 
     Args:
-        numbers: How it computes.
-        name: What the layer's tables are called.
+        numbers: Number format of the computation.
+        name: Name of the layer's tables.
         matrix: (rows, columns).
         bias: (rows,).
         source: Name of the vector.

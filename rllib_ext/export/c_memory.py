@@ -1,4 +1,4 @@
-"""Where the values of a program lie in C: fields of structs, constants, and pieces of the stack."""
+"""The memory of a program in C: fields of structs, constants, and pieces of the stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REAL, WHOLE = "real", "whole"
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Where each node's values are found.
+    """The memory location of each node's values.
 
     Attributes:
         places: C expression of the first value, by node.
@@ -91,7 +91,7 @@ def _owner(program: Program, number: int) -> int:
 
 
 def _start(node: Node, source: Node) -> int | None:
-    """Where a part begins that lies in one piece in its source; None where it doesn't."""
+    """Returns the start of a contiguous part in its source; None if the part isn't contiguous."""
     operation = node.operation
     if not isinstance(operation, Take):
         return 0

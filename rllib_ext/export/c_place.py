@@ -1,4 +1,4 @@
-"""What is written of a file in C, and the place of one node in it."""
+"""The parts of a C file written so far, and the context of one node in it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FAST_TANH = """static inline float fast_tanh(float x) {
 
 @dataclasses.dataclass
 class Written:
-    """What has been written of a file.
+    """The parts of a C file written so far.
 
     Attributes:
-        numbers: How it computes.
+        numbers: Number format of the computation.
         tables: Constants, at the file's level.
-        kinds: Which form each matrix took.
-        functions: That the code calls, beside those of math.h.
+        kinds: Form of each matrix.
+        functions: Functions that the code calls, except those of math.h.
     """
 
     numbers: Numbers
@@ -72,14 +72,14 @@ class Written:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """One node to write.
+    """The context of a node that is to be written.
 
     Attributes:
         name: Prefix of its tables.
         node: Itself.
         shapes: The shapes of its inputs.
-        sources: Where its inputs lie.
-        target: Where its values go.
+        sources: Locations of its inputs.
+        target: Location of its values.
         spare: Memory of its own that it may use, of the size that `spare_size` says.
     """
 
@@ -92,7 +92,7 @@ class Place:
 
 
 def spare_size(operation: Operation) -> int:
-    """How many real numbers an operation needs beside its result."""
+    """Returns how many real numbers of scratch memory an operation needs."""
     if isinstance(operation, Lstm):
         return 2 * len(operation.bias)
     return 2 * len(operation.bias) if isinstance(operation, Gru) else 0

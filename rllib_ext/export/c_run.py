@@ -104,7 +104,7 @@ class CompiledPolicy:
     """Runs a policy's C.
 
     Args:
-        program: What it computes.
+        program: Program that the code computes.
         numbers: How.
         source: Its .c file, with the header beside it.
         name: Prefix of its functions.
@@ -148,10 +148,10 @@ def _view(struct: ctypes.Structure, field: Field) -> Array:
 
 
 def structs_of(program: Program, numbers: Numbers) -> Structs:
-    """The structs of a policy in C.
+    """Returns the structs of a policy in C.
 
     Args:
-        program: What it computes.
+        program: Program that the code computes.
         numbers: How.
     """
     fields = fields_of(program, numbers)

@@ -18,7 +18,7 @@ PER_LINE = 8
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """How an export computes.
+    """The number format of an export's computation.
 
     Attributes:
         real: "float" or "double".
@@ -35,7 +35,7 @@ class Numbers:
 
     @property
     def bytes(self) -> int:
-        """How many bytes a real number takes."""
+        """Bytes per real number."""
         return 4 if self.real == "float" else 8
 
     def literal(self, value: float) -> str:
@@ -107,12 +107,12 @@ def at(indices: Sequence[str], strides: Sequence[int], offset: int = 0) -> str:
 
 
 def strides(shape: Shape) -> tuple[int, ...]:
-    """How far apart neighbours of each axis lie, row by row."""
+    """Returns the strides of a shape in row-major order, in elements."""
     return tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
 
 
 def size(shape: Shape) -> int:
-    """How many elements a shape has."""
+    """Returns the number of elements of a shape."""
     return int(np.prod(shape))
 
 

@@ -1,4 +1,4 @@
-"""What `policy.json` says, and what other files repeat of it: values that are read without Gymnasium."""
+"""The contents of `policy.json`, as plain values that are readable without Gymnasium."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rllib_ext.export.program import Program
 
 
 def spaces_of(observation: Any, action: Any, program: Program) -> dict[str, Any]:
-    """The spaces, and what each part is called in an export.
+    """Returns the spaces, and the name of each part in an export.
 
     Args:
         observation: The environment's observation space.
         action: Its action space.
-        program: What was exported.
+        program: The exported program.
     """
     numbers = program.numbers
     return {
@@ -100,10 +100,10 @@ def return_interval(episodes: Episodes) -> dict[str, Any]:
 
 
 def about(contract: Mapping[str, Any], *, int8: bool = False) -> tuple[str, ...]:
-    """What the header of a policy in C says.
+    """Returns the lines of the header of a policy in C.
 
     Args:
-        contract: What `policy.json` says.
+        contract: Contents of `policy.json`.
         int8: Whether its weights were rounded to 8 bits, and so its return is another.
     """
     returns = contract["return"]["verification"]
@@ -122,7 +122,7 @@ def about(contract: Mapping[str, Any], *, int8: bool = False) -> tuple[str, ...]
 
 
 def _of_which(contract: Mapping[str, Any], int8: bool) -> str:
-    """What the policy was that returned it, where that is not the one that is exported."""
+    """Returns which policy had the return, if that isn't the exported one; empty otherwise."""
     parts = ["its most likely actions"] if contract["stochastic"] else []
     parts += ["its weights before they were rounded to 8 bits"] if int8 else []
     return f"of {' and '.join(parts)}: " if parts else ""

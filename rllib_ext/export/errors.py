@@ -1,4 +1,4 @@
-"""What goes wrong in an export, under prunefront's root."""
+"""The errors of exports, under prunefront's root."""
 
 from rllib_ext.pruning.errors import PrunefrontError
 

@@ -59,12 +59,12 @@ _VECTORS, _NUMBERS = 16, 20_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a policy is exported.
+    """The options of an export.
 
     Attributes:
         formats: Any of `FORMATS`.
         name: Prefix of all that is visible in C.
-        numbers: How C computes.
+        numbers: Number format of C.
         stochastic: Whether actions are drawn, from noise that is given.
         episodes: In closed loop, ≥ 2.
         observations: In open loop, at least.
@@ -97,11 +97,11 @@ def export_policy(
     Args:
         parts: The policy's parts, with all of its weights.
         masks: By parameter name, True = keep; empty where nothing was pruned.
-        config: Names the environment.
-        output: Where a folder for each form goes; an export that is there of that name is replaced.
+        config: PPO configuration that names the environment.
+        output: Folder for one subfolder per form; an existing export of that name is replaced.
         options: How.
-        known: What is known of the policy, for `policy.json`: "source", "return" and whatever else.
-        say: Told what is being done.
+        known: Facts about the policy for `policy.json`, such as "source" and "return".
+        say: Callback for progress messages.
 
     Returns:
         What each form's `policy.json` says.
@@ -189,7 +189,7 @@ class _Work:
         return contract
 
     def _loaded(self, folder: Path, contract: Mapping[str, Any]) -> Policy:
-        """What was written, read back."""
+        """Loads the written export."""
         program = read(folder)
         run = run_form(folder, program, contract["form"])
         if run is not None:
@@ -233,7 +233,7 @@ class _Work:
         return {**found, "front": front} if front else found
 
     def _observed(self, program: Program) -> list[dict[str, Array]]:
-        """What came in, decision by decision: observations, and noise where actions are drawn."""
+        """Returns the inputs of each decision: observations, and noise if actions are drawn."""
         actor = Actor(Policy(described(program), lambda feeds: {}))
         actor.begin(range(1))
         found: list[dict[str, Array]] = []

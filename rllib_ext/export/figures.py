@@ -1,4 +1,4 @@
-"""What saved policies weigh and how fast they are as exported, measured in passing for a report."""
+"""Measures the size and speed of saved policies as exported, for a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much flash a policy takes in C, counted rather than compiled: the same number on every machine."""
+"""Counts the flash that a policy takes in C, without a compiler: the same number on every machine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBER = re.compile(r"\b\d+\.\d*(?:e[-+]?\d+)?f")
 
 
 def counted_bytes(program: Program) -> int:
-    """Flash that a policy takes as `prunefront export --format c` writes it, in float.
+    """Returns the bytes of flash of a policy as written by `prunefront export --format c`, in float.
 
     Tables – weights, indices, biases, constants – are counted as they are laid out, sparse or dense,
     exactly. Code is estimated from the C that would be compiled: by its literals, its elements read and
     written, and its tanh, each at what it takes on a Cortex-M4. math.h is not counted.
 
     Args:
-        program: What is computed.
+        program: Program of the policy.
 
     Returns:
         Bytes.

@@ -25,13 +25,13 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is written.
+    """Choices about what is written.
 
     Attributes:
         format: One of `FORMATS`.
         name: Prefix of all that is visible in C, and of C's files.
-        numbers: How C computes.
-        about: What the policy is, a line each.
+        numbers: Number format of C.
+        about: Lines that describe the policy.
         metadata: Plain text by name, for ONNX.
     """
 
@@ -44,7 +44,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written.
+    """The files of an export.
 
     Attributes:
         main: Name of the file that runs.
@@ -61,9 +61,9 @@ def write_form(
     """Writes a program in one form.
 
     Args:
-        folder: Where to; exists.
-        program: What to compute.
-        choice: What is written.
+        folder: Existing destination folder.
+        program: Program to write.
+        choice: Choices about what is written.
         vectors: Test vectors, as `rllib_ext.export.c_form.write_c` takes them.
 
     Raises:
@@ -99,11 +99,11 @@ def write_form(
 
 
 def run_form(folder: Path, program: Program, described: Mapping[str, Any]) -> Run | None:
-    """How an export runs; None for numpy's own, which the loader runs.
+    """Returns a function that runs an export; None for numpy's, which the loader runs.
 
     Args:
         folder: The export's.
-        program: What its `PROGRAM` holds.
+        program: Program from the export's `PROGRAM`.
         described: Its "form", as `policy.json` has it.
 
     Raises:

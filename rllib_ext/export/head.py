@@ -63,8 +63,8 @@ def act(
     """Adds the action, and the parameters of its distribution, to a program's results.
 
     Args:
-        builder: Takes the nodes.
-        outputs: What `trace_module` returned.
+        builder: Builder that the nodes are added to.
+        outputs: Outputs as returned by `trace_module`.
         module: The RLModule; names the distribution and the action space.
         pipeline: RLlib's, from the module's outputs to actions.
         stochastic: Whether an action is drawn, with noise that is given, instead of the mode.
@@ -125,7 +125,7 @@ def _parameters(builder: Builder, node: int, module: Any, own: bool) -> None:
 
 
 def _bounds(pipeline: Any) -> str:
-    """What the connectors do to a Box action: "unsquash", "clip" or nothing ("")."""
+    """Returns what the connectors do to a Box action: "unsquash", "clip" or "" for nothing."""
     found = ""
     for connector in pipeline.connectors:
         kind = type(connector)

@@ -24,13 +24,13 @@ from rllib_ext.policy.store import PolicyParts
 
 @dataclasses.dataclass(frozen=True)
 class HeldAgainst:
-    """What a policy did in RLlib, for its exports to be held against.
+    """A policy's behaviour in RLlib, as the reference for its exports.
 
     Attributes:
         parts: The policy's, with all of its weights.
-        evaluator: Of its environment.
-        recording: What it saw and did.
-        seeds: Of the episodes in closed loop, ≥ 2.
+        evaluator: Evaluator in the policy's environment.
+        recording: Recorded observations and actions.
+        seeds: Seeds of the closed-loop episodes, ≥ 2.
         stochastic: Whether exports draw their actions.
     """
 
@@ -41,11 +41,12 @@ class HeldAgainst:
     stochastic: bool
 
     def verified(self, policy: Policy, numbers: Numbers) -> dict[str, Any]:
-        """Holds an export against the policy.
+        """Compares an export with the policy.
 
         Args:
-            policy: What was written, read back.
-            numbers: How it computes; weights of 8 bits are compared, and nothing is required of them.
+            policy: The loaded export.
+            numbers: Number format of the export; with 8-bit weights differences are reported but not
+                refused.
 
         Returns:
             What `policy.json` says under "verified".

@@ -1,4 +1,4 @@
-"""How long an exported policy's decisions take, and what it weighs, on this machine with one thread."""
+"""Measures the latency and size of an exported policy, on this machine with one thread."""
 
 from __future__ import annotations
 
@@ -59,10 +59,9 @@ class Timing:
     """Microseconds of a call: of one decision, or of a batch of them.
 
     Attributes:
-        median: Of the rounds.
+        median: Median over the rounds.
         p99: Exceeded by one round of a hundred.
-        least: Of the fastest round: what it takes when nothing comes between, and what repeats best
-            where other work runs on the machine.
+        least: Time of the fastest round; the most repeatable figure if other work runs on the machine.
     """
 
     median: float
@@ -84,7 +83,7 @@ def timed(
 
     Args:
         work: Called many times.
-        rounds: How many times are taken, ≥ 1; each is the mean of as many calls as take 0.2 ms.
+        rounds: Number of rounds, ≥ 1; each gives the mean of as many calls as take 0.2 ms.
         clock: Seconds.
     """
     work()
@@ -111,11 +110,11 @@ def _timing(rounds: Array) -> Timing:
 def batch_feeds(
     program: Program, observed: Sequence[Mapping[str, Array]], size: int
 ) -> dict[str, Array]:
-    """A batch of what comes in: observations that were seen, over and over, and initial states.
+    """Returns a batch of inputs: recorded observations, repeated, and initial states.
 
     Args:
-        program: What is run.
-        observed: What came in, by name, without a batch.
+        program: Program that is run.
+        observed: Recorded inputs by name, without a batch axis.
         size: The batch's size.
     """
     feeds = {
@@ -154,13 +153,13 @@ def c_latency(
     """Times a policy in C, called from C; a batch is as many decisions in a row.
 
     Args:
-        program: What it computes.
+        program: Program that the code computes.
         numbers: How.
         source: Its .c file, with the header beside it.
-        observed: What comes in, by name, without a batch.
+        observed: Inputs by name, without a batch axis.
         batches: Sizes.
         cc: The compiler; None: this machine's.
-        rounds: How many times are taken for each.
+        rounds: Number of rounds for each batch size.
 
     Raises:
         ExportError: There is no compiler, or it refuses the source.
@@ -211,12 +210,12 @@ def c_timer(
 
 
 def object_size(source: Path, *options: str, prefix: str = "", cc: str = "gcc") -> dict[str, int]:
-    """What `size` says of a policy's object file, compiled for few bytes.
+    """Returns the output of `size` for a policy's object file, optimised for size.
 
     Args:
         source: Its .c file.
         options: Further options, such as `CORTEX_M4`.
-        prefix: How the tools' names begin, such as "arm-none-eabi-".
+        prefix: Prefix of the tools' names, such as "arm-none-eabi-".
         cc: The compiler's name behind it.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a search can steer by: the size of the shrunk policy, its flash in C, and how fast it decides."""
+"""Measures objectives of a search: size of the shrunk policy, its flash in C, and its latency."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measured_objectives(
             repeats to a few per cent also where all cores are busy. None: nothing is measured.
         parts: The policy's; left as they are.
         masks: By parameter name, True = keep.
-        form: Of `rllib_ext.export.timing.TIMED_FORMS`; what "latency" needs.
+        form: One of `rllib_ext.export.timing.TIMED_FORMS`, for "latency".
 
     Returns:
         Values by name.
@@ -54,7 +54,7 @@ def measured_objectives(
 
 
 def _exported(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Program:
-    """What would be exported; where only the policy as it was built can be, that one."""
+    """Returns the program of the shrunk policy, or of the unshrunk one if only that can be exported."""
     parts = dataclasses.replace(parts, module=_finite(parts.module))
     try:
         return program_of(parts, masks)

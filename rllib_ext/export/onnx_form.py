@@ -23,7 +23,7 @@ def write_onnx(path: Path, program: Program, metadata: Mapping[str, str]) -> Non
 
     Args:
         path: The file.
-        program: What to compute.
+        program: Program to write.
         metadata: Plain text by name, kept in the model.
 
     Raises:

@@ -13,11 +13,11 @@ from rllib_ext.export.program import Program
 
 
 def onnx_run(path: Path, program: Program) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """How a model runs: arrays by name in and out, with one thread.
+    """Returns a function that runs a model: arrays by name in and out, with one thread.
 
     Args:
         path: The .onnx file.
-        program: What it was made from; names its state.
+        program: Program of the model; names its state.
 
     Raises:
         ExportError: onnxruntime is missing, or refuses the file.

@@ -1,4 +1,4 @@
-"""What a policy is computed of: linear layers, activations, what is done to shapes, draws.
+"""The operations of a program: linear layers, activations, changes of shape, draws.
 
 Operations are frozen values: arrays are their weights, everything else are plain numbers and words, so
 that `rllib_ext.export.storage` can write any of them without knowing it. Shapes leave the batch out.
@@ -26,7 +26,7 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Input(Operation):
-    """What is given at each decision: a part of the raw observation, or noise.
+    """An input of each decision: a part of the raw observation, or noise.
 
     Attributes:
         name: Unique in the program.
@@ -37,7 +37,7 @@ class Input(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class State(Operation):
-    """What the decision before left, or an initial value.
+    """State from the previous decision, or an initial value.
 
     Attributes:
         name: Unique in the program.
@@ -106,11 +106,11 @@ class Conv(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Pool(Operation):
-    """One value of each window of (channels, height, width), without padding.
+    """Pooling: one value for each window of (channels, height, width), without padding.
 
     Attributes:
         kind: "max" or "mean".
-        size: Of a window, down and across, ≥ 1.
+        size: Height and width of a window, ≥ 1.
         stride: From window to window, down and across, ≥ 1.
     """
 
@@ -236,11 +236,11 @@ class Take(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Pad(Operation):
-    """A constant around the elements.
+    """Padding with a constant.
 
     Attributes:
-        before: How much before the first element of each axis, ≥ 0.
-        after: How much behind the last, ≥ 0.
+        before: Padding before the first element of each axis, ≥ 0.
+        after: Padding after the last element of each axis, ≥ 0.
         value: The constant.
     """
 

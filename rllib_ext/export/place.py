@@ -1,4 +1,4 @@
-"""Where an export goes: whole or not at all, and never over what is no export."""
+"""Places an export in its folder: whole or not at all, and never over other files."""
 
 from __future__ import annotations
 

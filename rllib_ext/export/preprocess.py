@@ -39,10 +39,10 @@ _NOTHING = (
 
 
 def observe(builder: Builder, space: gymnasium.Space[Any], pipeline: Any) -> Any:
-    """Adds inputs for a raw observation and what the connectors make of it.
+    """Adds the inputs for a raw observation and the connectors' preprocessing.
 
     Args:
-        builder: Takes the nodes.
+        builder: Builder that the nodes are added to.
         space: The environment's.
         pipeline: RLlib's, from episodes to the module's batch, with its state.
 
@@ -131,7 +131,7 @@ def _pushes(statistics: dict[Path, Any]) -> int:
 
 
 def _real_boxes(space: Any) -> set[Path]:
-    """Where a filter finds what it normalises."""
+    """Returns the paths of the parts that a filter normalises."""
     spaces = gymnasium.spaces
     filtered = [
         (path, s) for path, s in leaves(_base(space))

@@ -1,4 +1,4 @@
-"""What a policy computes, apart from every framework: one decision as a list of operations.
+"""A policy's computation, independent of any framework: one decision as a list of operations.
 
 Shapes leave the batch out; every form of an export adds it as its first axis, or has none.
 """
@@ -29,7 +29,7 @@ class Node:
     """An operation at its place in a program.
 
     Attributes:
-        operation: What is computed.
+        operation: Operation that computes its values.
         inputs: Numbers of the nodes that it reads, all smaller than its own.
         shape: The result's shape, without a batch.
         dtype: "float32", "int64", or what an observation's space says, such as "uint8".
@@ -47,8 +47,8 @@ class Given:
 
     Attributes:
         name: The name of the `Input`.
-        path: Where it lies in the observation; of noise: empty.
-        noise: What the noise is: "uniform" in [0, 1), or "normal"; "" of an observation.
+        path: Path in the observation; empty for noise.
+        noise: Kind of noise: "uniform" in [0, 1) or "normal"; empty for an observation.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Given:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Carried:
-    """What goes from one decision to the next.
+    """State that is carried from one decision to the next.
 
     Attributes:
         name: The name of the `State`.
@@ -75,12 +75,12 @@ class Carried:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a decision gives: a part of the action, or of the action's distribution.
+    """A result of a decision: a part of the action, or of the action's distribution.
 
     Attributes:
         name: Unique among results, such as "action" or "logits".
         node: Its number.
-        path: Where a part of an action lies in it; None of a distribution's parameters.
+        path: Path of a part of the action; None for parameters of a distribution.
         dtype: numpy's name of what the environment takes.
     """
 
@@ -101,10 +101,10 @@ class Program:
 
     Attributes:
         nodes: In order of computation.
-        given: What comes in, in the order of its `Input` nodes.
+        given: Inputs, in the order of its `Input` nodes.
         carried: Its state; empty without one.
-        results: What comes out, the action's parts first.
-        notes: What was folded in, a sentence each, in order.
+        results: Results, the action's parts first.
+        notes: Sentences about what was folded into it, in order.
     """
 
     nodes: tuple[Node, ...]
@@ -163,7 +163,7 @@ class Program:
 
 
 def _uses(node: Node) -> int:
-    """How often a decision uses each weight of a layer."""
+    """Returns how often a decision uses each weight of a layer."""
     if isinstance(node.operation, Conv):
         return int(np.prod(node.shape[1:]))
     return int(np.prod(node.shape[:-1])) if isinstance(node.operation, Dense) else 1

@@ -1,4 +1,4 @@
-"""Whether a program that came from a file is one: names, kinds and numbers as expected, shapes that fit.
+"""Validates programs read from files: names, kinds, numbers and shapes.
 
 C is written from a program and then runs: nothing in it may be text that somebody else chose, and no
 index may leave its array.
@@ -46,12 +46,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def attribute(kind: type[Operation], field: dataclasses.Field[Any], value: Any) -> Any:
-    """An attribute of an operation as it must be.
+    """Returns a validated attribute of an operation.
 
     Args:
         kind: The operation.
         field: The attribute.
-        value: What was read from the file.
+        value: Value read from the file.
 
     Raises:
         ValueError: It is something else.

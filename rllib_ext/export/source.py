@@ -1,4 +1,4 @@
-"""What is exported: a policy's parts, shrunk, as one program."""
+"""Turns a policy's parts, shrunk, into the program that is exported."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def refuse_diverged(program: Program) -> None:
 
 
 def program_of(parts: PolicyParts, masks: Mapping[str, Tensor]) -> Program:
-    """What an export of a policy computes; arguments and errors as `source_of`."""
+    """Returns the program of a policy's export; arguments and errors as `source_of`."""
     return _program(parts, _shrunk(parts, masks)[0], stochastic=False)
 
 

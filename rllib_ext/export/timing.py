@@ -1,4 +1,4 @@
-"""How fast a policy is as it would be exported: in C where a compiler is, else in ONNX."""
+"""Times a policy as it would be exported: in C if there is a compiler, else in ONNX."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def refuse_untimed(form: str) -> None:
 
 
 def timer(program: Program, form: str) -> Callable[[], Timing]:
-    """Makes a policy ready to be timed in one form, one decision at a time, with one thread.
+    """Prepares a policy for timing in one form, one decision at a time, with one thread.
 
     Args:
-        program: What is computed.
+        program: Program of the policy.
         form: One of `TIMED_FORMS`.
 
     Returns:
@@ -84,11 +84,11 @@ def timer(program: Program, form: str) -> Callable[[], Timing]:
 
 
 def drawn_inputs(program: Program, count: int) -> list[dict[str, Array]]:
-    """Random inputs of a program, for work that takes equally long whatever comes in.
+    """Returns random inputs of a program, for timings that don't depend on the inputs.
 
     Args:
-        program: What is computed.
-        count: How many.
+        program: Program of the policy.
+        count: Number of inputs.
 
     Returns:
         By name, without a batch: real numbers of a standard normal distribution, noise uniform, bytes

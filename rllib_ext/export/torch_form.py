@@ -39,7 +39,7 @@ class ProgramModule(nn.Module):
     state, in the order of `names_out`. All have a batch as their first axis.
 
     Args:
-        program: What to compute.
+        program: Program to compute.
     """
 
     def __init__(self, program: Program) -> None:

@@ -40,11 +40,11 @@ _LARGEST = 2**30
 
 
 def torch_run(path: Path, program: Program) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """How a program of torch.export runs: arrays by name in and out.
+    """Returns a function that runs a program of torch.export: arrays by name in and out.
 
     Args:
         path: The .pt2 file.
-        program: What it was made from; names what comes in and out.
+        program: Program that it was made from; names the inputs and results.
 
     Raises:
         ExportError: The file is damaged, or holds what could run code.

@@ -32,13 +32,13 @@ def leaves(nested: Any) -> list[tuple[Path, Any]]:
 
 
 class _Outputs:
-    """What the outputs were called; torch puts back what lists and dicts of a module held."""
+    """The names of a module's outputs; torch restores the contents of its lists and dicts."""
 
     names: Sequence[tuple[Any, ...]] = ()
 
 
 class _Decision(nn.Module):
-    """What torch traces: tensors in a row in, tensors in a row out."""
+    """The module that torch traces: flat tensors in, flat tensors out."""
 
     def __init__(self, module: nn.Module, observed: Any, state: Any) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def trace_module(module: Any, observed: Any, builder: Builder) -> dict[tuple[Any
     Args:
         module: For torch; shrunk, in evaluation mode.
         observed: Nodes of what it is shown, nested as its observation space is.
-        builder: Takes the nodes.
+        builder: Builder that the nodes are added to.
 
     Returns:
         Nodes by what RLlib calls them: ("action_dist_inputs",), ("actions", …).
@@ -129,7 +129,7 @@ class _Graph:
 
 
 class _Function(nn.Module):
-    """What torch traces of a function of one tensor."""
+    """The module that torch traces for a function of one tensor."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -145,10 +145,10 @@ def trace_function(
     """Adds a function of one node, with a batch in front, to a program; gives the node of its result.
 
     Args:
-        function: Takes one tensor of real numbers.
+        function: Function of one tensor of real numbers.
         node: Its argument.
-        builder: Takes the nodes.
-        name: What it is called in messages.
+        builder: Builder that the nodes are added to.
+        name: Name of the function in messages.
 
     Raises:
         ExportError: As `trace_module`.

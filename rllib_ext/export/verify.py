@@ -32,12 +32,12 @@ _EQUAL = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """What a policy saw and did.
+    """Recorded observations and actions of a policy.
 
     Attributes:
         observations: Each episode's, step by step, as the environment gave them.
-        actions: What the environment was given: for each part of an action and each episode, an array
-            with a row a step.
+        actions: Actions given to the environment: for each part of an action and each episode an array
+            with a row per step.
         outputs: The distribution's parameters alike, (steps, parameters); None where a module has none.
         episodes: Returns and lengths of all episodes.
     """
@@ -49,16 +49,16 @@ class Recording:
 
     @property
     def count(self) -> int:
-        """How many observations."""
+        """Number of observations."""
         return sum(map(len, self.observations))
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How well an export does what the policy does, observation by observation.
+    """The agreement between an export and its policy over recorded observations.
 
     Attributes:
-        observations: How many were compared.
+        observations: Number of compared observations.
         difference: Largest difference ÷ largest magnitude, over all real outputs.
         ties: Discrete actions that differ where the policy has no preference.
         others: Discrete actions that differ otherwise.
@@ -133,10 +133,10 @@ def record(
 
 
 def compare(recording: Recording, policy: Policy, space: gymnasium.Space[Any]) -> Agreement:
-    """Shows an export what the policy saw.
+    """Compares an export with its policy on the recorded observations.
 
     Args:
-        recording: What the policy saw and did.
+        recording: Recorded observations and actions of the policy.
         policy: The export, not stochastic.
         space: The action space.
 
@@ -195,7 +195,7 @@ def require_chaos(apart: Mapping[str, Any], observations: int, discrete: bool) -
     Continuous actions that agree to rounding can still part ways in closed loop.
 
     Args:
-        apart: What `difference_of` returned.
+        apart: Difference as returned by `difference_of`.
         observations: On how many the outputs agree.
         discrete: Whether actions are: then not even chance may differ.
 
@@ -234,7 +234,7 @@ def difference_of(expected: Episodes, found: Episodes) -> dict[str, Any]:
 
 
 def _replayed(recording: Recording, policy: Policy) -> list[dict[str, Array]]:
-    """What an export gives for all that was seen: by name, a row a step."""
+    """Returns the export's results for all recorded observations: by name, a row per step."""
     actor = Actor(policy)
     actor.begin(range(len(recording.observations)))
     rows: list[list[dict[str, Array]]] = [[] for _ in recording.observations]
@@ -273,7 +273,7 @@ def _difference(
 
 
 def _undecided(logits: Array, space: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Where the two best of some choices are equal but for what is allowed to differ."""
+    """Returns where the two best choices are equal within the tolerance."""
     sizes = (
         [int(space.n)] if isinstance(space, gymnasium.spaces.Discrete) else
         [int(n) for n in space.nvec.ravel()]

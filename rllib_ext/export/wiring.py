@@ -1,4 +1,4 @@
-"""Which observation reaches which output of a policy, and over which units: what a drawing shows."""
+"""The connections of a policy from observations over units to outputs, for drawings."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ KINDS = ("input", "hidden", "output")
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """Something that a connection begins or ends at.
+    """An endpoint of connections.
 
     Attributes:
         name: Such as "observation[3]", "hidden 2" or "logits[0]"; unique.
-        layer: How many connections lie before it on the longest way from an observation, ≥ 0.
+        layer: Number of connections on the longest path from an observation to it, ≥ 0.
         kind: "input", "hidden" or "output".
     """
 
@@ -66,7 +66,7 @@ class Wiring:
     edges: tuple[tuple[int, int, float], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values that `from_json` reads."""
+        """Returns plain values that `from_json` reads."""
         return {
             "units": [[u.name, u.layer, u.kind] for u in self.units],
             "edges": [[start, stop, float(f"{weight:.4g}")] for start, stop, weight in self.edges],
@@ -97,7 +97,7 @@ def wiring_of(program: Program) -> Wiring | None:
     """Reads the connections off a program of linear layers and functions of single elements.
 
     Args:
-        program: What an export of a policy computes.
+        program: Program of a policy's export.
 
     Returns:
         Units and connections; None where there are none or more than `MOST_EDGES`, or where the program
@@ -144,7 +144,7 @@ class _Trace:
         return units
 
     def between(self, outputs: Mapping[int, str]) -> Wiring:
-        """What lies on a way from an input to an output, with both ends."""
+        """Returns the part on paths from an input to an output, with both ends."""
         ahead = _reached({a: [] for a in self.inputs}, [(a, b) for a, b, _ in self.edges])
         behind = _reached({b: [] for b in outputs}, [(b, a) for a, b, _ in reversed(self.edges)])
         edges = [e for e in self.edges if e[0] in ahead and e[1] in behind]
@@ -206,7 +206,7 @@ def _of_one(left: Units, right: Units) -> Units:
 
 
 def _moved(operation: Operation, given: Sequence[Units]) -> Units:
-    """What only goes to another place."""
+    """Returns units that are only moved to other positions."""
     if isinstance(operation, Reshape):
         return given[0].reshape(operation.shape)
     if isinstance(operation, Permute):
@@ -222,7 +222,7 @@ def _moved(operation: Operation, given: Sequence[Units]) -> Units:
 
 
 def _reached(starts: Mapping[int, Any], steps: Sequence[tuple[int, int]]) -> set[int]:
-    """What can be reached over steps that are in order."""
+    """Returns everything reachable over steps given in order."""
     found = set(starts)
     for start, stop in steps:
         if start in found:

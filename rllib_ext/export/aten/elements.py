@@ -45,7 +45,7 @@ def binary(kind: str) -> Handler:
 
 
 def same(t: Translator, like: Tensor, x: Traced, *_: Any, **__: Any) -> Traced:
-    """What changes nothing in a program, such as `detach`."""
+    """Handles calls that change nothing in a program, such as `detach`."""
     return x
 
 

@@ -66,12 +66,12 @@ def avg_pool(axes: int) -> Handler:
 
 
 def adaptive_pool(kind: str, axes: int, *, indices: bool = False) -> Handler:
-    """A handler of pooling to a given size that the input's is a multiple of.
+    """Returns a handler of pooling to a given size that divides the input's size.
 
     Args:
         kind: "max" or "mean".
         axes: Over how many axes.
-        indices: As for `max_pool`.
+        indices: Whether the call also returns indices, as for `max_pool`.
     """
 
     def handle(t: Translator, like: Any, x: Traced, sizes: Any) -> Any:

@@ -20,7 +20,7 @@ from rllib_ext.export.operations import Binary, Reshape, Unary
 
 
 class NotExpressibleError(Exception):
-    """What a call does that no operation of a program does, as a clause."""
+    """A call can't be expressed by a program's operations; the message is a clause that says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Traced:
 
     Attributes:
         node: Its number in the program.
-        axis: Where the batch lies among the tensor's axes.
+        axis: Index of the batch axis.
     """
 
     node: int
@@ -43,9 +43,9 @@ class Translator:
     """Turns calls of torch's operations into nodes.
 
     Args:
-        builder: Takes the nodes.
+        builder: Builder that the nodes are added to.
         batch: The size of the batch in the trace; no other axis has it.
-        handlers: What does each of torch's operations, by its name.
+        handlers: Handler of each of torch's operations, by its name.
     """
 
     def __init__(self, builder: Builder, batch: int, handlers: Mapping[Any, Handler]) -> None:
@@ -54,13 +54,13 @@ class Translator:
         self._handlers = handlers
 
     def call(self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], like: Any) -> Any:
-        """One call of the trace.
+        """Translates one call of the trace.
 
         Args:
             target: torch's operation.
             args: `Traced`, tensors that are the same at each decision, and plain values.
             kwargs: Keyword arguments, of the kinds that `args` has.
-            like: What it gave in the trace, for its shape.
+            like: Result of the call in the trace, for its shape.
 
         Raises:
             NotExpressibleError: No operation of a program does that.
@@ -86,7 +86,7 @@ class Translator:
         return dim - (dim > value.axis)
 
     def place(self, like: Tensor) -> int:
-        """Where the batch lies in a tensor of the trace."""
+        """Returns the index of the batch axis in a tensor of the trace."""
         places = [i for i, size in enumerate(like.shape) if size == self.batch]
         if len(places) != 1:
             raise NotExpressibleError(
@@ -155,7 +155,7 @@ def varies(values: Any) -> bool:
 
 
 def math_size(shape: Sequence[int]) -> int:
-    """How many elements a shape has."""
+    """Returns the number of elements of a shape."""
     return int(np.prod(shape))
 
 
