@@ -65,7 +65,7 @@ def init(env: str, settings: tuple[str, ...], memory: bool, output: Path | None)
 
 
 def _name_of(env: str) -> str:
-    """What an experiment on an environment is called: CartPole-v1 is cartpole."""
+    """Returns the name of an experiment on an environment: cartpole for CartPole-v1."""
     last = re.split(r"[:/]", env)[-1]
     plain = re.sub(r"-v\d+$", "", last).lower()
     return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._") or "search"

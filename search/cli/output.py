@@ -1,4 +1,4 @@
-"""What a long verb writes: for a person, or with --quiet less, or with --json for scripts."""
+"""The output of long verbs: for people, with --quiet less, with --json for scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOADING = "loading Ray and PyTorch"
 
 
 class Output:
-    """What a verb writes.
+    """The output of a verb.
 
     Args:
         quiet: No progress, only what came of it.
@@ -46,7 +46,7 @@ class Output:
 
     @property
     def flag(self) -> str:
-        """How a job is told to write in the same way; "" for as a person reads it."""
+        """Flag that makes a job write in the same way; empty for output for people."""
         return "--json" if self.json is not None else "--quiet" if self.quiet else ""
 
     def display(self) -> Shown | JsonDisplay:

@@ -119,7 +119,7 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _finished_before(experiment: Any, folder: Path, output_to: Output) -> bool:
-    """Whether the same search lies in a folder and has come to its end, which is told then."""
+    """Whether a folder holds the same search, finished; if so, says that."""
     from search.runs.standing import as_begun, standing_of
 
     begun = as_begun(experiment, folder)
@@ -129,7 +129,7 @@ def _finished_before(experiment: Any, folder: Path, output_to: Output) -> bool:
 
 
 def _told_to_be_finished(experiment: Any, folder: Path, output_to: Output) -> bool:
-    """Whether a search has come to its end; said at once, before what a search needs is loaded."""
+    """Whether a search is finished; if so, says that, before heavy modules are loaded."""
     from search.runs.standing import finished_results, how_to_extend
 
     results = finished_results(experiment, folder)

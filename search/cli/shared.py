@@ -1,4 +1,4 @@
-"""What the verbs share."""
+"""Options, arguments and messages shared by the verbs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Folder(click.Path):
         super().__init__(path_type=Path, **how)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As any path, but for addresses, which a path would make folders of.
+        """Converts to a path, and refuses addresses, which a path would turn into folders.
 
         Raises:
             ConfigError: The value is an address.
@@ -48,7 +48,7 @@ def load_experiment(config: Path, overrides: Iterable[str]) -> ExperimentConfig:
 
 
 def named_values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """What --set was given: names and values, which are YAML.
+    """Parses the arguments of --set: names, and values in YAML.
 
     Raises:
         ConfigError: One of them is not NAME=VALUE, or names what another one does.
@@ -83,7 +83,7 @@ def summarise(results: Results) -> None:
 def saying_what_is_safe(
     folder: Path, what: Callable[[], str], interrupted: Callable[[str], None]
 ) -> Iterator[None]:
-    """Where a run is cut short, says what is on disk and how to go on.
+    """If a run is cut short, says what is on disk and how to go on.
 
     Args:
         folder: The results folder.
@@ -106,7 +106,7 @@ def saying_what_is_safe(
 
 
 def what_is_safe(folder: Path, address: str | None) -> str:
-    """What is on disk of a search that was cut short, and how to go on.
+    """Returns a message: what is on disk of a search that was cut short, and how to go on.
 
     Args:
         folder: The results folder.

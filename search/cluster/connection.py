@@ -92,10 +92,10 @@ def disconnect() -> None:
 
 
 def waits_for(what: str, needed: Mapping[str, float], avoided: Sequence[str] = ()) -> str:
-    """What is waited for where nothing runs, for a person.
+    """Returns a message about what is waited for while nothing runs.
 
     Args:
-        what: What can't begin: "member", "pack" or "task".
+        what: Kind of work that can't begin: "member", "pack" or "task".
         needed: By one of them, by resource.
         avoided: Addresses of nodes where it may not run.
     """
@@ -110,7 +110,7 @@ def waits_for(what: str, needed: Mapping[str, float], avoided: Sequence[str] = (
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one sentence."""
+    """Returns the first line of an error's message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".:") + "."
 
@@ -161,7 +161,7 @@ def _no_cluster(address: str, reason: str) -> ConfigError:
 
 
 def _env_vars() -> dict[str, str]:
-    """What workers need in their environment, but for what their job has set."""
+    """Returns environment variables that workers need, except those that their job has set."""
     wanted = {"OMP_NUM_THREADS": "1"}
     job = json.loads(os.environ.get(_JOB) or "{}")
     known = (job.get("runtime_env") or {}).get("env_vars") or {}

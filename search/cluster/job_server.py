@@ -39,7 +39,7 @@ class Node:
 
     Attributes:
         address: Its IP address.
-        resources: What it offers, by resource.
+        resources: Amounts that it offers, by resource.
     """
 
     address: str

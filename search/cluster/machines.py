@@ -1,4 +1,4 @@
-"""What the machines of a search offer, and whether what trains on them fits."""
+"""The resources of a search's machines, and whether members or packs fit on them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SHOWN = ("CPU", "GPU")
 
 
 def this_machine() -> Machine:
-    """What this machine offers a cluster of its own, as Ray counts it."""
+    """Returns the resources of this machine, as Ray counts them."""
     gpus = torch.cuda.device_count()
     return {"CPU": float(get_num_cpus(True)), **({"GPU": float(gpus)} if gpus else {})}
 
 
 def slots_on(machines: Sequence[Machine], needed: PlacementGroupFactory, unit: str) -> int:
-    """How many members, or packs, can train at once.
+    """Returns how many members or packs can train at once.
 
     Args:
-        machines: What each offers, by resource.
+        machines: Resources of each machine.
         needed: By one of them.
-        unit: What one of them is called.
+        unit: Name of the unit in messages, "member" or "pack".
 
     Raises:
         ConfigError: Not even one fits: all machines together offer too little, or its processes don't
@@ -66,7 +66,7 @@ def amounts(resources: Mapping[str, float]) -> str:
 
 
 def offered(machines: Sequence[Machine]) -> str:
-    """What machines offer together, for a person."""
+    """Returns a readable sum of the machines' resources."""
     total = {name: sum(m.get(name, 0.0) for m in machines) for name in _SHOWN}
     gpus = f"{total['GPU']:g}" if total["GPU"] else "no"
     text = f"{total['CPU']:g} CPU and {gpus} GPU"

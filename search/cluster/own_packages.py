@@ -16,7 +16,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def held_in_workers() -> Callable[[], None]:
-    """What each of Ray's workers on this machine does first: it loads our packages.
+    """Returns the setup hook of Ray's workers on this machine, which loads our packages first.
 
     Ray puts the driver's working directory before everything else on a worker's path, when the first
     task comes; what is loaded by then stays.
@@ -41,7 +41,7 @@ def held_in_workers() -> Callable[[], None]:
 
 
 def hidden(folder: Path) -> dict[str, Path]:
-    """What of a folder prunefront's own packages hide: files and folders of modules by their name.
+    """Returns a folder's modules that prunefront's packages hide, by name.
 
     Args:
         folder: The working directory.
@@ -73,7 +73,7 @@ def refuse_hidden(module: str, what: str) -> None:
 
 
 def hint_at_hidden() -> str:
-    """What is put behind the message of an import that failed; "" where nothing is hidden."""
+    """Returns a hint for the message of a failed import; empty if nothing is hidden."""
     return "".join(
         f" In a search `import {name}` gives prunefront's own package and not {path}: rename that."
         for name, path in hidden(Path.cwd()).items()

@@ -1,4 +1,4 @@
-"""What a cluster is sent: the working directory, prunefront itself, and what a job needs besides.
+"""The package sent to a cluster: working directory, prunefront itself, other needs of a job.
 
 One zip file, so that every node runs the same code, whatever is installed there. Imports no Ray.
 
@@ -37,11 +37,11 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A package that was written.
+    """A written package.
 
     Attributes:
         path: The zip file.
-        files: How many it holds.
+        files: Number of files in it.
         bytes: The content of the zip file.
     """
 
@@ -118,7 +118,7 @@ def _under_git(root: Path) -> Iterable[str]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says; "" where there is no git, or no repository."""
+    """Returns git's output; empty without git or a repository."""
     try:
         found = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""How many of what takes resources run at once on machines: no process is shared out over two of them.
+"""Counts how many placement groups fit on machines at once; no process spans two machines.
 
 As Ray places it: the processes of one member, or pack, lie together where one machine holds them all,
 and are spread otherwise; a share of a GPU is a share of one GPU, and several GPUs are whole ones.
@@ -19,12 +19,12 @@ Resources = Mapping[str, float]
 def placed_at_once(
     machines: Sequence[Resources], processes: Sequence[Resources], strategy: str = "PACK"
 ) -> int:
-    """How many run at once.
+    """Returns how many placement groups run at once.
 
     Args:
-        machines: What each offers, by resource.
-        processes: What each process of one of them takes.
-        strategy: How Ray's placement groups spread: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+        machines: Resources of each machine.
+        processes: Resources of each process of a group.
+        strategy: Ray's placement strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
 
     Returns:
         A count; 0 where not even one can be placed, or it takes nothing.
@@ -40,7 +40,7 @@ def placed_at_once(
 
 
 class _Room:
-    """What is left of a machine."""
+    """The free resources of a machine."""
 
     def __init__(self, machine: Resources) -> None:
         self.left = {name: _units(amount) for name, amount in machine.items() if name != _GPU}

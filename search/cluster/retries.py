@@ -1,4 +1,4 @@
-"""How often what failed is tried again: as a cluster's losses are nobody's fault, they hardly count."""
+"""Decides how often failures are retried; losses of the cluster's processes hardly count."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Retries:
 
         Args:
             what: Identifies it.
-            reason: What `search.cluster.failure.reason_of` returned.
-            reached: How far it had come.
+            reason: Reason as returned by `search.cluster.failure.reason_of`.
+            reached: Progress at the failure.
             begun: Whether it had been begun at all: Tune hands trials also to idle processes that have
                 died meanwhile.
         """

@@ -1,4 +1,4 @@
-"""Whether workers and the driver see one and the same results folder; other nodes are avoided.
+"""Checks that workers and the driver see the same results folder; avoids other nodes.
 
 A folder that isn't seen looks like one from which everything was removed: a search would end with a
 false verdict. So workers prove that they see what the driver wrote (`rllib_ext.member.seen`), and the
@@ -76,10 +76,10 @@ class SharedFolder:
         return True
 
     def avoid(self, text: str) -> None:
-        """Lets nothing run any more on a node.
+        """Keeps further work off a node.
 
         Args:
-            text: Names the node as `rllib_ext.member.seen.this_node` does.
+            text: Text that names the node as `rllib_ext.member.seen.this_node` does.
 
         Raises:
             RunError: No node is left.
@@ -102,7 +102,7 @@ class SharedFolder:
 
     @property
     def label_selector(self) -> dict[str, str]:
-        """What lets Ray place a process, or a bundle, on no avoided node; empty where none is."""
+        """Returns the label selector that excludes avoided nodes; empty if there are none."""
         return {_NODE_ID: f"!in({','.join(self._avoided)})"} if self._avoided else {}
 
 

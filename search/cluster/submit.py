@@ -26,10 +26,10 @@ _LOCALHOST = {"localhost", "127.0.0.1", "::1"}
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job that was handed in.
+    """A submitted job.
 
     Attributes:
-        id: By which Ray knows it.
+        id: Ray's id of the job.
         address: The job server's address.
         output: The results folder, as the cluster's nodes see it.
     """
@@ -40,10 +40,10 @@ class Job:
 
 
 def output_for(output: str | None, name: str, nodes: Sequence[Node], address: str) -> str:
-    """Where the cluster's nodes shall write the results.
+    """Returns the folder on the cluster's nodes for the results.
 
     Args:
-        output: What was asked for; None: nothing.
+        output: Folder asked for; None if none was.
         name: The experiment's.
         nodes: The cluster.
         address: The job server's address.
@@ -75,11 +75,11 @@ def output_for(output: str | None, name: str, nodes: Sequence[Node], address: st
 
 
 def entrypoint(output: str, flag: str = "") -> str:
-    """The command that a job runs; run again, as by who retries jobs, it goes on.
+    """Returns the command that a job runs; if it is run again, the search goes on.
 
     Args:
         output: The results folder.
-        flag: How it writes, such as "--json".
+        flag: Flag for its output, such as "--json".
     """
     return (
         f"python -m prunefront search {CONFIG_IN_PACKAGE} --address auto --resume-or-start "
@@ -90,14 +90,14 @@ def entrypoint(output: str, flag: str = "") -> str:
 def submit_search(
     server: JobServer, config: ExperimentConfig, output: str, root: Path, flag: str = ""
 ) -> tuple[Job, Package]:
-    """Hands a search in as a job.
+    """Submits a search as a job.
 
     Args:
         server: Where.
         config: The experiment; it goes along resolved.
-        output: What `output_for` returned.
+        output: Folder as returned by `output_for`.
         root: The working directory, which is sent along.
-        flag: How the job writes, as `entrypoint` takes it.
+        flag: Flag for the job's output, as for `entrypoint`.
 
     Raises:
         ConfigError: The package is too large, or the cluster takes no job.
@@ -114,7 +114,7 @@ def submit_search(
 
 
 def what_now(job: Job, asked: Sequence[str]) -> str:
-    """How a person follows, stops or repeats a job, and brings its results home.
+    """Returns instructions to follow, stop or repeat a job, and to fetch its results.
 
     Args:
         job: The job.

@@ -27,14 +27,14 @@ _ONE_CPU = PlacementGroupFactory([{"CPU": 1.0}])
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A function's call in another process.
+    """A function call in another process.
 
     Attributes:
         what: Begins the message where it fails.
         function: A function that a module holds, not a lambda or a nested one.
         arguments: Its own.
         needs: A placement group of its own, for it and what it starts; None: one CPU.
-        written: What it says to have written, relative to the results folder, by what it returned.
+        written: Returns the paths that it wrote, relative to the results folder, given its result.
     """
 
     what: str
@@ -75,7 +75,7 @@ def run_tasks(
 
 
 def whole(result: Any | RunError) -> Any:
-    """What a task returned.
+    """Returns a task's result.
 
     Raises:
         RunError: It failed for good.
@@ -155,7 +155,7 @@ class _Runs:
         return key
 
     def outcome(self, task: Task, reference: Any) -> tuple[Any, str]:
-        """What a task returned, and why it failed; "" where it did not."""
+        """Returns a task's result, and the reason of a failure; empty if it didn't fail."""
         try:
             node, result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -167,7 +167,7 @@ class _Runs:
         return result, ""
 
     def waits_for(self, tasks: Mapping[Any, Task]) -> str:
-        """What is waited for, for a person."""
+        """Returns a message about what is waited for."""
         (key, _), *_ = self.running.values()
         needed = (tasks[key].needs or _ONE_CPU).required_resources
         text = waits_for("task", needed, self.shared.avoided)

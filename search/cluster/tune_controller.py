@@ -31,22 +31,22 @@ _START_SECONDS = 300.0
 
 
 class Judge(Protocol):
-    """Whoever knows what a result is worth."""
+    """Judges whether the files that a result names are visible here."""
 
     def unseen(self, trial_id: str, result: Mapping[str, Any]) -> str:
-        """Why what a result speaks of can't be used here; "" where it can."""
+        """Returns why the files that a result names can't be used here; empty if they can."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Supervisor:
-    """What a controller is told.
+    """The callbacks and state that a controller gets.
 
     Attributes:
-        judge: Knows what a result is worth.
-        shared: Knows the nodes that are avoided.
-        note: Shows a line to a person.
-        waits_for: What no trial can begin without, for a person.
+        judge: Judges whether the files that a result names are visible here.
+        shared: Shared folder, which knows the avoided nodes.
+        note: Callback for messages to the user.
+        waits_for: Returns a message about what trials wait for.
     """
 
     judge: Judge

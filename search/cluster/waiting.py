@@ -12,13 +12,13 @@ SAY_SECONDS = 60.0
 
 @contextmanager
 def each_minute(say: Say, what: Callable[[], str], seconds: float = SAY_SECONDS) -> Iterator[None]:
-    """Says what is waited for, as long as the block runs.
+    """Reports regularly what is waited for while the block runs.
 
     It says so from a thread of its own: the wait may be one inside Ray, where Python code doesn't run.
 
     Args:
         say: Shows a line to a person.
-        what: What is waited for, as it is now.
+        what: Returns what is currently waited for.
         seconds: Between two lines.
     """
     over = threading.Event()

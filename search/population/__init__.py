@@ -1,4 +1,4 @@
-"""Who trains next, from where and with which hyperparameters. Imports neither Ray nor torch.
+"""The population: decides who trains next, from where and with what. Imports neither Ray nor torch.
 
 May import `front`, `store` and `config`.
 """

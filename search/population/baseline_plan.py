@@ -1,4 +1,4 @@
-"""Which baselines are trained once the front is known, and how. Imports neither Ray nor torch."""
+"""Plans the baselines that are trained once the front is known. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Planned:
 
     Attributes:
         name: Name of the baseline in the archive, such as "random_masks-45".
-        kind: How it is made.
+        kind: Kind of baseline.
         description: One line for the report.
         weights: Its weights; of a tree, the numbers that it holds.
         level: `snapshot_id` of that point.
-        segment: What it trains.
+        segment: Segment that it trains.
     """
 
     name: str
@@ -51,14 +51,14 @@ def plan_baselines(
     plain: PlainSizes,
     left_out: Collection[str] = (),
 ) -> list[Planned]:
-    """What is still to be trained: of each kind no size twice.
+    """Returns the baselines still to be trained, no size twice of a kind.
 
     Args:
-        config: Says how many of each kind.
+        config: The experiment; sets the number of each kind.
         front: The front's table.
         known: Baselines that are there, by name; they count.
-        plain: How large plain policies can be; kinds that it refuses are left out.
-        left_out: Names of those that there will never be; they count.
+        plain: Possible sizes of plain policies; kinds that it refuses are left out.
+        left_out: Names of baselines that were given up; they count as done.
     """
     planned = []
     for position, kind in enumerate(KINDS):
@@ -82,7 +82,7 @@ def plan_baselines(
 
 
 def _each_size_once(sized: pd.DataFrame) -> pd.DataFrame:
-    """Of points that are held against the same baseline one: a pick, or else the sparsest."""
+    """Keeps one of the points that are compared with the same baseline: a pick, or else the sparsest."""
     by_worth = sized.sort_values(
         ["keeps_95", "knee", "nonzero_params"], ascending=[False, False, True], kind="stable"
     )

@@ -1,4 +1,4 @@
-"""What the front is compared with: the dense network, a random policy, the best constant action."""
+"""Baselines of the front: the dense network, a random policy, the best constant action."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def unpruned(pruning: PruningConfig, horizon: int) -> PruningConfig:
 
     Args:
         pruning: Those of members; what only some schedules have is left out.
-        horizon: How long it trains, in env steps.
+        horizon: Env steps that it trains for.
     """
     return pruning.replace(
         horizon=horizon,
@@ -54,7 +54,7 @@ def dense_baseline(last: Snapshot, env_steps: int) -> Baseline:
 
     Args:
         last: The last snapshot of its training.
-        env_steps: That its training took.
+        env_steps: Env steps of its training.
     """
     return Baseline(
         name="dense",

@@ -101,7 +101,7 @@ class Coordinator:
 
     @property
     def progress(self) -> Progress:
-        """How far the search is."""
+        """The progress of the search."""
         return how_far(
             self._state, self._config.budget.env_steps, self._scale,
             before=self._before, seconds_left=self.seconds_left,
@@ -109,7 +109,7 @@ class Coordinator:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of a budget in seconds; infinite without one."""
+        """Seconds left of the budget; infinite without one."""
         return self._spending.seconds_left
 
     @property
@@ -134,10 +134,10 @@ class Coordinator:
     def tell(
         self, segment: Segment, result: Mapping[str, Any], snapshot: Mapping[str, Any] | None
     ) -> None:
-        """Takes the result of one training iteration.
+        """Records the result of one training iteration.
 
         Args:
-            segment: What is being trained.
+            segment: Segment that is being trained.
             result: With "env_steps" and, where it was evaluated, "evaluation_env_steps".
             snapshot: A `Snapshot`'s values but for hyperparameters and wall time, its policy on disk;
                 None: the iteration was not evaluated.
@@ -235,7 +235,7 @@ class Coordinator:
             self._take(Lost(**running.at))
 
     def _snapshot(self, running: Running, values: Mapping[str, Any]) -> Snapshot:
-        """What came of a segment, as the archive holds it."""
+        """Returns the result of a segment as a snapshot."""
         # The same for all of a segment: thousands of donors are held in memory.
         more = {"wall_time": self._spending.seconds, "hyperparameters": running.hyperparameters}
         found = Snapshot.from_json({**values, **more})

@@ -1,4 +1,4 @@
-"""What changes where a search stands: records of `events.jsonl`, typed.
+"""The events that change a search's state: typed records of `events.jsonl`.
 
 Further kinds stand there too: those of strategies say why something was decided, and change nothing.
 """
@@ -21,7 +21,7 @@ class Event(Record):
 
     @property
     def kind(self) -> str:
-        """What it is called in the file."""
+        """Name of the event in the file."""
         return type(self).__name__.lower()
 
 
@@ -30,7 +30,7 @@ class SegmentEvent(Event):
     """Something that happened to a segment.
 
     Attributes:
-        member: Whose segment; the dense baseline's is `DENSE`.
+        member: Member of the segment; `DENSE` for the dense baseline.
         segment: Index of the segment.
         env_steps: The lineage's clock.
     """

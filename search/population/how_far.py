@@ -1,4 +1,4 @@
-"""How far a search is, read from its state."""
+"""Reads a search's progress from its state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from search.store.archive import Baseline
 def how_far(
     state: State, budget: int | None, scale: Scale, *, before: int, seconds_left: float
 ) -> Progress:
-    """How far a search is.
+    """Returns the progress of a search.
 
     Args:
-        state: Where it stands.
+        state: State of the search.
         budget: Training env steps that members may do; None: only time limits them.
-        scale: What returns are measured on, as far as it is known.
+        scale: Scale of returns, as far as it is known.
         before: Env steps that an earlier process did.
-        seconds_left: What is left of a budget in seconds; infinite without one.
+        seconds_left: Seconds left of the budget; infinite without one.
     """
     idle = [m for m in state.members if m.index not in state.running]
     given_up = sum(m.given_up for m in idle)
@@ -52,7 +52,7 @@ def how_far(
 
 
 def scale_so_far(baselines: Mapping[str, Baseline], floor: float) -> Scale:
-    """What returns are measured on while a search runs: search scores of what has been measured.
+    """Returns the scale of returns in a running search, from the search scores measured so far.
 
     Args:
         baselines: Those so far, by name.

@@ -19,10 +19,10 @@ class Member:
         index: From 0.
         segment: Index of its next segment.
         env_steps: The lineage's clock.
-        hyperparameters: What it trained with last; empty before its birth.
+        hyperparameters: Hyperparameters of its last segment; empty before its first.
         last: The member's last snapshot, where it goes on from; None: it is to be born.
         previous: The snapshot that its last segment started from.
-        trial_number: That segment's number in the study.
+        trial_number: Number of that segment's trial in the study.
         failures: Segments that failed in a row; after one it cannot go on as it is.
     """
 
@@ -41,7 +41,7 @@ class Member:
         self.failures += 1
 
     def revive(self) -> None:
-        """It is tried again, though not as it was."""
+        """Makes a member that was given up eligible again, with one failure on record."""
         self.failures = 1
 
     @property
@@ -55,7 +55,7 @@ def segment_end(segment_steps: int, horizon: int, clock: int) -> int:
 
     Args:
         segment_steps: Env steps of a part.
-        horizon: Where the last one ends.
+        horizon: End of the last part, in env steps.
         clock: Env steps of the lineage where the segment starts.
     """
     end = (clock // segment_steps + 1) * segment_steps

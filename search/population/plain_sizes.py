@@ -1,4 +1,4 @@
-"""How large plain policies of an experiment can be: small dense networks, linear ones, trees. Pure."""
+"""The possible sizes of plain policies: small dense networks, linear ones, trees. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_LEAVES = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlainSizes:
-    """What plain policies are made of, in one environment.
+    """The sizes of plain policies in one environment.
 
     Attributes:
         layers: Outputs and inputs of each layer of the searched network, from observation to action;
@@ -30,10 +30,10 @@ class PlainSizes:
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def size(self, kind: Kind, weights: int) -> int:
-        """The true size of the baseline of a kind that is held against so many weights.
+        """Returns the true size of the baseline of a kind that is compared with a number of weights.
 
         Args:
-            kind: How it is made; none that is refused.
+            kind: Kind of baseline that isn't refused.
             weights: Non-zero weights of a front's point.
 
         Returns:

@@ -1,4 +1,4 @@
-"""How far a search is, in a few numbers."""
+"""The progress of a search, in a few numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
         env_steps: Training env steps done by members.
@@ -47,15 +47,15 @@ class Progress:
             best; NaN before the first, and without a floor.
         failures: Segments that failed.
         before: Those of the env steps that were done before this process went on with the search.
-        seconds_left: What is left of a budget in seconds; infinite without one.
+        seconds_left: Seconds left of the budget; infinite without one.
         dense: Whether the dense baseline is in training.
         waiting: Members between two segments.
         unborn: Members that have not begun.
         given_up: Members that failed too often.
         front: The non-dominated policies so far that are better than random and constant action, the
             densest first.
-        hypervolume: What these cover of retained and sparsity; NaN while the dense baseline's return is
-            unknown.
+        hypervolume: Hypervolume of these over retained and sparsity; NaN while the dense baseline's
+            return is unknown.
     """
 
     env_steps: int
@@ -77,12 +77,12 @@ class Progress:
 
     @property
     def heard_of(self) -> bool:
-        """Whether anything came of it in this process, or before."""
+        """Whether there is any result, of this process or an earlier one."""
         return bool(self.snapshots) or self.env_steps > self.before
 
     @property
     def share(self) -> float:
-        """How much of the budget in env steps is spent, in [0, 1]; NaN without one."""
+        """Share of the budget in env steps that is spent, in [0, 1]; NaN without one."""
         return math.nan if self.budget is None else min(1.0, self.env_steps / self.budget)
 
     @property
@@ -135,10 +135,10 @@ class BestSoFar:
         return max((p.sparsity for p in self._front if p.return_mean >= bar), default=math.nan)
 
     def front(self, scale: Scale) -> tuple[Point, ...]:
-        """The policies that are not dominated, and better than random and constant action.
+        """Returns the policies that are not dominated, and better than random and constant action.
 
         Args:
-            scale: What returns are measured on.
+            scale: Scale of returns.
 
         Returns:
             The densest first.
@@ -155,8 +155,8 @@ def covered(front: Iterable[Point], scale: Scale) -> float:
     """Hypervolume of a front over retained and sparsity, as the report draws it over time.
 
     Args:
-        front: As `BestSoFar.front` gives it.
-        scale: What returns are measured on; its better of random and constant action is the reference.
+        front: Front as returned by `BestSoFar.front`.
+        scale: Scale of returns; its better of random and constant action is the reference.
 
     Returns:
         The area; NaN where retained is unknown.
@@ -175,7 +175,7 @@ class Display(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """What a person should know beside all that: what is waited for, which node is avoided."""
+        """Shows a further message, such as what is waited for or which node is avoided."""
         ...
 
     def searching(self, progress: Progress) -> None:

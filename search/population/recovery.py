@@ -1,4 +1,4 @@
-"""Where a search stands, read from its archive: nothing else is needed to go on.
+"""Restores a search's state from its archive, the only thing needed to go on.
 
 A segment that had begun and not ended is lost: it will be trained again from its recorded plan – same
 start, seeds and hyperparameters, so the same snapshots. What it had trained counts as spent.
@@ -35,7 +35,7 @@ def replay(archive: Archive, members: int, floor: float = -math.inf) -> State:
 def records_of(
     events: Iterable[Mapping[str, Any]], snapshots: Sequence[Snapshot]
 ) -> Iterator[Event | Snapshot]:
-    """What two files tell, in an order in which it may have been written.
+    """Merges the records of two files in an order in which they may have been written.
 
     A snapshot comes before what is told later of its segment: clocks say what is later. It comes before
     whatever starts from it, and after all snapshots that stand above it.

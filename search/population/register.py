@@ -27,7 +27,7 @@ class Register:
 
     @property
     def donors(self) -> Mapping[str, Snapshot]:
-        """Those that can be gone on from, by `snapshot_id`: their training state is there.
+        """Snapshots that can be continued, by `snapshot_id`: their training state is on disk.
 
         There may be thousands. Another mapping where anything has changed, never changed in place.
         """

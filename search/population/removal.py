@@ -1,4 +1,4 @@
-"""What a search removes from disk while it goes on: training states and policies that nobody needs."""
+"""Removes training states and policies that a running search no longer needs from disk."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from search.store.deletion import Trash
 
 
 class Removal:
-    """Lets go of what neither front, donors nor a resumed search need.
+    """Removes what is needed neither for the front, nor as a donor, nor to resume the search.
 
     Args:
         config: The experiment.
         archive: The archive in its results folder.
-        strategy: Knows who can still be copied.
+        strategy: Strategy, which knows the members that can still be copied.
         floor: Mean return that a policy must exceed to be feasible.
     """
 

@@ -36,7 +36,7 @@ class Replay:
     Attributes:
         member: Number of the replay in the archive of the recipe check.
         point: `snapshot_id` of the front point whose recipe it is.
-        index: Which of the point's seeds, from 0.
+        index: Index of the seed among the point's seeds, from 0.
         stages: The recipe.
     """
 
@@ -123,7 +123,7 @@ def plan_replays(
 
 
 class Replays:
-    """Hands out the stages of replays and keeps what came of them.
+    """Hands out the stages of replays and keeps their results.
 
     It answers as a search's `Coordinator` does, so that the same scheduler carries it out. What is in
     the archive is not handed out again.
@@ -131,7 +131,7 @@ class Replays:
     Args:
         config: The search's experiment.
         archive: The recipe check's archive; only this writes to it.
-        replays: What is to be done.
+        replays: Replays to train.
         by_id: The search's archive: the seeds derive from what stands there.
         floor: Mean return that a policy must exceed to count as good.
     """
@@ -176,7 +176,7 @@ class Replays:
 
     @property
     def progress(self) -> Progress:
-        """How far the recipe check is."""
+        """The progress of the recipe check."""
         return Progress(
             env_steps=sum(self._clock.values()),
             budget=sum(r.env_steps for r in self._replays.values()),

@@ -25,7 +25,7 @@ class Moment:
     """An evaluated moment of a member, as the algorithm sees it.
 
     Attributes:
-        snapshot_id: Names it.
+        snapshot_id: Id of its snapshot.
         member: Index of the member.
         env_steps: The lineage's clock.
         objectives: Values to maximise, such as (return, sparsity); all finite.
@@ -51,9 +51,9 @@ class Rules:
 
     Attributes:
         exploit_share: Share of the population that copies, and share that may donate, in (0, 0.5].
-        density_tolerance: How much denser than the receiver a donor may be, as a share of the
-            receiver's density, ≥ 0.
-        progress_tolerance: How far apart clocks may lie that count as like progress, in env steps.
+        density_tolerance: Largest excess of a donor's density over the receiver's, as a share of the
+            latter, ≥ 0.
+        progress_tolerance: Largest difference of clocks that counts as like progress, in env steps.
     """
 
     exploit_share: float
@@ -117,7 +117,7 @@ def rank(objectives: np.ndarray, feasible: np.ndarray, first: int | None = None)
     Args:
         objectives: Shape (points, objectives), finite, to be maximised.
         feasible: Shape (points,), bool.
-        first: How many are asked for; None: all.
+        first: Number of points to return; None means all.
 
     Returns:
         Indices, best first. Ties go to the lower index.
@@ -210,8 +210,8 @@ def choose_donor(
     """Decides whether a member copies another, and which.
 
     Args:
-        receiver: Where the member stands.
-        population: Where the members stand at like progress, the receiver among them.
+        receiver: Latest moment of the member.
+        population: Moments of all members at like progress, the receiver's among them.
         archive: Further moments that may donate.
         rules: The settings.
         rng: Draws the donor.
@@ -254,8 +254,8 @@ def stagnant(before: Moment, after: Moment) -> bool:
     Without this a member whose schedule has ended spends the rest of its budget where it stands.
 
     Args:
-        before: Where the segment started.
-        after: Where it ended.
+        before: Moment at the segment's start.
+        after: Moment at its end.
     """
     noise = math.hypot(before.standard_error, after.standard_error)
     return (

@@ -1,4 +1,4 @@
-"""What is left of a search's budget."""
+"""Tracks what is left of a search's budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Spending:
 
     Args:
         config: The experiment.
-        seconds: How long earlier processes trained.
+        seconds: Seconds that earlier processes trained for.
         clock: Seconds since some moment.
     """
 
@@ -35,7 +35,7 @@ class Spending:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of a budget in seconds; infinite without one."""
+        """Seconds left of the budget; infinite without one."""
         limit = self._budget.seconds
         return math.inf if limit is None else limit - self.seconds
 

@@ -1,4 +1,4 @@
-"""Where a search stands, as its log tells: `State.apply` takes one record after another.
+"""The state of a search, built from its log: `State.apply` takes one record after another.
 
 The log are the lines of `events.jsonl` and `snapshots.jsonl`. Whoever runs the search appends a record,
 then applies it; whoever resumes it only applies: each transition is written once, here.
@@ -53,7 +53,7 @@ class Running:
 
     @property
     def at(self) -> dict[str, int]:
-        """What events tell of it: member, segment and where it has come to."""
+        """Fields that identify it in events: member, segment and env steps."""
         segment = self.segment
         return {"member": segment.member, "segment": segment.segment, "env_steps": self.heard}
 
@@ -66,7 +66,7 @@ class State:
         floor: Mean return that a policy must exceed to be feasible; −∞ where it isn't known.
 
     Attributes:
-        members: Where each member stands.
+        members: State of each member.
         running: Segments in training by member, the dense baseline's too, in the order they began.
         lost: Segments of members that are to be trained again, by member, in the order they were lost.
         snapshots: Those that are still asked for.

@@ -56,7 +56,7 @@ class Journal(JournalFileBackend):
         self._writing = JournalFileSymlinkLock(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """As `JournalFileBackend.append_logs`, without the sync; a torn last line is cut off first."""
+        """Appends logs as `JournalFileBackend` does, but without sync; first cuts off a torn line."""
         self._writing.acquire()
         try:
             append_lines(self._path, logs, sync=False)
@@ -77,13 +77,13 @@ class Study:
     Args:
         folder: The results folder; nobody else writes to it.
         name: The study's name.
-        space: What is searched.
-        sampler: What proposals come from: "random" draws, or what learns from earlier trials: "tpe"
+        space: Search space.
+        sampler: Source of proposals: "random" draws, or a sampler that learns from earlier trials: "tpe"
             (Bergstra et al. 2011; Ozaki et al. 2022 for several objectives), "nsga2" (Deb et al. 2002),
             "gp" (Gaussian processes).
         startup_trials: Trials before the sampler takes over from random draws; of "nsga2" the size of
             a generation.
-        objectives: What a trial is told, by name; those of `MINIMISED` are minimised.
+        objectives: Names of a trial's objectives; those in `MINIMISED` are minimised.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class Study:
 
         Args:
             seed: Fixes what the sampler draws: equal seeds and trials give equal proposals.
-            at_least: What can no longer be undone, such as the sparsity reached.
+            at_least: Lower bounds of values that can't be undone, such as the sparsity reached.
             donor: Hyperparameters of the lineage; what belongs to it is inherited.
-            reach: How far from the donor's the hyperparameters of training may lie, as a share of each
-                range: further away, much of what was learned is lost before anything is gained. None:
-                anywhere.
+            reach: Largest distance of training hyperparameters from the donor's, as a share of each
+                range: further away, much of what was learned is lost before anything is gained. None
+                means anywhere.
             decided: Values that are set, whatever is proposed.
         """
         self._study.sampler = self._sampler(seed)

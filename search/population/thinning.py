@@ -1,4 +1,4 @@
-"""Which policies of a running search stay on disk.
+"""Chooses the policies of a running search that stay on disk.
 
 During the search at most `POLICIES_PER_CANDIDATE` times `evaluation.candidates` beside those of one
 segment; after it the re-evaluated ones and the dense baseline's. A removed policy leaves its line in the
@@ -34,8 +34,8 @@ def thin_policies(
         keep: `snapshot_id` of those that stay in any case.
         limit: Candidates that the search will evaluate.
         floor: Mean return that a policy must exceed to be a candidate.
-        remove: How a folder goes.
-        aim: What the search aims at.
+        remove: Function that removes a folder.
+        aim: Aim of the search.
 
     Returns:
         The same as `remove_policies`.

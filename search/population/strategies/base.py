@@ -1,4 +1,4 @@
-"""What every strategy is: who trains next, from where, and with which hyperparameters."""
+"""The base of strategies, which decide who trains next, from where, with which hyperparameters."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from search.store.archive import Archive, Snapshot
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a member goes on.
+    """The plan for a member's next segment.
 
     Attributes:
         source: The snapshot whose training state its next segment starts from; None: a fresh policy.
         proposal: The hyperparameters that it trains with.
-        pruning: How it prunes.
+        pruning: Pruning configuration.
         horizon: Clock beyond which the segment must not go.
     """
 
@@ -40,21 +40,21 @@ class Plan:
 
 
 class Strategy(abc.ABC):
-    """Decides, for one member at a time; what it decides is an event before it is carried out.
+    """Decides for one member at a time; a decision is logged as an event before it is carried out.
 
     What is drawn depends on the member and its segment, not on what was drawn before, so that a resumed
     search draws the same.
 
     Attributes:
         guided: Whether the study's sampler learns from its trials.
-        horizon: Where the clock of a lineage ends, in env steps.
+        horizon: End of a lineage's clock, in env steps.
         aim: The goal, and what is known of where it lies.
 
     Args:
         config: The experiment.
-        archive: Takes the events.
+        archive: Archive that the events are added to.
         study: Proposes hyperparameters and hears of all that are used.
-        snapshots: Knows who can be copied.
+        snapshots: Register of snapshots, which knows those that can be copied.
     """
 
     guided: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class Strategy(abc.ABC):
 
     @classmethod
     def horizon_of(cls, config: ExperimentConfig) -> int:
-        """Where the clock of a lineage ends, in env steps."""
+        """Returns the end of a lineage's clock, in env steps."""
         return config.horizon
 
     @classmethod
@@ -102,7 +102,7 @@ class Strategy(abc.ABC):
     def next_member(
         self, idle: Sequence[Member], running: Sequence[Member], left: int
     ) -> Member | None:
-        """Who trains next; None: nobody now.
+        """Returns the member that trains next; None if none does now.
 
         Args:
             idle: Members that could.
@@ -145,7 +145,7 @@ class Strategy(abc.ABC):
         """A final sparsity that the goal asks for; nothing without a goal that can be aimed at.
 
         Args:
-            share: Where in the range that is aimed at, in [0, 1].
+            share: Position in the range that is aimed at, in [0, 1].
             reached: The sparsity that can no longer be undone.
         """
         parameter = self._space.parameters.get(TARGET)
@@ -199,7 +199,7 @@ def objective_values(
     """A snapshot's objectives.
 
     Args:
-        snapshot: Whose objectives.
+        snapshot: The snapshot.
         names: Objectives, as `SearchSettings.objectives` names them.
         signs: −1 by the name of what is to be turned round.
     """

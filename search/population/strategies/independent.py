@@ -32,7 +32,7 @@ class Random(Strategy):
 
     @override
     def plan(self, member: Member) -> Plan:
-        """What failed is drawn anew."""
+        """Plans a member's next segment; after a failure hyperparameters are drawn again."""
         last = member.last
         if last is None or member.failures or member.env_steps >= self.horizon:
             return self._planned(None, self._birth(member, self._generator(member)))
@@ -40,7 +40,7 @@ class Random(Strategy):
         return self._planned(last, proposal)
 
     def _turn(self, member: Member) -> tuple[int, ...]:
-        """What has begun ends first: the sampler learns from what has ended."""
+        """Puts members that have begun first, because the sampler learns from finished ones."""
         lineage_began = 0 < member.env_steps < self.horizon
         return (not lineage_began, -member.env_steps, member.segment, member.index)
 

@@ -130,14 +130,14 @@ class ParetoPBT(Strategy):
         return waiting[:1] if len(clocks) < self._sizes[segment] and waiting else begun
 
     def _restarting(self, idle: Sequence[Member]) -> list[Member]:
-        """Those that copied a donor ahead of them have left some of the budget.
+        """Returns members that may spend the budget left by those that copied a donor ahead of them.
 
         They train the last segment of the horizon again, from the best before it.
         """
         return [m for m in idle if any(d.donates for d in self._known_to(m))]
 
     def _starts(self, moments: Sequence[Moment]) -> list[Moment]:
-        """Where a member at its horizon may start from: in the first half of the last segment.
+        """Returns moments a finished member may restart from: in the last segment's first half.
 
         Later, the most trained would be cloned for an iteration each. Where there is nobody, those
         before it, or the furthest behind.
@@ -149,7 +149,7 @@ class ParetoPBT(Strategy):
         return [m for m in last if m.env_steps <= latest]
 
     def _able(self, moments: Sequence[Moment]) -> list[Moment]:
-        """Who is feasible and can be started from; where nobody is, others, or budget stays unused."""
+        """Returns feasible moments that can be started from; if there are none, infeasible ones."""
         donating = [m for m in moments if m.donates]
         better = [m for m in donating if self._donors[m.snapshot_id].status == "ok"]
         return [m for m in donating if m.feasible] or better or donating
@@ -183,8 +183,8 @@ class ParetoPBT(Strategy):
         """New hyperparameters for a lineage.
 
         Args:
-            member: Whose segment it will be.
-            donor: Where the segment starts.
+            member: Member that the segment is for.
+            donor: Moment that the segment starts from.
             rng: Draws them.
             fewer: Share of the remaining weights that the new target must at least remove.
         """
@@ -218,7 +218,7 @@ class ParetoPBT(Strategy):
         return proposal
 
     def _target_of_newcomer(self, member: Member, reached: float) -> Values:
-        """Where a member sets out for that has not yet trained; nothing for the others.
+        """Returns the target of a member that hasn't trained yet; empty for others.
 
         Targets that are drawn one by one leave gaps, and all copies inherit what is near. These are an
         additive recurrence of the golden ratio, evenly spread above what its donor has reached; with a
@@ -282,7 +282,7 @@ class ParetoPBT(Strategy):
         return self._donors[near[int(rng.integers(len(near)))].snapshot_id]
 
     def _moments(self, member: Member | None = None) -> list[Moment]:
-        """What may be ranked, in the order it was made; for a member, as far as it may know of it."""
+        """Returns moments that may be ranked, oldest first; for a member those that it may know."""
         known = self._all_moments().values() if member is None else self._known_to(member)
         return self._ranked(list(known))
 
