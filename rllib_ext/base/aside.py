@@ -23,7 +23,7 @@ def write_aside(path: Path, write: Callable[[Path], object], *, sync: bool = Tru
     """Lets `write` make a file beside its place, then renames it.
 
     Args:
-        path: Where the file shall be; replaced when it exists.
+        path: Path of the file; replaced if it exists.
         write: Called with the path to write to. It keeps the suffix, from which writers tell the format.
         sync: Whether the file is on disk before it is renamed, and so survives a crash of the machine.
     """

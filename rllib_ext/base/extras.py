@@ -1,4 +1,4 @@
-"""How what is optional gets installed."""
+"""Instructions to install optional dependencies."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ ELSEWHERE = {
 
 
 def nearest(word: str, known: Iterable[str], others: Mapping[str, str] | None = None) -> str:
-    """A hint at what was probably meant, to be put behind a message; "" where nothing is known.
+    """Returns a hint at what was probably meant, to append to a message; empty if there is none.
 
     Args:
-        word: What was given.
-        known: What could have been meant.
-        others: Names that mean one of the known ones elsewhere.
+        word: The given word.
+        known: Valid words.
+        others: Names that other libraries use for valid words.
     """
     known = list(known)
     meant = (others or {}).get(word)

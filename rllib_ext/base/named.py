@@ -1,4 +1,4 @@
-"""What somebody's code is called in a message."""
+"""Names of users' own code in messages."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _STABLE_BASELINES = {"data", "policy.pth"}
 
 
 def foreign(path: Path) -> str:
-    """Whose checkpoint it is, and what helps, for a message; "" where it is none that is known.
+    """Returns whose checkpoint it is and what to do, for a message; empty if it isn't recognised.
 
     Args:
         path: A file or a folder.

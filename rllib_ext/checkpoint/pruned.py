@@ -59,8 +59,8 @@ def load_for_pruning(
 
     Args:
         folder: The checkpoint; loading it runs code from it.
-        ppo_config: What `in_one_process` returned.
-        pruning_config: What to prune and how far; its schedule, horizon and start are not read.
+        ppo_config: PPO configuration as returned by `in_one_process`.
+        pruning_config: Pruning configuration; its schedule, horizon and start are not read.
 
     Raises:
         CheckpointError: The checkpoint can't be read, or is of another network.
@@ -82,11 +82,10 @@ def load_for_pruning(
 
 
 def gather_statistics(algorithm: Algorithm, iterations: int) -> dict[str, Any]:
-    """What the algorithm's criterion reads of training, gathered while it trains on.
+    """Trains on and returns the statistics of training that the algorithm's criterion reads.
 
     Args:
-        algorithm: What `load_for_pruning` returned, with a sparsity of 0; afterwards it is no longer the
-            checkpoint's.
+        algorithm: Algorithm from `load_for_pruning`, with a sparsity of 0; its weights change.
         iterations: Training iterations, ≥ 1.
 
     Returns:
@@ -102,8 +101,8 @@ def prune_now(algorithm: Algorithm, statistics: Mapping[str, Any] | None = None)
     """Prunes to the configured extent and holds the masks for all training that follows.
 
     Args:
-        algorithm: What `load_for_pruning` returned.
-        statistics: What `gather_statistics` returned, for criteria that read them.
+        algorithm: Algorithm as returned by `load_for_pruning`.
+        statistics: Statistics as returned by `gather_statistics`, for criteria that read them.
 
     Raises:
         ScoreError: The weights cannot be ranked.
@@ -119,13 +118,13 @@ def env_steps_of(algorithm: Algorithm) -> int:
 
 
 def report_of(algorithm: Algorithm) -> dict[str, Any]:
-    """What stands now: sparsities, counts and layers, as in a result's "pruning"."""
+    """Returns current sparsities, counts and layers, as in a result's "pruning"."""
     report: dict[str, Any] = foreach_learner(algorithm, lambda learner: learner.pruner.report())[0]
     return report
 
 
 def is_finite(algorithm: Algorithm) -> bool:
-    """Whether every parameter is a number."""
+    """Whether all parameters are finite."""
     return all(bool(torch.isfinite(p).all()) for p in algorithm.get_module().parameters())
 
 

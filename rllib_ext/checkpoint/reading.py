@@ -189,7 +189,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
 
 
 def _inside(folder: Path) -> str:
-    """Where in a folder of Tune's the latest checkpoint lies; "" where there is none."""
+    """Returns the place of the latest checkpoint in one of Tune's folders; empty if there is none."""
     found = sorted(p.parent for depth in ("*", "*/*") for p in folder.glob(f"{depth}/{MARK}"))
     return f" Did you mean {found[-1]}?" if found else ""
 

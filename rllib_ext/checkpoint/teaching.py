@@ -1,4 +1,4 @@
-"""Whether a policy can be the teacher of the networks that begin as it."""
+"""Checks that a policy can be the teacher of networks that start from it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rllib_ext.pruning.errors import ConfigError
 def refuse_unteachable(
     pruning: PruningConfig, filters: Collection[str] | None, module: Any
 ) -> None:
-    """Looks whether there is a teacher, where one is asked for, and whether it sees what its pupil sees.
+    """Checks that a requested teacher exists and sees the same observations as its pupil.
 
     A lineage's teacher is the policy that it begins with. Of a search without a checkpoint the dense
     baseline trains beside the members: while they train there is no trained policy yet.
 
     Args:
         pruning: Asks for it.
-        filters: Names of the connectors with a state that come with the policy that training begins
-            with; None: it begins with fresh weights.
+        filters: Names of stateful connectors of the policy that training starts from; None if it starts
+            from fresh weights.
         module: The RLModule that is trained.
 
     Raises:

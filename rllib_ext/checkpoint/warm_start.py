@@ -35,7 +35,7 @@ _PIPELINES = (Path("env_runner") / "env_to_module_connector", Path("env_to_modul
 
 @dataclasses.dataclass(frozen=True)
 class Initial:
-    """What a fresh member starts from.
+    """The trained network that a fresh member starts from.
 
     Attributes:
         weights: Arrays by RLlib's parameter names, the critic's included.
@@ -99,10 +99,10 @@ def _module_of(folder: Path) -> Any:
 
 
 def refuse_other_network(initial: Initial, ppo: PPOConfig, folder: Path) -> None:
-    """Looks whether members of a configuration can take over a checkpoint's weights; runs its code.
+    """Checks that members of a configuration can take over a checkpoint's weights; runs its code.
 
     Args:
-        initial: What the checkpoint holds.
+        initial: Contents of the checkpoint.
         ppo: The members' PPO configuration.
         folder: The checkpoint, for the message.
 

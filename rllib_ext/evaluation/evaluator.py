@@ -62,10 +62,10 @@ class Policy(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """Finished episodes, one a seed.
+    """Finished episodes, one per seed.
 
     Attributes:
-        seeds: What each environment was reset with.
+        seeds: Reset seed of each episode.
         returns: Undiscounted return of each episode.
         lengths: Env steps of each episode.
     """
@@ -76,7 +76,7 @@ class Episodes:
 
     @property
     def count(self) -> int:
-        """How many episodes."""
+        """Number of episodes."""
         return len(self.returns)
 
     @property
@@ -103,7 +103,7 @@ class Evaluator:
 
     Args:
         make: Builds one environment.
-        max_episode_steps: Where an episode is cut that doesn't end.
+        max_episode_steps: Steps after which an episode is cut.
         width: Episodes under way at once, ≥ 1; native environments play all of them at once.
         pool: EnvPool's version, which is stepped instead; None: the environments themselves.
     """
@@ -123,11 +123,11 @@ class Evaluator:
         self._native: Native | None = None
 
     def run(self, policy: Policy, seeds: Iterable[int]) -> Episodes:
-        """One episode a seed, all finished.
+        """Plays one episode per seed, each to its end.
 
         Args:
             policy: Acts; deterministic or not as it is built.
-            seeds: What the environments are reset with, ≥ 0.
+            seeds: Reset seeds of the episodes, ≥ 0.
 
         Returns:
             Returns and lengths in the order of the seeds.
@@ -148,7 +148,7 @@ class Evaluator:
         return Episodes(seeds, tuple(returns.tolist()), tuple(lengths.tolist()))
 
     def _run_singles(self, policy: Policy, seeds: tuple[int, ...]) -> Episodes:
-        """Where an episode is over, its environment takes up the next one."""
+        """Plays episodes; an environment whose episode is over begins the next one."""
         self._build(min(self._width, len(seeds)))
         returns = [0.0] * len(seeds)
         lengths = [0] * len(seeds)

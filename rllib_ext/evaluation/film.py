@@ -41,11 +41,11 @@ class Film:
     Attributes:
         moving: An animated WebP, `BYTES` at most.
         still: One picture of it, as WebP.
-        seed: What the environment was reset with.
+        seed: Reset seed of the environment.
         returned: The episode's return.
         steps: Its env steps.
-        speed: How much faster than the environment says it is.
-        width: Of a picture, in pixels.
+        speed: Factor by which it is faster than the environment's own rate.
+        width: Width of a picture, in pixels.
         height: The same downwards.
     """
 
@@ -64,8 +64,8 @@ def film(policy: Policy, config: AlgorithmConfig, seed: int, length: int) -> Fil
 
     Args:
         policy: Acts in the environment.
-        config: Names the environment.
-        seed: What it is reset with.
+        config: PPO configuration that names the environment.
+        seed: Reset seed of the environment.
         length: Env steps that the episode is known to last: pictures are spread over them.
 
     Raises:

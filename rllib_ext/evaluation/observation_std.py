@@ -1,4 +1,4 @@
-"""How much a policy's observations vary: the unit of observation noise."""
+"""The standard deviation of a policy's observations: the unit of observation noise."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ConstantPolicy(Policy):
         self._space = action_space
 
     def begin(self, seeds: Sequence[int]) -> None:
-        """As `Policy.begin`."""
+        """See `Policy.begin`."""
 
     @override
     def act(
@@ -77,7 +77,7 @@ def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
 
     Args:
         space: The action space.
-        most: How many at most.
+        most: Maximum number of actions.
 
     Returns:
         All actions of a small discrete space, also of one in several parts; the lowest, middle and
@@ -95,7 +95,7 @@ def constant_actions(space: gymnasium.Space[Any], most: int = 32) -> list[Any]:
 
 
 def _discrete_count(space: gymnasium.Space[Any]) -> float:
-    """How many actions a space has; infinite where a part of it isn't discrete."""
+    """Returns the number of actions of a space; infinite if a part of it isn't discrete."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.n)
     if isinstance(space, gymnasium.spaces.MultiDiscrete):
@@ -123,7 +123,7 @@ def random_policy_episodes(config: AlgorithmConfig, seeds: Iterable[int]) -> Epi
     """Episodes of a policy that acts at random.
 
     Args:
-        config: Names the environment.
+        config: PPO configuration that names the environment.
         seeds: One episode each.
     """
     evaluator = Evaluator(env_maker(config))
@@ -139,7 +139,7 @@ def best_constant_episodes(
     """The best action to repeat for ever, and its episodes.
 
     Args:
-        config: Names the environment.
+        config: PPO configuration that names the environment.
         choose: Seeds on which the action is chosen.
         seeds: Seeds of the returned episodes; others than `choose`, for an honest figure.
 

@@ -24,7 +24,7 @@ class Draws:
     """Draws the actions of several episodes.
 
     Args:
-        module: Names the distribution.
+        module: RLModule, for its distribution.
     """
 
     def __init__(self, module: RLModule) -> None:

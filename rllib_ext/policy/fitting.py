@@ -1,4 +1,4 @@
-"""Whether a policy fits an environment, before it plays there."""
+"""Checks that a policy fits an environment before it plays there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rllib_ext.pruning.errors import ConfigError
 
 
 def refuse_other_spaces(pipeline: EnvToModulePipeline, make: EnvMaker, env: str) -> None:
-    """Looks whether a policy fits an environment; bounds and number formats may differ.
+    """Checks that a policy fits an environment; bounds and number formats may differ.
 
     Args:
-        pipeline: The policy's connectors, which know the spaces that it was trained in.
+        pipeline: The policy's connectors, which hold the spaces that it was trained in.
         make: Builds the environment.
-        env: Its name.
+        env: Name of the environment.
 
     Raises:
         ConfigError: Its observations or actions are of another shape.
@@ -35,7 +35,7 @@ def refuse_other_spaces(pipeline: EnvToModulePipeline, make: EnvMaker, env: str)
 
 
 def _shape(space: Any) -> Any:
-    """What two spaces have alike that one policy fits."""
+    """Returns what must be equal in two spaces for one policy to fit both."""
     spaces = gymnasium.spaces
     if isinstance(space, spaces.Dict):
         return {key: _shape(part) for key, part in space.spaces.items()}

@@ -1,4 +1,4 @@
-"""How long one decision of a policy takes.
+"""Measures the latency of a policy's decisions.
 
 The shrunk policy, one observation at a time, one thread: the forward pass of the RLModule, without
 connectors. Policies take turns, so that what else the machine does meets all of them alike.
@@ -76,8 +76,8 @@ def interleaved(
 
     Args:
         works: By name.
-        rounds: How often each has its turn, ≥ 1; the order is turned around every time.
-        calls: How often it is called in a turn, ≥ 1.
+        rounds: Number of turns of each, ≥ 1; the order is reversed every time.
+        calls: Number of calls per turn, ≥ 1.
         clock: Seconds.
 
     Returns:

@@ -40,7 +40,7 @@ def measure_sensitivity(
     """Prunes one layer at a time by magnitude and looks at returns and action distributions.
 
     Args:
-        policy: What `rllib_ext.policy_of` or `rllib_ext.load_policy` returned; left as it is.
+        policy: Policy from `rllib_ext.policy_of` or `rllib_ext.load_policy`; left unchanged.
         evaluator: Runs the episodes.
         seeds: One episode each; the policy as it is plays them in any case, for observations.
         sparsities: Levels to try at the layer, in (0, 1].
@@ -102,7 +102,7 @@ def check_sparsities(sparsities: Iterable[float]) -> None:
 def _observed(
     policy: ConnectorPolicy | DirectPolicy, evaluator: Evaluator, seeds: tuple[int, ...]
 ) -> tuple[list[dict[str, Any]], Any]:
-    """What the module was given while it played, recurrent states included, and the episodes."""
+    """Returns the module's inputs while it played, recurrent states included, and the episodes."""
     module: Any = policy.module
     batches: list[dict[str, Any]] = []
     forward = module.forward_inference

@@ -49,7 +49,7 @@ _TO_ENV = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
-    """What RLlib's MeanStdFilter makes of an observation, once it learns no more.
+    """The normalisation by RLlib's MeanStdFilter once its statistics are frozen.
 
     Attributes:
         mean: Subtracted; of an observation's shape.
@@ -69,10 +69,10 @@ class Normalisation:
 
 @dataclasses.dataclass(frozen=True)
 class Shortcut:
-    """From environments to a module, and back, without connectors.
+    """The way from environments to a module and back, without connectors.
 
     Attributes:
-        normalisation: What becomes of observations; None: they pass as they are.
+        normalisation: Normalisation of observations; None leaves them unchanged.
         action_space: One environment's; None: actions pass as they are.
         unsquash: Whether actions in [−1, 1] stand for the action space's bounds.
         clip: Whether actions are clipped to the bounds otherwise.
@@ -84,14 +84,14 @@ class Shortcut:
     clip: bool = False
 
     def observed(self, observations: Observations) -> Array:
-        """What the module sees, of shape (episodes, …), float32."""
+        """Returns the module's observations, shape (episodes, …), float32."""
         seen = np.asarray(observations)
         if self.normalisation is not None:
             seen = self.normalisation(seen)
         return seen.astype(np.float32, copy=False)
 
     def taken(self, actions: Array) -> Sequence[Any]:
-        """What the environments are given for the module's actions."""
+        """Returns the environments' actions for the module's actions."""
         if self.action_space is not None and self.unsquash:
             actions = unsquash_action(actions, self.action_space)
         elif self.action_space is not None and self.clip:

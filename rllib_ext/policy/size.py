@@ -1,4 +1,4 @@
-"""What a search can steer by beside return and sparsity: the size of the shrunk policy."""
+"""Further objectives of a search: the size of the shrunk policy."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ PARTS = ("rl_module", "env_to_module", "module_to_env")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyParts:
-    """What a policy is made of.
+    """The parts of a policy.
 
     Attributes:
         module: The RLModule.
@@ -86,7 +86,7 @@ class PolicyParts:
 
         Args:
             masks: Masks by parameter name.
-            folder: Where to; replaced when it exists.
+            folder: Destination folder; replaced if it exists.
             metadata: Plain values that go beside it.
         """
         with written_aside(folder) as aside:

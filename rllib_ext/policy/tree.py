@@ -22,7 +22,7 @@ class Tree:
         thresholds: By node; what is not above it goes left. float32.
         left: By node, the node on the left; 0 in a leaf.
         right: By node, the node on the right; 0 in a leaf.
-        answers: What leaves hold, of shape (nodes, numbers): the action's number, or the action.
+        answers: Values of leaves, shape (nodes, numbers): the action's number, or the action.
         discrete: Whether a leaf holds one of several actions.
     """
 
@@ -35,12 +35,12 @@ class Tree:
 
     @property
     def leaves(self) -> int:
-        """How many leaves it has."""
+        """Number of leaves."""
         return int((self.inputs == LEAF).sum())
 
     @property
     def nodes(self) -> int:
-        """How many nodes it has, leaves among them."""
+        """Number of nodes, leaves included."""
         return len(self.inputs)
 
     @property
@@ -50,7 +50,7 @@ class Tree:
 
     @property
     def bytes(self) -> int:
-        """What it takes in flash, without the loop of a few instructions that walks it.
+        """Bytes of flash, without the few instructions of the loop that walks the tree.
 
         An inner node: which input (one byte up to 255 inputs, else two), a threshold (four bytes), and
         where the node on the right is (one byte up to 255 nodes, else two); the one on the left follows.

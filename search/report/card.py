@@ -1,4 +1,4 @@
-"""What to ship: a card for each front point, and how much return each gives up."""
+"""Decision cards: what each front point costs in return, and how to ship it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Row = dict[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """A front point, ready to be decided on.
+    """The facts about a front point that a decision needs.
 
     Attributes:
         policy: The snapshot's id.
-        picked: What it is picked as; "" for none.
+        picked: Name of the pick that it is; empty for none.
         weights: Its non-zero weights.
         total: Weights of the whole network.
         sparsity: In words.
-        loss: What it gives up, on selection episodes: per cent of the dense policy's gain over a random
+        loss: Return given up, on selection episodes: per cent of the dense policy's gain over a random
             one, or where that isn't known the return below the front's best.
         facts: Name, figure and what stands below it, in words.
         shifts: The same of each shift.
-        command: What to type to take it out of Ray; "" where its policy is gone.
+        command: Command that exports it; empty if its policy is gone.
         exports: A row for each form that was exported.
         network: Its drawing.
         episode: Its film.
@@ -83,7 +83,7 @@ class Choice:
         return math.ceil(max(*(card.loss for card in self.cards), self.start))
 
     def as_json(self) -> str:
-        """What the page's controls need; plain numbers and ids."""
+        """Returns the plain numbers and ids that the page's controls need."""
         points = [
             {"policy": c.policy, "weights": c.weights, "loss": round(c.loss, 3)} for c in self.cards
         ]

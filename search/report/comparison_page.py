@@ -86,7 +86,7 @@ def _areas(comparison: Comparison) -> list[str]:
 
 
 def reference(comparison: Comparison) -> str:
-    """What all hypervolumes are measured from; "" without a scale."""
+    """Returns a sentence on the reference of all hypervolumes; empty without a scale."""
     scale = comparison.scale
     if scale.note:
         return ""
@@ -166,7 +166,7 @@ def plain_rows(comparison: Comparison) -> list[Row]:
 
 
 def plain_note(comparison: Comparison) -> str:
-    """What the letters in the chart are; "" where there are none."""
+    """Returns a sentence that explains the chart's letters; empty if there are none."""
     there = set(comparison.plain["made"])
     told = [f"{letter}: {made}" for made, letter in LETTERS.items() if made in there]
     return (

@@ -42,7 +42,7 @@ def keep_earlier(results: Results) -> Path | None:
 
 
 def _would_change(results: Results) -> bool:
-    """Whether a table on disk holds anything else than the one that takes its place."""
+    """Whether a table on disk differs from the one that replaces it."""
     new = results.tables()
     return any(
         path.read_text(encoding="utf-8", errors="replace") != tables.csv_text(table)

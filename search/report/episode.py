@@ -17,14 +17,14 @@ LARGEST = 600_000
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """An episode's pictures, or why there are none.
+    """The pictures of an episode, or the reason why there are none.
 
     Attributes:
         moving: The animation as a data URI; "" without one.
         still: One picture of it as a data URI.
         width: In pixels.
         height: In pixels.
-        text: What it shows, or why there is nothing; "" where nothing is known.
+        text: Caption, or the reason for no pictures; empty if nothing is known.
     """
 
     moving: str = ""

@@ -1,4 +1,4 @@
-"""What policies weigh and how fast they are out of Ray, in words."""
+"""Sentences about the size and speed of exported policies."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def measured_form(row: Mapping[Any, Any]) -> str:
 
 
 def as_exported(row: Mapping[Any, Any]) -> str:
-    """Such as "in C 453 bytes of flash and 0.017 µs a decision"; "" where it was not measured.
+    """Returns, say, "in C 453 bytes of flash and 0.017 µs a decision"; empty if not measured.
 
     Args:
-        row: Of the front or of the baselines.
+        row: Row of the front's or the baselines' table.
     """
     form = measured_form(row)
     return f"{_FORMS[form][0]} {_taken(row, form)}" if form else ""
 
 
 def picked_against_dense(results: Results) -> str:
-    """What the picked point takes as exported, and the dense policy; "" where it was not measured."""
+    """Returns size and speed of the exported pick and dense policy; empty if not measured."""
     pick = results.pick
     rows = results.confirmed.table.to_dict("records")
     row = next((row for row in rows if pick and row[pick]), {})

@@ -58,7 +58,7 @@ _TIMES = ("c_latency_us", "onnx_latency_us")
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """How the page shows the rows of `before_after`: seven columns, the others on demand.
+    """The columns of `before_after` on the page: seven shown, the others on demand.
 
     Attributes:
         first: The seven at most that are always there on a wide screen.
@@ -84,7 +84,7 @@ class Columns:
 
 
 def columns_of(rows: Sequence[Row]) -> Columns:
-    """Which columns of `before_after` come first.
+    """Chooses the columns of `before_after` that come first.
 
     Args:
         rows: At least one.
@@ -241,7 +241,7 @@ def importances(results: Results) -> list[Row]:
 
 
 def explained(results: Results) -> str:
-    """How far the model behind the importance can be trusted."""
+    """Returns a sentence on the reliability of the model behind the importance."""
     found = results.importance
     parts = []
     for gain, (alone, together) in found.explained.items():
@@ -259,7 +259,7 @@ def explained(results: Results) -> str:
 
 
 def reference(results: Results) -> str:
-    """What the hypervolume is measured from, and its two values."""
+    """Returns a sentence on the hypervolume's reference point and its two values."""
     front = results.confirmed
     if not len(front.table):
         return ""

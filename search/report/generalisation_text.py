@@ -1,4 +1,4 @@
-"""What `prunefront evaluate` prints."""
+"""The text that `prunefront evaluate` prints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ COLUMNS = ("<", ">weights", ">as trained", ">return", "<95 % interval", ">retain
 
 
 def score_text(name: str, shift: str, score: PolicyScore) -> str:
-    """A single policy's figures, a line each.
+    """Returns a single policy's figures, one per line.
 
     Args:
         name: The policy's.
         shift: The shift's.
-        score: What was measured.
+        score: Measured figures.
     """
     row = score.figures
     interval = span(row["return_ci_low"], row["return_ci_high"]) or row["return_note"]

@@ -1,4 +1,4 @@
-"""What came of a search's goal, in a sentence: met by which policy, or how near one came."""
+"""Sentences about a search's goal: the policy that meets it, or how near one came."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def goal_sentence(results: Results) -> str:
 
 
 def missed_goal(results: Results) -> str:
-    """That what is taken where no point is named misses the goal; "" where it meets it."""
+    """Returns a warning that the default point misses the goal; empty if it meets it."""
     if not results.goal.given or results.confirmed.pick("goal"):
         return ""
     return f"{goal_sentence(results)} Without --point, {results.pick or 'no point'} is taken."
@@ -58,6 +58,6 @@ def _figures(row: Mapping[Any, Any]) -> str:
 
 
 def _enough(results: Results, row: Mapping[Any, Any]) -> bool:
-    """Whether the report's episodes see a point meet the goal; the selection's decided."""
+    """Whether a point meets the goal on the report's episodes too; the selection's decided."""
     lacks = shortfall(results.goal, [row["nonzero_params"]], [row["retained"]])[0]
     return bool(lacks == 0)

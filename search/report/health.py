@@ -1,4 +1,4 @@
-"""What a reader must know before believing a headline: how sound the search behind it is."""
+"""Warnings about a search's soundness, which a reader must know before believing a headline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY = 1 / 3
 
 
 def weak_dense(results: Results) -> str:
-    """That the dense baseline is no measure, as a sentence; "" where it is one.
+    """Returns a warning that the dense baseline is too weak a reference; empty otherwise.
 
     That it is no better than a random policy is said by the scale's own note.
     """
@@ -50,7 +50,7 @@ def weak_dense(results: Results) -> str:
 
 
 def health(results: Results) -> list[str]:
-    """What speaks against trusting the front, a sentence each; empty where nothing does."""
+    """Returns one sentence per reason against trusting the front."""
     found = [_cut_short(results), _failures(results)]
     if len(results.confirmed.table):
         # All levels of `prunefront prune` are evaluated again: their scores decide nothing.
@@ -93,12 +93,12 @@ def _failures(results: Results) -> str:
 
 
 def _is_baseline(member: str) -> bool:
-    """Whether what failed is called as baselines are: members have numbers."""
+    """Whether a failure's name is a baseline's: members have numbers."""
     return member.rpartition("-")[0] in KINDS
 
 
 def _at_the_end(results: Results) -> str:
-    """Whether the front was still moving when the budget was spent."""
+    """Returns a warning if the front was still improving when the budget was spent."""
     horizon = _of(results, "budget", "horizon")
     curve = results.hypervolume
     if not horizon or results.confirmed.scale.note or len(curve) < 2:
@@ -121,7 +121,7 @@ def _at_the_end(results: Results) -> str:
 
 
 def _with_more(results: Results) -> str:
-    """How a search gets more of what it had too little of."""
+    """Returns how to extend the search."""
     if results.manifest.get("strategy") == "train_then_prune":
         return "begin a new search with more, for this one's was shared out"
     trained = _of(results, "env_steps", "training")
@@ -143,7 +143,7 @@ def _unsettled(results: Results) -> list[str]:
 
 
 def _noisy(results: Results) -> str:
-    """Whether the search's own scores can tell the front's points apart."""
+    """Returns a warning if the search's own scores can't tell the front's points apart."""
     table = results.confirmed.table
     apart = np.abs(np.diff(table["return_mean"].to_numpy(float)))
     by_id = {s.snapshot_id: s for s in results.records}

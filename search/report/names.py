@@ -1,4 +1,4 @@
-"""What Gymnasium's documentation calls the observations and actions of its best-known environments."""
+"""Names of observations and actions from Gymnasium's documentation, for well-known environments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLACE = re.compile(r"(.+)\[(\d+)\]$")
 
 
 def names_of(env: str, units: list[str], kind: str) -> list[str]:
-    """What units are called in a drawing, such as "pole angle" for "observation[2]".
+    """Returns the names of units in a drawing, such as "pole angle" for "observation[2]".
 
     Args:
         env: The environment's id.

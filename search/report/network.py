@@ -147,7 +147,7 @@ def _columns(wiring: Wiring) -> list[list[int]]:
 
 
 def _spots(columns: Sequence[Sequence[int]]) -> tuple[dict[int, Spot], int]:
-    """Where each unit lies, and the drawing's height."""
+    """Returns the position of each unit, and the drawing's height."""
     most = max(map(len, columns))
     step = 26 if most <= 16 else 18 if most <= 30 else 11
     height = 2 * MARGIN + max(120, step * most)

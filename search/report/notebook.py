@@ -1,4 +1,4 @@
-"""What `search.load` returns: results that show themselves in a notebook, with their charts."""
+"""The results that `search.load` returns: they display themselves in notebooks and have charts."""
 
 from __future__ import annotations
 

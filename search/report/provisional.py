@@ -31,7 +31,7 @@ def search_front(results: Results) -> list[Snapshot]:
 
 
 def is_provisional(results: Results) -> bool:
-    """Whether search scores are all that there is to show."""
+    """Whether there are only search scores to show."""
     return not results.has_front and bool(search_front(results))
 
 

@@ -1,4 +1,4 @@
-"""How a search went, as text, shared by the page and the Markdown: its record, not its policies."""
+"""Texts about a search's course, shared by the page and the Markdown report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DENSE = "dense"
 
 
 def failures(results: Results) -> list[dict[str, str]]:
-    """What went wrong: failures and retries, the manifest's list, snapshots that gave no number."""
+    """Returns what went wrong: failures, retries, the manifest's list, snapshots without a number."""
     told = [e for e in results.events if e.get("event") == "failure"]
     for item in _listed(results.manifest.get("failures")):
         told.append(item if isinstance(item, dict) else {"error": item})

@@ -1,4 +1,4 @@
-"""How a front point gets out of Ray: what to type, and what its exports weigh, if there are some."""
+"""How to export a front point: the command, and the sizes of existing exports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.report.exported import measured_form
 
 
 def command(results: Results, row: Mapping[Any, Any], folder: str = "") -> str:
-    """What to type to get a point out of Ray, in the form that it was measured in.
+    """Returns the command that exports a point, in the form that it was measured in.
 
     Args:
         results: The search.
@@ -27,11 +27,11 @@ def command(results: Results, row: Mapping[Any, Any], folder: str = "") -> str:
 
 
 def take_the_pick(results: Results, folder: str = "") -> str:
-    """What to type for the point that the verdict names; "" where none is, or its policy is gone.
+    """Returns the command for the verdict's point; empty if there is none, or its policy is gone.
 
     Args:
         results: The search.
-        folder: As for `command`.
+        folder: Results folder in the command, as for `command`.
     """
     pick = results.pick
     rows = results.confirmed.table.to_dict("records")
@@ -40,10 +40,10 @@ def take_the_pick(results: Results, folder: str = "") -> str:
 
 
 def exports(folder: Path) -> list[dict[str, str]]:
-    """What a point's exports weigh, a row a form.
+    """Returns the sizes of a point's exports, one row per form.
 
     Args:
-        folder: Where a folder for each form lies; none where nothing was exported.
+        folder: Folder with one subfolder per exported form; may have none.
     """
     rows = []
     for form in FORMS:

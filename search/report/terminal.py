@@ -34,7 +34,7 @@ def recipe_check(results: Results) -> str:
 
 
 def outcome(results: Results) -> dict[str, Any]:
-    """What came of a search, for a script.
+    """Returns the outcome of a search as plain values for scripts.
 
     Args:
         results: A search.

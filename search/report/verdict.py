@@ -87,7 +87,7 @@ def _of_front(results: Results) -> str:
 
 
 def _of_none(best: pd.Series[Any]) -> str:
-    """That nothing keeps 95 %, and how much is kept: selection episodes decide, others may say more."""
+    """Says that nothing keeps 95 %, and how much is kept; selection episodes decide."""
     least, at = 0.95, f"at {percent(best['sparsity'])} sparsity."
     if best["retained"] < least:
         kept = _kept(best["retained"], least)
@@ -99,7 +99,7 @@ def _of_none(best: pd.Series[Any]) -> str:
 
 
 def _of_knee(row: pd.Series[Any]) -> str:
-    """What is taken where the dense baseline is no measure."""
+    """Describes the pick if the dense baseline is too weak a reference."""
     return (
         f"The front's knee is at {int(row['nonzero_params']):,} of {int(row['total_params']):,} weights "
         f"({percent(row['sparsity'])} sparsity): {_returned(row)}."
@@ -113,7 +113,7 @@ def _returned(row: pd.Series[Any]) -> str:
 
 
 def _pick(level: str, least: float, row: pd.Series[Any], *, short: bool = False) -> str:
-    """What a pick is and returns; its selection episodes chose it, and its own may say less."""
+    """Describes a pick and its return; selection episodes chose it, report episodes may show less."""
     weights, sparse = f"{int(row['nonzero_params']):,}", percent(row["sparsity"])
     kept = f"retained {_kept(row['retained'], least)}."
     fewer = row["retained"] < least
@@ -131,7 +131,7 @@ def _pick(level: str, least: float, row: pd.Series[Any], *, short: bool = False)
 
 
 def _kept(retained: float, least: float) -> str:
-    """What is retained, with as many digits as show on which side of a limit it lies."""
+    """Formats what is retained, with enough digits to show on which side of a limit it is."""
     if retained >= least or round(retained, 2) < least:
         return share(retained)
     return f"{math.floor(1000 * retained) / 1000:.3f}"
@@ -197,7 +197,7 @@ def _beside(results: Results, found: Mapping[str, Any]) -> str:
 
 
 def _keeps_too(results: Results, found: Mapping[str, Any], retained: float) -> str:
-    """That a plain policy keeps what the point was chosen for; report episodes may say less."""
+    """Says that a plain policy keeps what the point was chosen for; report episodes may show less."""
     front = results.confirmed
     both = found["keeps_99"] and found["snapshot_id"] == front.pick("keeps_99")
     level, least = ("95 % and 99 %", 0.99) if both else ("95 %", 0.95)

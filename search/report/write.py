@@ -48,7 +48,7 @@ def write_report_of(results: Results) -> Results:
     is there is kept in `earlier/`.
 
     Args:
-        results: What the folder holds now.
+        results: Current contents of the folder.
 
     Returns:
         What the report shows: the results, and where an earlier report was kept, notes that say so.

@@ -1,4 +1,4 @@
-"""What the charts draw, as tables: thinned where a search is long, with hover texts."""
+"""The charts' data as tables: thinned for long searches, with hover texts."""
 
 from __future__ import annotations
 

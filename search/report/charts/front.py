@@ -291,7 +291,7 @@ def _one(row: dict[str, Any]) -> pd.DataFrame:
 
 
 def _places(points: pd.DataFrame, results: Results, axis: str) -> Floats:
-    """Where points lie along the horizontal axis, as a share of it from the left."""
+    """Returns the positions of points along the horizontal axis, as a share of it from the left."""
     if axis == "sparsity":
         return points["sparsity"].to_numpy(float)
     low, high = np.log10(_weights_domain(results))

@@ -1,4 +1,4 @@
-"""What happened during the search: hypervolume, members, family tree."""
+"""Charts of a search's course: hypervolume, members, family tree."""
 
 from __future__ import annotations
 

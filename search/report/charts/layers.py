@@ -1,4 +1,4 @@
-"""Where the front's policies keep their weights."""
+"""Chart of the layers in which the front's policies keep their weights."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ class Axis:
     """One vertical axis.
 
     Attributes:
-        title: What stands under it.
-        places: Where each line passes, in [0, 1] or `ABSENT`.
+        title: Title below the axis.
+        places: Position of each line on the axis, in [0, 1] or `ABSENT`.
         labels: Height and text of its ticks.
-        low: What stands at 0: a value on the axis's own scale.
-        width: How far 1 is from there.
+        low: Value at position 0, on the axis's own scale.
+        width: Difference between the values at positions 1 and 0.
     """
 
     title: str

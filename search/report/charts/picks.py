@@ -36,7 +36,7 @@ def pick_rings(
         members: The front's points.
         x: The chart's horizontal axis.
         y: Its vertical one.
-        tooltip: What the points show.
+        tooltip: Tooltip of the points.
     """
     halo = (
         alt.Chart(inline(members))
@@ -60,11 +60,11 @@ def pick_rings(
 def pick_labels(
     members: pd.DataFrame, places: Floats, pixel: float, dense: float, x: alt.X
 ) -> list[Any]:
-    """What the picks are: right of the point, where the front leaves room; at the edge left of it.
+    """Returns labels of the picks: right of the point, or left of it at the right edge.
 
     Args:
         members: The front's points.
-        places: Where each lies along the horizontal axis, as a share of it from the left.
+        places: Position of each point along the horizontal axis, as a share of it from the left.
         pixel: The return that a pixel of the vertical axis stands for, > 0.
         dense: The dense baseline's return, which has a rule.
         x: The chart's horizontal axis.
