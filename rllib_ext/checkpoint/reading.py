@@ -48,7 +48,7 @@ UNREADABLE = (
 
 
 def check_layout(folder: Path) -> None:
-    """Looks whether a folder can be a checkpoint of PPO's new API stack; runs no code from it.
+    """Checks whether a folder can be a checkpoint of PPO's new API stack; runs no code from it.
 
     Raises:
         CheckpointError: The checkpoint is missing, something else, of the old API stack, of several

@@ -71,7 +71,7 @@ def source_of(
 
 
 def refuse_diverged(program: Program) -> None:
-    """Looks whether a program computes with numbers.
+    """Checks whether a program computes with numbers.
 
     Raises:
         ExportError: It holds NaN, or a layer an infinity.

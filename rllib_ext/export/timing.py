@@ -38,7 +38,7 @@ def can_time(form: str) -> bool:
 
 
 def refuse_untimed(form: str) -> None:
-    """Looks whether this machine can time what another one decided to.
+    """Checks whether this machine can time what another one decided to.
 
     Args:
         form: One of `TIMED_FORMS`; "" where nothing is to be timed.

@@ -70,7 +70,7 @@ def possible(config: Config) -> list[Config]:
 
 
 def refuse_undrawn(config: Any) -> None:
-    """Looks whether all values are there.
+    """Checks whether all values are there.
 
     Raises:
         ConfigError: One is yet to be drawn.

@@ -44,7 +44,7 @@ def connect(address: str | None = None, say: Say = logger.warning) -> None:
 
     Args:
         address: The cluster's, from a machine that belongs to it; None: one of its own on this machine.
-        say: Shows a person, each minute, what is waited for.
+        say: Callback for a message each minute about what is waited for.
 
     Raises:
         ConfigError: There is no cluster, or it lets nobody in.
@@ -130,7 +130,7 @@ def _refuse_other_protocols(address: str | None) -> None:
 
 
 def _refuse_silent(address: str) -> None:
-    """Looks whether a head answers at all: Ray itself tries for a quarter of an hour."""
+    """Checks whether a head answers at all: Ray itself tries for a quarter of an hour."""
     try:
         known = canonicalize_bootstrap_address(address)
     except (ConnectionError, RuntimeError, ValueError) as error:

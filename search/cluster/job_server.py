@@ -115,7 +115,7 @@ class JobServer:
 
         Args:
             job_id: The job.
-            write: Shows a piece of the output.
+            write: Callback for each piece of the output.
 
         Returns:
             The exit status of its driver: 0, 1, 2 or 130; 130 too where the job was stopped.

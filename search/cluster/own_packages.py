@@ -55,7 +55,7 @@ def hidden(folder: Path) -> dict[str, Path]:
 
 
 def refuse_hidden(module: str, what: str) -> None:
-    """Looks whether a module that is asked for can be had from the working directory.
+    """Checks whether a module that is asked for can be had from the working directory.
 
     Args:
         module: Its name, such as "search.walks".

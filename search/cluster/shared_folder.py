@@ -36,7 +36,7 @@ class SharedFolder:
 
     Args:
         folder: The results folder.
-        note: Shows a person which node is avoided.
+        note: Callback for messages about avoided nodes.
 
     Attributes:
         token: For `rllib_ext.member.seen.prove_seen`.
@@ -120,7 +120,7 @@ def unseen(folder: Path, node: str) -> str:
 
 
 def refuse_unseen(folder: Path) -> None:
-    """Looks whether every node that is there at the start sees the results folder.
+    """Checks whether every node that is there at the start sees the results folder.
 
     Raises:
         ConfigError: One doesn't, so that what its members write would be lost.

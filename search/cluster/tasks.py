@@ -54,7 +54,7 @@ def run_tasks(
     Args:
         tasks: By what the caller knows them by.
         folder: The results folder, which each has to see.
-        note: Shows a person what is waited for, and which nodes are avoided.
+        note: Callback for messages about waiting and avoided nodes.
 
     Yields:
         Each key, as its task ends, with what the function returned, or why it failed for good.

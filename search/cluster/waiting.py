@@ -17,7 +17,7 @@ def each_minute(say: Say, what: Callable[[], str], seconds: float = SAY_SECONDS)
     It says so from a thread of its own: the wait may be one inside Ray, where Python code doesn't run.
 
     Args:
-        say: Shows a line to a person.
+        say: Callback for messages to the user.
         what: Returns what is currently waited for.
         seconds: Between two lines.
     """
