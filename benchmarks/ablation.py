@@ -5,7 +5,8 @@
 with the same seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
 appends a row to a CSV; a run that has a row is not repeated, so ablations share the arm without the
 setting. The search is one of the cases below or a configuration file, such as
-`--envs configs/halfcheetah.yaml`.
+`--envs configs/halfcheetah.yaml`. With `--trained` the searches of both arms start from a dense policy,
+one per environment, which RLlib trains for one member's horizon: `--trained --of distil=0.5`.
 
 Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
 keeps 95 % or 99 % of what the dense policy gains over a random one (the dense policy's if none does).
@@ -34,6 +35,7 @@ import torch
 from benchmarks.shared import searched
 from benchmarks.shared.arguments import one_of_or_a_file
 from benchmarks.shared.cases import CASES, MEMBERS, name_of, values_of
+from benchmarks.shared.dense_checkpoint import dense_checkpoint
 from benchmarks.shared.front_tables import (
     TITLES,
     common_scale,
@@ -53,6 +55,9 @@ from search.config.loading import override_value, parse_config
 # Columns that identify a run, and all columns of its row.
 NAMES = ("env", "arm", "seed", "budget")
 COLUMNS = (*NAMES, *searched.COLUMNS)
+# Override of arms that start from a trained policy. Its value is replaced by the checkpoint's folder,
+# which would give an arm another name on every machine.
+TRAINED = "init_checkpoint=trained"
 
 
 def main() -> None:
@@ -61,15 +66,19 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = arguments.output / "runs.csv"
-    arms = [[*arguments.both, *own] for own in (arguments.of, arguments.against)]
+    shared = [*arguments.both, *([TRAINED] if arguments.trained else [])]
+    arms = [[*shared, *own] for own in (arguments.of, arguments.against)]
     on, off = map(arm_of, arms)
     wanted = itertools.product(arguments.seeds, arguments.envs, arms)
     for seed, env, overrides in [] if arguments.table_only else wanted:
-        config = experiment(env, overrides, seed, arguments.budget)
-        budget = config.budget.env_steps
         name, arm = name_of(env), arm_of(overrides)
+        checkpoint = _checkpoint(env, arguments) if arguments.trained else None
+        config = experiment(env, overrides, seed, arguments.budget, checkpoint)
+        budget = config.budget.env_steps
         if (name, arm, seed, budget) in rows_done(rows, NAMES):
             continue
+        if checkpoint:
+            dense_checkpoint(experiment(env, arguments.both, 0, arguments.budget), checkpoint)
         found = search_here(config, arguments.output / config.name, MEMBERS)
         row = {"env": name, "arm": arm, "seed": seed, "budget": budget, **found.row()}
         append_row(rows, COLUMNS, row)
@@ -85,22 +94,33 @@ def main() -> None:
         print_ablation(runs, on, off, arguments.confidence)
 
 
+def _checkpoint(env: str, arguments: argparse.Namespace) -> Path:
+    config = experiment(env, arguments.both, 0, arguments.budget)
+    return Path(arguments.output / f"{config.name}-dense-{config.horizon}")
+
+
 def arm_of(overrides: Sequence[str]) -> str:
     """Returns the name of an arm: its overrides with full keys, in alphabetical order."""
     return " ".join(sorted(map(_in_full, overrides))) or "as it is"
 
 
 def experiment(
-    env: str, overrides: Sequence[str], seed: int, budget: int | None
+    env: str,
+    overrides: Sequence[str],
+    seed: int,
+    budget: int | None,
+    checkpoint: Path | None = None,
 ) -> ExperimentConfig:
     """Returns the search of one run.
 
     Args:
         env: One of `CASES`, or a configuration file.
         overrides: "key=value" as on the command line; for a pruning setting its name alone suffices.
+            `TRAINED` makes the search start from `checkpoint`.
         seed: Seed of the search.
         budget: Training env steps of all members; None means those of the case, or of file and
             overrides.
+        checkpoint: Folder of the dense policy that `TRAINED` refers to.
 
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
@@ -109,6 +129,8 @@ def experiment(
     values["name"] = f"{name_of(env)}-{seed}-{zlib.crc32(arm_of(overrides).encode()):08x}"
     for override in overrides:
         override_value(values, _in_full(override))
+    if TRAINED in overrides:
+        values["init_checkpoint"] = str(checkpoint)
     return parse_config(values, "the ablation")
 
 
@@ -174,6 +196,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--of", nargs="+", required=True, metavar="KEY=VALUE", help="with")
     parser.add_argument("--against", nargs="*", default=[], metavar="KEY=VALUE", help="without")
     parser.add_argument("--both", nargs="*", default=[], metavar="KEY=VALUE", help="in both arms")
+    parser.add_argument("--trained", action="store_true", help="both start from a dense policy")
     parser.add_argument(
         "--envs",
         nargs="+",

@@ -61,6 +61,15 @@ def train(coordinator: Coordinator, settings: MemberSettings, size: int) -> None
     coordinator.close()
 
 
-def settings_of(folder: Path, ppo: Any, interval: int) -> MemberSettings:
-    """Returns settings of members that write into a folder and are evaluated every few iterations."""
-    return MemberSettings(folder=str(folder), ppo_config=ppo, evaluation_interval=interval)
+def settings_of(folder: Path, ppo: Any, interval: int, initial: str = "") -> MemberSettings:
+    """Returns settings of members that write into a folder and are evaluated every few iterations.
+
+    Args:
+        folder: The folder.
+        ppo: PPO configuration shared by all members.
+        interval: Iterations between evaluations.
+        initial: File of the state that members start from; empty for fresh weights.
+    """
+    return MemberSettings(
+        folder=str(folder), ppo_config=ppo, evaluation_interval=interval, initial=initial
+    )

@@ -28,6 +28,8 @@ from search.front.confirmed_front import Front, confirm
 from search.population.coordinator import Coordinator
 from search.population.strategies import open_study
 from search.store.archive import Archive
+from search.store.folder import INITIAL
+from search.training.initial import initial_of, kept_initial
 from search.training.ppo_config import build_ppo
 
 # Columns of `Searched.row`.
@@ -74,7 +76,8 @@ def search_here(
     """Searches, one pack at a time, and evaluates candidates and baselines on fresh seeds.
 
     Args:
-        config: Configuration of the search; its engine is packed.
+        config: Configuration of the search; its engine is packed. Runs code from `init_checkpoint` if
+            one is given.
         folder: Destination folder of the records; replaced if it exists. Policies are not kept.
         size: Largest number of members in a pack.
         goal: Goal that the front's pick must meet; None means the goal of the search.
@@ -83,6 +86,8 @@ def search_here(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     ppo, archive = build_ppo(config), Archive(folder)
+    if initial := initial_of(config, ppo):
+        initial.save(folder / INITIAL)
     seeds = held_out_seeds(config)
     choosing = draw(config.seed, "baseline", config.evaluation.selection_episodes)
     add_untrained(archive, "random", *random_baseline(ppo, seeds))
@@ -90,7 +95,8 @@ def search_here(
     floor = max(b.search_return for b in archive.baselines().values())
     weights = network_of(ppo).total
     coordinator = Coordinator(config, archive, open_study(config, folder), floor, weights=weights)
-    train(coordinator, settings_of(folder, ppo, config.evaluation.interval), size)
+    settings = settings_of(folder, ppo, config.evaluation.interval, kept_initial(config, folder))
+    train(coordinator, settings, size)
     aim = aim_of(config.goal, archive.baselines(), floor)
     chosen = candidates_for(aim, archive.available(), config.evaluation.candidates)
     policies = {s.snapshot_id: s.checkpoint for s in chosen}

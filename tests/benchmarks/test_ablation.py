@@ -1,10 +1,12 @@
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.ablation import arm_of, experiment, print_ablation
+from benchmarks import ablation
+from benchmarks.ablation import TRAINED, arm_of, experiment, print_ablation
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -80,3 +82,40 @@ def test_a_configuration_file_is_searched_with_its_own_budget_and_a_seed_a_pair(
 def test_an_unknown_key_is_refused():
     with pytest.raises(ValueError, match="criterio"):
         experiment("CartPole-v1", ["pruning.criterio=lamp"], 0, 10**5)
+
+
+def test_arms_that_start_from_a_trained_policy_are_named_alike_wherever_it_lies(tmp_path):
+    overrides = ["distil=0.5", TRAINED]
+    one, other = (
+        experiment("CartPole-v1", overrides, 0, 10**5, tmp_path / name) for name in ("a", "b")
+    )
+    assert one.init_checkpoint == str(tmp_path / "a")
+    assert one.name == other.name
+    assert str(tmp_path) not in arm_of(overrides)
+    assert arm_of(overrides) != arm_of(["distil=0.5"])
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_both_arms_of_distillation_start_from_the_policy_that_rllib_trained(
+    tmp_path, monkeypatch, capsys
+):
+    given = (
+        "ablation --trained --of distil=0.5 --both budget.horizon=4096 population.members=4 "
+        "population.segments=4 evaluation.interval=1 --seeds 1 --budget 16384"
+    )
+    monkeypatch.setattr(sys, "argv", [*given.split(), "--output", str(tmp_path)])
+    ablation.main()
+    first = capsys.readouterr().out
+    assert "1 pairs" in first
+    rows = pd.read_csv(tmp_path / "runs.csv")
+    assert ["distil" in arm for arm in rows["arm"]] == [True, False]
+    assert all(TRAINED in arm for arm in rows["arm"])
+    assert len(list(tmp_path.glob("CartPole-v1-0-*/initial.pkl"))) == 2
+    # Both train the same dense policy on from the checkpoint.
+    assert rows["dense"].nunique() == 1
+    (kept,) = tmp_path.glob("CartPole-v1-0-*-dense-4096")
+    before = kept.stat().st_mtime_ns
+    ablation.main()
+    assert kept.stat().st_mtime_ns == before
+    assert capsys.readouterr().out == first[first.index("with: ") :]
