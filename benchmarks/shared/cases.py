@@ -95,7 +95,7 @@ def _of_case(env: str, case: Case, strategy: str, seed: int, budget: int) -> dic
                 }
             },
         },
-        "pruning": {"schedule": "cubic", "begin": 0.2, "end": 0.8},
+        "pruning": {"schedule": "iterative", "lr_restart": 3.0, "begin": 0.2, "end": 0.8},
         "search": {
             "strategy": strategy,
             "founders": FOUNDERS,

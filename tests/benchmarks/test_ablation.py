@@ -34,10 +34,10 @@ def test_pruning_settings_may_go_by_their_own_names():
     assert arm_of(["criterion=lamp"]) == arm_of(["pruning.criterion=lamp"])
     assert arm_of(["b=1", "a.b=2"]) == arm_of(["a.b=2", "b=1"])
     assert arm_of([]) == "as it is"
-    config = experiment("CartPole-v1", ["lr_restart=3", "ppo.training.lr=0.01"], 0, 10**5)
-    assert config.pruning.lr_restart == 3
+    config = experiment("CartPole-v1", ["window=7", "ppo.training.lr=0.01"], 0, 10**5)
+    assert config.pruning.window == 7
     plain = experiment("CartPole-v1", [], 0, 10**5)
-    assert plain.pruning.lr_restart == 1.0
+    assert plain.pruning.window != 7
     assert config.budget == plain.budget
     assert config.name != plain.name
 
