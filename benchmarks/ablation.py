@@ -2,11 +2,12 @@
 
 `--of criterion=lamp` overrides configuration keys in one arm and leaves them unchanged in the other
 (`--against` gives that arm values of its own, `--both` sets what the two share). A pair is two searches
-with the same seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A run
-appends a row to a CSV; a run that has a row is not repeated, so ablations share the arm without the
-setting. The search is one of the cases below or a configuration file, such as
-`--envs configs/halfcheetah.yaml`. With `--trained` the searches of both arms start from a dense policy,
-one per environment, which RLlib trains for one member's horizon: `--trained --of distil=0.5`.
+with the same seed, without Ray's cluster: same env steps, evaluations, candidates and fresh seeds. A
+run appends a row to a CSV; a run that has a row is not repeated, so ablations share the arm without the
+setting. Rows of searches with other settings than today's are left out. The search is one of the cases
+below or a configuration file, such as `--envs configs/halfcheetah.yaml`. With `--trained` the searches
+of both arms start from a dense policy, one per environment, which RLlib trains for one member's
+horizon: `--trained --of distil=0.5`.
 
 Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
 keeps 95 % or 99 % of what the dense policy gains over a random one (the dense policy's if none does).
@@ -34,7 +35,7 @@ import torch
 
 from benchmarks.shared import searched
 from benchmarks.shared.arguments import one_of_or_a_file
-from benchmarks.shared.cases import CASES, MEMBERS, name_of, values_of
+from benchmarks.shared.cases import CASES, MEMBERS, name_of, settings_of, values_of
 from benchmarks.shared.dense_checkpoint import dense_checkpoint
 from benchmarks.shared.front_tables import (
     TITLES,
@@ -46,14 +47,14 @@ from benchmarks.shared.front_tables import (
     visible,
 )
 from benchmarks.shared.intervals import paired_comparisons
-from benchmarks.shared.rows import append_row, rows_done
+from benchmarks.shared.rows import append_row, rows_done, rows_of
 from benchmarks.shared.searched import search_here
 from rllib_ext import PruningConfig
 from search.config.experiment import ExperimentConfig
 from search.config.loading import override_value, parse_config
 
 # Columns that identify a run, and all columns of its row.
-NAMES = ("env", "arm", "seed", "budget")
+NAMES = ("env", "arm", "seed", "budget", "settings")
 COLUMNS = (*NAMES, *searched.COLUMNS)
 # Override of arms that start from a trained policy. Its value is replaced by the checkpoint's folder,
 # which would give an arm another name on every machine.
@@ -74,23 +75,23 @@ def main() -> None:
         name, arm = name_of(env), arm_of(overrides)
         checkpoint = _checkpoint(env, arguments) if arguments.trained else None
         config = experiment(env, overrides, seed, arguments.budget, checkpoint)
-        budget = config.budget.env_steps
-        if (name, arm, seed, budget) in rows_done(rows, NAMES):
+        names = {"env": name, "arm": arm, "seed": seed, "budget": config.budget.env_steps}
+        names["settings"] = settings_of(env)
+        if tuple(names.values()) in rows_done(rows, NAMES):
             continue
         if checkpoint:
             dense_checkpoint(experiment(env, arguments.both, 0, arguments.budget), checkpoint)
         found = search_here(config, arguments.output / config.name, MEMBERS)
-        row = {"env": name, "arm": arm, "seed": seed, "budget": budget, **found.row()}
+        row = {**names, **found.row()}
         append_row(rows, COLUMNS, row)
         print(
             f"{name} {arm} seed {seed}: {row['over_decades']:.3f} ({row['seconds']:.0f} s)",
             flush=True,
         )
     if rows.is_file():
-        runs = pd.read_csv(rows)
-        runs = runs[
-            runs["env"].isin(map(name_of, arguments.envs)) & runs["seed"].isin(arguments.seeds)
-        ]
+        envs = {name_of(env): env for env in arguments.envs}
+        asked = {"env": list(envs), "arm": [on, off], "seed": arguments.seeds}
+        runs = rows_of(rows, asked, lambda row: settings_of(envs[row["env"]]))
         print_ablation(runs, on, off, arguments.confidence)
 
 
@@ -150,7 +151,7 @@ def print_ablation(runs: pd.DataFrame, on: str, off: str, confidence: float) -> 
     """
     print(f"with: {on}\nwithout: {off}")
     tables = {}
-    for (env, budget), group in runs[runs["arm"].isin([on, off])].groupby(["env", "budget"]):
+    for (env, budget), group in runs.groupby(["env", "budget"]):
         title = f"{env}, {budget:,} env steps a search"
         scale = common_scale(group.rename(columns={"arm": "strategy"}))
         if scale.note:

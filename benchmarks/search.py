@@ -5,7 +5,8 @@ its segments to packs in this process, one pack at a time. With the same seed, a
 same training env steps, evaluations – two per member and segment – and number of candidates, which are
 re-evaluated on the same fresh seeds. The strategies that rank members share one growing population; what
 they do with it is the only setting that differs. A run appends one row to a CSV; a run that has a row
-is not repeated, so an interrupted benchmark can be continued. The tables are made from the CSV alone.
+is not repeated, so an interrupted benchmark can be continued. The tables are made from the CSV alone;
+rows of searches with other settings than today's are left out.
 
 Two measures are compared. The first is the number of weights, in decades, of the smallest policy that
 keeps 95 % or 99 % of the dense policy's return (the dense policy's if none does). The second is the
@@ -26,14 +27,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pandas as pd
 import torch
 
 from benchmarks.shared import searched
 from benchmarks.shared.arguments import one_of_or_a_file
-from benchmarks.shared.cases import CASES, MEMBERS, OURS, name_of, values_of
+from benchmarks.shared.cases import CASES, MEMBERS, OURS, name_of, settings_of, values_of
 from benchmarks.shared.front_tables import print_tables
-from benchmarks.shared.rows import append_row, rows_done
+from benchmarks.shared.rows import append_row, rows_done, rows_of
 from benchmarks.shared.searched import search_here
 from search.config.experiment import ExperimentConfig
 from search.config.loading import parse_config
@@ -49,7 +49,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "unguided": {"strategy": OURS, "sampler": "random"},
 }
 # Columns that identify a run, and all columns of its row.
-NAMES = ("env", "strategy", "seed", "budget")
+NAMES = ("env", "strategy", "seed", "budget", "settings")
 COLUMNS = (*NAMES, *searched.COLUMNS)
 
 
@@ -64,6 +64,7 @@ def main() -> None:
         config = experiment(env, strategy, seed, arguments.budget)
         names = {"env": name_of(env), "strategy": strategy, "seed": seed}
         names["budget"] = config.budget.env_steps
+        names["settings"] = _settings(env, strategy)
         if tuple(names.values()) in rows_done(rows, NAMES):
             continue
         size = OPTUNA_AT_ONCE if strategy == "optuna" else MEMBERS
@@ -77,13 +78,9 @@ def main() -> None:
             flush=True,
         )
     if rows.is_file():
-        runs = pd.read_csv(rows)
-        for column, asked in (
-            ("env", [name_of(env) for env in arguments.envs]),
-            ("strategy", arguments.strategies),
-            ("seed", arguments.seeds),
-        ):
-            runs = runs[runs[column].isin(asked)]
+        envs = {name_of(env): env for env in arguments.envs}
+        asked = {"env": list(envs), "strategy": arguments.strategies, "seed": arguments.seeds}
+        runs = rows_of(rows, asked, lambda row: _settings(envs[row["env"]], row["strategy"]))
         print_tables(runs, OURS, arguments.confidence)
 
 
@@ -100,6 +97,10 @@ def experiment(env: str, strategy: str, seed: int, budget: int | None = None) ->
     values["search"] = {**values["search"], **ARMS[strategy]}
     values["name"] = f"{name_of(env)}-{strategy}-{seed}"
     return parse_config(values, "the benchmark")
+
+
+def _settings(env: str, strategy: str) -> str:
+    return settings_of(env, ARMS[strategy]["strategy"])
 
 
 def _arguments() -> argparse.Namespace:

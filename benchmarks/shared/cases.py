@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,19 @@ CASES = {
 def name_of(env: str) -> str:
     """Returns the name by which rows refer to one of `CASES` or to a configuration file."""
     return env if env in CASES else Path(env).stem
+
+
+def settings_of(env: str, strategy: str = "") -> str:
+    """Returns a checksum of a search's settings but for seed and budget.
+
+    Rows of searches before and after a change of a case or configuration file differ in it.
+
+    Args:
+        env: One of `CASES`, or a configuration file.
+        strategy: As for `values_of`.
+    """
+    values = json.dumps(values_of(env, 0, None, strategy), sort_keys=True)
+    return f"crc-{zlib.crc32(values.encode()):08x}"
 
 
 def values_of(env: str, seed: int, budget: int | None, strategy: str = "") -> dict[str, Any]:
