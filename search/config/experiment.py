@@ -32,7 +32,7 @@ Extra = Literal[
 EngineName = Literal["packed", "rllib", "auto"]
 Vectorize = Literal["auto", "native", "envpool", "sync", "async"]
 # Strategies whose members are compared with each other.
-RANKING = ("pareto_pbt", "pbt", "selection")
+RANKING = ("pareto_pbt", "gap_pbt", "pbt", "selection")
 
 
 def _pruning_config(value: Any) -> Any:

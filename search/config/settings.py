@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from search.config.parameter import Parameter
 
-StrategyName = Literal["pareto_pbt", "optuna", "pbt", "selection", "train_then_prune", "random"]
+StrategyName = Literal[
+    "pareto_pbt", "gap_pbt", "optuna", "pbt", "selection", "train_then_prune", "random"
+]  # fmt: skip
 Sampler = Literal["tpe", "nsga2", "gp", "random"]
 Objective = Literal["return", "sparsity", "units", "params", "macs", "bytes", "latency"]
 
@@ -39,6 +41,7 @@ class SearchSettings(Settings):
 
     strategy: StrategyName = "pareto_pbt"
     """"pareto_pbt": population-based training over all objectives with an Optuna study inside.
+    "gap_pbt": as "pareto_pbt", but members that give up set out for the largest gap of the front.
     "optuna": whole trainings of fresh proposals of the study, nothing is copied. "pbt":
     population-based training over one weighted sum of return and sparsity. "selection": as
     "pareto_pbt", but a clone keeps its donor's hyperparameters. "train_then_prune": one dense training,
@@ -55,8 +58,8 @@ class SearchSettings(Settings):
     in which form and how long measuring takes. The front that is reported is always that of return and
     sparsity."""
     sampler: Sampler = "tpe"
-    """The study's sampler, in "pareto_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2" (Deb et
-    al. 2002), "gp" (Gaussian processes), "random" (draws that learn nothing, as a control)."""
+    """The study's sampler, in "pareto_pbt", "gap_pbt" and "optuna": "tpe" (Ozaki et al. 2022), "nsga2"
+    (Deb et al. 2002), "gp" (Gaussian processes), "random" (draws that learn nothing, as a control)."""
     exploit_share: float = Field(default=0.25, gt=0.0, le=0.5)
     """Share of the population that copies a donor, and share that may donate."""
     proposal_share: float = Field(default=0.5, ge=0.0, le=1.0)

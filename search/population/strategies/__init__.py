@@ -7,6 +7,7 @@ from pathlib import Path
 from search.config.experiment import ExperimentConfig
 from search.config.settings import StrategyName
 from search.population.strategies.base import Plan, Strategy
+from search.population.strategies.gap_pbt import GapPBT
 from search.population.strategies.independent import Optuna, Random
 from search.population.strategies.pareto_pbt import ParetoPBT
 from search.population.strategies.pbt_variants import PBT, Selection
@@ -15,6 +16,7 @@ from search.population.study import Study
 
 STRATEGIES: dict[StrategyName, type[Strategy]] = {
     "pareto_pbt": ParetoPBT,
+    "gap_pbt": GapPBT,
     "optuna": Optuna,
     "pbt": PBT,
     "selection": Selection,

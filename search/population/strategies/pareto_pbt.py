@@ -122,12 +122,14 @@ class ParetoPBT(Strategy):
         self._in_play = {m.index for m in (*idle, *running)}
         begun = [m for m in idle if m.segment > 0]
         clocks = [m.env_steps for m in (*begun, *running)]
-        behind = min((c for c in clocks if c < self.horizon), default=0 if not clocks else None)
-        segment = len(self._sizes) - 1
-        if behind is not None:
-            segment = min(segment, behind // self._config.segment_steps)
+        segment = self._growth_clock(clocks) // self._config.segment_steps
+        segment = min(segment, len(self._sizes) - 1)
         waiting = [m for m in idle if m.segment == 0]
         return waiting[:1] if len(clocks) < self._sizes[segment] and waiting else begun
+
+    def _growth_clock(self, clocks: Sequence[int]) -> int:
+        """The clock that says how many members train, of those of all that have begun."""
+        return min((c for c in clocks if c < self.horizon), default=max(clocks, default=0))
 
     def _restarting(self, idle: Sequence[Member]) -> list[Member]:
         """Returns members that may spend the budget left by those that copied a donor ahead of them.

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("without_sync")
 
 ITERATION = Trainer.ITERATION
 EVERY = pytest.mark.parametrize("strategy", STRATEGIES)
-NEW = pytest.mark.parametrize("strategy", ["optuna", "pbt", "selection", "train_then_prune"])
+NEW = pytest.mark.parametrize(
+    "strategy", ["gap_pbt", "optuna", "pbt", "selection", "train_then_prune"]
+)
 
 
 def told(search):

@@ -88,7 +88,7 @@ def test_no_more_members_train_than_the_population_has_where_the_slowest_is(grow
     assert max(s.env_steps for s in grown.archive.snapshots()) >= config.horizon
 
 
-@pytest.mark.parametrize("strategy", ["pareto_pbt", "pbt", "selection"])
+@pytest.mark.parametrize("strategy", ["pareto_pbt", "gap_pbt", "pbt", "selection"])
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_budget_is_kept_and_all_of_it_is_used(tmp_path, strategy, slots):
     search = growing(tmp_path, strategy=strategy).run(slots=slots)

@@ -30,7 +30,9 @@ def near(search, few, most):
     return [s for s in search.archive.snapshots() if few <= s.nonzero_params <= most]
 
 
-@pytest.mark.parametrize("strategy", ["pareto_pbt", "pbt", "selection", "optuna", "random"])
+@pytest.mark.parametrize(
+    "strategy", ["pareto_pbt", "gap_pbt", "pbt", "selection", "optuna", "random"]
+)
 def test_more_lineages_come_to_lie_where_the_goal_is(tmp_path, strategy):
     most = FEW["goal"]["max_weights"]
     counts = [

@@ -19,7 +19,9 @@ def searched(folder, strategy, **more):
     ).run()
 
 
-@pytest.mark.parametrize("strategy", ["pareto_pbt", "pbt", "selection", "optuna", "random"])
+@pytest.mark.parametrize(
+    "strategy", ["pareto_pbt", "gap_pbt", "pbt", "selection", "optuna", "random"]
+)
 def test_all_starts_are_born_and_no_clone_changes_its_own(tmp_path, strategy):
     search = searched(tmp_path, strategy)
     known = by_id(search)
