@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from search.front.pareto import CLEARLY
 from search.population.selection import Moment
 
 # Density below which no network is pruned: keeps depths finite.
@@ -24,8 +25,6 @@ _NARROWEST = 1e-9
 NEAR = 1.0
 # Share of those near that are drawn from: the most trained.
 MOST_TRAINED = 1 / 3
-# Standard errors of both by which one return is clearly above another.
-CLEARLY = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +125,10 @@ class Pace:
 def choose_start(able: Sequence[Moment], target: float, rng: np.random.Generator) -> Moment:
     """Draws the moment from which a lineage sets out for a depth.
 
-    Of those that are about as good as the best for sure – a lucky evaluation would draw everybody – and
-    within a decade of the target one of the most trained, drawn so that several lineages are tried: all
-    that descend from one may lack the same weight. Where none is as near, the sparsest.
+    Considered are moments whose return isn't surely below the best one's: a single lucky evaluation
+    must not draw everybody. Of those within a decade of the target, one of the most trained third is
+    drawn, so that several lineages get a try: all descendants of one policy may lack the same weight. If
+    none is within a decade, the sparsest is taken.
 
     Args:
         able: Moments that can be started from, at least one, with the return as first objective.

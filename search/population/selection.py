@@ -200,6 +200,23 @@ def at_progress(moments: Sequence[Moment], env_steps: int, tolerance: int) -> li
     return [nearest[member] for member in sorted(nearest)]
 
 
+def among_the_worst(moment: Moment, population: Sequence[Moment], share: float) -> bool:
+    """Whether a moment ranks among the last of a population; never where it is too small to tell.
+
+    Args:
+        moment: One of the population.
+        population: Moments at like progress; fewer than 4 are too few.
+        share: Share of the population that counts as the worst, at least one of it.
+    """
+    if len(population) < 4:
+        return False
+    count = max(1, math.floor(share * len(population)))
+    order = rank(
+        np.array([m.objectives for m in population]), np.array([m.feasible for m in population])
+    )
+    return moment.snapshot_id in {population[i].snapshot_id for i in order[-count:]}
+
+
 def choose_donor(
     receiver: Moment,
     population: Sequence[Moment],
@@ -220,15 +237,7 @@ def choose_donor(
         The donor; None: the member goes on as it is. It does where it isn't among the worst, where
         the population is too small to tell (fewer than 4), and where nothing may donate.
     """
-    size = len(population)
-    if size < 4:
-        return None
-    count = max(1, math.floor(rules.exploit_share * size))
-    order = rank(
-        np.array([m.objectives for m in population]), np.array([m.feasible for m in population])
-    )
-    worst = {population[i].snapshot_id for i in order[-count:]}
-    if receiver.snapshot_id not in worst:
+    if not among_the_worst(receiver, population, rules.exploit_share):
         return None
     pool = {m.snapshot_id: m for m in (*population, *archive)}
     pool.pop(receiver.snapshot_id)

@@ -13,8 +13,8 @@ from search.config.experiment import ExperimentConfig
 from search.config.parameter import FloatParameter
 from search.config.space import TARGET
 from search.front.aim import AIMED
+from search.front.pareto import CLEARLY
 from search.population.gaps import (
-    CLEARLY,
     Gap,
     Pace,
     beaten,
@@ -26,7 +26,7 @@ from search.population.gaps import (
 )
 from search.population.member import Member
 from search.population.register import Register
-from search.population.selection import Moment, at_progress, rank
+from search.population.selection import Moment, among_the_worst, at_progress, rank
 from search.population.strategies.base import Plan, seed_from
 from search.population.strategies.pareto_pbt import STAGNANT_CUT, ParetoPBT
 from search.population.study import Proposal, Study
@@ -127,7 +127,7 @@ class GapPBT(ParetoPBT):
                 return self._planned(
                     member.last, self._explore(member, member.last, rng, fewer=cut)
                 )
-        found = self._next_aim(member, rng)
+        found = self._start_and_target(member, rng)
         if found is None:
             return super().plan(member)
         start, target = found
@@ -147,6 +147,8 @@ class GapPBT(ParetoPBT):
 
         By what was planned: what a killed search trained twice would change its decisions.
         """
+        if not self._range[1]:
+            return super()._growth_clock(clocks)
         done = sum(self._steps.values()) // self._config.segment_steps
         segment = int(np.searchsorted(np.cumsum(self._sizes), done, side="right"))
         return segment * self._config.segment_steps
@@ -180,13 +182,11 @@ class GapPBT(ParetoPBT):
         """Whether it would copy somebody in `pareto_pbt`, by rank at like progress."""
         others = [m for m in donors if m.member != here.member]
         near = [here, *at_progress(others, here.env_steps, self._rules.progress_tolerance)]
-        if len(near) < 4:
-            return False
-        count = max(1, math.floor(self._rules.exploit_share * len(near)))
-        order = rank(np.array([m.objectives for m in near]), np.array([m.feasible for m in near]))
-        return 0 in order[-count:]
+        return among_the_worst(here, near, self._rules.exploit_share)
 
-    def _next_aim(self, member: Member, rng: np.random.Generator) -> tuple[Snapshot, float] | None:
+    def _start_and_target(
+        self, member: Member, rng: np.random.Generator
+    ) -> tuple[Snapshot, float] | None:
         """Where a member starts from next, and the depth it sets out for; None: nobody gets anywhere."""
         donors = [m for m in self._moments(member) if m.feasible and self._may_start(m, member)]
         if not donors:
@@ -196,8 +196,9 @@ class GapPBT(ParetoPBT):
             return self._start_for(target, 0.0, donors, rng)
         if self._config.goal.given and rng.random() < AIMED:
             aimed = self._aimed_target(rng.random())
-            if aimed and (aim := self._start_for(depth(float(aimed[TARGET])), 0.0, donors, rng)):
-                return aim
+            target = depth(float(aimed[TARGET])) if aimed else 0.0
+            if chosen := self._start_for(target, 0.0, donors, rng):
+                return chosen
         found = self._gaps(member)
         key = member.index, member.segment
         tried = [at for who, at in self._tried.items() if who != key]
@@ -205,8 +206,8 @@ class GapPBT(ParetoPBT):
             gap = choose_gap(found, tried, rng)
             width = gap.high - gap.low
             target = max(self._range[0], gap.low + rng.uniform(*WITHIN) * width)
-            if aim := self._start_for(target, gap.low + WITHIN[0] * width, donors, rng):
-                return aim
+            if chosen := self._start_for(target, gap.low + WITHIN[0] * width, donors, rng):
+                return chosen
             found.remove(gap)
         # There is no time to prune any further; some of the best are trained on as they are.
         deepest = max(depth(m.sparsity) for m in donors)
